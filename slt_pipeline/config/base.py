@@ -1,0 +1,9 @@
+"""The base of every configuration section."""
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Config(BaseModel):
+    """Frozen, typed, and closed: a key that no field names is an error, not a silent no-op."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
