@@ -1,0 +1,31 @@
+"""One video clip with everything a corpus says about it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A signing clip: what every importer produces and every stage reads."""
+
+    id: str
+    """Unique within a manifest; may contain slashes (PHOENIX names carry their split: `train/...`)."""
+    video: str
+    """Media reference relative to the manifest's folder: a video file, a folder of images, a printf pattern of
+    image files, or `archive.zip!pattern`."""
+    num_frames: int
+    """Number of video frames."""
+    fps: float
+    """Frames per second."""
+    signer: str
+    """Who signs."""
+    gloss: tuple[str, ...] | None
+    """Glosses in sign order, or None where nobody wrote them down."""
+    text: str | None
+    """Spoken-language sentence, or None."""
+    split: str
+    """`train`, `dev` or `test`."""
+    alignments: dict[str, tuple[int, ...]] | None = None
+    """Per-frame integer labels by name, each num_frames long (PHOENIX: `pami0` gloss states, `pami1` mouth,
+    `pami2` hand shape)."""
+    extra: dict | None = None
+    """Anything else a corpus knows, as JSON values."""

@@ -1,0 +1,142 @@
+"""The manifest: JSON Lines, one clip a line, beside the media it names.
+
+Keys are those of `Clip`, in its order. `gloss` is a list of strings or null, `alignments` and `extra` are left out
+where there are none. Whether the clips make sense (media present, lengths right) is not checked here.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import fields
+from pathlib import Path
+
+from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.errors import SltError
+
+
+def read_manifest(path: Path | str, split: str | None = None) -> list[Clip]:
+    """Clips of a manifest in file order, of one split or of all.
+
+    Raises SltError with the line number for a line that is no clip; an id that comes twice is an error too.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError:
+        raise SltError(f"{path}: no such manifest; make one with `slt data synth` or `slt data import`") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SltError(f"{path}: cannot be read as a UTF-8 manifest: {error}") from None
+    clips, first_line = [], {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        clip = parse_line(line, f"{path}:{number}")
+        if clip.id in first_line:
+            raise SltError(f"{path}:{number}: id {clip.id!r} was already used on line {first_line[clip.id]}")
+        first_line[clip.id] = number
+        if split is None or clip.split == split:
+            clips.append(clip)
+    return clips
+
+
+def write_manifest(path: Path | str, clips: Iterable[Clip]) -> None:
+    """Write clips as a manifest, atomically: a reader sees the old file or the whole new one.
+
+    Raises SltError by line number for a clip that could not be read back, and where an id comes twice.
+    """
+    path = Path(path)
+    lines, first_line = [], {}
+    for number, clip in enumerate(clips, 1):
+        line = json.dumps(_to_dict(clip), ensure_ascii=False)
+        parse_line(line, f"{path}:{number}")
+        if clip.id in first_line:
+            raise SltError(f"{path}:{number}: id {clip.id!r} was already used on line {first_line[clip.id]}")
+        first_line[clip.id] = number
+        lines.append(line + "\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(lines)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def parse_line(line: str, where: str) -> Clip:
+    """The clip of one manifest line; `where` (file:line) begins the SltError of a line that is none."""
+    try:
+        row = json.loads(line)
+    except ValueError as error:
+        raise SltError(f"{where}: not JSON: {error}") from None
+    if not isinstance(row, dict):
+        raise SltError(f"{where}: expected a JSON object, found {type(row).__name__}")
+    missing = [name for name in _REQUIRED if name not in row]
+    if missing:
+        raise SltError(f"{where}: missing field {', '.join(missing)}")
+    unknown = [name for name in row if name not in _NAMES]
+    if unknown:
+        raise SltError(f"{where}: unknown field {', '.join(unknown)}; known are {', '.join(_NAMES)}")
+    for name, (wanted, fits) in _CHECKS.items():
+        if name in row and not fits(row[name]):
+            raise SltError(f"{where}: {name} must be {wanted}, found {_short(row[name])}")
+    alignments = row.get("alignments")
+    for name, labels in (alignments or {}).items():
+        if len(labels) != row["num_frames"]:
+            raise SltError(f"{where}: alignments.{name} has {len(labels)} labels, num_frames is {row['num_frames']}")
+    return Clip(
+        **{name: row[name] for name in ("id", "video", "num_frames", "signer", "text", "split")},
+        fps=float(row["fps"]),
+        gloss=None if row["gloss"] is None else tuple(row["gloss"]),
+        alignments=None if alignments is None else {name: tuple(labels) for name, labels in alignments.items()},
+        extra=row.get("extra"),
+    )
+
+
+def _to_dict(clip: Clip) -> dict:
+    row = {name: getattr(clip, name) for name in _NAMES}
+    return {name: value for name, value in row.items() if value is not None or name in _REQUIRED}
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and value != "" and "\n" not in value
+
+
+def _is_int(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _short(value: object) -> str:
+    shown = repr(value)
+    return shown if len(shown) <= 60 else shown[:57] + "..."
+
+
+_NAMES = tuple(field.name for field in fields(Clip))
+_REQUIRED = _NAMES[:8]
+_CHECKS = {
+    "id": ("a non-empty string", _is_text),
+    "video": ("a non-empty string", _is_text),
+    "num_frames": ("a positive integer", lambda value: _is_int(value) and value > 0),
+    "fps": ("a positive number", lambda value: _is_number(value) and 0 < value < float("inf")),
+    "signer": ("a string", lambda value: isinstance(value, str)),
+    "gloss": (
+        "a list of non-empty strings or null",
+        lambda value: value is None or (isinstance(value, list) and all(map(_is_text, value))),
+    ),
+    "text": ("a string or null", lambda value: value is None or isinstance(value, str)),
+    "split": ("a non-empty string", _is_text),
+    "alignments": (
+        "an object of integer lists or null",
+        lambda value: (
+            value is None
+            or (
+                isinstance(value, dict)
+                and all(isinstance(labels, list) and all(map(_is_int, labels)) for labels in value.values())
+            )
+        ),
+    ),
+    "extra": ("an object or null", lambda value: value is None or isinstance(value, dict)),
+}
