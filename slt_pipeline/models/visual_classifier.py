@@ -1,0 +1,26 @@
+"""Isolated-sign classifier: the backbone's pre-training. Letters: B clips, T frames, H, W pixels, K sign classes."""
+
+from torch import Tensor, nn
+
+from slt_pipeline.config.encoder import S3DConfig
+from slt_pipeline.models.s3d import S3D
+from slt_pipeline.models.visual_head import valid_mask
+
+
+class VisualClassifier(nn.Module):
+    """S3D, mean over the valid steps, dropout, linear. Its `s3d` loads into that of a `VisualEncoder`."""
+
+    def __init__(self, config: S3DConfig, num_classes: int, dropout: float = 0.2):
+        super().__init__()
+        self.s3d = S3D(config)
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(self.s3d.out_channels, num_classes)
+
+    def forward(self, frames: Tensor, frame_lengths: Tensor) -> Tensor:
+        """Return logits (B,K) for frames (B,3,T,H,W), normalised, of which frame_lengths (B,) are valid."""
+        features, lengths = self.s3d(frames, frame_lengths)
+        # A clip of fewer frames than one step spans can have floor(...) = 0 valid steps; its first step still sees it.
+        lengths = lengths.clamp(min=1)
+        mask = valid_mask(lengths, features.shape[1]).unsqueeze(-1)
+        pooled = (features * mask).sum(dim=1) / lengths.unsqueeze(1)
+        return self.classifier(self.dropout(pooled))

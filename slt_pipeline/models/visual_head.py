@@ -1,0 +1,90 @@
+"""The visual head: backbone features to gloss representations and gloss logits (facts.md 4).
+
+Letters: B clips, T feature steps (padded), D channels of the backbone, H of the representation, K gloss classes.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from slt_pipeline.config.encoder import HeadConfig
+from slt_pipeline.models.masked_norm import MaskedBatchNorm
+
+
+class VisualHead(nn.Module):
+    """Linear, masked batch norm, ReLU, positions, residual temporal convolutions, layer norm, gloss classifier.
+
+    The convolutions are not masked, as published: padding reaches the last valid steps (two with kernels 3, 3).
+    State-dict names are the published ones without the table of positions, which is computed.
+    """
+
+    def __init__(self, config: HeadConfig, in_features: int, num_classes: int):
+        super().__init__()
+        self.fc1 = nn.Linear(in_features, config.hidden)
+        self.bn1 = MaskedBatchNorm(config.hidden)
+        self.positions = PositionalEncoding(config.hidden) if config.positional_encoding else None
+        self.dropout = nn.Dropout(config.dropout)
+        self.feedforward = TemporalFeedForward(config)
+        self.layer_norm = nn.LayerNorm(config.hidden, eps=1e-6)
+        self.gloss_output_layer = nn.Linear(config.hidden, num_classes)
+
+    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `gloss_rep (B,T,H)` and `gloss_logits (B,T,K)` of features (B,T,D) with valid lengths (B,)."""
+        x = torch.relu(self.bn1(self.fc1(features), valid_mask(lengths, features.shape[1])))
+        if self.positions is not None:
+            x = self.positions(x)
+        gloss_rep = self.layer_norm(self.feedforward(self.dropout(x)))
+        return gloss_rep, self.gloss_output_layer(gloss_rep)
+
+
+def gloss_probs(gloss_logits: Tensor) -> Tensor:
+    """Return gloss probabilities (B,T,K) of gloss_logits (B,T,K): a softmax over the classes, blank included."""
+    return gloss_logits.softmax(dim=-1)
+
+
+def valid_mask(lengths: Tensor, num_steps: int) -> Tensor:
+    """Return (B,T) bool, True on the first `lengths (B,)` of `num_steps` T steps."""
+    return torch.arange(num_steps, device=lengths.device) < lengths.unsqueeze(1)
+
+
+class PositionalEncoding(nn.Module):
+    """Adds sinusoids: channel 2i gets sin(p * 10000^(-2i/H)), channel 2i+1 the cosine, p the step's position from 0."""
+
+    table: Tensor
+
+    def __init__(self, num_channels: int, num_positions: int = 5000):
+        super().__init__()
+        self.register_buffer("table", _sinusoids(num_positions, num_channels), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x (B,T,H) plus the encoding of its T positions; the table grows for longer clips."""
+        if x.shape[1] > len(self.table):
+            self.table = _sinusoids(x.shape[1], x.shape[2]).to(self.table)
+        return x + self.table[: x.shape[1]]
+
+
+class TemporalFeedForward(nn.Module):
+    """x + g(LayerNorm(x)), g being "same" temporal convolutions with ReLU and dropout between, dropout at the end."""
+
+    def __init__(self, config: HeadConfig):
+        super().__init__()
+        self.layer_norm = nn.LayerNorm(config.hidden, eps=1e-6)
+        last = len(config.kernel_sizes) - 1
+        layers: list[nn.Module] = []
+        for i, size in enumerate(config.kernel_sizes):
+            in_channels = config.hidden if i == 0 else config.feedforward
+            out_channels = config.hidden if i == last else config.feedforward
+            layers.append(nn.Conv1d(in_channels, out_channels, size, padding="same"))
+            layers += [nn.Dropout(config.dropout)] if i == last else [nn.ReLU(), nn.Dropout(config.dropout)]
+        self.pwff_layer = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x (B,T,H) to (B,T,H)."""
+        return x + self.pwff_layer(self.layer_norm(x).transpose(1, 2)).transpose(1, 2)
+
+
+def _sinusoids(num_positions: int, num_channels: int) -> Tensor:
+    position = torch.arange(num_positions, dtype=torch.float32).unsqueeze(1)
+    rate = torch.exp(torch.arange(0, num_channels, 2, dtype=torch.float32) * -(math.log(10000.0) / num_channels))
+    return torch.stack(((position * rate).sin(), (position * rate).cos()), dim=2).flatten(1)
