@@ -80,7 +80,7 @@ def case_names(part: str, key: str = "cases") -> list[Any]:
 
 
 class Part:
-    """One NAME.json + NAME.npz: `json` is the description, `tensors` the arrays by name, `checked` what was compared."""
+    """One NAME.json + NAME.npz: `json` describes, `tensors` the arrays by name, `checked` the names compared."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -165,7 +165,7 @@ class _Tensors(Mapping[str, np.ndarray]):
 
 
 def check_checksum(array: np.ndarray, want: list[float], rules: ModuleType, what: str) -> None:
-    """Assert that an array made by its rule has the recorded sums (rtol 1e-9: numpy versions differ in summation order)."""
+    """Assert the recorded sums of an array made by its rule, at rtol 1e-9: numpy versions sum in different orders."""
     got = rules.checksum(array)
     scale = max(1.0, abs(want[1]))
     close = [abs(g - w) <= 1e-9 * scale for g, w in zip(got, want, strict=True)]
