@@ -1,0 +1,59 @@
+# make demo    the whole pipeline on synthetic signing: video -> features -> store -> translators -> text with scores
+# make test    the test suite
+# make lint    formatting, lint and types, as continuous integration runs them
+# make bench   the benchmarks, which the test suite leaves out
+#
+# Each makes the virtual environment .venv if it is missing, mends it if it is broken, and installs what it needs once.
+# pip takes its own settings from the environment (PIP_INDEX_URL and the like). Variables, given as `make demo NAME=value`:
+#   PYTHON  the Python to build .venv with, 3.11 or newer      TORCH  the torch build to install, one or more requirements
+#   ARGS    further arguments: `make demo ARGS=--help`, `make test ARGS="tests/models -x"`
+
+PYTHON ?= python3
+TORCH ?= torch==2.14.1 torchvision==0.29.1
+ARGS ?=
+
+BIN := .venv/bin
+export HF_HUB_OFFLINE := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench force
+
+help:
+	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
+
+demo: .venv/base.stamp
+	$(BIN)/slt demo $(ARGS)
+
+# One thread a worker: two workers with two threads each on two cores are slower than two with one.
+test: .venv/dev.stamp
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+
+lint: .venv/dev.stamp
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: .venv/dev.stamp
+	$(BIN)/python -m pytest tests/benchmarks $(ARGS)
+
+# A stamp is written last, so an installation that was cut short is done again. It is trusted only while the environment
+# behind it answers: an interpreter that has been removed, a moved folder or an uninstalled package starts the mending.
+SOUND := import sys, slt_pipeline; from importlib.metadata import version; \
+	[version(name) for name in sys.argv[2:]]; sys.exit(not slt_pipeline.__file__.startswith(sys.argv[1]))
+answers = $(shell $(BIN)/python -Ic '$(SOUND)' '$(CURDIR)/' $(1) >/dev/null 2>&1 && echo yes)
+
+.venv/base.stamp: pyproject.toml $(if $(call answers,torch torchvision),,force)
+	$(call install,.)
+	@touch $@
+
+.venv/dev.stamp: pyproject.toml $(if $(call answers,torch torchvision pytest-xdist pyright ruff),,force)
+	$(call install,.[dev])
+	@touch .venv/base.stamp $@
+
+define install
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	{ echo "$(PYTHON) is missing or older than 3.11; name a newer one: make $(MAKECMDGOALS) PYTHON=python3.11" >&2; exit 2; }
+@rm -f .venv/*.stamp
+@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear .venv
+$(BIN)/python -m pip install $(foreach requirement,$(TORCH),'$(requirement)') --editable '$(1)'
+endef
