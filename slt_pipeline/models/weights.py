@@ -2,17 +2,20 @@
 
 import re
 from collections.abc import Mapping
+from typing import TypeVar
 
 from torch import Tensor
 
 from slt_pipeline.errors import SltError
 from slt_pipeline.models.s3d import BLOCK_ENDS, S3D
 
+Value = TypeVar("Value")
+
 _UNITS = {"conv_s": "0.0", "bn_s": "0.1", "conv_t": "1.0", "bn_t": "1.1", "conv": "0", "bn": "1"}
 _S3D_KEY = re.compile(r"(?:.*\.)?(?:(?P<published>base)|features)\.(?P<rest>\d+\..+)")
 
 
-def convert_s3d_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def convert_s3d_keys(state: Mapping[str, Value]) -> dict[str, Value]:
     """Return the S3D trunk of a checkpoint under our names, `features.<i>...`, in the order given.
 
     Takes the published names (`base.<i>...`, under any prefix: `module.`, `backbone.`,
@@ -26,6 +29,22 @@ def convert_s3d_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if not converted:
         some = ", ".join(list(state)[:3]) or "none"
         raise SltError(f"the checkpoint holds no S3D trunk: expected keys base.<i>... or features.<i>..., got {some}")
+    return converted
+
+
+def convert_head_keys(state: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the visual head of a checkpoint under our names, which are the published ones without a prefix.
+
+    Takes `visual_head.<name>` under any prefix. The table of positions (`pe.pe`) is left out: it is computed.
+    """
+    converted = {
+        key.rpartition("visual_head.")[2]: value
+        for key, value in state.items()
+        if "visual_head." in key and not key.endswith(".pe.pe")
+    }
+    if not converted:
+        some = ", ".join(list(state)[:3]) or "none"
+        raise SltError(f"the checkpoint holds no visual head: expected keys visual_head.<name>, got {some}")
     return converted
 
 
