@@ -1,0 +1,112 @@
+"""Configuration of the translation model: mBART, the mapper before it, its losses and its beam search."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from slt_pipeline.config.base import Config
+
+STREAM_OF_INPUT = {
+    "gloss_rep": "gloss_rep",
+    "gloss_logits": "gloss_logits",
+    "gloss_probs": "gloss_logits",
+    "s3d": "s3d",
+}
+
+
+class MBartConfig(Config):
+    """Where mBART comes from: a local Hugging Face folder, or from scratch in the size given here."""
+
+    folder: Path | None = None
+    """Local Hugging Face folder (config.json and weights) to start from, pruned or whole; none: random weights, sizes below."""
+    d_model: int = Field(1024, gt=0)
+    """Width; 1024 as published, 128 to 256 for a run on a CPU. A folder's own size wins over this and the next four."""
+    num_layers: int = Field(12, gt=0)
+    """Layers of the encoder, and of the decoder."""
+    num_heads: int = Field(16, gt=0)
+    """Attention heads."""
+    ffn_dim: int = Field(4096, gt=0)
+    """Width inside the feed-forward blocks."""
+    max_positions: int = Field(1024, gt=2)
+    """Longest source or target, in steps, language code and `</s>` included: rows of the learned position tables."""
+    dropout: float = Field(0.3, ge=0, lt=1)
+    """Dropout, in place of the folder's own (facts.md 6.1: 0.3 in every published stage)."""
+    attention_dropout: float = Field(0.1, ge=0, lt=1)
+    """Dropout of the attention probabilities, in place of the folder's own (facts.md 6.1)."""
+    freeze_text_embedding: bool = False
+    """Keep the shared text embedding and so the tied output layer fixed: yes in the published Gloss2Text (facts.md 6.4)."""
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> "MBartConfig":
+        if self.d_model % self.num_heads:
+            raise ValueError(f"d_model {self.d_model} is not a multiple of num_heads {self.num_heads}")
+        return self
+
+
+class MapperConfig(Config):
+    """The V-L mapper: what it reads and how it brings that to mBART's width (facts.md 7)."""
+
+    input: Literal["gloss_rep", "gloss_logits", "gloss_probs", "s3d"] = "gloss_rep"
+    """What the mapper reads: the gloss representation, the gloss logits, their softmax, or pooled S3D features."""
+    type: Literal["projection", "embedding"] = "projection"
+    """`projection`: Linear-ReLU-Linear. `embedding`: one matrix of gloss vectors, so that probabilities give an expected vector."""
+    hidden: int | None = Field(None, gt=0)
+    """Width of the projection's hidden layers; none: mBART's width, as published."""
+    num_hidden: int = Field(1, ge=0)
+    """Hidden layers of the projection: 1 in the published code, 2 in the paper's text, 0 for a plain linear map."""
+    freeze: bool = False
+    """Keep the embedding mapper at its initial gloss vectors."""
+
+    @property
+    def stream(self) -> Literal["s3d", "gloss_rep", "gloss_logits"]:
+        """The stored stream that holds this input."""
+        return STREAM_OF_INPUT[self.input]  # type: ignore[return-value]
+
+    @model_validator(mode="after")
+    def _embedding_reads_probabilities(self) -> "MapperConfig":
+        if self.type == "embedding" and self.input != "gloss_probs":
+            raise ValueError(f"mapper type `embedding` needs input `gloss_probs`, not `{self.input}`")
+        return self
+
+
+class TranslatorConfig(Config):
+    """mBART fed with mapped features or with glosses."""
+
+    mbart: MBartConfig = MBartConfig()
+    """The language model."""
+    mapper: MapperConfig = MapperConfig()
+    """The mapper before it; Gloss2Text has none and does not read this."""
+    suffix: Literal["gls", "txt"] = "gls"
+    """Rows appended to every source: `</s>` and source language of the gloss table (MMTLB), or `</s>` and target language of the
+    text embedding (CV-SLT) (facts.md 6.5)."""
+    gloss_table: Literal["pieces", "random"] = "pieces"
+    """First values of the gloss table: `pieces`, the mean of each gloss's piece vectors (facts.md 6.1), or `random`.
+    A `gloss_embeddings.bin` in mBART's folder holds the same means and is read in their place."""
+    freeze_gloss_table: bool = False
+    """Keep the gloss table fixed: yes in the published Gloss2Text (facts.md 6.4)."""
+    label_smoothing: float = Field(0.2, ge=0, lt=1)
+    """Probability mass spread over the wrong pieces (facts.md 6.3)."""
+    head: Literal["frozen", "trained"] = "frozen"
+    """`frozen`: read the stored stream of `mapper.input`. `trained`: read the stored `s3d` and run and train the visual head, with
+    CTC, as the published systems do (facts.md 8.3)."""
+    recognition_weight: float = Field(1.0, ge=0)
+    """Weight of the CTC loss where the head is trained: 1 in MMTLB, 0 in CV-SLT (facts.md 8.2)."""
+    translation_weight: float = Field(1.0, ge=0)
+    """Weight of the translation loss where the head is trained."""
+
+    @property
+    def stream(self) -> Literal["s3d", "gloss_rep", "gloss_logits"]:
+        """The stored stream that this translator reads."""
+        return "s3d" if self.head == "trained" else self.mapper.stream
+
+
+class GenerationConfig(Config):
+    """Beam search (facts.md 6.6); the published settings per stage are in facts.md 8.2."""
+
+    num_beams: int = Field(4, ge=1)
+    """Beams; 1 is greedy."""
+    max_length: int = Field(100, ge=2)
+    """Longest output in pieces, the language code and `</s>` included."""
+    length_penalty: float = 1.0
+    """Exponent of the length by which a hypothesis' log-probability is divided."""

@@ -1,0 +1,52 @@
+"""One vector per gloss in mBART's text space (facts.md 6.1, point 4).  G glosses, V pieces, M = mBART's width."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from slt_pipeline.errors import SltError
+
+EMBEDDINGS_FILE = "gloss_embeddings.bin"
+
+
+def gloss_vectors(
+    names: Iterable[str],
+    embedding: Tensor,
+    pieces: Callable[[str], Sequence[int]],
+    stored: Mapping[str, Tensor] | None = None,
+) -> Tensor:
+    """Return `(G, M)`: a gloss's vector of `stored`, else the mean of the unscaled rows of `embedding (V, M)` of its pieces.
+
+    `pieces` gives the piece ids of a name; a name that has none (the CTC blank) gets a row of zeros.
+    """
+    stored = stored or {}
+    rows = []
+    for name in names:
+        ids = list(pieces(name))
+        if name in stored:
+            rows.append(stored[name].to(embedding))
+        elif ids:
+            rows.append(embedding[ids].mean(0))
+        else:
+            rows.append(torch.zeros_like(embedding[0]))
+    return torch.stack(rows)
+
+
+def read_gloss_embeddings(folder: Path | None, d_model: int) -> dict[str, Tensor] | None:
+    """Read the published `gloss_embeddings.bin` of an mBART folder; `None` where there is none.
+
+    Raises:
+        SltError: it holds vectors of another width.
+    """
+    if folder is None or not (folder / EMBEDDINGS_FILE).is_file():
+        return None
+    stored = torch.load(folder / EMBEDDINGS_FILE, map_location="cpu", weights_only=True)
+    for name, vector in stored.items():
+        if tuple(vector.shape) != (d_model,):
+            raise SltError(
+                f"{folder / EMBEDDINGS_FILE}: the vector of {name!r} has shape {tuple(vector.shape)}, mBART is {d_model} wide; "
+                "make the file from the same mBART"
+            )
+    return stored

@@ -1,0 +1,134 @@
+"""mBART as transformers has it, built from our configuration or from a local folder (facts.md 6.1)."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import MBartConfig as HFMBartConfig
+from transformers import MBartForConditionalGeneration
+
+from slt_pipeline.config.translator import MBartConfig
+from slt_pipeline.errors import SltError
+
+# fairseq's numbering, the same in every mBART, pruned or not
+BOS_ID, PAD_ID, EOS_ID = 0, 1, 2
+# the folder's keys that build the network; the rest of a config.json (generation defaults, label names, versions) is not taken over
+_ARCHITECTURE = (
+    "d_model encoder_layers decoder_layers encoder_attention_heads decoder_attention_heads encoder_ffn_dim decoder_ffn_dim "
+    "max_position_embeddings activation_function activation_dropout encoder_layerdrop decoder_layerdrop init_std scale_embedding "
+    "vocab_size"
+).split()
+# the text embedding under its other names
+TIED_NAMES = ("lm_head.weight", "model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight")
+_SHARED = "model.shared.weight"
+
+
+def build_mbart(config: MBartConfig, vocab_size: int) -> MBartForConditionalGeneration:
+    """Return mBART with `vocab_size` pieces: random weights in the configured size, or the folder's own size and weights.
+
+    Raises:
+        SltError: the folder is not an mBART, its weights do not fit, or its vocabulary has another size than the tokenizer.
+    """
+    if config.folder is None:
+        return _new(config, {**_sizes(config), "vocab_size": vocab_size})
+    settings = _read_settings(config.folder)
+    if settings["vocab_size"] != vocab_size:
+        raise SltError(
+            f"mBART folder {config.folder}: {settings['vocab_size']} pieces, the tokenizer has {vocab_size}; "
+            "use the tokenizer of the same folder"
+        )
+    model = _new(config, settings)
+    load_mbart_weights(model, _read_weights(config.folder), source=str(config.folder))
+    return model
+
+
+def load_mbart_weights(model: MBartForConditionalGeneration, state: dict[str, Tensor], source: str) -> None:
+    """Copy a state dict of transformers' names into `model`; tied copies of the text embedding may be absent.
+
+    Raises:
+        SltError: names or shapes differ.
+    """
+    state = dict(state)
+    if _SHARED not in state:
+        copies = [state[name] for name in TIED_NAMES if name in state]
+        if not copies:
+            raise SltError(f"mBART weights {source}: no {_SHARED}; this is no mBART for translation")
+        state[_SHARED] = copies[0]
+    own = model.state_dict()
+    state.update(dict.fromkeys(TIED_NAMES, state[_SHARED]))
+    state.setdefault("final_logits_bias", torch.zeros(1, state[_SHARED].shape[0]))
+    missing, extra = own.keys() - state.keys(), state.keys() - own.keys()
+    if missing or extra:
+        name = min(missing or extra)
+        raise SltError(
+            f"mBART weights {source}: {len(missing)} missing, {len(extra)} unknown, e.g. {name}; sizes or format differ"
+        )
+    for name, value in state.items():
+        if value.shape != own[name].shape:
+            raise SltError(
+                f"mBART weights {source}: {name} is {tuple(value.shape)}, the model has {tuple(own[name].shape)}; "
+                "use the config.json and tokenizer of the same folder"
+            )
+    model.load_state_dict(state)
+
+
+def _sizes(config: MBartConfig) -> dict[str, object]:
+    return {
+        "d_model": config.d_model,
+        "encoder_layers": config.num_layers,
+        "decoder_layers": config.num_layers,
+        "encoder_attention_heads": config.num_heads,
+        "decoder_attention_heads": config.num_heads,
+        "encoder_ffn_dim": config.ffn_dim,
+        "decoder_ffn_dim": config.ffn_dim,
+        "max_position_embeddings": config.max_positions,
+        "scale_embedding": True,
+    }
+
+
+def _new(config: MBartConfig, settings: dict[str, object]) -> MBartForConditionalGeneration:
+    # Built anew each time: transformers writes into the configuration object that it is given. The start token of decoding is
+    # set by each call of generate, because it is the target language.
+    hf_config = HFMBartConfig(
+        **{"activation_dropout": 0.0, **settings},  # type: ignore[arg-type]
+        dropout=config.dropout,
+        attention_dropout=config.attention_dropout,
+        bos_token_id=BOS_ID,
+        pad_token_id=PAD_ID,
+        eos_token_id=EOS_ID,
+        forced_eos_token_id=EOS_ID,
+    )
+    model = MBartForConditionalGeneration(hf_config)
+    model.model.shared.weight.requires_grad_(not config.freeze_text_embedding)
+    return model
+
+
+def _read_settings(folder: Path) -> dict[str, object]:
+    try:
+        raw = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SltError(
+            f"mBART folder {folder}: config.json cannot be read ({error}); name a Hugging Face mBART folder"
+        ) from error
+    if raw.get("model_type") != "mbart":
+        raise SltError(
+            f"mBART folder {folder}: model_type is {raw.get('model_type')!r}, not 'mbart'; name another folder"
+        )
+    settings = {key: raw[key] for key in _ARCHITECTURE if key in raw}
+    if "vocab_size" not in settings:
+        raise SltError(
+            f"mBART folder {folder}: config.json has no vocab_size; name a complete Hugging Face mBART folder"
+        )
+    return settings
+
+
+def _read_weights(folder: Path) -> dict[str, Tensor]:
+    if (folder / "model.safetensors").is_file():
+        return load_file(folder / "model.safetensors")
+    if (folder / "pytorch_model.bin").is_file():
+        return torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)
+    raise SltError(
+        f"mBART folder {folder}: neither model.safetensors nor pytorch_model.bin; download or convert the weights"
+    )

@@ -1,0 +1,89 @@
+"""Visual head and translator trained together, as MMTLB does on stored S3D features (facts.md 8.1, 8.3).
+
+B clips, T feature steps, D S3D channels, K gloss classes, L glosses, N target positions, V pieces.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from slt_pipeline.models.ctc import ctc_loss
+from slt_pipeline.models.translator import Generation, Translator
+from slt_pipeline.models.visual_head import VisualHead
+
+
+@dataclass(frozen=True)
+class SignTranslatorOutput:
+    """Logits of both tasks, `gloss_logits (B, T, K)` and `logits (B, N, V)`, and the losses, scalars or `None`.
+
+    `loss` = recognition weight * `recognition_loss` + translation weight * `translation_loss`, each divided by B.
+    """
+
+    logits: Tensor
+    gloss_logits: Tensor
+    loss: Tensor | None
+    translation_loss: Tensor | None
+    recognition_loss: Tensor | None
+
+
+class SignTranslator(nn.Module):
+    """S3D features -> visual head -> (CTC) and mapper -> mBART -> text."""
+
+    def __init__(self, head: VisualHead, translator: Translator):
+        """Join the two; the weights of their losses are those of the translator's configuration."""
+        super().__init__()
+        self.head = head
+        self.translator = translator
+        self.recognition_weight = translator.config.recognition_weight
+        self.translation_weight = translator.config.translation_weight
+
+    def forward(
+        self,
+        features: Tensor,
+        lengths: Tensor,
+        labels: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        *,
+        gloss_ids: Tensor | None = None,
+        gloss_lengths: Tensor | None = None,
+    ) -> SignTranslatorOutput:
+        """Recognise and translate with the right words so far given.
+
+        Args:
+            features: (B, T, D), the stored `s3d` stream.
+            lengths: (B,) valid steps.
+            labels: (B, N), `<pad>` where nothing is asked; without them there is no translation loss.
+            decoder_input_ids: (B, N).
+            gloss_ids: (B, L) recognition classes; without them, or with recognition weight 0, there is no CTC loss.
+            gloss_lengths: (B,) glosses of each row.
+        """
+        tapped, gloss_logits = self._recognise(features, lengths)
+        translated = self.translator(tapped, lengths, labels, decoder_input_ids)
+        recognition = None
+        if gloss_ids is not None and gloss_lengths is not None and self.recognition_weight > 0:
+            recognition = ctc_loss(gloss_logits, lengths, gloss_ids, gloss_lengths)
+        parts = [
+            weight * loss
+            for weight, loss in ((self.recognition_weight, recognition), (self.translation_weight, translated.loss))
+            if loss is not None
+        ]
+        total = torch.stack(parts).sum() if parts else None
+        return SignTranslatorOutput(translated.logits, gloss_logits, total, translated.loss, recognition)
+
+    @torch.no_grad()
+    def generate(self, features: Tensor, lengths: Tensor, **settings: int | float) -> Generation:
+        """Search the best texts of `features (B, T, D)`; settings as in `Translator.generate`."""
+        tapped, _ = self._recognise(features, lengths)
+        return self.translator.generate(tapped, lengths, **settings)  # type: ignore[arg-type]
+
+    @torch.no_grad()
+    def recognise(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """Return gloss logits (B, T, K), to be decoded with CTC."""
+        return self._recognise(features, lengths)[1]
+
+    def _recognise(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        features = features.to(self.head.fc1.weight.dtype)
+        gloss_rep, gloss_logits = self.head(features, lengths)
+        taps = {"s3d": features, "gloss_rep": gloss_rep, "gloss_logits": gloss_logits, "gloss_probs": gloss_logits}
+        return taps[self.translator.config.mapper.input], gloss_logits

@@ -1,0 +1,315 @@
+"""The translation network: mapped features or glosses -> mBART -> text (facts.md 6).
+
+B sentences, T source steps, D width of the stored stream, M = mBART's width, N target positions, V pieces.
+The steps are separate methods (source, encode, decode), so that a bridge between encoder and decoder finds its place.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutput
+
+from slt_pipeline.config.translator import TranslatorConfig
+from slt_pipeline.errors import SltError
+from slt_pipeline.models.gloss_table import gloss_vectors, read_gloss_embeddings
+from slt_pipeline.models.label_smoothing import label_smoothed_loss
+from slt_pipeline.models.mapper import Mapper
+from slt_pipeline.models.mbart import EOS_ID, PAD_ID, TIED_NAMES, build_mbart, load_mbart_weights
+
+
+class TextVocabulary(Protocol):
+    """What the translator asks of a tokenizer."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the text embedding."""
+        ...
+
+    language_id: int
+
+    def gloss_pieces(self, name: str) -> list[int]:
+        """Return the piece ids of a gloss, a special token or a language code."""
+        ...
+
+
+class GlossNames(Protocol):
+    """What the translator asks of the vocabulary of its gloss input."""
+
+    names: tuple[str, ...]
+    pad_id: int
+    eos_id: int
+
+    def id_of(self, name: str) -> int:
+        """Return the row of a name."""
+        ...
+
+
+class Source(NamedTuple):
+    """Encoder input: scaled `vectors (B, T+2, M)` and `mask (B, T+2)` int64, 1 on the steps that count."""
+
+    vectors: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True)
+class TranslatorOutput:
+    """`logits (B, N, V)`, and `loss`, a scalar: summed over tokens, divided by B; `None` without labels."""
+
+    logits: Tensor
+    loss: Tensor | None
+
+
+class Generation(NamedTuple):
+    """Hypotheses, best first, `num_return` rows a sentence: `ids (B * num_return, N)` and `scores (B * num_return,)`.
+
+    `ids` start with the language code and end in `</s>` and padding; a score is the sum of log-probabilities / length ** penalty.
+    """
+
+    ids: Tensor
+    scores: Tensor
+
+
+class Translator(nn.Module):
+    """V-L mapper, gloss table and mBART. Without `in_features` there is no mapper: Gloss2Text."""
+
+    def __init__(
+        self,
+        config: TranslatorConfig,
+        tokenizer: TextVocabulary,
+        gloss_vocabulary: GlossNames | None = None,
+        *,
+        gloss_language: str = "de_DGS",
+        in_features: int | None = None,
+        class_names: Sequence[str] | None = None,
+    ):
+        """Build the network and start its gloss table.
+
+        Args:
+            config: sizes, sources of weights, what is frozen.
+            tokenizer: vocabulary of the text side.
+            gloss_vocabulary: rows of the gloss table (translation layout); `None` needs `suffix: txt` and feature input.
+            gloss_language: the source language's row of the gloss table, second vector of the `gls` suffix.
+            in_features: D of the stored stream that the mapper reads.
+            class_names: glosses of the recognition classes, whose vectors start an embedding mapper.
+
+        Raises:
+            SltError: weights and vocabulary do not fit, or a needed name is missing.
+        """
+        super().__init__()
+        self.config = config
+        self.mbart = build_mbart(config.mbart, tokenizer.vocab_size)
+        self.language_id = tokenizer.language_id
+        d_model = self.mbart.config.d_model
+        self.scale = math.sqrt(d_model)
+        embedding = self.mbart.model.shared.weight.detach()
+        stored = read_gloss_embeddings(config.mbart.folder, d_model)
+        self.gloss_table, self.gloss_suffix = None, None
+        if gloss_vocabulary is not None:
+            names = gloss_vocabulary.names
+            self.gloss_table = nn.Embedding(len(names), d_model, padding_idx=gloss_vocabulary.pad_id)
+            nn.init.normal_(self.gloss_table.weight, std=self.mbart.config.init_std)
+            if config.gloss_table == "pieces":
+                vectors = gloss_vectors(names, embedding, tokenizer.gloss_pieces, stored)
+                self.gloss_table.weight.data.copy_(vectors)
+            self.gloss_table.requires_grad_(not config.freeze_gloss_table)
+            self.gloss_suffix = (gloss_vocabulary.eos_id, gloss_vocabulary.id_of(gloss_language))
+        elif config.suffix == "gls":
+            raise SltError(
+                "translator: suffix `gls` is taken from the gloss table, and there is none; give one or set suffix: txt"
+            )
+        self.mapper = None
+        if in_features is not None:
+            start = config.mapper.type == "embedding" and class_names is not None
+            columns = gloss_vectors(class_names or (), embedding, tokenizer.gloss_pieces, stored) if start else None
+            self.mapper = Mapper(config.mapper, in_features, d_model, columns)
+        self.register_state_dict_post_hook(_drop_tied)
+        self.register_load_state_dict_pre_hook(_restore_tied)
+
+    def forward(
+        self,
+        features: Tensor | None = None,
+        lengths: Tensor | None = None,
+        labels: Tensor | None = None,
+        decoder_input_ids: Tensor | None = None,
+        *,
+        gloss_ids: Tensor | None = None,
+        gloss_lengths: Tensor | None = None,
+    ) -> TranslatorOutput:
+        """Translate with the right words so far given.
+
+        Args:
+            features: (B, T, D), the stored stream as it is stored; any values beyond lengths.
+            lengths: (B,) valid steps.
+            labels: (B, N), `<pad>` where nothing is asked.
+            decoder_input_ids: (B, N).
+            gloss_ids: (B, T) rows of the gloss table, padded with its `<pad>`, in place of features.
+            gloss_lengths: (B,) glosses of each row.
+        """
+        source = self.source(features, lengths, gloss_ids=gloss_ids, gloss_lengths=gloss_lengths)
+        logits = self.decode(self.encode(source), source.mask, decoder_input_ids)
+        loss = None
+        if labels is not None:
+            loss = label_smoothed_loss(logits, labels, self.config.label_smoothing, PAD_ID)
+        return TranslatorOutput(logits, loss)
+
+    @torch.no_grad()
+    def generate(
+        self,
+        features: Tensor | None = None,
+        lengths: Tensor | None = None,
+        *,
+        gloss_ids: Tensor | None = None,
+        gloss_lengths: Tensor | None = None,
+        num_beams: int = 4,
+        max_length: int = 100,
+        length_penalty: float = 1.0,
+        num_return: int = 1,
+    ) -> Generation:
+        """Search the best texts with `num_beams` beams (facts.md 6.6); arguments as in `forward` and GenerationConfig.
+
+        Call `eval()` before: dropout is not switched off here.
+
+        Raises:
+            SltError: more hypotheses are asked for than there are beams.
+        """
+        if num_return > num_beams:
+            raise SltError(f"generation: {num_return} hypotheses asked for with {num_beams} beams; raise num_beams")
+        source = self.source(features, lengths, gloss_ids=gloss_ids, gloss_lengths=gloss_lengths)
+        return self.search(
+            self.encode(source),
+            source.mask,
+            num_beams=num_beams,
+            max_length=max_length,
+            length_penalty=length_penalty,
+            num_return=num_return,
+        )
+
+    def source(
+        self,
+        features: Tensor | None,
+        lengths: Tensor | None,
+        *,
+        gloss_ids: Tensor | None = None,
+        gloss_lengths: Tensor | None = None,
+    ) -> Source:
+        """Return mBART's encoder input: mapped features or gloss vectors, the suffix behind each row's end, times sqrt(M)."""
+        if gloss_ids is not None:
+            if self.gloss_table is None or gloss_lengths is None:
+                raise ValueError("gloss input needs a gloss table and gloss_lengths")
+            vectors, lengths = self.gloss_table(gloss_ids), gloss_lengths
+            fill = self.gloss_table.weight[self.gloss_table.padding_idx].detach()
+        else:
+            if features is None or lengths is None:
+                raise ValueError("the translator needs features with lengths, or gloss_ids with gloss_lengths")
+            vectors = features.to(self.mbart.dtype)
+            if self.mapper is not None:
+                vectors = self.mapper(vectors)
+            fill = vectors.new_zeros(vectors.shape[-1])
+        steps, limit = vectors.shape[1] + 2, self.mbart.config.max_position_embeddings
+        if steps > limit:
+            raise SltError(
+                f"translator: a source of {steps - 2} steps and 2 more, mBART has {limit} positions; raise max_positions"
+            )
+        vectors, mask = append_suffix(vectors, lengths, self._suffix(), fill)
+        return Source(vectors * self.scale, mask)
+
+    def encode(self, source: Source) -> Tensor:
+        """Return mBART's encoder states (B, T+2, M); those of masked steps mean nothing."""
+        return self.mbart.get_encoder()(inputs_embeds=source.vectors, attention_mask=source.mask).last_hidden_state
+
+    def decode(self, states: Tensor, mask: Tensor, decoder_input_ids: Tensor | None) -> Tensor:
+        """Return logits (B, N, V) for encoder states (B, T+2, M) with their mask; the decoder's own mask is causal only."""
+        return self.mbart(
+            encoder_outputs=BaseModelOutput(last_hidden_state=states),  # type: ignore[arg-type]
+            attention_mask=mask,
+            decoder_input_ids=decoder_input_ids,
+            use_cache=False,
+        ).logits
+
+    @torch.no_grad()
+    def search(
+        self,
+        states: Tensor,
+        mask: Tensor,
+        *,
+        num_beams: int,
+        max_length: int,
+        length_penalty: float,
+        num_return: int = 1,
+    ) -> Generation:
+        """Run the beam search on encoder states (B, T+2, M)."""
+        found = self.mbart.generate(
+            encoder_outputs=BaseModelOutput(last_hidden_state=states),  # type: ignore[arg-type]
+            attention_mask=mask,
+            # without it transformers would put `<s>` in front of the language code
+            decoder_start_token_id=self.language_id,
+            forced_eos_token_id=EOS_ID,
+            num_beams=num_beams,
+            max_length=min(max_length, self.mbart.config.max_position_embeddings),
+            length_penalty=length_penalty,
+            num_return_sequences=num_return,
+            early_stopping=False,
+            do_sample=False,
+            use_cache=True,
+            return_dict_in_generate=True,
+            output_scores=True,
+        )
+        if num_beams > 1:
+            return Generation(found.sequences, found.sequences_scores)
+        steps = self.mbart.compute_transition_scores(found.sequences, found.scores, normalize_logits=True)
+        real = found.sequences[:, 1:] != PAD_ID
+        return Generation(found.sequences, steps.masked_fill(~real, 0).sum(1) / real.sum(1) ** length_penalty)
+
+    def load_language_model(self, state: dict[str, Tensor]) -> None:
+        """Start mBART and the gloss table from the state dict of another translator, e.g. Gloss2Text; its mapper is left.
+
+        Raises:
+            SltError: sizes or vocabularies differ.
+        """
+        prefix = "mbart."
+        mbart = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
+        load_mbart_weights(self.mbart, mbart, source="of the checkpoint")
+        if self.gloss_table is not None and "gloss_table.weight" in state:
+            want, got = tuple(self.gloss_table.weight.shape), tuple(state["gloss_table.weight"].shape)
+            if want != got:
+                raise SltError(
+                    f"checkpoint: gloss table of shape {got}, this one has {want}; use the checkpoint's gloss vocabulary"
+                )
+            self.gloss_table.weight.data.copy_(state["gloss_table.weight"])
+
+    def _suffix(self) -> Tensor:
+        if self.config.suffix == "txt":
+            return self.mbart.model.shared.weight[[EOS_ID, self.language_id]]
+        assert self.gloss_table is not None and self.gloss_suffix is not None
+        return self.gloss_table.weight[list(self.gloss_suffix)]
+
+
+def append_suffix(values: Tensor, lengths: Tensor, suffix: Tensor, fill: Tensor) -> tuple[Tensor, Tensor]:
+    """Put the two rows of `suffix` right behind each row's last valid step of `values (B, T, ...)`, and `fill` behind them.
+
+    Returns `(B, T+2, ...)` and the mask (B, T+2) int64 that is 1 up to the suffix.
+    """
+    room = fill.expand(values.shape[0], 2, *values.shape[2:])
+    longer = torch.cat([values, room], dim=1)
+    behind = torch.arange(longer.shape[1], device=values.device)[None, :] - lengths.to(values.device)[:, None]
+    shaped = behind.reshape(*behind.shape, *[1] * (values.dim() - 2))
+    longer = torch.where(shaped < 0, longer, fill)
+    longer = torch.where(shaped == 0, suffix[0], longer)
+    return torch.where(shaped == 1, suffix[1], longer), (behind < 2).long()
+
+
+def _drop_tied(module: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:
+    # one tensor under four names: safetensors refuses it, and three of them carry nothing
+    for name in TIED_NAMES:
+        state.pop(f"{prefix}mbart.{name}", None)
+
+
+def _restore_tied(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    shared = state.get(f"{prefix}mbart.model.shared.weight")
+    if shared is not None:
+        for name in TIED_NAMES:
+            state.setdefault(f"{prefix}mbart.{name}", shared)

@@ -1,0 +1,126 @@
+"""Gloss classes and gloss inputs: a list of names, an id is a position in it (facts.md 1.5).
+
+Two layouts are in use, and a trained system has one vocabulary of each:
+
+* recognition: `<si>` 0 (the CTC blank), `<unk>` 1, `<pad>` 2, `</s>` 3, then the glosses by falling frequency;
+* translation: `<s>` 0, `<pad>` 1, `</s>` 2, `<unk>` 3, `<mask>` 4, zh_CN 5, de_DE 6, zh_CSL 7, de_DGS 8, then the glosses by
+  first appearance. Its ids index the gloss table that feeds mBART.
+
+Names are kept in lower case and every lookup lower-cases first, as published; `decode` gives upper case, as glosses are written
+and as the published scoring compares them (it upper-cases both sides).
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Literal
+
+from slt_pipeline.errors import SltError
+
+BLANK = "<si>"
+RECOGNITION_SPECIALS = (BLANK, "<unk>", "<pad>", "</s>")
+TRANSLATION_SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>", "zh_CN", "de_DE", "zh_CSL", "de_DGS")
+
+
+class GlossVocabulary:
+    """An immutable list of gloss names with their ids; `<unk>`, `<pad>` and `</s>` are always among them."""
+
+    def __init__(self, names: Sequence[str]):
+        self.names = tuple(names)
+        self._ids = {name: index for index, name in enumerate(self.names)}
+        if len(self._ids) != len(self.names):
+            twice = next(name for name, count in Counter(self.names).items() if count > 1)
+            raise SltError(f"gloss vocabulary: {twice!r} is listed twice; every gloss needs one id of its own")
+        for special in ("<unk>", "<pad>", "</s>"):
+            if special not in self._ids:
+                raise SltError(
+                    f"gloss vocabulary of {len(self.names)} names has no {special}; rebuild it from a manifest"
+                )
+        self.unk_id, self.pad_id, self.eos_id = (self._ids[name] for name in ("<unk>", "<pad>", "</s>"))
+
+    @classmethod
+    def build(
+        cls,
+        glosses: Iterable[Iterable[str] | None],
+        layout: Literal["recognition", "translation"] = "recognition",
+        language: str | None = None,
+    ) -> "GlossVocabulary":
+        """Make a vocabulary of the gloss sequences of a corpus; `None` (a clip without glosses) counts for nothing.
+
+        `language` names a source language code that the translation layout does not already hold, e.g. `en_ASL`.
+        """
+        counts = Counter(gloss.lower() for sequence in glosses if sequence for gloss in sequence)
+        if layout == "recognition":
+            specials = RECOGNITION_SPECIALS
+            ordered = sorted(counts, key=lambda gloss: (-counts[gloss], gloss))
+        else:
+            extra = (language,) if language and language not in TRANSLATION_SPECIALS else ()
+            specials = TRANSLATION_SPECIALS + extra
+            ordered = list(counts)
+        return cls([*specials, *(gloss for gloss in ordered if gloss not in specials)])
+
+    @classmethod
+    def from_dict(cls, ids: Mapping[str, int]) -> "GlossVocabulary":
+        """Take a published `gloss -> id` table; its ids must be 0..n-1, each used once.
+
+        Raises:
+            SltError: an id is missing or used twice.
+        """
+        if sorted(ids.values()) != list(range(len(ids))):
+            raise SltError(
+                f"gloss table: {len(ids)} glosses do not have the ids 0..{len(ids) - 1}, each once; mend the table"
+            )
+        return cls(sorted(ids, key=lambda name: ids[name]))
+
+    @classmethod
+    def load(cls, path: Path | str) -> "GlossVocabulary":
+        """Read what `save` wrote, or a JSON object `gloss -> id`."""
+        try:
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise SltError(f"gloss vocabulary {path}: {error}; make it with `slt vocab build`") from error
+        if isinstance(content, dict):
+            return cls.from_dict(content)
+        if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
+            raise SltError(f"gloss vocabulary {path}: expected a list of names or an object name -> id")
+        return cls(content)
+
+    def save(self, path: Path | str) -> None:
+        """Write the names as a JSON list, one a line."""
+        Path(path).write_text(json.dumps(self.names, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+
+    def encode(self, glosses: Iterable[str]) -> list[int]:
+        """Return the ids of glosses; one that has no class becomes `<unk>`."""
+        return [self._ids.get(gloss.lower(), self.unk_id) for gloss in glosses]
+
+    def decode(self, ids: Iterable[int]) -> list[str]:
+        """Return the glosses of ids in upper case; `names` holds the class names themselves."""
+        return [self.names[index].upper() for index in ids]
+
+    def id_of(self, name: str) -> int:
+        """Return the id of a name as it stands, e.g. of the language code `de_DGS`.
+
+        Raises:
+            SltError: there is no such name.
+        """
+        if name not in self._ids:
+            raise SltError(
+                f"gloss vocabulary of {len(self.names)} names has no {name!r}; build it with that language code"
+            )
+        return self._ids[name]
+
+    def __contains__(self, gloss: str) -> bool:
+        return gloss.lower() in self._ids
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, GlossVocabulary) and self.names == other.names
+
+    def __hash__(self) -> int:
+        return hash(self.names)
