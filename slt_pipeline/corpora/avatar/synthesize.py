@@ -1,0 +1,160 @@
+"""Render a synthetic corpus: plan every clip, draw the missing ones in parallel, then write manifests and sheet."""
+
+import json
+import multiprocessing
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from slt_pipeline.config.synth import SynthConfig
+from slt_pipeline.corpora.avatar.draw import render
+from slt_pipeline.corpora.avatar.encode import write_folder, write_mp4
+from slt_pipeline.corpora.avatar.jobs import Job, clip_seed, grammar_jobs, perform
+from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.corpora.manifest import write_manifest
+from slt_pipeline.errors import SltError
+
+DRAWING = 1
+"""Raised whenever the same settings and seed would give other frames than before."""
+
+
+@dataclass(frozen=True, slots=True)
+class SynthReport:
+    """What `synthesize` made."""
+
+    num_sentences: dict[str, int]
+    """Sentence clips by split."""
+    num_isolated: dict[str, int]
+    """One-sign clips by split."""
+    num_frames: int
+    """Frames of all clips."""
+    num_rendered: int
+    """Clips drawn by this call."""
+    num_kept: int
+    """Clips that an earlier call had finished."""
+    num_glosses: int
+    """Different glosses."""
+    timing: dict[str, int] = field(default_factory=dict)
+    """Sentence clips by where the timing comes from."""
+
+
+def synthesize(
+    config: SynthConfig, out: Path, *, seed: int, progress: bool = True, workers: int | None = None
+) -> SynthReport:
+    """Make the corpus in `out`: videos, manifest.jsonl (sentences), isolated.jsonl (single signs), contact_sheet.png.
+
+    The frames depend on `config` and `seed` alone, not on `workers` (None: one a core). Interrupted, the same call
+    continues: finished clips are kept. Raises SltError where `out` was made with other settings.
+    """
+    out = Path(out)
+    sentences, isolated = grammar_jobs(config, seed)
+    _claim(out, {"drawing": DRAWING, "seed": seed, "config": config.model_dump(mode="json")})
+    jobs = sentences + isolated
+    for folder in {str(Path(_video(job, config)).parent) for job in jobs}:
+        (out / folder).mkdir(parents=True, exist_ok=True)
+    done = tqdm(_make_all(jobs, config, out, seed, workers), total=len(jobs), desc="avatar", disable=not progress)
+    clips, rendered = {}, 0
+    for clip, is_new in done:
+        clips[clip.id] = clip
+        rendered += is_new
+    write_manifest(out / "isolated.jsonl", [clips[job.id] for job in isolated])
+    write_manifest(out / "manifest.jsonl", [clips[job.id] for job in sentences])
+    return SynthReport(
+        num_sentences=dict(Counter(job.split for job in sentences)),
+        num_isolated=dict(Counter(job.split for job in isolated)),
+        num_frames=sum(clip.num_frames for clip in clips.values()),
+        num_rendered=rendered,
+        num_kept=len(jobs) - rendered,
+        num_glosses=len({gloss for job in jobs for gloss in job.gloss}),
+    )
+
+
+def _claim(out: Path, settings: dict) -> None:
+    """Mark `out` as the place of these settings, or refuse it."""
+    mark = out / "synth.json"
+    if mark.exists():
+        try:
+            found = json.loads(mark.read_text(encoding="utf-8"))
+        except ValueError:
+            raise SltError(f"{mark}: not JSON; remove {out} and synthesise again") from None
+        for key, here, there in _differences(settings, found):
+            raise SltError(
+                f"{out} was made with {key} {there!r}, these settings say {here!r}; choose another folder or remove it"
+            )
+        return
+    if out.exists() and any(out.iterdir()):
+        raise SltError(f"{out} is not empty and has no synth.json; choose a new folder")
+    out.mkdir(parents=True, exist_ok=True)
+    temporary = mark.with_suffix(".json.part")
+    temporary.write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    temporary.replace(mark)
+
+
+def _differences(here: dict, there: dict, prefix: str = "") -> Iterator[tuple[str, object, object]]:
+    for key in sorted(here.keys() | there.keys()):
+        a, b = here.get(key), there.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            yield from _differences(a, b, f"{prefix}{key}.")
+        elif a != b:
+            yield prefix + key, a, b
+
+
+def _make_all(
+    jobs: Sequence[Job], config: SynthConfig, out: Path, seed: int, workers: int | None
+) -> Iterator[tuple[Clip, bool]]:
+    if workers is None:
+        workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 32)
+    missing = [job for job in jobs if not (out / _video(job, config)).exists()]
+    if workers <= 1 or len(missing) < 8:
+        yield from (_make(job, config, out, seed) for job in jobs)
+        return
+    with multiprocessing.get_context("spawn").Pool(min(workers, len(missing)), _start, (config, out, seed)) as pool:
+        yield from pool.imap_unordered(_make_in_pool, jobs, chunksize=4)
+
+
+def _make(job: Job, config: SynthConfig, out: Path, seed: int) -> tuple[Clip, bool]:
+    """The clip of a job, drawn unless it is there; planning is cheap, so a kept clip is planned again."""
+    motion, extra = perform(job, config, seed)
+    video = _video(job, config)
+    is_new = not (out / video).exists()
+    if is_new:
+        _, number = clip_seed(job.id, seed)
+        frames = render(motion, job.signer, config.width, config.height, background=config.background, seed=number)
+        if config.container == "mp4":
+            write_mp4(out / video, frames, config.fps, crf=config.crf, gop=config.gop)
+        else:
+            write_folder(out / video, frames)
+    return Clip(
+        id=job.id,
+        video=video,
+        num_frames=len(motion.hands),
+        fps=config.fps,
+        signer=job.signer.name,
+        gloss=job.gloss,
+        text=job.text,
+        split=job.split,
+        extra=extra,
+    ), is_new
+
+
+def _video(job: Job, config: SynthConfig) -> str:
+    if config.container == "mp4":
+        return f"{job.folder}/{job.id}.mp4"
+    return f"frames/{job.folder.removeprefix('videos/')}/{job.id}"
+
+
+_pool_arguments: tuple[SynthConfig, Path, int] | None = None
+
+
+def _start(config: SynthConfig, out: Path, seed: int) -> None:
+    global _pool_arguments
+    _pool_arguments = (config, out, seed)
+
+
+def _make_in_pool(job: Job) -> tuple[Clip, bool]:
+    assert _pool_arguments is not None
+    return _make(job, *_pool_arguments)
