@@ -1,7 +1,6 @@
 """Configuration of the text side: language, tokenizer, gloss inputs."""
 
 from pathlib import Path
-from typing import Literal
 
 from slt_pipeline.config.base import Config
 
@@ -13,8 +12,6 @@ class TextConfig(Config):
     """Target language, one of mBART's 25 codes; it starts every decoded sentence (facts.md 6.2)."""
     gloss_language: str = "de_DGS"
     """Source language code of gloss and feature input, a row of the gloss table: de_DGS, zh_CSL, or any name of your own."""
-    level: Literal["word", "char"] = "word"
-    """Unit that BLEU and ROUGE count: `word` for German, `char` for Chinese. The tokenizer does not depend on it."""
     tokenizer: Path | None = None
     """Folder with `sentencepiece.bpe.model` (of a Hugging Face mBART, pruned or not); none: one is trained on the training texts."""
     vocab_size: int = 1000

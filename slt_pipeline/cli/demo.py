@@ -1,0 +1,24 @@
+"""`slt demo`."""
+
+import click
+
+from slt_pipeline.cli.options import load, run_options, show_plan
+
+
+@click.command()
+@run_options
+def demo(recipe_name, overrides, device, dry_run) -> None:
+    """Run everything once on the synthetic signer: render, train both phases, sweep, score, translate new videos.
+
+    \b
+    Takes minutes on two CPU cores. Writes runs/demo/summary.md, summary.json and plots. Killed and run again, it goes on.
+    Example:
+      $ slt demo
+    """
+    from slt_pipeline.stages import demo as stage
+
+    recipe = load(recipe_name, overrides)
+    if dry_run:
+        show_plan(recipe, *stage.plan(recipe))
+        return
+    click.echo(stage.demo(recipe, device=device))

@@ -1,0 +1,37 @@
+"""`slt extract`."""
+
+import click
+
+from slt_pipeline.cli.options import load, run_options, show_plan
+
+
+@click.command()
+@run_options
+@click.option("--split", type=click.Choice(["train", "dev", "test", "all"]), default="all", show_default=True)
+@click.option("--streams", help="Comma-separated: s3d, gloss_rep, gloss_logits.  [default: the recipe's]")
+@click.option("--backend", type=click.Choice(["zarr", "hdf5"]), help="File format.  [default: the recipe's]")
+@click.option("--dtype", type=click.Choice(["float16", "float32"]), help="Number format.  [default: the recipe's]")
+def extract(recipe_name, overrides, device, dry_run, split, streams, backend, dtype) -> None:
+    """Run every clip through the visual encoder once and store its features.
+
+    \b
+    Reads corpus.manifest and the weights of visual-train, writes runs/<recipe>/features/. Killed and run again, it
+    goes on with the clips that are missing; a store made by other weights or settings is refused.
+    Example:
+      $ slt extract --split train
+      $ slt extract --split all --backend hdf5 --dtype float32
+    """
+    from slt_pipeline.stages import extract as stage
+
+    chosen = [f"extract.streams=[{streams}]"] if streams else []
+    chosen += [f"extract.backend={backend}"] if backend else []
+    chosen += [f"extract.dtype={dtype}"] if dtype else []
+    recipe = load(recipe_name, (*overrides, *chosen))
+    if dry_run:
+        show_plan(recipe, *stage.plan(recipe))
+        return
+    report = stage.extract(recipe, split=split, device=device)
+    click.echo(f"extract: {report['written']} clips written, {report['present']} were there, {report['rejected']} rejected; {recipe.store_folder}")
+    if report["rejected"]:
+        click.echo(f"extract: reasons in {report['rejected_file']}", err=True)
+        raise SystemExit(1)

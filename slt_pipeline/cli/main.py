@@ -1,0 +1,111 @@
+"""`slt`: the command line. Commands are thin; whatever needs torch is imported when a command runs."""
+
+import logging
+import os
+import sys
+from importlib import import_module
+
+import click
+
+from slt_pipeline import __version__
+from slt_pipeline.errors import SltError
+
+COMMANDS = {
+    "demo": "demo:demo",
+    "data": "data:data",
+    "visual-pretrain": "train:visual_pretrain",
+    "visual-train": "train:visual_train",
+    "extract": "extract:extract",
+    "gloss2text-train": "train:gloss2text_train",
+    "translate-train": "train:translate_train",
+    "sweep": "sweep:sweep",
+    "evaluate": "evaluate:evaluate",
+    "score": "score:score",
+    "translate": "translate:translate",
+    "recipe": "recipe:recipe",
+    "cache": "cache:cache",
+}
+
+
+class _Lazy(click.Group):
+    """Looks a command up in its module only when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name].split(":")
+        return getattr(import_module(f"slt_pipeline.cli.{module}"), attribute)
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="slt")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors on stderr.")
+def cli(debug: bool, quiet: bool) -> None:
+    """Sign language translation in two phases: video to a feature store once, translators on the store many times.
+
+    \b
+    Start here:
+      $ slt demo                      everything, on a synthetic signer, on a CPU, in minutes
+      $ slt data validate M.jsonl     your own clips: what is wrong with them
+      $ slt recipe list               the experiments that ship
+
+    \b
+    Shell completion (bash; zsh and fish alike):
+      $ eval "$(_SLT_COMPLETE=bash_source slt)"
+    """
+    os.environ["SLT_DEBUG"] = "1" if debug or os.environ.get("SLT_DEBUG") == "1" else "0"
+    _set_up_logging(logging.WARNING if quiet else logging.INFO)
+
+
+def main() -> None:
+    """Run the command line: the user's mistake is one line on stderr and exit status 2."""
+    try:
+        cli.main(standalone_mode=False, prog_name="slt")
+    except click.exceptions.Exit as stop:
+        sys.exit(stop.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        click.echo("slt: interrupted; the same command goes on from here", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except Exception as error:
+        if os.environ.get("SLT_DEBUG") == "1" or not _is_for_the_user(error):
+            raise
+        click.echo(f"slt: error: {' '.join(str(error).split())}", err=True)
+        sys.exit(2)
+
+
+def _is_for_the_user(error: Exception) -> bool:
+    from cache.errors import StoreError
+
+    return isinstance(error, SltError | StoreError)
+
+
+class _AboveProgressBars(logging.Handler):
+    """Writes log lines to stderr without tearing a progress bar."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = self.format(record)
+        if "tqdm" in sys.modules:
+            sys.modules["tqdm"].tqdm.write(text, file=sys.stderr)
+        else:
+            click.echo(text, err=True)
+
+
+def _set_up_logging(level: int) -> None:
+    logger = logging.getLogger("slt_pipeline")
+    logger.handlers[:] = [_AboveProgressBars()]
+    logger.setLevel(level)
+    logger.propagate = False
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""Options that commands share, and what `--dry-run` prints."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from slt_pipeline.config.recipe import Recipe
+
+
+def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`-r/--recipe` and `-o key=value`: which experiment."""
+    command = click.option(
+        "-o",
+        "--override",
+        "overrides",
+        multiple=True,
+        metavar="KEY.PATH=VALUE",
+        help="Change one value of the recipe; may be given several times.",
+    )(command)
+    return click.option(
+        "-r",
+        "--recipe",
+        "recipe_name",
+        metavar="NAME|FILE",
+        shell_complete=_complete_recipe,
+        help="Recipe by name or YAML file.  [default: $SLT_RECIPE, else demo/mmtlb]",
+    )(command)
+
+
+def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`recipe_options`, `--device` and `--dry-run`: for commands that compute."""
+    command = click.option("--dry-run", is_flag=True, help="Print the resolved recipe and what would be read and written.")(command)
+    command = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")(command)
+    return recipe_options(command)
+
+
+def overwrite_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--overwrite`: start anew where a run folder holds work made with other settings."""
+    return click.option("--overwrite", is_flag=True, help="Delete this stage's earlier run and start anew.")(command)
+
+
+def load(recipe_name: str | None, overrides: tuple[str, ...]) -> "Recipe":
+    """The recipe that the options name."""
+    from slt_pipeline.config.recipe import default_recipe, load_recipe
+
+    return load_recipe(recipe_name or default_recipe(), overrides)
+
+
+def show_plan(recipe: "Recipe", reads: Mapping[str, Path | str | None], writes: Mapping[str, Path | str]) -> None:
+    """Print the resolved recipe, then what a command would read and write."""
+    from slt_pipeline.config.recipe import dump_recipe
+
+    click.echo(dump_recipe(recipe), nl=False)
+    for title, paths in (("reads", reads), ("writes", writes)):
+        for name, path in paths.items():
+            if path is not None:
+                missing = "" if title == "writes" or Path(path).exists() else "   (missing)"
+                click.echo(f"# {title} {name}: {path}{missing}")
+
+
+def _complete_recipe(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+    from slt_pipeline.config.recipe import list_recipes
+
+    return [name for name in list_recipes() if name.startswith(incomplete)]

@@ -1,0 +1,73 @@
+"""The four commands that train a model."""
+
+from importlib import import_module
+
+import click
+
+from slt_pipeline.cli.options import load, overwrite_option, run_options, show_plan
+
+
+def _train(stage: str, recipe_name: str | None, overrides: tuple[str, ...], device: str, dry_run: bool, overwrite: bool) -> None:
+    module = import_module(f"slt_pipeline.stages.{stage}")
+    recipe = load(recipe_name, overrides)
+    if dry_run:
+        show_plan(recipe, *module.plan(recipe))
+        return
+    result = getattr(module, stage)(recipe, device=device, overwrite=overwrite)
+    click.echo(f"{stage}: best {result['score']} {result['best_score']:.4g} at step {result['best_step']} in {recipe.run_folder(stage)}")
+
+
+@click.command("visual-pretrain")
+@run_options
+@overwrite_option
+def visual_pretrain(**options) -> None:
+    """Train the S3D trunk to name isolated signs.
+
+    \b
+    Reads corpus.isolated_manifest, writes runs/<recipe>/visual_pretrain/. Run again, it resumes.
+    Example:
+      $ slt visual-pretrain -r demo/mmtlb -o visual_pretrain.training.epochs=3
+    """
+    _train("visual_pretrain", **options)
+
+
+@click.command("visual-train")
+@run_options
+@overwrite_option
+def visual_train(**options) -> None:
+    """Train the visual encoder with CTC (Sign2Gloss) and report WER on dev.
+
+    \b
+    Reads corpus.manifest and the weights of visual-pretrain, writes runs/<recipe>/visual_train/. Run again, it resumes.
+    Example:
+      $ slt visual-train -r demo/mmtlb --device cuda
+    """
+    _train("visual_train", **options)
+
+
+@click.command("gloss2text-train")
+@run_options
+@overwrite_option
+def gloss2text_train(**options) -> None:
+    """Train mBART to turn glosses into text (language pre-training within the domain).
+
+    \b
+    Reads corpus.manifest, writes runs/<recipe>/gloss2text_train/. Run again, it resumes.
+    Example:
+      $ slt gloss2text-train -r demo/mmtlb
+    """
+    _train("gloss2text_train", **options)
+
+
+@click.command("translate-train")
+@run_options
+@overwrite_option
+def translate_train(**options) -> None:
+    """Train the translator on the feature store: V-L mapper and mBART, with the head frozen or trained.
+
+    \b
+    Reads the store that `slt extract` wrote and the weights of gloss2text-train, writes runs/<recipe>/translate_train/.
+    Example:
+      $ slt translate-train -r demo/mmtlb -o translator.mapper.input=s3d
+    """
+    _train("translate_train", **options)

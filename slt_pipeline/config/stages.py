@@ -1,0 +1,119 @@
+"""One section per command that computes; each shares its name with the command, its file and its run folder."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from slt_pipeline.config.base import Config
+from slt_pipeline.config.training import TrainingConfig
+from slt_pipeline.config.translator import GenerationConfig
+
+TASKS = ("sign2gloss", "gloss2text", "sign2gloss2text", "sign2text")
+Task = Literal["sign2gloss", "gloss2text", "sign2gloss2text", "sign2text"]
+Stream = Literal["s3d", "gloss_rep", "gloss_logits"]
+
+
+class VisualPretrainConfig(Config):
+    """Isolated-sign classification of the S3D trunk."""
+
+    training: TrainingConfig = TrainingConfig()
+    """The training run."""
+    dropout: float = Field(default=0.2, ge=0, lt=1)
+    """Dropout before the classifier."""
+    init: str | None = None
+    """Weights to start from: a safetensors file with S3D's parameters; None: random."""
+
+
+class VisualTrainConfig(Config):
+    """Sign2Gloss: the visual encoder, trained with CTC."""
+
+    training: TrainingConfig = TrainingConfig()
+    """The training run."""
+    init: str | None = "visual_pretrain"
+    """S3D weights to start from: `visual_pretrain` (the best checkpoint of that stage), a safetensors file, or None."""
+    vocabulary_splits: tuple[str, ...] = ("train", "dev", "test")
+    """Splits whose glosses become classes; published: all three (facts.md 1.5)."""
+    beam_size: int = Field(default=1, ge=0)
+    """CTC beams of validation; 0: best path; published: 1."""
+    max_infeasible: float = Field(default=0.05, ge=0, le=1)
+    """Largest share of training clips with more glosses than CTC can emit; beyond it the run does not start."""
+
+
+class ExtractConfig(Config):
+    """Video to feature store."""
+
+    streams: tuple[Stream, ...] = Field(default=("s3d", "gloss_rep", "gloss_logits"), min_length=1)
+    """What to store per step."""
+    backend: Literal["zarr", "hdf5"] = "zarr"
+    """File format of the store."""
+    dtype: Literal["float16", "float32"] = "float16"
+    """Number format of the store."""
+    batch_size: int = Field(default=1, ge=1)
+    """Clips encoded at once; above 1 they are batched only with clips of equal length, so that no number changes."""
+    shard_clips: int = Field(default=64, ge=1)
+    """Clips committed at once: what a kill can cost."""
+    store: str | None = None
+    """Folder of the store; None: runs/<recipe>/features."""
+
+
+class Gloss2TextTrainConfig(Config):
+    """Language pre-training within the domain: glosses to text."""
+
+    training: TrainingConfig = TrainingConfig()
+    """The training run."""
+    generation: GenerationConfig = GenerationConfig(num_beams=4)
+    """Beam search of validation."""
+
+
+class TranslateTrainConfig(Config):
+    """The translator, trained on the feature store."""
+
+    training: TrainingConfig = TrainingConfig()
+    """The training run."""
+    generation: GenerationConfig = GenerationConfig(num_beams=5)
+    """Beam search of validation."""
+    init_head: str | None = "visual_train"
+    """Weights of a trained head: `visual_train` or None (random, which is what the published configs do: facts.md 8.4)."""
+    init_language: str | None = "gloss2text_train"
+    """Weights of mBART: `gloss2text_train` or None."""
+    beam_size: int = Field(default=1, ge=0)
+    """CTC beams of validation where the head is trained."""
+
+
+class SweepConfig(Config):
+    """Many translate-train runs over one store."""
+
+    grid: dict[str, list[Any]] = Field(default={"translator.mapper.input": ["gloss_rep", "gloss_logits", "gloss_probs", "s3d"]}, min_length=1)
+    """Values to try by key of the recipe; all combinations are run."""
+    seeds: tuple[int, ...] = Field(default=(1,), min_length=1)
+    """Every combination is run once per seed."""
+    metric: str = "bleu4"
+    """Score by which the table is sorted."""
+
+
+class EvaluateConfig(Config):
+    """Decoding and scoring of a split."""
+
+    tasks: tuple[Task, ...] = TASKS
+    """Tasks to score."""
+    splits: tuple[str, ...] = ("dev", "test")
+    """Splits to score."""
+    beam_size: int = Field(default=5, ge=0)
+    """CTC beams; published test setting: 5."""
+    generation: GenerationConfig = GenerationConfig(num_beams=5)
+    """Beam search of the translators."""
+    batch_size: int = Field(default=32, ge=1)
+    """Clips decoded at once."""
+
+
+class TranslateConfig(Config):
+    """A plain video to text and glosses."""
+
+    num_best: int = Field(default=1, ge=1)
+    """Translations returned per video."""
+    beam_size: int = Field(default=5, ge=0)
+    """CTC beams."""
+    generation: GenerationConfig = GenerationConfig(num_beams=5)
+    """Beam search of the translator."""
+    max_seconds: float = Field(default=60.0, gt=0)
+    """Longest video accepted; a longer one must be cut into sentences first."""

@@ -1,0 +1,65 @@
+"""How a model is trained: the part every training stage shares."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from slt_pipeline.config.base import Config
+
+
+class OptimiserConfig(Config):
+    """Adam as published (facts.md 8.1): one parameter group per part of the model."""
+
+    name: Literal["adam", "adamw"] = "adam"
+    """`adam` applies weight decay as an L2 term of the gradient (as published), `adamw` decouples it."""
+    lr: dict[str, float] = Field(default={"default": 1e-3}, min_length=1)
+    """Learning rate by part (`recognition`, `mapper`, `translation`, ...); `default` serves the parts not named."""
+    betas: tuple[float, float] = (0.9, 0.998)
+    """Decay rates of Adam's two moments."""
+    eps: float = Field(default=1e-8, gt=0)
+    """Adam's denominator floor."""
+    weight_decay: float = Field(default=1e-3, ge=0)
+    """Weight decay of every parameter, biases and norms included (as published)."""
+    clip_norm: float | None = Field(default=None, gt=0)
+    """Largest gradient norm; None: no clipping (as published)."""
+
+
+class ScheduleConfig(Config):
+    """Learning rate over time."""
+
+    name: Literal["cosine-epoch", "cosine-step", "constant"] = "cosine-epoch"
+    """`cosine-epoch`: as published, epoch e (from 0) runs at (1 + cos(pi (e + 1) / t_max)) / 2, so the last of
+    t_max epochs runs at rate 0. `cosine-step`: falls from 1 to 0 over all steps, after a linear warm-up."""
+    t_max: int | None = Field(default=None, ge=1)
+    """Epochs to reach rate 0 with `cosine-epoch`; None: the number of epochs."""
+    warmup_steps: int = Field(default=0, ge=0)
+    """Steps of linear warm-up, with `cosine-step` and `constant`."""
+
+
+class TrainingConfig(Config):
+    """One training run."""
+
+    epochs: int = Field(default=40, ge=1)
+    """Passes over the training split."""
+    batch_size: int = Field(default=8, ge=1)
+    """Clips of one process in one forward pass."""
+    accumulate: int = Field(default=1, ge=1)
+    """Forward passes summed into one optimiser step."""
+    bucket: bool = False
+    """Put clips of similar length in one batch: less padding, slightly less random order."""
+    optimiser: OptimiserConfig = OptimiserConfig()
+    """Adam and its rates."""
+    schedule: ScheduleConfig = ScheduleConfig()
+    """Learning rate over time."""
+    mixed_precision: Literal["no", "fp16", "bf16"] = "no"
+    """Autocast type; `fp16` also scales the loss."""
+    validate_every: int = Field(default=1, ge=1)
+    """Epochs between validations; the last epoch is always validated."""
+    checkpoint_minutes: float = Field(default=10.0, gt=0)
+    """Longest time between two checkpoints; one is also written after every validation and on Ctrl-C."""
+    keep_last: int = Field(default=1, ge=1)
+    """Newest checkpoints kept beside the best one."""
+    num_workers: int = Field(default=0, ge=0)
+    """Processes that prepare batches; 0: the training process does it."""
+    log_every: int = Field(default=10, ge=1)
+    """Optimiser steps between two lines of metrics.jsonl."""

@@ -1,0 +1,73 @@
+"""Clips as training items: features from the store, glosses and text.
+
+B clips, T steps, D width of the stream, L glosses, N pieces.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch.utils.data import Dataset
+
+from cache import FeatureStore
+from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.errors import SltError
+
+
+class FeatureDataset(Dataset):
+    """Batches by (epoch, index): one positional read into one padded array, without per-clip work in Python.
+
+    **Raises:** SltError when clips of the corpus are not in the store, before any work.
+    """
+
+    def __init__(
+        self,
+        store: FeatureStore,
+        stream: str,
+        clips: Sequence[Clip],
+        encode: Callable[[Sequence[Clip]], dict[str, torch.Tensor]],
+    ):
+        if stream not in store.streams:
+            raise SltError(
+                f"the store has no stream {stream}, only {', '.join(store.streams)}; "
+                f"make one that has it with `slt extract --streams {stream},...`"
+            )
+        missing = [clip.id for clip in clips if clip.id not in store]
+        if missing:
+            raise SltError(
+                f"the store lacks {len(missing)} of {len(clips)} clips, such as {missing[0]}; "
+                f"add them with `slt extract --split {clips[0].split}`"
+            )
+        self.store, self.stream, self.clips, self.encode = store, stream, list(clips), encode
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> dict[str, torch.Tensor]:
+        return self.batch([self.clips[index] for _, index in keys])
+
+    def batch(self, clips: Sequence[Clip]) -> dict[str, torch.Tensor]:
+        """`features (B,T,D)` float32, zero beyond `lengths (B,)`, and what `encode` makes of the clips' labels."""
+        features, lengths = self.store.read_batch([clip.id for clip in clips], self.stream)
+        return {
+            "features": torch.from_numpy(features).float(),
+            "lengths": torch.from_numpy(lengths),
+            **self.encode(clips),
+        }
+
+
+class LabelDataset(Dataset):
+    """Batches of labels alone, by (epoch, index): what Gloss2Text trains on."""
+
+    def __init__(self, clips: Sequence[Clip], encode: Callable[[Sequence[Clip]], dict[str, torch.Tensor]]):
+        self.clips, self.encode = list(clips), encode
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> dict[str, torch.Tensor]:
+        return self.encode([self.clips[index] for _, index in keys])
+
+
+def as_it_is(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Collate function of data sets that make whole batches."""
+    return batch

@@ -1,0 +1,101 @@
+"""`slt extract`: video to feature store, once."""
+
+import json
+import logging
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from cache import FeatureStore, StreamSpec
+from slt_pipeline import __version__
+from slt_pipeline.config.recipe import Recipe, save_recipe
+from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.errors import SltError
+from slt_pipeline.stages._corpus import load_clips, media_root
+from slt_pipeline.stages._encoder import TrainedEncoder, encode_clips, load_encoder
+from slt_pipeline.stages._run import file_hash
+from slt_pipeline.training.devices import pick_device
+
+log = logging.getLogger(__name__)
+
+
+def plan(recipe: Recipe) -> tuple[dict[str, Path | str | None], dict[str, Path | str]]:
+    """What the stage would read and write."""
+    return {"clips": recipe.corpus.manifest, "weights": recipe.run_folder("visual_train")}, {"store": recipe.store_folder}
+
+
+def extract(recipe: Recipe, *, split: str = "all", device: str = "auto") -> dict[str, Any]:
+    """Encode the clips of a split that the store lacks; a clip whose video is bad is listed in rejected.jsonl.
+
+    **Raises:** StoreError if the store was made by other weights or settings.
+    """
+    where = pick_device(device)
+    encoder = load_encoder(recipe, where)
+    store = _open_store(recipe, encoder)
+    splits = ["train", "dev", "test"] if split == "all" else [split]
+    clips = [clip for name in splits for clip in load_clips(recipe, name)]
+    todo = [clip for clip in clips if clip.id not in store]
+    rejected = _write(recipe, encoder, store, todo, where)
+    rejected_file = recipe.store_folder.parent / "rejected.jsonl"
+    if rejected:
+        rejected_file.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rejected), encoding="utf-8")
+    else:
+        rejected_file.unlink(missing_ok=True)
+    return {
+        "written": len(todo) - len(rejected),
+        "present": len(clips) - len(todo),
+        "rejected": len(rejected),
+        "rejected_file": str(rejected_file),
+    }
+
+
+def fingerprint(recipe: Recipe, encoder: TrainedEncoder) -> dict[str, Any]:
+    """What made the features: whatever changes a number in the store is named here."""
+    return {
+        "encoder_weights": file_hash(encoder.checkpoint.folder / "weights.safetensors"),
+        "encoder": recipe.encoder.model_dump(mode="json"),
+        "sampling": recipe.video.sampling.model_dump(mode="json"),
+        "transform": recipe.video.transform.model_dump(mode="json"),
+        "decoder": f"av {version('av')}",
+        "manifest": file_hash(Path(recipe.corpus.manifest)),
+        "dtype": recipe.extract.dtype,
+        "slt": __version__,
+    }
+
+
+def _open_store(recipe: Recipe, encoder: TrainedEncoder) -> FeatureStore:
+    path, config = recipe.store_folder, recipe.extract
+    made_from = fingerprint(recipe, encoder)
+    if path.exists():
+        return FeatureStore.open(path, fingerprint=made_from, mode="a")
+    s3d = encoder.model.s3d.out_channels
+    dims = {"s3d": s3d, "gloss_rep": recipe.encoder.head.hidden, "gloss_logits": len(encoder.vocabulary)}
+    streams = {name: StreamSpec(dim=dims[name], dtype=config.dtype) for name in config.streams}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_recipe(recipe, path.parent / "extract")
+    return FeatureStore.create(path, backend=config.backend, streams=streams, fingerprint=made_from)
+
+
+def _write(
+    recipe: Recipe, encoder: TrainedEncoder, store: FeatureStore, todo: list[Clip], device: torch.device
+) -> list[dict[str, str]]:
+    rejected: list[dict[str, str]] = []
+    root = media_root(recipe)
+    frames_done = 0
+    with store.writer() as writer, tqdm(todo, desc="extract", unit="clip", disable=None, dynamic_ncols=True) as progress:
+        for number, clip in enumerate(progress, 1):
+            try:
+                ((_, streams),) = encode_clips(encoder.model, recipe, [clip], root, device)
+            except SltError as error:
+                rejected.append({"id": clip.id, "reason": str(error)})
+                log.warning("rejected %s: %s", clip.id, error)
+                continue
+            writer.write(clip.id, {name: streams[name].float().cpu().numpy() for name in store.streams})
+            frames_done += clip.num_frames
+            progress.set_postfix_str(f"{frames_done} frames", refresh=False)
+            if number % recipe.extract.shard_clips == 0:
+                writer.commit()
+    return rejected

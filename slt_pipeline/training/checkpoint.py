@@ -1,0 +1,138 @@
+"""Checkpoints: `step-00012000/` holds weights, trainer state and, written last, `meta.json` as the finished mark."""
+
+import json
+import os
+import random
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, load_model, save_model
+
+from slt_pipeline.errors import SltError
+
+WEIGHTS, STATE, META = "weights.safetensors", "state.pt", "meta.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A finished checkpoint on disk."""
+
+    folder: Path
+    meta: dict[str, Any]
+
+    @property
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Parameters and buffers by name, on the CPU. Of tied parameters one name is stored."""
+        return load_file(self.folder / WEIGHTS)
+
+    def load_model(self, model: torch.nn.Module) -> None:
+        """Copy the weights into `model`; names and shapes must match."""
+        try:
+            load_model(model, self.folder / WEIGHTS, strict=True)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise SltError(f"checkpoint {self.folder} does not fit the recipe's model: {reason}") from error
+
+    def load_state(self) -> dict[str, Any]:
+        """Optimiser, scaler and random states."""
+        return torch.load(self.folder / STATE, weights_only=True, map_location="cpu")
+
+
+def save_checkpoint(root: Path, step: int, model: torch.nn.Module, state: dict[str, Any], meta: dict[str, Any]) -> Checkpoint:
+    """Write root/step-<step>/; a crash on the way leaves a folder without `meta.json`, which nobody reads."""
+    folder = root / f"step-{step:08d}"
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True)
+    save_model(model, str(folder / WEIGHTS))
+    torch.save(state, folder / STATE)
+    for name in (WEIGHTS, STATE):
+        _flush(folder / name)
+    meta = {"step": step, **meta}
+    write_json(folder / META, meta)
+    return Checkpoint(folder, meta)
+
+
+def list_checkpoints(root: Path) -> list[Checkpoint]:
+    """Finished checkpoints, by rising step number."""
+    found = []
+    for folder in root.glob("step-*"):
+        if folder.name[5:].isdigit() and (folder / META).is_file():
+            found.append(Checkpoint(folder, read_json(folder / META)))
+    return sorted(found, key=lambda c: c.meta["step"])
+
+
+def best_checkpoint(run_folder: Path, made_by: str) -> Checkpoint:
+    """The best checkpoint of a run; `made_by` is the command that makes it, for the error."""
+    pointer = run_folder / "best.json"
+    if pointer.is_file():
+        folder = run_folder / "checkpoints" / f"step-{read_json(pointer)['step']:08d}"
+        if (folder / META).is_file():
+            return Checkpoint(folder, read_json(folder / META))
+    raise SltError(f"no trained weights in {run_folder}; make them with `{made_by}`")
+
+
+def read_weights(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors of a safetensors file, on the CPU."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise SltError(f"{path} is no safetensors file that can be read: {error}") from error
+
+
+def prune(root: Path, keep_last: int, keep_step: int | None) -> None:
+    """Delete all but the newest `keep_last` checkpoints and the one of `keep_step`; unfinished ones too."""
+    finished = list_checkpoints(root)
+    kept = {c.folder for c in finished[-keep_last:]} | {c.folder for c in finished if c.meta["step"] == keep_step}
+    for folder in root.glob("step-*"):
+        if folder not in kept:
+            shutil.rmtree(folder)
+
+
+def random_state() -> dict[str, Any]:
+    """State of every global random generator, in types that load with weights_only=True."""
+    name, keys, pos, has_gauss, cached = np.random.get_state(legacy=True)
+    version, internal, gauss = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": list(torch.cuda.get_rng_state_all()) if torch.cuda.is_available() else [],
+        "numpy": [str(name), [int(k) for k in np.asarray(keys)], int(pos), int(has_gauss), float(cached)],
+        "python": [version, list(internal), gauss],
+    }
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Put back what `random_state` returned."""
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and torch.cuda.device_count() == len(state["cuda"]):
+        torch.cuda.set_rng_state_all(state["cuda"])
+    name, keys, pos, has_gauss, cached = state["numpy"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), pos, has_gauss, cached))
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON atomically: to a temporary name, flushed, then renamed."""
+    scratch = path.with_name(path.name + ".tmp")
+    scratch.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    _flush(scratch)
+    scratch.replace(path)
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON; a damaged file is named."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SltError(f"{path} cannot be read: {error}; delete it and run its command again") from error
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

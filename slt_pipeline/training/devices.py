@@ -1,0 +1,33 @@
+"""Where a run computes."""
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+
+from slt_pipeline.errors import SltError
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is one, else the CPU; anything else is a torch device name.
+
+    **Raises:** SltError if the device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise SltError(f"device {name} cannot be used here ({reason}); --device auto|cpu|cuda") from error
+    return device
+
+
+def make_accelerator(device: torch.device, mixed_precision: str) -> Accelerator:
+    """Accelerate's handle on devices, autocast and processes; one per training run."""
+    if mixed_precision == "fp16" and device.type == "cpu":
+        raise SltError("training.mixed_precision fp16 needs a GPU, and the device is cpu; use no or bf16")
+    AcceleratorState._reset_state()  # a process may train several models one after the other
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+    return Accelerator(cpu=device.type == "cpu", mixed_precision=mixed_precision)
