@@ -31,7 +31,7 @@ test: .venv/dev.stamp
 lint: .venv/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/python -m pyright --pythonpath $(BIN)/python
 
 bench: .venv/dev.stamp
 	$(BIN)/python -m pytest tests/benchmarks $(ARGS)

@@ -1,0 +1,34 @@
+"""What every test can count on: no network, one thread a worker, and no benchmark unless it is named."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["MPLBACKEND"] = "Agg"
+os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("SLT_TEST_CUDA", "")  # expected numbers are those of the CPU
+os.environ.pop("SLT_RECIPE", None)
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported, after this file
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave tests/benchmarks out unless the command line names it."""
+    benchmarks = TESTS / "benchmarks"
+    asked = any("benchmarks" in str(argument) for argument in config.invocation_params.args)
+    return True if collection_path == benchmarks and not asked else None
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real annotations and clips; a test that needs it is skipped where it is absent."""
+    named = os.environ.get("SLT_TEST_DATA")
+    folder = Path(named) if named else TESTS.parents[1] / "shared" / "data"
+    if not folder.is_dir():
+        if named:
+            pytest.fail(f"SLT_TEST_DATA={named} is not a folder")
+        pytest.skip("no real annotations: ../shared/data is absent and SLT_TEST_DATA is not set")
+    return folder

@@ -1,0 +1,90 @@
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import command_lines
+
+from slt_pipeline.cli.main import cli
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = {"torch", "torchvision", "transformers", "accelerate", "zarr", "h5py", "matplotlib", "av", "sacrebleu", "PIL"}
+
+
+def _leaves(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            assert child is not None, f"{name} is listed and does not exist"
+            yield from _leaves(child, (*words, name))
+    else:
+        yield " ".join(words), command
+
+
+COMMANDS = dict(_leaves(cli))
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["--version"], ["translate-train", "--help"], ["recipe", "list"]], ids=" ".join
+)
+def test_asking_for_help_imports_nothing_heavy(arguments):
+    code = (
+        "import sys\nfrom slt_pipeline.cli.main import cli\n"
+        f"cli.main({arguments!r}, prog_name='slt', standalone_mode=False)\n"
+        f"sys.exit(' '.join({HEAVY!r} & set(sys.modules)))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.strip() != ""
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_answers_without_torch(shell):
+    code = (
+        "import sys\nfrom slt_pipeline.cli.main import main\n"
+        "try:\n    main()\nfinally:\n    assert 'torch' not in sys.modules"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "_SLT_COMPLETE": f"{shell}_complete"}
+    environment |= {
+        "COMP_WORDS": "slt tra" if shell != "fish" else "slt",
+        "COMP_CWORD": "1" if shell != "fish" else "tra",
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert "translate-train" in run.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_an_example_that_parses(name, monkeypatch):
+    text = COMMANDS[name].help or ""
+    examples = [line.strip()[2:] for line in text.splitlines() if line.strip().startswith("$ ")]
+    own = [arguments for arguments in command_lines.slt_commands(examples) if " ".join(arguments).startswith(name)]
+    assert own, f"`slt {name} --help` shows no `$ slt {name} ...`"
+    for arguments in command_lines.slt_commands(examples):
+        command_lines.parse(cli, arguments, monkeypatch)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_option_says_what_it_does(name):
+    options = [param for param in COMMANDS[name].params if isinstance(param, click.Option) and not param.hidden]
+    silent = [param.name for param in options if not param.help and not isinstance(param.type, click.Choice)]
+    assert silent == []
+
+
+def test_an_unknown_option_of_an_example_is_found(monkeypatch):
+    with pytest.raises(click.UsageError, match="--splitt"):
+        command_lines.parse(cli, ["extract", "--splitt", "train"], monkeypatch)
+    with pytest.raises(click.UsageError, match="extrakt"):
+        command_lines.parse(cli, ["extrakt"], monkeypatch)

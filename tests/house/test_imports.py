@@ -1,0 +1,108 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from import_rules import violations
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_every_import_of_the_house_follows_the_direction():
+    assert violations(ROOT) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "fault"),
+    [
+        (
+            "slt_pipeline/models/s3d.py",
+            "from slt_pipeline.corpora import clip",
+            "models imports slt_pipeline.corpora.clip",
+        ),
+        ("slt_pipeline/models/s3d.py", "from ..training.loop import run", "models imports slt_pipeline.training"),
+        ("slt_pipeline/models/s3d.py", "def f():\n    import slt_pipeline.video", "models imports slt_pipeline.video"),
+        (
+            "slt_pipeline/training/loop.py",
+            "from slt_pipeline.models import s3d",
+            "training imports slt_pipeline.models.s3d",
+        ),
+        ("slt_pipeline/config/base.py", "import torch.nn", "config imports torch"),
+        ("slt_pipeline/config/base.py", "from slt_pipeline import stages", "config imports slt_pipeline.stages"),
+        ("slt_pipeline/video/reader.py", "from slt_pipeline.cli import main", "video imports slt_pipeline.cli"),
+        (
+            "slt_pipeline/stages/sweep.py",
+            "from slt_pipeline.stages import extract",
+            "a stage imports slt_pipeline.stages.extract",
+        ),
+        ("slt_pipeline/stages/_shared.py", "from . import sweep", "a stage imports slt_pipeline.stages.sweep"),
+        ("slt_pipeline/stages/__init__.py", "from . import evaluate", "a stage imports slt_pipeline.stages.evaluate"),
+        ("slt_pipeline/stages/sweep.py", "from cache import FeatureStore", "imports cache; the store is for"),
+        ("slt_pipeline/cli/main.py", "from cache.store import FeatureStore", "imports cache.store; the store is for"),
+        ("slt_pipeline/helpers/misc.py", "from slt_pipeline import errors", "helpers is no room of the house"),
+        ("slt_pipeline/report/tables.py", "import click", "imports click, which is for slt_pipeline.cli"),
+        ("slt_pipeline/models/s3d.py", "import tests.models", "imports tests"),
+        ("cache/store.py", "from slt_pipeline.errors import SltError", "the store imports slt_pipeline.errors"),
+        ("cache/store.py", "import torch", "the store imports torch"),
+        ("cache/store.py", "def f():\n    import zarr", "imports zarr, which is for cache.zarr_store"),
+    ],
+)
+def test_a_planted_violation_is_found(tmp_path, module, source, fault):
+    _plant(tmp_path, module, source)
+    (found,) = violations(tmp_path)
+    assert found.startswith(f"{module.removesuffix('.py').removesuffix('/__init__').replace('/', '.')}: {fault}")
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("slt_pipeline/stages/sweep.py", "from slt_pipeline.stages import _shared, evaluate, translate_train"),
+        ("slt_pipeline/stages/demo.py", "from slt_pipeline.stages import extract, sweep"),
+        ("slt_pipeline/stages/extract.py", "from cache import FeatureStore\nfrom slt_pipeline.models import s3d"),
+        ("slt_pipeline/cli/main.py", "from cache.errors import StoreError\nfrom slt_pipeline.stages import sweep"),
+        ("slt_pipeline/corpora/clip.py", "from slt_pipeline.video.reader import open_video"),
+        ("slt_pipeline/models/s3d.py", "import torch\nfrom slt_pipeline import __version__, errors"),
+        ("cache/zarr_store.py", "import zarr\nfrom cache.store import FeatureStore"),
+    ],
+)
+def test_a_proper_import_is_let_through(tmp_path, module, source):
+    _plant(tmp_path, module, source)
+    assert violations(tmp_path) == []
+
+
+def test_config_is_imported_without_torch():
+    modules = [path.stem for path in (ROOT / "slt_pipeline" / "config").glob("*.py") if path.stem != "__init__"]
+    lines = [*(f"import slt_pipeline.config.{module}" for module in modules), "import sys"]
+    lines += ["assert not {'torch', 'torchvision', 'transformers', 'zarr', 'h5py'} & set(sys.modules)"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True, env=environment, timeout=60)
+
+
+def _plant(root: Path, module: str, source: str) -> None:
+    """A small house below `root` with one file of the test's own."""
+    for name in (
+        "slt_pipeline/__init__.py",
+        "slt_pipeline/errors.py",
+        "slt_pipeline/cli/main.py",
+        "slt_pipeline/corpora/clip.py",
+        "slt_pipeline/models/s3d.py",
+        "slt_pipeline/stages/__init__.py",
+        *(
+            f"slt_pipeline/stages/{stage}.py"
+            for stage in ("_shared", "evaluate", "extract", "sweep", "translate_train")
+        ),
+        "slt_pipeline/training/loop.py",
+        "slt_pipeline/video/reader.py",
+        "cache/__init__.py",
+        "cache/store.py",
+    ):
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    path = root / module
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(source, encoding="utf-8")
