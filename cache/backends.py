@@ -1,0 +1,36 @@
+"""The backends, by name."""
+
+from types import ModuleType
+from typing import Protocol
+
+import numpy as np
+
+from cache.files import LocalFiles
+from cache.header import Header
+from cache.index import Extent, Index, WrittenFile
+
+
+class Backend(Protocol):
+    """How the rows of a shard become files that a common tool opens."""
+
+    def initial_files(self, header: Header) -> dict[str, bytes]:
+        """Return the files of a store without shards, other than store.json."""
+        ...
+
+    def write_shard(
+        self, files: LocalFiles, header: Header, shard: int, arrays: dict[str, np.ndarray], temporary: str
+    ) -> tuple[dict[str, Extent], list[WrittenFile]]:
+        """Write the rows (steps, D) of each stream to files in the folder `temporary`, to be renamed by the caller."""
+        ...
+
+    def publish(self, files: LocalFiles, header: Header, index: Index, temporary: str) -> None:
+        """Let tools that do not know the index see every shard that is claimed or committed."""
+        ...
+
+
+def backend_of(header: Header) -> Backend:
+    """Return the backend that a store was made with."""
+    from cache import hdf5_store, zarr_store
+
+    backends: dict[str, ModuleType] = {"zarr": zarr_store, "hdf5": hdf5_store}
+    return backends[header.backend]  # pyright: ignore[reportReturnType]

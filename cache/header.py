@@ -1,0 +1,114 @@
+"""store.json: what a store is, and how its JSON is sealed with a checksum."""
+
+import json
+import zlib
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from cache.errors import REPAIR, StoreError
+from cache.provenance import canonical
+
+FORMAT = "feature-store"
+FORMAT_VERSION = 1
+HEADER_PATH = "store.json"
+DTYPES = ("float16", "float32")
+BACKENDS = ("zarr", "hdf5")
+DEFAULT_SHARD_STEPS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class StreamSpec:
+    """One stream of a store: rows of `dim` numbers of `dtype` (float16 or float32, little-endian on disk)."""
+
+    dim: int
+    dtype: str = "float16"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise StoreError(f"stream dtype {self.dtype!r} is not one of {', '.join(DTYPES)}")
+        if not isinstance(self.dim, int) or self.dim < 1:
+            raise StoreError(f"stream dim {self.dim!r} is not a whole number of at least 1")
+
+    @property
+    def numpy_dtype(self) -> np.dtype[Any]:
+        """The dtype on disk."""
+        return np.dtype(self.dtype).newbyteorder("<")
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one step."""
+        return self.dim * self.numpy_dtype.itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The contents of store.json; they never change after the store is made."""
+
+    backend: str
+    streams: dict[str, StreamSpec]
+    shard_steps: int
+    fingerprint: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.backend not in BACKENDS:
+            raise StoreError(f"backend {self.backend!r} is not one of {', '.join(BACKENDS)}")
+        if not self.streams:
+            raise StoreError('a store needs at least one stream: pass streams={"name": StreamSpec(dim=...)}')
+        for name in self.streams:
+            if not name.isascii() or not name.replace("_", "").isalnum():
+                raise StoreError(f"stream name {name!r} is not made of ASCII letters, digits and _ only")
+        if not isinstance(self.shard_steps, int) or self.shard_steps < 1:
+            raise StoreError(f"shard_steps {self.shard_steps!r} is not a whole number of at least 1")
+
+    def to_bytes(self) -> bytes:
+        """Return the bytes of store.json."""
+        document = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "backend": self.backend,
+            "shard_steps": self.shard_steps,
+            "streams": {name: {"dim": spec.dim, "dtype": spec.dtype} for name, spec in self.streams.items()},
+            "fingerprint": json.loads(canonical(self.fingerprint)),
+        }
+        return seal(document, indent=1)
+
+    @classmethod
+    def from_bytes(cls, data: bytes, where: str) -> "Header":
+        """Read store.json. Raises StoreError where it is damaged or of a newer format."""
+        document = unseal(data, where)
+        if document.get("format") != FORMAT:
+            raise StoreError(f"{where} is not a feature store's header: its format is {document.get('format')!r}")
+        if document["format_version"] > FORMAT_VERSION:
+            raise StoreError(
+                f"{where} has format version {document['format_version']}, this program reads up to {FORMAT_VERSION}: "
+                "update slt-pipeline"
+            )
+        streams = {name: StreamSpec(item["dim"], item["dtype"]) for name, item in document["streams"].items()}
+        return cls(document["backend"], streams, document["shard_steps"], document["fingerprint"])
+
+
+_SEAL = b'"crc32":"'
+
+
+def seal(document: dict[str, Any], indent: int | None = None) -> bytes:
+    """Return the JSON text plus a last key `crc32`: CRC-32 of all the bytes that precede that key's opening quote."""
+    separators = (",", ":") if indent is None else (",", ": ")
+    text = json.dumps(document, ensure_ascii=False, separators=separators, indent=indent, allow_nan=False)
+    body = (text[:-1].rstrip("\n") + ",").encode()
+    return body + _tail(body)
+
+
+def unseal(data: bytes, where: str) -> dict[str, Any]:
+    """Return the document of `seal`, without `crc32`. Raises StoreError if a single bit of it has changed."""
+    body = data[: data.rfind(_SEAL)]
+    if body + _tail(body) != data:
+        raise StoreError(f"{where} is damaged, its checksum does not match: {REPAIR}")
+    document = json.loads(data)
+    del document["crc32"]
+    return document
+
+
+def _tail(body: bytes) -> bytes:
+    return _SEAL + f'{zlib.crc32(body):08x}"}}\n'.encode()

@@ -1,0 +1,133 @@
+"""The index: which clip lies where. One sealed JSON line a shard, in a file of its own; that file is the commit.
+
+`index/00000007.jsonl` appears, complete, by a rename: then shard 7 is in the store, and not before.
+A writer owns shard 7 from the moment it makes `index/00000007.claim`, which it removes after the commit.
+"""
+
+from bisect import bisect_left
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cache.files import LocalFiles
+from cache.header import seal, unseal
+
+FOLDER = "index"
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Where a stream's rows of a shard begin: row r is at byte `offset + r * dim * itemsize` of `file`."""
+
+    file: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One committed shard; the lists run parallel.
+
+    sources: what each clip was made from (a hash or any text; None if not said).
+    checksums: stream -> CRC-32 of each clip's rows, little-endian bytes, as 8 hex digits.
+    files: file -> {"bytes": its size, "rest": CRC-32 of all its bytes that belong to no clip, in order}.
+    """
+
+    shard: int
+    steps: int
+    clips: list[str]
+    rows: list[int]
+    lengths: list[int]
+    sources: list[str | None]
+    checksums: dict[str, list[str]]
+    extents: dict[str, Extent]
+    files: dict[str, dict[str, Any]]
+
+    def to_bytes(self) -> bytes:
+        """Return the line of the index file."""
+        return seal(asdict(self))
+
+    @classmethod
+    def from_bytes(cls, line: bytes, where: str) -> "Record":
+        """Read one line. Raises StoreError where it is damaged."""
+        document = unseal(line, where)
+        document["extents"] = {name: Extent(**item) for name, item in document["extents"].items()}
+        return cls(**document)
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFile:
+    """A file of a shard that waits under a temporary name. bytes, rest: as in `Record.files`."""
+
+    temporary: str
+    final: str
+    bytes: int
+    rest: str
+
+
+class Index:
+    """The committed shards of a store, in order of their number, and the place of every clip."""
+
+    def __init__(self, files: LocalFiles) -> None:
+        self._files = files
+        self._seen: set[str] = set()
+        self.records: dict[int, Record] = {}
+        self.places: dict[str, tuple[int, int, int]] = {}  # clip -> (shard, row, length)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take in what has been committed since the last look. Raises StoreError on a damaged record."""
+        fresh = [name for name in self._files.names(FOLDER) if name.endswith(".jsonl") and name not in self._seen]
+        for name in fresh:
+            path = f"{FOLDER}/{name}"
+            for line in self._files.read(path).splitlines(keepends=True):
+                self._add(Record.from_bytes(line, self._files.describe(path)))
+            self._seen.add(name)
+
+    def commit(self, record: Record, temporary: str) -> None:
+        """Make a claimed shard part of the store, for good, in one step."""
+        name = f"{record.shard:08d}.jsonl"
+        self._files.write(temporary, [record.to_bytes()])
+        self._files.sync(temporary)
+        self._files.rename(temporary, f"{FOLDER}/{name}")
+        self._files.sync(FOLDER)
+        self._add(record)
+        self._seen.add(name)
+
+    def claim(self) -> int:
+        """Return a shard number that is ours alone."""
+        shard = self.next_shard()
+        while True:
+            if self._files.claim(claim_path(shard)):
+                if not self._files.exists(record_path(shard)):
+                    return shard
+                self.release(shard)  # its owner committed it and gave up the claim between our two looks
+            shard += 1
+
+    def release(self, shard: int) -> None:
+        """Give up a claim: after the commit, or when the shard cannot be written."""
+        self._files.remove(claim_path(shard))
+
+    def next_shard(self) -> int:
+        """Return the number after the highest that is committed or claimed."""
+        names = [name for name in self._files.names(FOLDER) if name.endswith((".jsonl", ".claim"))]
+        return max((int(name.partition(".")[0]) for name in names), default=-1) + 1
+
+    def position(self, clip: str) -> tuple[Record, int]:
+        """Return the record that holds a clip, and the clip's position in its lists."""
+        shard, row, _ = self.places[clip]
+        record = self.records[shard]
+        return record, bisect_left(record.rows, row)
+
+    def _add(self, record: Record) -> None:
+        self.records[record.shard] = record
+        for clip, row, length in zip(record.clips, record.rows, record.lengths, strict=True):
+            self.places.setdefault(clip, (record.shard, row, length))
+
+
+def record_path(shard: int) -> str:
+    """Return the index file of a shard."""
+    return f"{FOLDER}/{shard:08d}.jsonl"
+
+
+def claim_path(shard: int) -> str:
+    """Return the file whose owner may write a shard."""
+    return f"{FOLDER}/{shard:08d}.claim"

@@ -1,0 +1,223 @@
+"""The one public seam of the store.
+
+B: clips of a batch. T: steps of a clip. D: width of a stream.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from cache.backends import backend_of
+from cache.errors import StoreError
+from cache.files import LocalFiles
+from cache.header import DEFAULT_SHARD_STEPS, HEADER_PATH, Header, StreamSpec
+from cache.index import Index
+from cache.provenance import require_same
+from cache.writer import Writer
+
+__all__ = ["FeatureStore", "StreamSpec"]
+
+
+class FeatureStore:
+    """Features of clips, by clip id and stream. Make one with `create`, look into one with `open`.
+
+    Opening reads the index only; reads are positional reads of the files. A store may be pickled, forked, and read from
+    several threads. What other processes commit after opening is seen after `refresh`.
+    """
+
+    def __init__(self, files: LocalFiles, mode: Literal["r", "a"]) -> None:
+        """Use `create` or `open` instead."""
+        self.path = files.root
+        self.mode = mode
+        self._files = files
+        self._header = Header.from_bytes(files.read(HEADER_PATH), files.describe(HEADER_PATH))
+        self._index = Index(files)
+
+    @classmethod
+    def create(
+        cls,
+        path: str | Path,
+        *,
+        streams: Mapping[str, StreamSpec],
+        fingerprint: dict[str, Any],
+        backend: str = "zarr",
+        shard_steps: int = DEFAULT_SHARD_STEPS,
+        durable: bool = True,
+        files: LocalFiles | None = None,
+    ) -> "FeatureStore":
+        """Make an empty store, in one step, and open it for writing.
+
+        Args:
+            path: a folder that does not exist yet, or is empty.
+            streams: name -> width and dtype.
+            fingerprint: what makes the features, as JSON; compared on every `open`.
+            backend: `zarr` (an array a stream, a chunk file a shard) or `hdf5` (a file a shard).
+            shard_steps: steps a shard can hold; no clip may be longer, and it is held in memory while it fills.
+            durable: wait for the disk at each commit, so that even a power cut loses nothing that was committed.
+            files: another place than `path`, for tests.
+
+        Raises:
+            StoreError: if there is something at `path`, or it cannot be written.
+        """
+        files = files or LocalFiles(path, durable=durable)
+        header = Header(backend, dict(streams), shard_steps, fingerprint)
+        try:
+            initial_files = {HEADER_PATH: header.to_bytes(), **backend_of(header).initial_files(header)}
+            files.create(initial_files, folders=("data", "index", "tmp"))
+        except FileExistsError as error:
+            raise StoreError(
+                f"{files.root} exists: go on with it by FeatureStore.open(..., mode='a'), or choose another folder"
+            ) from error
+        except OSError as error:
+            raise StoreError(f"cannot make a store at {files.root}: {error.strerror or error}") from error
+        return cls(files, "a")
+
+    @classmethod
+    def open(
+        cls,
+        path: str | Path,
+        *,
+        fingerprint: dict[str, Any] | None = None,
+        mode: Literal["r", "a"] = "r",
+        durable: bool = True,
+        files: LocalFiles | None = None,
+    ) -> "FeatureStore":
+        """Open a store for reading (`r`) or for reading and writing (`a`).
+
+        Raises:
+            StoreError: if there is no store, it is damaged, or its fingerprint is another than the one given, naming
+                every key that differs and both values.
+        """
+        if mode not in ("r", "a"):
+            raise StoreError(f"mode {mode!r} is not 'r' (read) or 'a' (read and write)")
+        files = files or LocalFiles(path, durable=durable)
+        if not files.exists(HEADER_PATH):
+            raise StoreError(f"there is no feature store at {files.root}: make it with `slt extract`")
+        try:
+            store = cls(files, mode)
+        except OSError as error:
+            raise StoreError(f"cannot open the store {files.root}: {error.strerror or error}") from error
+        if fingerprint is not None:
+            require_same(store.fingerprint, fingerprint, f"the store {store.path}")
+        return store
+
+    @staticmethod
+    def exists(path: str | Path) -> bool:
+        """Say whether there is a store at `path`."""
+        return LocalFiles(path).exists(HEADER_PATH)
+
+    @property
+    def backend(self) -> str:
+        """`zarr` or `hdf5`."""
+        return self._header.backend
+
+    @property
+    def streams(self) -> dict[str, StreamSpec]:
+        """The streams that every clip has."""
+        return dict(self._header.streams)
+
+    @property
+    def fingerprint(self) -> dict[str, Any]:
+        """What made the features, as given to `create`."""
+        return self._header.fingerprint
+
+    @property
+    def shard_steps(self) -> int:
+        """The steps that a shard can hold, and so the longest clip."""
+        return self._header.shard_steps
+
+    def keys(self) -> list[str]:
+        """Return the clip ids in the order of the index."""
+        return list(self._index.places)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __contains__(self, clip_id: object) -> bool:
+        return clip_id in self._index.places
+
+    def __len__(self) -> int:
+        return len(self._index.places)
+
+    def length(self, clip_id: str) -> int:
+        """Return the steps of a clip."""
+        return self._place(clip_id)[2]
+
+    def source(self, clip_id: str) -> str | None:
+        """Return what the clip was made from, as given when it was written."""
+        self._place(clip_id)
+        record, position = self._index.position(clip_id)
+        return record.sources[position]
+
+    def require_sources(self, sources: Mapping[str, str]) -> None:
+        """Raise StoreError naming the clips of the store that were made from something else than `sources` says.
+
+        Clips that only one side knows are no error: a manifest may grow, and a store may hold more than it.
+        """
+        changed = [clip for clip, source in sources.items() if clip in self and self.source(clip) not in (None, source)]
+        if changed:
+            names = ", ".join(map(repr, changed[:5])) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
+            raise StoreError(
+                f"{len(changed)} clips have changed since they were put into {self.path}: {names}: "
+                "give changed clips new ids, or extract into another folder"
+            )
+
+    def read(self, clip_id: str, stream: str, start: int | None = None, stop: int | None = None) -> np.ndarray:
+        """Return the steps [start, stop) of a clip as a new array (T, D); `start` and `stop` as in a slice."""
+        shard, row, length = self._place(clip_id)
+        if start is not None or stop is not None:
+            start, stop, _ = slice(start, stop).indices(length)
+            row, length = row + start, max(0, stop - start)
+        spec = self._stream(stream)
+        out = np.empty((length, spec.dim), spec.numpy_dtype)
+        self._read_rows(stream, spec, shard, row, out)
+        return out
+
+    def read_batch(self, clip_ids: Sequence[str], stream: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the clips padded with zeros (B, T, D), and their lengths (B,) int64."""
+        spec, places = self._stream(stream), [self._place(clip_id) for clip_id in clip_ids]
+        lengths = np.array([length for _, _, length in places], np.int64)
+        out = np.empty((len(places), max(lengths, default=0), spec.dim), spec.numpy_dtype)
+        for features, (shard, row, length) in zip(out, places, strict=True):
+            self._read_rows(stream, spec, shard, row, features[:length])
+            features[length:] = 0
+        return out, lengths
+
+    def writer(self) -> Writer:
+        """Return a writer, to be used as `with store.writer() as writer: writer.write(...)`."""
+        if self.mode != "a":
+            raise StoreError(f"the store {self.path} is open for reading: open it with mode='a'")
+        return Writer(self, self._files, self._header, self._index)
+
+    def refresh(self) -> None:
+        """See what other processes have committed meanwhile."""
+        self._index.refresh()
+
+    def __repr__(self) -> str:
+        return f"FeatureStore({str(self.path)!r}, {self.backend}, {len(self)} clips, streams {', '.join(self.streams)})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"files": self._files, "mode": self.mode}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)
+
+    def _read_rows(self, stream: str, spec: StreamSpec, shard: int, row: int, out: np.ndarray) -> None:
+        extent = self._index.records[shard].extents[stream]
+        self._files.read_into(extent.file, extent.offset + row * spec.row_bytes, out)
+
+    def _place(self, clip_id: str) -> tuple[int, int, int]:
+        try:
+            return self._index.places[clip_id]
+        except KeyError:
+            raise StoreError(
+                f"clip {clip_id!r} is not in {self.path} ({len(self)} clips): add it with `slt extract`"
+            ) from None
+
+    def _stream(self, stream: str) -> StreamSpec:
+        try:
+            return self._header.streams[stream]
+        except KeyError:
+            raise StoreError(f"stream {stream!r} is not in {self.path}, it has {', '.join(self.streams)}") from None

@@ -1,0 +1,197 @@
+"""Writing: a shard is filled in memory and committed whole.
+
+D: width of a stream. T: steps of a clip.
+"""
+
+import contextlib
+import uuid
+import zlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+
+from cache.backends import backend_of
+from cache.errors import StoreError
+from cache.files import LocalFiles
+from cache.header import Header
+from cache.index import Extent, Index, Record, WrittenFile, record_path
+
+if TYPE_CHECKING:
+    from cache.store import FeatureStore
+
+TEMPORARY = "tmp"
+
+
+class Writer:
+    """Takes clips one by one; a shard that is full, and the last one on leaving the `with` block, is committed.
+
+    Any number of processes may write to one store at once, each with a writer of its own and clips of its own.
+    """
+
+    def __init__(self, store: "FeatureStore", files: LocalFiles, header: Header, index: Index) -> None:
+        self._store, self._files, self._header, self._index = store, files, header, index
+        self._steps = self._header.shard_steps
+        self._buffers = {
+            name: np.zeros((self._steps, spec.dim), spec.numpy_dtype) for name, spec in self._header.streams.items()
+        }
+        self._clear()
+
+    def write(self, clip_id: str, features: Mapping[str, np.ndarray], *, source: str | None = None) -> None:
+        """Add a clip: for every stream of the store an array (T, D), the same T in all of them.
+
+        float32 given to a float16 stream is rounded, float16 given to a float32 stream is widened.
+
+        Args:
+            clip_id: its key; written once, for good.
+            features: stream name -> array (T, D), float16 or float32.
+            source: what the clip was made from, a hash say, to tell later whether that has changed.
+
+        Raises:
+            StoreError: naming the clip, if it is there already, empty, longer than a shard, not finite, or of another
+                width or dtype; or if the disk refuses the shard that this clip completes.
+        """
+        where = f"clip {clip_id!r}"
+        if not isinstance(clip_id, str) or not clip_id:
+            raise StoreError(f"{where}: a clip id is a text that is not empty")
+        if clip_id in self._index.places or clip_id in self._pending:
+            raise StoreError(
+                f"{where} is already in {self._store.path}: keys are written once; skip it or use a new store"
+            )
+        length = self._checked_length(where, features)
+        if self._used + length > self._steps:
+            self.commit()
+        rows = slice(self._used, self._used + length)
+        for name, array in features.items():
+            _copy_finite(f"{where}, stream {name!r}", np.asarray(array), self._buffers[name][rows])
+        for name, buffer in self._buffers.items():
+            self._checksums[name].append(f"{zlib.crc32(buffer[rows].data):08x}")
+        self._pending[clip_id] = None
+        self._sources.append(source)
+        self._rows.append(self._used)
+        self._lengths.append(length)
+        self._used += length
+        if self._used == self._steps:
+            self.commit()
+
+    def commit(self) -> None:
+        """Make everything written so far part of the store, as a shard of its own, full or not."""
+        if not self._pending:
+            return
+        try:
+            self._commit()
+        except OSError as error:
+            raise StoreError(
+                f"cannot write to {self._store.path}: {error.strerror or error}: what was committed before is intact "
+                f"({len(self._store)} clips), {len(self._pending)} clips are not; mend that and run again"
+            ) from error
+        self._clear()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is None:
+            self.commit()
+        else:
+            self._clear()
+
+    def _commit(self) -> None:
+        files, index, backend = self._files, self._index, backend_of(self._header)
+        index.refresh()
+        for clip in self._pending:
+            if clip in index.places:
+                raise StoreError(
+                    f"clip {clip!r} was written to {self._store.path} by another process meanwhile: "
+                    "give every writer its own clips"
+                )
+        temporary, shard = f"{TEMPORARY}/{uuid.uuid4().hex}", index.claim()
+        written: list[WrittenFile] = []
+        try:
+            arrays = {name: buffer[: self._used] for name, buffer in self._buffers.items()}
+            extents, written = backend.write_shard(files, self._header, shard, arrays, temporary)
+            for file in written:
+                files.sync(file.temporary)
+            for file in written:
+                files.rename(file.temporary, file.final)
+            for folder in sorted({file.final.rpartition("/")[0] for file in written}):
+                files.sync(folder)
+            backend.publish(files, self._header, index, temporary)
+            index.commit(self._record(shard, extents, written), f"{temporary}/record")
+        finally:
+            with contextlib.suppress(OSError):  # what cannot be removed now does no harm
+                self._clean_up(shard, temporary, written)
+
+    def _record(self, shard: int, extents: dict[str, Extent], written: list[WrittenFile]) -> Record:
+        return Record(
+            shard=shard,
+            steps=self._used,
+            clips=list(self._pending),
+            rows=self._rows,
+            lengths=self._lengths,
+            sources=self._sources,
+            checksums=self._checksums,
+            extents=extents,
+            files={file.final: {"bytes": file.bytes, "rest": file.rest} for file in written},
+        )
+
+    def _clean_up(self, shard: int, temporary: str, written: list[WrittenFile]) -> None:
+        if not self._files.exists(record_path(shard)):
+            for file in written:
+                self._files.remove(file.final)
+        for name in self._files.names(temporary):
+            self._files.remove(f"{temporary}/{name}")
+        self._files.remove(temporary)
+        self._index.release(shard)
+
+    def _checked_length(self, where: str, features: Mapping[str, np.ndarray]) -> int:
+        streams = self._header.streams
+        if set(features) != set(streams):
+            raise StoreError(
+                f"{where} has the streams {sorted(features)}, the store has {sorted(streams)}: write them all"
+            )
+        lengths = {}
+        for name, array in features.items():
+            array, spec = np.asarray(array), streams[name]
+            if array.ndim != 2 or array.shape[1] != spec.dim:
+                raise StoreError(f"{where}, stream {name!r} has shape {array.shape}, (steps, {spec.dim}) is needed")
+            if array.dtype not in (np.float16, np.float32):
+                raise StoreError(
+                    f"{where}, stream {name!r} has dtype {array.dtype}, the store has {spec.dtype}: "
+                    "give float16 or float32"
+                )
+            lengths[name] = len(array)
+        length = next(iter(lengths.values()))
+        if len(set(lengths.values())) > 1:
+            raise StoreError(f"{where} has streams of different lengths, {lengths}: all need the same number of steps")
+        if length == 0:
+            raise StoreError(f"{where} is empty (0 steps): leave it out")
+        if length > self._steps:
+            raise StoreError(
+                f"{where} has {length} steps, a shard holds {self._steps} and clips are never split: "
+                f"make the store with shard_steps={length} or more"
+            )
+        return length
+
+    def _clear(self) -> None:
+        self._used = 0
+        self._pending: dict[str, None] = {}
+        self._rows: list[int] = []
+        self._lengths: list[int] = []
+        self._sources: list[str | None] = []
+        self._checksums: dict[str, list[str]] = {name: [] for name in self._header.streams}
+
+
+def _copy_finite(where: str, array: np.ndarray, out: np.ndarray) -> None:
+    """Copy (T, D) into `out`, rounding or widening. Raises StoreError if any number in `out` is not finite."""
+    with np.errstate(over="ignore"):  # said below, with the clip's name
+        out[...] = array
+    # A float is NaN or infinite when all bits of its exponent are set; ten times as fast as np.isfinite for float16.
+    exponent = np.array(np.inf, out.dtype).view(f"<u{out.itemsize}")
+    if ((out.view(exponent.dtype) & exponent) == exponent).any():
+        step, feature = np.argwhere(~np.isfinite(out))[0]
+        value = array[step, feature]
+        reason = f"does not fit into {out.dtype.name}" if np.isfinite(value) else "is not finite"
+        raise StoreError(
+            f"{where}: {value} at step {step}, feature {feature} {reason}: nothing of the clip was written"
+        )
