@@ -1,0 +1,71 @@
+"""Corpus BLEU-1..4 with one reference (facts.md 10.1).
+
+Equal to the patched sacrebleu that both published systems carry: no tokenisation beyond white space, case-sensitive,
+no smoothing (an order without a match gives exactly 0), no effective order, brevity penalty.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+from sacrebleu.metrics.bleu import BLEU
+
+from slt_pipeline.metrics.pairs import check_level, check_pairs, spaced
+
+MAX_ORDER = 4
+
+
+def corpus_bleu(hypotheses: Sequence[str], references: Sequence[str], level: str = "word") -> tuple[float, ...]:
+    """BLEU-1, -2, -3, -4 of a corpus, in percent, cumulative, all with the same brevity penalty.
+
+    level: "word" splits at white space; "char" scores characters and ignores white space.
+    Raises SltError for unequal or zero numbers of sentences.
+    """
+    check_pairs(hypotheses, references)
+    level = check_level(level)
+    score = _metric().corpus_score(
+        [spaced(hypothesis, level) for hypothesis in hypotheses],
+        [[spaced(reference, level) for reference in references]],
+    )
+    return tuple(_bleu(score.counts, score.totals, score.sys_len, score.ref_len, n) for n in range(1, MAX_ORDER + 1))
+
+
+def sentence_statistics(hypotheses: Sequence[str], references: Sequence[str], level: str = "word") -> np.ndarray:
+    """What BLEU sums over a corpus, sentence by sentence: (N, 10) int64.
+
+    Columns: matched n-grams of order 1..4, n-grams of the hypothesis of order 1..4, hypothesis tokens, reference tokens.
+    `bleu_of_statistics` of the column sums is the corpus BLEU, so a resampled corpus needs sums only.
+    """
+    check_pairs(hypotheses, references)
+    level = check_level(level)
+    rows = []
+    for hypothesis, reference in zip(hypotheses, references, strict=True):
+        score = _metric().sentence_score(spaced(hypothesis, level), [spaced(reference, level)])
+        rows.append([*score.counts, *score.totals, score.sys_len, score.ref_len])
+    return np.array(rows, dtype=np.int64)
+
+
+def bleu_of_statistics(statistics: Sequence[int] | np.ndarray, order: int = MAX_ORDER) -> float:
+    """BLEU-`order` in percent of one row of summed statistics, laid out as by `sentence_statistics`."""
+    values = [int(value) for value in statistics]
+    return _bleu(values[:MAX_ORDER], values[MAX_ORDER : 2 * MAX_ORDER], values[-2], values[-1], order)
+
+
+@cache
+def _metric() -> BLEU:
+    # effective_order is asked for by sentence_score only to silence a warning about sentence scores, which are not
+    # used here: the counts do not depend on it.
+    return BLEU(tokenize="none", smooth_method="floor", smooth_value=0, max_ngram_order=MAX_ORDER, force=True)
+
+
+def _bleu(counts: list[int], totals: list[int], sys_len: int, ref_len: int, order: int) -> float:
+    return BLEU.compute_bleu(
+        correct=counts[:order],
+        total=totals[:order],
+        sys_len=sys_len,
+        ref_len=ref_len,
+        smooth_method="floor",
+        smooth_value=0,
+        effective_order=False,
+        max_ngram_order=order,
+    ).score

@@ -1,0 +1,122 @@
+"""Named scoring protocols: which numbers can be compared with which.
+
+A score is only comparable with a published one if level, clean-up, casing and punctuation agree. A protocol fixes all
+four; recipes, `slt evaluate` and `slt score` name one.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from types import MappingProxyType
+from typing import Literal
+
+from slt_pipeline.errors import SltError
+from slt_pipeline.metrics.bleu import corpus_bleu
+from slt_pipeline.metrics.gloss_cleanup import clean_phoenix14, clean_phoenix14t
+from slt_pipeline.metrics.pairs import Level, check_pairs
+from slt_pipeline.metrics.rouge import corpus_rouge
+from slt_pipeline.metrics.wer import RecognitionScores, word_error_rate
+from slt_pipeline.text.normalise import to_half_width
+
+Cleanup = Literal["phoenix14t", "phoenix14"]
+TextNormalisation = Literal["half-width"]
+
+_CLEANUPS: dict[str, Callable[[str], str]] = {"phoenix14t": clean_phoenix14t, "phoenix14": clean_phoenix14}
+_NORMALISATIONS: dict[str, Callable[[str], str]] = {"half-width": to_half_width}
+
+
+@dataclass(frozen=True, slots=True)
+class TranslationScores:
+    """Scores of a corpus of translations, in percent."""
+
+    bleu1: float
+    """Corpus BLEU up to order 1."""
+    bleu2: float
+    """Corpus BLEU up to order 2."""
+    bleu3: float
+    """Corpus BLEU up to order 3."""
+    bleu4: float
+    """Corpus BLEU up to order 4: the papers' BLEU."""
+    rouge: float
+    """Mean sentence-level ROUGE-L F."""
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How a corpus is scored. Sentences are given as strings; glosses are separated by white space."""
+
+    name: str
+    """The name recipes use."""
+    level: Level
+    """Tokens of BLEU and ROUGE."""
+    upper_case_gloss: bool = True
+    """Upper-case both sides before clean-up and WER: decoders emit lower-case class names, references are as annotated."""
+    gloss_cleanup: Cleanup | None = None
+    """Clean-up of both sides before WER (facts.md 10.4)."""
+    text_normalisation: TextNormalisation | None = None
+    """Normalisation of hypotheses and references before BLEU and ROUGE (facts.md 1.7)."""
+
+    def score_translation(self, hypotheses: Sequence[str], references: Sequence[str]) -> TranslationScores:
+        """BLEU-1..4 and ROUGE-L. Raises SltError for unequal or zero numbers of sentences."""
+        if self.text_normalisation is not None:
+            normalise = _NORMALISATIONS[self.text_normalisation]
+            check_pairs(hypotheses, references)
+            hypotheses, references = [normalise(h) for h in hypotheses], [normalise(r) for r in references]
+        return score_translation(hypotheses, references, self.level)
+
+    def score_recognition(self, hypotheses: Sequence[str], references: Sequence[str]) -> RecognitionScores:
+        """WER and its parts. Raises SltError for unequal or zero numbers of sentences."""
+        return score_recognition(*self.prepare_gloss(hypotheses, references))
+
+    def prepare_gloss(self, hypotheses: Sequence[str], references: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Both sides as they enter WER: upper-cased, then cleaned."""
+        check_pairs(hypotheses, references)
+
+        def prepare(gloss: str) -> str:
+            gloss = gloss.upper() if self.upper_case_gloss else gloss
+            return _CLEANUPS[self.gloss_cleanup](gloss) if self.gloss_cleanup else gloss
+
+        return [prepare(h) for h in hypotheses], [prepare(r) for r in references]
+
+
+def score_translation(hypotheses: Sequence[str], references: Sequence[str], level: str) -> TranslationScores:
+    """BLEU-1..4 and ROUGE-L of sentences as they are. level: "word" or "char"."""
+    bleu1, bleu2, bleu3, bleu4 = corpus_bleu(hypotheses, references, level)
+    return TranslationScores(bleu1, bleu2, bleu3, bleu4, rouge=corpus_rouge(hypotheses, references, level))
+
+
+def score_recognition(
+    hypotheses: Sequence[str], references: Sequence[str], cleanup: str | None = None
+) -> RecognitionScores:
+    """WER of gloss sentences; `cleanup` ("phoenix14t", "phoenix14" or None) is applied to both sides, casing is kept."""
+    if cleanup is not None:
+        if cleanup not in _CLEANUPS:
+            raise SltError(f"unknown gloss clean-up {cleanup!r}; use one of: {', '.join(_CLEANUPS)}")
+        check_pairs(hypotheses, references)
+        clean = _CLEANUPS[cleanup]
+        hypotheses, references = [clean(h) for h in hypotheses], [clean(r) for r in references]
+    return word_error_rate(hypotheses, references)
+
+
+PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
+    {
+        protocol.name: protocol
+        for protocol in (
+            Protocol("phoenix14t", level="word", gloss_cleanup="phoenix14t"),
+            Protocol("csl-daily", level="char"),
+            Protocol("csl-daily-halfwidth", level="char", text_normalisation="half-width"),
+            Protocol("plain-word", level="word"),
+            Protocol("plain-char", level="char"),
+        )
+    }
+)
+"""All protocols by name. `csl-daily` compares with MMTLB and older work, `csl-daily-halfwidth` with CV-SLT."""
+
+
+def get_protocol(name: str) -> Protocol:
+    """The protocol of that name. Raises SltError naming the nearest one."""
+    if name in PROTOCOLS:
+        return PROTOCOLS[name]
+    near = get_close_matches(name, PROTOCOLS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"use one of: {', '.join(PROTOCOLS)}"
+    raise SltError(f"unknown scoring protocol {name!r}; {hint}")

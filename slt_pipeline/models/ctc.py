@@ -1,0 +1,157 @@
+"""CTC: loss, decoding and alignment of gloss sequences (facts.md 5).
+
+B: clips. T: steps (a quarter of the frames). K: gloss classes, of which class 0 is the blank. L: glosses of a sequence.
+"""
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from slt_pipeline.errors import SltError
+from slt_pipeline.models.ctc_beam import best_prefixes
+
+BLANK = 0
+
+
+def ctc_loss(
+    gloss_logits: torch.Tensor,
+    lengths: torch.Tensor,
+    gloss_ids: torch.Tensor,
+    gloss_lengths: torch.Tensor,
+    blank: int = BLANK,
+) -> torch.Tensor:
+    """Mean over clips of the negative log-likelihood of their gloss sequences: a scalar, float32.
+
+    gloss_logits: (B, T, K), any float type; lengths: (B,) valid steps; gloss_ids: (B, L), anything beyond gloss_lengths;
+    gloss_lengths: (B,). Divided by B alone, as published, not by sequence lengths. A sequence that cannot fit into its
+    steps counts 0 and sends no gradient.
+    """
+    return ctc_loss_per_sample(gloss_logits, lengths, gloss_ids, gloss_lengths, blank).sum() / len(gloss_logits)
+
+
+def ctc_loss_per_sample(
+    gloss_logits: torch.Tensor,
+    lengths: torch.Tensor,
+    gloss_ids: torch.Tensor,
+    gloss_lengths: torch.Tensor,
+    blank: int = BLANK,
+) -> torch.Tensor:
+    """The terms that `ctc_loss` averages: (B,) float32, 0 where the sequence cannot fit."""
+    log_probs = gloss_logits.float().log_softmax(dim=-1).transpose(0, 1)
+    return functional.ctc_loss(
+        log_probs, gloss_ids, lengths, gloss_lengths, blank=blank, reduction="none", zero_infinity=True
+    )
+
+
+def decode(
+    gloss_logits: torch.Tensor, lengths: torch.Tensor, beam_size: int, merge_repeats: bool = True
+) -> list[list[int]]:
+    """Gloss ids of every clip: greedy if beam_size is 0, else `prefix_beam_search`.
+
+    Greedy takes no `merge_repeats`: it always keeps a gloss that is repeated across a blank.
+    """
+    if beam_size == 0:
+        return greedy_decode(gloss_logits, lengths)
+    return prefix_beam_search(gloss_logits, lengths, beam_size, merge_repeats)
+
+
+def greedy_decode(gloss_logits: torch.Tensor, lengths: torch.Tensor) -> list[list[int]]:
+    """Best path: the best class of every step, runs of it merged, blanks dropped.
+
+    gloss_logits: (B, T, K); lengths: (B,). Steps beyond a clip's length are not looked at.
+    """
+    _check(gloss_logits, lengths)
+    paths = gloss_logits.argmax(dim=-1).tolist()
+    return [
+        [label for label, _ in groupby(path[:length]) if label != BLANK]
+        for path, length in zip(paths, lengths.tolist(), strict=True)
+    ]
+
+
+def prefix_beam_search(
+    gloss_logits: torch.Tensor, lengths: torch.Tensor, beam_size: int, merge_repeats: bool = True
+) -> list[list[int]]:
+    """The published decoder: TensorFlow's CTC prefix beam search, then equal neighbours merged once more.
+
+    gloss_logits: (B, T, K), class 0 the blank; lengths: (B,). `beam_size` 1 is a prefix search too, not the best path.
+    The merging makes a truly repeated gloss impossible to output, which is how the published numbers were made;
+    merge_repeats=False leaves it out. Raises SltError for beam_size < 1 and for NaN or infinite logits.
+    """
+    if beam_size < 1:
+        raise SltError(f"beam_size is {beam_size}; a prefix beam search needs at least 1 (0 means greedy in `decode`)")
+    _check(gloss_logits, lengths)
+    sequences = best_prefixes(gloss_logits, lengths, beam_size)
+    if merge_repeats:
+        sequences = [[label for label, _ in groupby(sequence)] for sequence in sequences]
+    return sequences
+
+
+def align(gloss_logits: torch.Tensor, gloss_ids: Sequence[int]) -> list[tuple[int, int]]:
+    """Steps of each gloss on the most probable CTC path of a given sequence: [(start_step, end_step)], end exclusive.
+
+    gloss_logits: (T, K) of one clip, valid steps only; gloss_ids: L ids, none the blank. Spans are in order and do not
+    overlap; steps of the path that are blank belong to no span. Raises SltError if the sequence needs more steps than
+    T: one for each gloss and one between equal neighbours.
+    """
+    if not gloss_ids:
+        return []
+    num_steps = len(gloss_logits)
+    num_needed = len(gloss_ids) + sum(a == b for a, b in zip(gloss_ids[:-1], gloss_ids[1:], strict=True))
+    if num_needed > num_steps:
+        raise SltError(f"{len(gloss_ids)} glosses need at least {num_needed} steps but the clip has {num_steps}")
+    if BLANK in gloss_ids:
+        raise SltError(f"gloss ids hold the blank ({BLANK}) at position {list(gloss_ids).index(BLANK)}; leave it out")
+    states = np.full(2 * len(gloss_ids) + 1, BLANK)  # blank, gloss, blank, gloss, ..., blank
+    states[1::2] = gloss_ids
+    # A path takes one score from every step, so logits rank paths as log-probabilities would.
+    scores = gloss_logits.detach().double().cpu().numpy()[:, states]
+    if not np.isfinite(scores).all():
+        raise SltError("gloss logits hold NaN or infinity; check the model and its input")
+    return _spans(_viterbi(scores, states))
+
+
+def _viterbi(scores: np.ndarray, states: np.ndarray) -> list[int]:
+    """Best path through the states, one state index a step. scores: (T, 2L + 1)."""
+    num_steps, num_states = scores.shape
+    # The blank between two glosses may be skipped unless they are equal.
+    skippable = np.zeros(num_states, dtype=bool)
+    skippable[3::2] = states[3::2] != states[1:-2:2]
+    best = np.full(num_states, -np.inf)
+    best[:2] = scores[0, :2]
+    moves = np.zeros((num_steps, num_states), dtype=np.int64)
+    for step in range(1, num_steps):
+        arrivals = np.full((3, num_states), -np.inf)  # from 0, 1 and 2 states before
+        arrivals[0] = best
+        arrivals[1, 1:] = best[:-1]
+        arrivals[2, 2:] = np.where(skippable[2:], best[:-2], -np.inf)
+        moves[step] = arrivals.argmax(axis=0)
+        best = arrivals.max(axis=0) + scores[step]
+    state = num_states - 1 if best[-1] >= best[-2] else num_states - 2
+    path = [state]
+    for step in range(num_steps - 1, 0, -1):
+        state -= int(moves[step, state])
+        path.append(state)
+    return path[::-1]
+
+
+def _spans(path: list[int]) -> list[tuple[int, int]]:
+    spans, start = [], 0
+    for state, run in groupby(path):
+        end = start + len(list(run))
+        if state % 2 == 1:
+            spans.append((start, end))
+        start = end
+    return spans
+
+
+def _check(gloss_logits: torch.Tensor, lengths: torch.Tensor) -> None:
+    if gloss_logits.ndim != 3 or lengths.shape != gloss_logits.shape[:1]:
+        raise SltError(
+            f"decoding needs gloss_logits (B, T, K) and lengths (B,); got {tuple(gloss_logits.shape)} "
+            f"and {tuple(lengths.shape)}"
+        )
+    if len(lengths) and int(lengths.max()) > gloss_logits.shape[1]:
+        raise SltError(f"a clip has {int(lengths.max())} steps but gloss_logits only {gloss_logits.shape[1]}")
