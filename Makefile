@@ -1,7 +1,6 @@
 # make demo    the whole pipeline on synthetic signing: video -> features -> store -> translators -> text with scores
 # make test    the test suite
 # make lint    formatting, lint and types, as continuous integration runs them
-# make bench   the benchmarks, which the test suite leaves out
 #
 # Each makes the virtual environment .venv if it is missing, mends it if it is broken, and installs what it needs once.
 # pip takes its own settings from the environment (PIP_INDEX_URL and the like). Variables, given as `make demo NAME=value`:
@@ -16,7 +15,7 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench force
+.PHONY: help demo test lint force
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -32,9 +31,6 @@ lint: .venv/dev.stamp
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/python -m pyright --pythonpath $(BIN)/python
-
-bench: .venv/dev.stamp
-	$(BIN)/python -m pytest tests/benchmarks $(ARGS)
 
 # A stamp is written last, so an installation that was cut short is done again. It is trusted only while the environment
 # behind it answers: an interpreter that has been removed, a moved folder or an uninstalled package starts the mending.

@@ -1,4 +1,4 @@
-"""What every test can count on: no network, one thread a worker, and no benchmark unless it is named."""
+"""What every test can count on: no network, the CPU, and one thread a worker."""
 
 import os
 from pathlib import Path
@@ -13,13 +13,6 @@ os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("SLT_TEST_CUDA", "")  # expe
 os.environ.pop("SLT_RECIPE", None)
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported, after this file
-
-
-def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave tests/benchmarks out unless the command line names it."""
-    benchmarks = TESTS / "benchmarks"
-    asked = any("benchmarks" in str(argument) for argument in config.invocation_params.args)
-    return True if collection_path == benchmarks and not asked else None
 
 
 @pytest.fixture(scope="session")
