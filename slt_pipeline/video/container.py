@@ -6,6 +6,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
+from av.error import FFmpegError
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
@@ -99,7 +100,7 @@ class ContainerVideo:
                         yield frame
                     if damaged:
                         raise SltError(f"{self._path}: damaged after {num_decoded} frames")
-        except av.FFmpegError as error:
+        except FFmpegError as error:
             what = f"damaged after {num_decoded} frames" if num_decoded else "not a readable video file"
             raise SltError(f"{self._path}: {what} ({error.strerror})") from None
 
