@@ -38,7 +38,8 @@ MAY_USE_STORE = frozenset(
     {
         "slt_pipeline",  # the guard against another package called cache
         "slt_pipeline.cli.cache",
-        "slt_pipeline.corpora.features",
+        "slt_pipeline.corpora.features",  # the feature data set
+        "slt_pipeline.stages._store",  # phase two opens the store, its fingerprint compared
         "slt_pipeline.stages.extract",
         "slt_pipeline.stages.translate",
     }
