@@ -5,12 +5,11 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw
 
-from slt_pipeline.corpora.avatar.face import face
 from slt_pipeline.corpora.avatar.motion import Motion
 from slt_pipeline.corpora.avatar.signer import Colour, Signer
 
 _DESIGN = 96.0
-_UPPER_ARM, _FOREARM = 24.0, 23.0
+_ARM = 47.0  # upper arm and forearm together
 _ARM_WIDTH = 8.5
 _FINGER_WIDTH = 3.3
 _SHOULDER_Y = 53.0
@@ -82,8 +81,8 @@ class Stage:
         pen.ellipse(self._box(0, _HEAD_Y, half_width, half_height), fill=signer.skin)
         pen.chord(
             (x0 - half_width * unit, y0 - (half_height + 0.5) * unit, x0 + half_width * unit, y0 + half_height * unit),
-            208,
-            332,
+            222,
+            318,
             fill=signer.hair,
         )
         for side in (-1, 1):
@@ -190,25 +189,20 @@ class Stage:
         return max(1, round(value * self._unit))
 
 
-def neutral_face() -> np.ndarray:
-    """(6,) the face at rest."""
-    return face("neutral")
-
-
 def _elbow(shoulder: tuple[float, float], hand: tuple[float, float]) -> tuple[float, float]:
-    """Where the elbow goes: outwards and down; bones grow where the hand is out of reach, as cartoons allow."""
+    """Where the elbow goes: down and outwards.
+
+    The picture is flat, so an arm whose hand is near the shoulder comes towards the camera and looks shorter, and one
+    whose hand is out of reach grows, as cartoons allow.
+    """
     dx, dy = hand[0] - shoulder[0], hand[1] - shoulder[1]
     distance = max(math.hypot(dx, dy), 1e-6)
-    upper, fore = _UPPER_ARM, _FOREARM
-    grow = max(1.0, distance / (upper + fore) * 1.001)
-    upper, fore = upper * grow, fore * grow
-    along = (upper * upper - fore * fore + distance * distance) / (2 * distance)
-    along = min(max(along, -upper), upper)
-    away = math.sqrt(max(0.0, upper * upper - along * along))
-    ux, uy = dx / distance, dy / distance
-    first = (shoulder[0] + along * ux - away * uy, shoulder[1] + along * uy + away * ux)
-    second = (shoulder[0] + along * ux + away * uy, shoulder[1] + along * uy - away * ux)
-    return min(first, second, key=lambda point: point[0] - 0.6 * point[1])
+    bone = max(min(_ARM, 0.75 * distance + 10), 1.01 * distance) / 2
+    away = math.sqrt(bone * bone - distance * distance / 4)
+    middle_x, middle_y = shoulder[0] + dx / 2, shoulder[1] + dy / 2
+    first = (middle_x - away * dy / distance, middle_y + away * dx / distance)
+    second = (middle_x + away * dy / distance, middle_y - away * dx / distance)
+    return min(first, second, key=lambda point: 0.7 * point[0] - point[1])
 
 
 def _edge(shirt: Colour) -> Colour:

@@ -27,7 +27,7 @@ SHAPES: dict[str, np.ndarray] = {
     "relaxed": _shape(
         thumb=(30, 0.8, -20), index=(6, 1.0, -15), middle=(2, 1.1, 0), ring=(-2, 1.0, 5), little=(-6, 0.8, 10)
     ),
-    "flat": _shape(thumb=(18, 0.9, 0), index=(3, 1.75, 0), middle=(1, 1.9, 0), ring=(-1, 1.8, 0), little=(-3, 1.5, 0)),
+    "flat": _shape(thumb=(16, 1.0, 0), index=(3, 2.1, 0), middle=(1, 2.3, 0), ring=(-1, 2.2, 0), little=(-3, 1.8, 0)),
     "spread": _shape(
         thumb=(72, 1.3, 0), index=(27, 1.8, 0), middle=(6, 2.0, 0), ring=(-15, 1.9, 0), little=(-38, 1.6, 0)
     ),
@@ -43,13 +43,13 @@ SHAPES: dict[str, np.ndarray] = {
     "little": _shape(little=(-8, 2.2, 0)),
     "horns": _shape(index=(14, 2.1, 0), little=(-22, 2.0, 0)),
     "hook": _shape(index=(0, 1.9, 100)),
-    "o": _shape(thumb=(50, 1.7, -75), index=(18, 2.1, 95), middle=(2, 0.5, 0)),
-    "c": _shape(thumb=(80, 1.7, -50), index=(12, 2.0, 60), middle=(4, 2.1, 60), ring=(0, 0.4, 0)),
+    "o": _shape(thumb=(75, 2.4, -75), index=(22, 2.7, 95), middle=(-2, 0.5, 0), ring=(-6, 0.4, 0)),
+    "c": _shape(thumb=(95, 2.0, -55), index=(18, 2.5, 65), middle=(6, 2.6, 60), ring=(-2, 0.5, 0)),
     "claw": _shape(
-        thumb=(70, 1.4, -75), index=(34, 1.7, -75), middle=(10, 1.8, -60), ring=(-14, 1.7, 60), little=(-42, 1.6, 75)
+        thumb=(88, 2.0, -70), index=(40, 2.3, -75), middle=(13, 2.4, -55), ring=(-14, 2.3, 55), little=(-46, 2.1, 70)
     ),
     "beak": _shape(
-        thumb=(24, 1.5, -35), index=(-4, 1.8, 14), middle=(-5, 1.8, 6), ring=(-4, 1.7, 0), little=(-2, 1.4, -10)
+        thumb=(-6, 2.4, -8), index=(-10, 2.2, -8), middle=(-3, 2.3, -2), ring=(5, 2.2, 3), little=(13, 1.9, 8)
     ),
 }
 """Every hand shape by name."""

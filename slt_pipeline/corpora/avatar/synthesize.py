@@ -13,13 +13,18 @@ from tqdm import tqdm
 from slt_pipeline.config.synth import SynthConfig
 from slt_pipeline.corpora.avatar.draw import render
 from slt_pipeline.corpora.avatar.encode import write_folder, write_mp4
+from slt_pipeline.corpora.avatar.face import FACES
 from slt_pipeline.corpora.avatar.jobs import Job, clip_seed, grammar_jobs, perform
+from slt_pipeline.corpora.avatar.sheet import draw_sheet, write_sheet
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.manifest import write_manifest
 from slt_pipeline.errors import SltError
 
 DRAWING = 1
 """Raised whenever the same settings and seed would give other frames than before."""
+
+
+_SHEET_SIGNS = 120  # the most frequent ones, beyond that a sheet is too large to look at
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,9 @@ def synthesize(
     for clip, is_new in done:
         clips[clip.id] = clip
         rendered += is_new
+    glosses = [gloss for gloss, _ in Counter(gloss for job in jobs for gloss in job.gloss).most_common(_SHEET_SIGNS)]
+    signers = list({job.signer.name: job.signer for job in jobs}.values())
+    write_sheet(out / "contact_sheet.png", draw_sheet(sorted(glosses), FACES, signers, config.width, config.height))
     write_manifest(out / "isolated.jsonl", [clips[job.id] for job in isolated])
     write_manifest(out / "manifest.jsonl", [clips[job.id] for job in sentences])
     return SynthReport(
