@@ -11,7 +11,8 @@ def demo(recipe_name, overrides, device, dry_run) -> None:
     """Run everything once on the synthetic signer: render, train both phases, sweep, score, translate new videos.
 
     \b
-    Takes minutes on two CPU cores. Writes runs/demo/summary.md, summary.json and plots. Killed and run again, it goes on.
+    Takes minutes on two CPU cores. Writes runs/demo/summary.md, summary.json and plots.
+    Killed and run again, it goes on where it was.
     Example:
       $ slt demo
     """

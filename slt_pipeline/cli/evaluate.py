@@ -7,7 +7,13 @@ from slt_pipeline.cli.options import load, run_options, show_plan
 
 @click.command()
 @run_options
-@click.option("--task", "tasks", multiple=True, metavar="TASK", help="sign2gloss, gloss2text, sign2gloss2text, sign2text; several times.  [default: the recipe's]")
+@click.option(
+    "--task",
+    "tasks",
+    multiple=True,
+    metavar="TASK",
+    help="sign2gloss, gloss2text, sign2gloss2text, sign2text; several times.  [default: the recipe's]",
+)
 @click.option("--split", "splits", multiple=True, help="dev, test, ...; several times.  [default: the recipe's]")
 def evaluate(recipe_name, overrides, device, dry_run, tasks, splits) -> None:
     """Decode and score splits: WER for Sign2Gloss, BLEU-1..4 and ROUGE-L for the three translation tasks.

@@ -32,7 +32,9 @@ def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """`recipe_options`, `--device` and `--dry-run`: for commands that compute."""
-    command = click.option("--dry-run", is_flag=True, help="Print the resolved recipe and what would be read and written.")(command)
+    command = click.option(
+        "--dry-run", is_flag=True, help="Print the resolved recipe and what would be read and written."
+    )(command)
     command = click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...")(command)
     return recipe_options(command)
 

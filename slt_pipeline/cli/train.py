@@ -7,14 +7,17 @@ import click
 from slt_pipeline.cli.options import load, overwrite_option, run_options, show_plan
 
 
-def _train(stage: str, recipe_name: str | None, overrides: tuple[str, ...], device: str, dry_run: bool, overwrite: bool) -> None:
+def _train(
+    stage: str, recipe_name: str | None, overrides: tuple[str, ...], device: str, dry_run: bool, overwrite: bool
+) -> None:
     module = import_module(f"slt_pipeline.stages.{stage}")
     recipe = load(recipe_name, overrides)
     if dry_run:
         show_plan(recipe, *module.plan(recipe))
         return
     result = getattr(module, stage)(recipe, device=device, overwrite=overwrite)
-    click.echo(f"{stage}: best {result['score']} {result['best_score']:.4g} at step {result['best_step']} in {recipe.run_folder(stage)}")
+    best = f"best {result['score']} {result['best_score']:.4g} at step {result['best_step']}"
+    click.echo(f"{stage}: {best}; {recipe.run_folder(stage)}")
 
 
 @click.command("visual-pretrain")

@@ -15,10 +15,12 @@ def translate(videos, recipe_name, overrides, device, dry_run, out, num_best) ->
 
     \b
     A VIDEO is a file (mp4, gif, webm, ...), a folder of images or a zip pattern; any size and frame rate.
+    A video that cannot be read is named on stderr, the others are translated, and the exit status is 2.
     Example:
       $ slt translate clip.mp4
-      $ slt translate *.mp4 --out translations.jsonl
+      $ slt translate a.mp4 b.mp4 --out translations.jsonl
     """
+    from slt_pipeline.errors import SltError
     from slt_pipeline.stages import translate as stage
 
     chosen = [f"translate.num_best={num_best}"] if num_best else []
@@ -26,8 +28,17 @@ def translate(videos, recipe_name, overrides, device, dry_run, out, num_best) ->
     if dry_run:
         show_plan(recipe, *stage.plan(recipe))
         return
+    system = stage.Translate(recipe, device=device)
+    failed = False
     with click.open_file(out or "-", "w", encoding="utf-8", atomic=bool(out)) as file:
-        failed = 0
-        for line in stage.translate(recipe, videos, device=device):
-            file.write(line + "\n")
-            file.flush()
+        for video in videos:
+            try:
+                line = stage.as_line(system.video(video))
+            except SltError as error:
+                click.echo(f"slt: error: {' '.join(str(error).split())}", err=True)
+                failed = True
+            else:
+                file.write(line + "\n")
+                file.flush()
+    if failed:
+        raise click.exceptions.Exit(2)

@@ -16,6 +16,6 @@ class CorpusConfig(Config):
     isolated_media_root: str | None = None
     """The same as `media_root`, for `isolated_manifest`."""
     protocol: str = "plain-word"
-    """How glosses and texts are scored, a name of metrics/protocols.py: `phoenix14t`, `csl-daily`, `csl-daily-halfwidth`,
-    `plain-word` or `plain-char`. It fixes the unit of BLEU and ROUGE, the gloss clean-up and casing before WER, and the
+    """How glosses and texts are scored, a name of metrics/protocols.py: `phoenix14t`, `csl-daily`,
+    `csl-daily-halfwidth`, `plain-word` or `plain-char`. It fixes the unit of BLEU and ROUGE, the gloss clean-up and casing before WER, and the
     normalisation of text, so that a score says what it can be compared with."""

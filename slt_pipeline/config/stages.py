@@ -72,9 +72,10 @@ class TranslateTrainConfig(Config):
     """The training run."""
     generation: GenerationConfig = GenerationConfig(num_beams=5)
     """Beam search of validation."""
-    init_head: str | None = "visual_train"
-    """Weights of a trained head: `visual_train` or None (random, which is what the published configs do: facts.md 8.4)."""
-    init_language: str | None = "gloss2text_train"
+    init_head: Literal["visual_train"] | None = "visual_train"
+    """Weights of a trained head: `visual_train`, or None: random, which is what the published configs do
+    (facts.md 8.4)."""
+    init_language: Literal["gloss2text_train"] | None = "gloss2text_train"
     """Weights of mBART: `gloss2text_train` or None."""
     beam_size: int = Field(default=1, ge=0)
     """CTC beams of validation where the head is trained."""
@@ -83,7 +84,9 @@ class TranslateTrainConfig(Config):
 class SweepConfig(Config):
     """Many translate-train runs over one store."""
 
-    grid: dict[str, list[Any]] = Field(default={"translator.mapper.input": ["gloss_rep", "gloss_logits", "gloss_probs", "s3d"]}, min_length=1)
+    grid: dict[str, list[Any]] = Field(
+        default={"translator.mapper.input": ["gloss_rep", "gloss_logits", "gloss_probs", "s3d"]}, min_length=1
+    )
     """Values to try by key of the recipe; all combinations are run."""
     seeds: tuple[int, ...] = Field(default=(1,), min_length=1)
     """Every combination is run once per seed."""

@@ -1,4 +1,4 @@
-"""Visual head and translator trained together, as MMTLB does on stored S3D features (facts.md 8.1, 8.3).
+"""Stored features to text: the translator alone, or with the visual head before it, trained together (facts.md 8.1, 8.3).
 
 B clips, T feature steps, D S3D channels, K gloss classes, L glosses, N target positions, V pieces.
 """
@@ -15,23 +15,26 @@ from slt_pipeline.models.visual_head import VisualHead
 
 @dataclass(frozen=True)
 class SignTranslatorOutput:
-    """Logits of both tasks, `gloss_logits (B, T, K)` and `logits (B, N, V)`, and the losses, scalars or `None`.
+    """Logits of both tasks, `logits (B, N, V)` and with a head `gloss_logits (B, T, K)`, and the losses, scalars or `None`.
 
     `loss` = recognition weight * `recognition_loss` + translation weight * `translation_loss`, each divided by B.
     """
 
     logits: Tensor
-    gloss_logits: Tensor
+    gloss_logits: Tensor | None
     loss: Tensor | None
     translation_loss: Tensor | None
     recognition_loss: Tensor | None
 
 
 class SignTranslator(nn.Module):
-    """S3D features -> visual head -> (CTC) and mapper -> mBART -> text."""
+    """Stored stream -> (visual head -> CTC, and) mapper -> mBART -> text."""
 
-    def __init__(self, head: VisualHead, translator: Translator):
-        """Join the two; the weights of their losses are those of the translator's configuration."""
+    def __init__(self, head: VisualHead | None, translator: Translator):
+        """Join the two; the weights of their losses are those of the translator's configuration.
+
+        Without a head the stored stream goes to the mapper as it is (`head: frozen`), and nothing is recognised.
+        """
         super().__init__()
         self.head = head
         self.translator = translator
@@ -51,7 +54,7 @@ class SignTranslator(nn.Module):
         """Recognise and translate with the right words so far given.
 
         Args:
-            features: (B, T, D), the stored `s3d` stream.
+            features: (B, T, D), the stored stream: `s3d` for a head, else what the mapper reads.
             lengths: (B,) valid steps.
             labels: (B, N), `<pad>` where nothing is asked; without them there is no translation loss.
             decoder_input_ids: (B, N).
@@ -61,7 +64,12 @@ class SignTranslator(nn.Module):
         tapped, gloss_logits = self._recognise(features, lengths)
         translated = self.translator(tapped, lengths, labels, decoder_input_ids)
         recognition = None
-        if gloss_ids is not None and gloss_lengths is not None and self.recognition_weight > 0:
+        if (
+            gloss_logits is not None
+            and gloss_ids is not None
+            and gloss_lengths is not None
+            and self.recognition_weight > 0
+        ):
             recognition = ctc_loss(gloss_logits, lengths, gloss_ids, gloss_lengths)
         parts = [
             weight * loss
@@ -78,11 +86,23 @@ class SignTranslator(nn.Module):
         return self.translator.generate(tapped, lengths, **settings)  # type: ignore[arg-type]
 
     @torch.no_grad()
-    def recognise(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """Return gloss logits (B, T, K), to be decoded with CTC."""
+    def recognise(self, features: Tensor, lengths: Tensor) -> Tensor | None:
+        """Return gloss logits (B, T, K), to be decoded with CTC; `None` without a head."""
         return self._recognise(features, lengths)[1]
 
-    def _recognise(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def parts(self) -> dict[str, list[nn.Parameter]]:
+        """Return the parameters by part, which is how learning rates are given (facts.md 8.1)."""
+        mapper, head = self.translator.mapper, self.head
+        parts = {} if head is None else {"recognition": list(head.parameters())}
+        if mapper is not None:
+            parts["mapper"] = list(mapper.parameters())
+        mapped = {id(p) for p in parts.get("mapper", [])}
+        parts["translation"] = [p for p in self.translator.parameters() if id(p) not in mapped]
+        return parts
+
+    def _recognise(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor | None]:
+        if self.head is None:
+            return features, None
         features = features.to(self.head.fc1.weight.dtype)
         gloss_rep, gloss_logits = self.head(features, lengths)
         taps = {"s3d": features, "gloss_rep": gloss_rep, "gloss_logits": gloss_logits, "gloss_probs": gloss_logits}

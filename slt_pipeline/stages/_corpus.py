@@ -1,6 +1,6 @@
 """What stages read of a corpus."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from slt_pipeline.config.recipe import Recipe
@@ -9,7 +9,9 @@ from slt_pipeline.corpora.manifest import read_manifest
 from slt_pipeline.errors import SltError
 
 
-def load_clips(recipe: Recipe, split: str, *, needs: Sequence[str] = (), manifest: str | Path | None = None) -> list[Clip]:
+def load_clips(
+    recipe: Recipe, split: str, *, needs: Sequence[str] = (), manifest: str | Path | None = None
+) -> list[Clip]:
     """Clips of a split in the order of the manifest.
 
     **Arguments:** `needs`: fields (`gloss`, `text`) that every clip must have.
@@ -27,16 +29,6 @@ def load_clips(recipe: Recipe, split: str, *, needs: Sequence[str] = (), manifes
     return clips
 
 
-def media_root(recipe: Recipe, manifest: str | Path | None = None) -> Path:
+def media_root(recipe: Recipe) -> Path:
     """Folder that the manifest's video references are relative to."""
-    return Path(recipe.corpus.media_root or Path(manifest or recipe.corpus.manifest).parent)
-
-
-def infeasible(clips: Iterable[Clip]) -> list[Clip]:
-    """Clips with more glosses than CTC can emit: floor(T / 4) steps < glosses + adjacent repeats."""
-    return [clip for clip in clips if clip.num_frames // 4 < min_steps(clip.gloss or ())]
-
-
-def min_steps(gloss: Sequence[str]) -> int:
-    """Fewest steps in which CTC can emit these glosses: a blank must part equal neighbours."""
-    return len(gloss) + sum(a == b for a, b in zip(gloss, gloss[1:], strict=False))
+    return Path(recipe.corpus.media_root or Path(recipe.corpus.manifest).parent)

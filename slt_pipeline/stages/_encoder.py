@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from slt_pipeline import __version__
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.frames import EvalFrames
@@ -13,10 +16,12 @@ from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.metrics.wer import RecognitionScores
 from slt_pipeline.models.ctc import decode
 from slt_pipeline.models.visual_encoder import VisualEncoder
+from slt_pipeline.stages._run import file_hash
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
-from slt_pipeline.training.checkpoint import Checkpoint, best_checkpoint
+from slt_pipeline.training.checkpoint import WEIGHTS, Checkpoint, best_checkpoint
 
 VOCABULARY_FILE = "glosses.json"
+SHAPE_FILE = "frames.json"
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,9 @@ def encode_clips(
         yield clip, {name: stream[0, : int(lengths[0])] for name, stream in streams.items()}
 
 
-def recognise(gloss_logits: Sequence[torch.Tensor], vocabulary: GlossVocabulary, beam_size: int) -> list[tuple[str, ...]]:
+def recognise(
+    gloss_logits: Sequence[torch.Tensor], vocabulary: GlossVocabulary, beam_size: int
+) -> list[tuple[str, ...]]:
     """Glosses decoded from the logits (T,K) of each clip."""
     found = []
     for logits in gloss_logits:
@@ -66,3 +73,17 @@ def score_glosses(recipe: Recipe, hypotheses: Sequence[Sequence[str]], clips: Se
     """WER of decoded glosses under the corpus's protocol."""
     references = [" ".join(clip.gloss or ()) for clip in clips]
     return get_protocol(recipe.corpus.protocol).score_recognition([" ".join(h) for h in hypotheses], references)
+
+
+def fingerprint(recipe: Recipe, checkpoint: Checkpoint) -> dict[str, Any]:
+    """What made the features: whatever changes a number in the store is named here."""
+    return {
+        "encoder_weights": file_hash(checkpoint.folder / WEIGHTS),
+        "encoder": recipe.encoder.model_dump(mode="json"),
+        "sampling": recipe.video.sampling.model_dump(mode="json"),
+        "transform": recipe.video.transform.model_dump(mode="json"),
+        "decoder": f"av {version('av')}",
+        "manifest": file_hash(Path(recipe.corpus.manifest)),
+        "dtype": recipe.extract.dtype,
+        "slt": __version__,
+    }

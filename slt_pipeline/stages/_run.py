@@ -39,7 +39,9 @@ class Run:
         return dict(result)
 
 
-def open_run(recipe: Recipe, stage: str, inputs: Mapping[str, Any], *, overwrite: bool = False, folder: Path | None = None) -> Run:
+def open_run(
+    recipe: Recipe, stage: str, inputs: Mapping[str, Any], *, overwrite: bool = False, folder: Path | None = None
+) -> Run:
     """Open the stage's run folder and save the resolved recipe in it.
 
     **Arguments:** `inputs`: everything that decides the result (recipe sections, hashes of what is read).

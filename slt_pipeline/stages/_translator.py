@@ -1,6 +1,6 @@
 """Building, training and running translators: what gloss2text-train, translate-train and evaluate share."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,20 @@ import torch
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.translator import GenerationConfig
 from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.corpora.features import FeatureDataset
 from slt_pipeline.metrics.protocols import get_protocol
+from slt_pipeline.models.sign_translator import SignTranslator
 from slt_pipeline.models.translator import Translator
+from slt_pipeline.models.visual_head import VisualHead
 from slt_pipeline.stages._corpus import load_clips
+from slt_pipeline.stages._encoder import VOCABULARY_FILE
 from slt_pipeline.text.batch import pad_ids
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.text.tokenizer import Tokenizer
 from slt_pipeline.text.train_tokenizer import train_tokenizer
+from slt_pipeline.training.checkpoint import best_checkpoint, read_json
+
+WIDTHS_FILE = "streams.json"
 
 
 @dataclass(frozen=True)
@@ -71,10 +78,10 @@ def text_inputs(recipe: Recipe) -> dict[str, Any]:
 
 def generate(
     model: Any, source: dict[str, torch.Tensor], tokenizer: Tokenizer, config: GenerationConfig, num_return: int = 1
-) -> list[str]:
-    """Texts for a batch of sources, `num_return` rows for each, best first."""
+) -> tuple[list[str], list[float]]:
+    """Texts for a batch of sources with their scores, `num_return` rows for each, best first."""
     found = model.generate(**source, **config.model_dump(), num_return=num_return)
-    return tokenizer.decode_batch(found.ids)
+    return tokenizer.decode_batch(found.ids), found.scores.tolist()
 
 
 def score_texts(recipe: Recipe, hypotheses: Sequence[str], clips: Sequence[Clip]) -> dict[str, float]:
@@ -88,6 +95,27 @@ def build_gloss2text(recipe: Recipe, side: TextSide) -> Translator:
     return Translator(recipe.translator, side.tokenizer, side.glosses, gloss_language=recipe.text.gloss_language)
 
 
+def build_sign2text(
+    recipe: Recipe, side: TextSide, classes: GlossVocabulary, widths: Mapping[str, int]
+) -> SignTranslator:
+    """A translator that reads a stored stream; `widths` are those of the streams."""
+    config = recipe.translator
+    head = None
+    width = widths[config.stream]
+    if config.head == "trained":
+        head = VisualHead(recipe.encoder.head, width, len(classes))
+        width = {"s3d": width, "gloss_rep": recipe.encoder.head.hidden}.get(config.mapper.input, len(classes))
+    translator = Translator(
+        config,
+        side.tokenizer,
+        side.glosses,
+        gloss_language=recipe.text.gloss_language,
+        in_features=width,
+        class_names=classes.names,
+    )
+    return SignTranslator(head, translator)
+
+
 def gloss2text(
     model: Translator, side: TextSide, glosses: Sequence[Sequence[str]], config: GenerationConfig, batch_size: int
 ) -> list[str]:
@@ -96,5 +124,43 @@ def gloss2text(
     texts: list[str] = []
     for i in range(0, len(glosses), batch_size):
         source = side.encode_gloss_input(glosses[i : i + batch_size])
-        texts += generate(model, {k: v.to(device) for k, v in source.items()}, side.tokenizer, config)
+        texts += generate(model, {k: v.to(device) for k, v in source.items()}, side.tokenizer, config)[0]
     return texts
+
+
+def sign2text(
+    model: SignTranslator, side: TextSide, features: FeatureDataset, config: GenerationConfig, batch_size: int
+) -> tuple[list[str], list[torch.Tensor]]:
+    """Text for every clip of `features`, and with a head its gloss logits (T,K)."""
+    device = next(model.parameters()).device
+    texts: list[str] = []
+    gloss_logits: list[torch.Tensor] = []
+    for i in range(0, len(features), batch_size):
+        batch = features.batch(features.clips[i : i + batch_size])
+        source = {name: batch[name].to(device) for name in ("features", "lengths")}
+        texts += generate(model, source, side.tokenizer, config)[0]
+        logits = model.recognise(**source)
+        if logits is not None:
+            gloss_logits += [row[:length] for row, length in zip(logits.cpu(), batch["lengths"].tolist(), strict=True)]
+    return texts, gloss_logits
+
+
+def load_gloss2text(recipe: Recipe, device: torch.device) -> tuple[Translator, TextSide]:
+    """The best Gloss2Text model of a recipe, in eval mode."""
+    folder = recipe.run_folder("gloss2text_train")
+    checkpoint = best_checkpoint(folder, made_by=f"slt gloss2text-train -r {recipe.name}")
+    side = TextSide.load(folder)
+    model = build_gloss2text(recipe, side)
+    checkpoint.load_model(model)
+    return model.to(device).eval(), side
+
+
+def load_sign2text(recipe: Recipe, device: torch.device, folder: Path | None = None) -> tuple[SignTranslator, TextSide]:
+    """The best translator of a run, in eval mode. The recipe that trained it decides its shape."""
+    folder = folder or recipe.run_folder("translate_train")
+    checkpoint = best_checkpoint(folder, made_by=f"slt translate-train -r {recipe.name}")
+    side = TextSide.load(folder)
+    classes = GlossVocabulary.load(folder / VOCABULARY_FILE)
+    model = build_sign2text(recipe, side, classes, read_json(folder / WIDTHS_FILE))
+    checkpoint.load_model(model)
+    return model.to(device).eval(), side

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +9,11 @@ import torch
 from tqdm import tqdm
 
 from cache import FeatureStore, StreamSpec
-from slt_pipeline import __version__
 from slt_pipeline.config.recipe import Recipe, save_recipe
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.errors import SltError
 from slt_pipeline.stages._corpus import load_clips, media_root
-from slt_pipeline.stages._encoder import TrainedEncoder, encode_clips, load_encoder
-from slt_pipeline.stages._run import file_hash
+from slt_pipeline.stages._encoder import TrainedEncoder, encode_clips, fingerprint, load_encoder
 from slt_pipeline.training.devices import pick_device
 
 log = logging.getLogger(__name__)
@@ -24,7 +21,9 @@ log = logging.getLogger(__name__)
 
 def plan(recipe: Recipe) -> tuple[dict[str, Path | str | None], dict[str, Path | str]]:
     """What the stage would read and write."""
-    return {"clips": recipe.corpus.manifest, "weights": recipe.run_folder("visual_train")}, {"store": recipe.store_folder}
+    return {"clips": recipe.corpus.manifest, "weights": recipe.run_folder("visual_train")}, {
+        "store": recipe.store_folder
+    }
 
 
 def extract(recipe: Recipe, *, split: str = "all", device: str = "auto") -> dict[str, Any]:
@@ -52,23 +51,9 @@ def extract(recipe: Recipe, *, split: str = "all", device: str = "auto") -> dict
     }
 
 
-def fingerprint(recipe: Recipe, encoder: TrainedEncoder) -> dict[str, Any]:
-    """What made the features: whatever changes a number in the store is named here."""
-    return {
-        "encoder_weights": file_hash(encoder.checkpoint.folder / "weights.safetensors"),
-        "encoder": recipe.encoder.model_dump(mode="json"),
-        "sampling": recipe.video.sampling.model_dump(mode="json"),
-        "transform": recipe.video.transform.model_dump(mode="json"),
-        "decoder": f"av {version('av')}",
-        "manifest": file_hash(Path(recipe.corpus.manifest)),
-        "dtype": recipe.extract.dtype,
-        "slt": __version__,
-    }
-
-
 def _open_store(recipe: Recipe, encoder: TrainedEncoder) -> FeatureStore:
     path, config = recipe.store_folder, recipe.extract
-    made_from = fingerprint(recipe, encoder)
+    made_from = fingerprint(recipe, encoder.checkpoint)
     if path.exists():
         return FeatureStore.open(path, fingerprint=made_from, mode="a")
     s3d = encoder.model.s3d.out_channels
@@ -85,7 +70,10 @@ def _write(
     rejected: list[dict[str, str]] = []
     root = media_root(recipe)
     frames_done = 0
-    with store.writer() as writer, tqdm(todo, desc="extract", unit="clip", disable=None, dynamic_ncols=True) as progress:
+    with (
+        store.writer() as writer,
+        tqdm(todo, desc="extract", unit="clip", disable=None, dynamic_ncols=True) as progress,
+    ):
         for number, clip in enumerate(progress, 1):
             try:
                 ((_, streams),) = encode_clips(encoder.model, recipe, [clip], root, device)

@@ -20,7 +20,11 @@ STAGE = "gloss2text_train"
 
 def plan(recipe: Recipe) -> tuple[dict[str, Path | str | None], dict[str, Path | str]]:
     """What the stage would read and write."""
-    reads = {"clips": recipe.corpus.manifest, "tokenizer": recipe.text.tokenizer, "mBART": recipe.translator.mbart.folder}
+    reads = {
+        "clips": recipe.corpus.manifest,
+        "tokenizer": recipe.text.tokenizer,
+        "mBART": recipe.translator.mbart.folder,
+    }
     return reads, {"run": recipe.run_folder(STAGE)}
 
 

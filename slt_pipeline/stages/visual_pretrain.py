@@ -8,10 +8,10 @@ from torch.nn.functional import cross_entropy
 
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.frames import ClipDataset, EvalFrames, collate_clips
+from slt_pipeline.errors import SltError
 from slt_pipeline.models.visual_classifier import VisualClassifier
 from slt_pipeline.models.weights import load_s3d
-from slt_pipeline.errors import SltError
-from slt_pipeline.stages._corpus import load_clips, media_root
+from slt_pipeline.stages._corpus import load_clips
 from slt_pipeline.stages._run import file_hash, open_run, training_inputs
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training.checkpoint import read_weights
@@ -32,7 +32,9 @@ def visual_pretrain(recipe: Recipe, *, device: str = "auto", overwrite: bool = F
     config = recipe.visual_pretrain
     manifest = recipe.corpus.isolated_manifest
     if manifest is None:
-        raise SltError(f"recipe {recipe.name} has no corpus.isolated_manifest; skip this stage with visual_train.init=null")
+        raise SltError(
+            f"recipe {recipe.name} has no corpus.isolated_manifest; skip this stage with visual_train.init=null"
+        )
     inputs = {
         "seed": recipe.seed,
         "clips": file_hash(Path(manifest)),
@@ -46,7 +48,7 @@ def visual_pretrain(recipe: Recipe, *, device: str = "auto", overwrite: bool = F
     if run.result is not None:
         return run.result
     where = pick_device(device)
-    root = media_root(recipe, manifest)
+    root = Path(recipe.corpus.isolated_media_root or Path(manifest).parent)
     clips = load_clips(recipe, "train", needs=["gloss"], manifest=manifest)
     dev = load_clips(recipe, "dev", needs=["gloss"], manifest=manifest)
     vocabulary = GlossVocabulary.build(clip.gloss for clip in clips)

@@ -1,24 +1,28 @@
 """`slt visual-train`: Sign2Gloss, the visual encoder trained with CTC."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.corpora.feasible import ctc_feasible
 from slt_pipeline.corpora.frames import ClipDataset, collate_clips
 from slt_pipeline.errors import SltError
 from slt_pipeline.models.ctc import ctc_loss
 from slt_pipeline.models.visual_encoder import VisualEncoder
 from slt_pipeline.models.weights import load_s3d
-from slt_pipeline.stages._corpus import infeasible, load_clips, media_root
-from slt_pipeline.stages._encoder import VOCABULARY_FILE, encode_clips, recognise, score_glosses
+from slt_pipeline.stages._corpus import load_clips, media_root
+from slt_pipeline.stages._encoder import SHAPE_FILE, VOCABULARY_FILE, encode_clips, recognise, score_glosses
 from slt_pipeline.stages._run import file_hash, open_run, training_inputs
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
-from slt_pipeline.training.checkpoint import best_checkpoint, read_weights
+from slt_pipeline.training.checkpoint import best_checkpoint, read_weights, write_json
 from slt_pipeline.training.devices import pick_device
 from slt_pipeline.training.loop import Job, train
+from slt_pipeline.video.reader import open_video
 
 STAGE = "visual_train"
 log = logging.getLogger(__name__)
@@ -52,11 +56,13 @@ def visual_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = Fals
     root = media_root(recipe)
     clips = load_clips(recipe, "train", needs=["gloss"])
     dev = load_clips(recipe, "dev", needs=["gloss"])
-    _check_feasible(clips, config.max_infeasible)
+    _check_feasible(clips, config.max_infeasible, recipe.video.sampling.max_frames)
     vocabulary = GlossVocabulary.build(
         clip.gloss for split in config.vocabulary_splits for clip in load_clips(recipe, split, needs=["gloss"])
     )
     vocabulary.save(run.folder / VOCABULARY_FILE)
+    first = open_video(clips[0].video, root)
+    write_json(run.folder / SHAPE_FILE, {"width": first.width, "height": first.height, "fps": clips[0].fps})
     torch.manual_seed(recipe.seed)
     model = VisualEncoder(recipe.encoder, len(vocabulary))
     if start:
@@ -95,8 +101,8 @@ def _initial_weights(recipe: Recipe) -> Path | None:
     return Path(init) if init else None
 
 
-def _check_feasible(clips: list, most: float) -> None:
-    bad = infeasible(clips)
+def _check_feasible(clips: Sequence[Clip], most: float, max_frames: int) -> None:
+    bad = [clip for clip in clips if not ctc_feasible(clip.gloss or (), clip.num_frames, max_frames=max_frames)]
     if len(bad) > most * len(clips):
         raise SltError(
             f"{len(bad)} of {len(clips)} training clips have more glosses than a quarter of their frames, such as "

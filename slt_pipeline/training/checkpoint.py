@@ -43,7 +43,9 @@ class Checkpoint:
         return torch.load(self.folder / STATE, weights_only=True, map_location="cpu")
 
 
-def save_checkpoint(root: Path, step: int, model: torch.nn.Module, state: dict[str, Any], meta: dict[str, Any]) -> Checkpoint:
+def save_checkpoint(
+    root: Path, step: int, model: torch.nn.Module, state: dict[str, Any], meta: dict[str, Any]
+) -> Checkpoint:
     """Write root/step-<step>/; a crash on the way leaves a folder without `meta.json`, which nobody reads."""
     folder = root / f"step-{step:08d}"
     if folder.exists():

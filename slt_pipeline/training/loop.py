@@ -100,7 +100,7 @@ def train(job: Job, config: TrainingConfig, folder: Path, *, seed: int, device: 
             accelerator.scaler.load_state_dict(state["scaler"])
         set_random_state(state["random"])
     batches.start_at(position.epoch, position.batch)
-    # Prepared by hand, not by accelerate: its loader cannot start in the middle of an epoch without reading up to there.
+    # Prepared by hand: accelerate's loader cannot start in the middle of an epoch without reading up to there.
     loader = DataLoader(
         job.dataset,
         batch_sampler=batches,

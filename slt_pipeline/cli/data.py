@@ -1,0 +1,181 @@
+"""`slt data import|synth|validate|stats`."""
+
+import json
+from pathlib import Path
+
+import click
+
+from slt_pipeline.cli.options import load, recipe_options
+
+
+@click.group()
+def data() -> None:
+    """Make manifests of clips, check them, count them.
+
+    \b
+    Example:
+      $ slt data validate my_corpus/manifest.jsonl
+    """
+
+
+@data.group("import")
+def import_() -> None:
+    """Turn a data set's own annotation files into a manifest.
+
+    \b
+    Example:
+      $ slt data import phoenix14t annotations/ --out phoenix/manifest.jsonl
+    """
+
+
+def _import_options(command):
+    folder = click.Path(exists=True, path_type=Path)
+    for option in (
+        click.option(
+            "--media-root",
+            type=click.Path(path_type=Path),
+            help="Folder that video references are relative to.  [default: that of OUT]",
+        ),
+        click.option(
+            "--frames",
+            type=folder,
+            help="The frames: a folder in the published layout, or the published zip. None: only to be re-enacted.",
+        ),
+        click.option(
+            "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Manifest to write."
+        ),
+        click.argument("annotations", type=folder),
+    ):
+        command = option(command)
+    return command
+
+
+def _show(report) -> None:
+    for line in report.lines():
+        click.echo(line)
+
+
+@import_.command()
+@_import_options
+@click.option(
+    "--variant",
+    type=click.Choice(["plain", "cleaned"]),
+    default="cleaned",
+    show_default=True,
+    help="Spelling of the glosses; published systems use cleaned.",
+)
+def phoenix14t(annotations, out, frames, media_root, variant) -> None:
+    """Import RWTH-PHOENIX-Weather 2014T from a folder with phoenix-2014t.{train,dev,test}.
+
+    \b
+    The files are pickles; they are read by an unpickler that refuses everything but plain data and tensors.
+    Example:
+      $ slt data import phoenix14t annotations/ --frames PHOENIX-2014-T/features --out phoenix/manifest.jsonl
+    """
+    from slt_pipeline.corpora.phoenix14t import import_phoenix14t
+
+    _show(import_phoenix14t(annotations, out, variant=variant, frames=frames, media_root=media_root))
+
+
+@import_.command("csl-daily")
+@_import_options
+@click.option("--half-width", is_flag=True, help="Full-width ，？！： become half-width, as CV-SLT scores.")
+def csl_daily(annotations, out, frames, media_root, half_width) -> None:
+    """Import CSL-Daily from a folder with csl-daily.{train,dev,test}.
+
+    \b
+    Example:
+      $ slt data import csl-daily annotations/ --half-width --out csl/manifest.jsonl
+    """
+    from slt_pipeline.corpora.csl_daily import import_csl_daily
+
+    _show(import_csl_daily(annotations, out, half_width=half_width, frames=frames, media_root=media_root))
+
+
+@data.command()
+@recipe_options
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder to write.  [default: that of the recipe's corpus.manifest]",
+)
+@click.option("--workers", type=click.IntRange(min=1), help="Processes that draw.  [default: one a core]")
+def synth(recipe_name, overrides, out, workers) -> None:
+    """Render the recipe's synthetic corpus: videos, manifest.jsonl, isolated.jsonl and a contact sheet.
+
+    \b
+    Signs come from the built-in weather grammar, or from an imported manifest with glosses (synth.source=annotations).
+    The same recipe and seed give the same frames. Interrupted and run again, it goes on.
+    Example:
+      $ slt data synth -r demo/mmtlb --out avatar -o synth.num_train=50
+    """
+    from slt_pipeline.corpora.avatar import synthesize
+    from slt_pipeline.errors import SltError
+
+    recipe = load(recipe_name, overrides)
+    if recipe.synth is None:
+        raise SltError(
+            f"recipe {recipe.name} has no `synth` section; `slt recipe show demo/mmtlb` has one to start from"
+        )
+    folder = out or Path(recipe.corpus.manifest).parent
+    report = synthesize(recipe.synth, folder, seed=recipe.seed, workers=workers)
+    sentences = ", ".join(f"{count} {split}" for split, count in report.num_sentences.items())
+    isolated = ", ".join(f"{count} {split}" for split, count in report.num_isolated.items())
+    click.echo(f"{folder}: sentences {sentences}; isolated signs {isolated}; {report.num_glosses} glosses")
+    click.echo(f"{report.num_rendered} clips drawn, {report.num_kept} kept; look at {folder / 'contact_sheet.png'}")
+    for source, count in report.timing.items():
+        click.echo(f"timing {source}: {count} clips")
+
+
+@data.command()
+@click.argument("manifest", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--media-root",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Folder that video references are relative to.  [default: that of MANIFEST]",
+)
+@click.option(
+    "--vocabulary",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="glosses.json of a trained encoder: report glosses it does not know.",
+)
+@click.option("--no-video", is_flag=True, help="Do not open the videos.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a problem.")
+def validate(manifest, media_root, vocabulary, no_video, as_json) -> None:
+    """Check every line and every video of a manifest; change nothing. Exit status 1 if anything is wrong.
+
+    \b
+    Example:
+      $ slt data validate my_corpus/manifest.jsonl
+    """
+    from slt_pipeline.corpora.validate import validate as check
+    from slt_pipeline.text.gloss_vocab import GlossVocabulary
+
+    known = GlossVocabulary.load(vocabulary) if vocabulary else None
+    report = check(manifest, media_root=media_root, vocabulary=known, open_videos=not no_video)
+    for problem in [*report.errors, *report.warnings]:
+        click.echo(json.dumps(problem.as_dict(), ensure_ascii=False) if as_json else str(problem))
+    if not as_json:
+        click.echo(report.summary())
+    if report.errors:
+        raise click.exceptions.Exit(1)
+
+
+@data.command()
+@click.argument("manifest", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def stats(manifest, as_json) -> None:
+    """Count clips, frames, glosses, words, signers and unseen tokens, split by split.
+
+    \b
+    Example:
+      $ slt data stats my_corpus/manifest.jsonl
+    """
+    from slt_pipeline.corpora.manifest import read_manifest
+    from slt_pipeline.corpora.stats import corpus_stats, stats_table
+
+    counts = corpus_stats(read_manifest(manifest))
+    if as_json:
+        click.echo(json.dumps({split: count.as_dict() for split, count in counts.items()}, ensure_ascii=False))
+    else:
+        click.echo(stats_table(counts))

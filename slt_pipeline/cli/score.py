@@ -1,0 +1,41 @@
+"""`slt score`."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("hypotheses", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("references", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--protocol",
+    default="phoenix14t",
+    show_default=True,
+    help="phoenix14t, csl-daily, csl-daily-halfwidth, plain-word or plain-char.",
+)
+@click.option("--gloss", is_flag=True, help="The lines are glosses: WER instead of BLEU and ROUGE.")
+def score(hypotheses, references, protocol, gloss) -> None:
+    """Score a file of hypotheses against a file of references, one sentence a line, as the papers do. Prints JSON.
+
+    \b
+    Example:
+      $ slt score hypotheses.txt references.txt --protocol csl-daily
+    """
+    from slt_pipeline.metrics.protocols import get_protocol
+
+    rules = get_protocol(protocol)
+    pair = (_lines(hypotheses), _lines(references))
+    scores = rules.score_recognition(*pair) if gloss else rules.score_translation(*pair)
+    click.echo(json.dumps({"protocol": protocol, "sentences": len(pair[1]), **asdict(scores)}))
+
+
+def _lines(path: Path) -> list[str]:
+    from slt_pipeline.errors import SltError
+
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise SltError(f"{path} is not UTF-8 text: {error}") from error

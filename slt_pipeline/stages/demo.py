@@ -1,0 +1,191 @@
+"""`slt demo`: the whole system once, from rendered video to scored and translated text."""
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from slt_pipeline import __version__
+from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.corpora.avatar import synthesize
+from slt_pipeline.corpora.manifest import read_manifest
+from slt_pipeline.corpora.validate import validate
+from slt_pipeline.errors import SltError
+from slt_pipeline.report.plots import plot_gloss_timeline, plot_losses, plot_wer
+from slt_pipeline.report.tables import markdown_table, text_table
+from slt_pipeline.stages._corpus import load_clips, media_root
+from slt_pipeline.stages.evaluate import evaluate
+from slt_pipeline.stages.extract import extract
+from slt_pipeline.stages.gloss2text_train import gloss2text_train
+from slt_pipeline.stages.sweep import sweep
+from slt_pipeline.stages.translate import Translate
+from slt_pipeline.stages.visual_pretrain import visual_pretrain
+from slt_pipeline.stages.visual_train import visual_train
+from slt_pipeline.training.checkpoint import read_json, write_json
+from slt_pipeline.training.runlog import read_records
+from slt_pipeline.video.reader import open_video
+
+NUM_FRESH = 3
+log = logging.getLogger(__name__)
+
+
+def plan(recipe: Recipe) -> tuple[dict[str, Path | str | None], dict[str, Path | str]]:
+    """What the stage would read and write."""
+    return {}, {"corpus": Path(recipe.corpus.manifest).parent, "runs": recipe.run_folder(""), "summary": _home(recipe)}
+
+
+def demo(recipe: Recipe, *, device: str = "auto") -> str:
+    """Run every stage, write summary.json, summary.md and plots, and return the summary as text.
+
+    Every stage keeps what it has finished, so a demo that was killed goes on where it was.
+    """
+    if recipe.synth is None:
+        raise SltError(f"recipe {recipe.name} has no `synth` section, which the demo renders")
+    home = _home(recipe)
+    home.mkdir(parents=True, exist_ok=True)
+    clock = _Clock(home / "steps.json")
+    clock.run("synth", lambda: _synth(recipe))
+    clock.run("validate", lambda: _validate(recipe))
+    if recipe.visual_train.init == "visual_pretrain":
+        clock.run("visual-pretrain", lambda: visual_pretrain(recipe, device=device))
+    clock.run("visual-train", lambda: visual_train(recipe, device=device))
+    clock.run("extract", lambda: _extract(recipe, device))
+    clock.run("gloss2text-train", lambda: gloss2text_train(recipe, device=device))
+    swept = clock.run("sweep", lambda: sweep(recipe, device=device))
+    scored = clock.run("evaluate", lambda: evaluate(recipe, device=device))
+    fresh = clock.run("translate", lambda: _translate_fresh(recipe, home, device))
+    plots = clock.run("plots", lambda: _plots(recipe, home, fresh))
+    summary = _summary(recipe, clock, swept["rows"], scored["rows"], fresh, plots)
+    write_json(home / "summary.json", summary)
+    (home / "summary.md").write_text(_page(summary, markdown_table), encoding="utf-8")
+    return _page(summary, text_table)
+
+
+class _Clock:
+    """Runs the steps and remembers the seconds that each took, over restarts."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.seconds: dict[str, float] = read_json(path) if path.is_file() else {}
+
+    def run(self, name: str, step: Callable[[], Any]) -> Any:
+        log.info("demo: %s", name)
+        started = time.monotonic()
+        try:
+            return step()
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.monotonic() - started, 1)
+            write_json(self.path, self.seconds)
+
+
+def _synth(recipe: Recipe) -> None:
+    assert recipe.synth is not None
+    synthesize(recipe.synth, Path(recipe.corpus.manifest).parent, seed=recipe.seed)
+
+
+def _validate(recipe: Recipe) -> None:
+    report = validate(Path(recipe.corpus.manifest))
+    if report.errors:
+        raise SltError(f"{recipe.corpus.manifest}: {len(report.errors)} bad clips, such as {report.errors[0]}")
+
+
+def _extract(recipe: Recipe, device: str) -> None:
+    report = extract(recipe, device=device)
+    if report["rejected"]:
+        raise SltError(f"{report['rejected']} clips could not be encoded; see {report['rejected_file']}")
+
+
+def _translate_fresh(recipe: Recipe, home: Path, device: str) -> list[dict[str, Any]]:
+    """Three videos of sentences that are in no split, rendered for this and translated without their labels."""
+    assert recipe.synth is not None
+    if recipe.synth.source == "grammar":
+        counts = {"num_train": 0, "num_dev": 0, "num_test": 4 * NUM_FRESH, "isolated_per_gloss": 0}
+        config = recipe.synth.model_copy(update={**counts, "isolated_dev_per_gloss": 0})
+        synthesize(config, home / "fresh", seed=recipe.seed + 1)
+        root = home / "fresh"
+        known = {clip.text for clip in read_manifest(recipe.corpus.manifest)}
+        clips = [clip for clip in read_manifest(root / "manifest.jsonl") if clip.text not in known][:NUM_FRESH]
+    else:
+        root, clips = media_root(recipe), load_clips(recipe, "test")[:NUM_FRESH]
+    system = Translate(recipe, device=device)
+    results = []
+    for clip in clips:
+        result = system.video(str(root / clip.video))
+        results.append(
+            {**result, "reference": clip.text, "reference_glosses": list(clip.gloss or ()), "extra": clip.extra}
+        )
+    lines = "".join(json.dumps(result, ensure_ascii=False) + "\n" for result in results)
+    (home / "translations.jsonl").write_text(lines, encoding="utf-8")
+    return results
+
+
+def _plots(recipe: Recipe, home: Path, fresh: list[dict[str, Any]]) -> list[str]:
+    stages = ("visual_pretrain", "visual_train", "gloss2text_train", "translate_train")
+    records = {stage: read_records(recipe.run_folder(stage) / "metrics.jsonl") for stage in stages}
+    paths = []
+    for stage, found in records.items():
+        if found:
+            paths.append(home / f"loss_{stage}.png")
+            plot_losses(found, paths[-1])
+    paths.append(home / "wer_visual_train.png")
+    plot_wer(records["visual_train"], paths[-1])
+    sample = fresh[0]
+    frames = open_video(sample["video"], None)
+    spans = [(g["gloss"], g["start"], g["end"]) for g in sample["glosses"]]
+    reference = None
+    if sample["extra"] and "spans" in sample["extra"]:
+        times = [(start / frames.fps, end / frames.fps) for start, end in sample["extra"]["spans"]]
+        reference = [(g, *t) for g, t in zip(sample["reference_glosses"], times, strict=True)]
+    paths.append(home / "timeline.png")
+    plot_gloss_timeline(frames.read(), spans, reference, paths[-1])
+    return [path.name for path in paths]
+
+
+def _summary(recipe: Recipe, clock: _Clock, swept: list, scored: list, fresh: list, plots: list) -> dict[str, Any]:
+    scores = {f"{row['task']} {row['split']}": row for row in scored}
+    return {
+        "recipe": recipe.name,
+        "slt": __version__,
+        "seed": recipe.seed,
+        "clips": {split: len(read_manifest(recipe.corpus.manifest, split)) for split in ("train", "dev", "test")},
+        "seconds": clock.seconds,
+        "seconds_total": round(sum(clock.seconds.values()), 1),
+        "scores": scores,
+        "sweep": swept,
+        "translations": [{k: v for k, v in result.items() if k != "extra"} for result in fresh],
+        "plots": plots,
+    }
+
+
+def _page(summary: dict[str, Any], table: Callable[..., str]) -> str:
+    """The summary for a reader; `table` decides how tables look."""
+    columns = ("task", "split", "wer", "bleu1", "bleu2", "bleu3", "bleu4", "rouge")
+    seconds = ", ".join(f"{name} {value:.0f}" for name, value in summary["seconds"].items())
+    clips = ", ".join(f"{count} {split}" for split, count in summary["clips"].items())
+    lines = [
+        f"# {summary['recipe']}, seed {summary['seed']}: {clips} clips, {summary['seconds_total']:.0f} s",
+        "",
+        table(list(summary["scores"].values()), columns=columns),
+        "",
+        "Sign2Text by what the mapper reads:",
+        "",
+        table(summary["sweep"]),
+        "",
+        "Videos of sentences that are in no split:",
+        "",
+    ]
+    for result in summary["translations"]:
+        lines += [
+            f"- {' '.join(g['gloss'] for g in result['glosses'])}",
+            f"  - translated: {result['text']}",
+            f"  - reference:  {result['reference']}",
+        ]
+    lines += ["", f"Seconds: {seconds}", f"Plots: {', '.join(summary['plots'])}", ""]
+    return "\n".join(lines)
+
+
+def _home(recipe: Recipe) -> Path:
+    """Folder of the summary: runs/demo for demo/mmtlb."""
+    return Path(recipe.runs_dir) / recipe.name.split("/")[0]
