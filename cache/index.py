@@ -1,6 +1,6 @@
-"""The index: which clip lies where. One sealed JSON line a shard, in a file of its own; that file is the commit.
+"""The index: which clip lies where. A sealed JSON record a shard, in a file of its own; that file is the commit.
 
-`index/00000007.jsonl` appears, complete, by a rename: then shard 7 is in the store, and not before.
+`index/00000007.json` appears, complete, by a rename: then shard 7 is in the store, and not before.
 A writer owns shard 7 from the moment it makes `index/00000007.claim`, which it removes after the commit.
 """
 
@@ -42,13 +42,13 @@ class Record:
     files: dict[str, dict[str, Any]]
 
     def to_bytes(self) -> bytes:
-        """Return the line of the index file."""
+        """Return the bytes of the index file."""
         return seal(asdict(self))
 
     @classmethod
-    def from_bytes(cls, line: bytes, where: str) -> "Record":
-        """Read one line. Raises StoreError where it is damaged."""
-        document = unseal(line, where)
+    def from_bytes(cls, data: bytes, where: str) -> "Record":
+        """Read an index file. Raises StoreError where it is damaged."""
+        document = unseal(data, where)
         document["extents"] = {name: Extent(**item) for name, item in document["extents"].items()}
         return cls(**document)
 
@@ -75,22 +75,21 @@ class Index:
 
     def refresh(self) -> None:
         """Take in what has been committed since the last look. Raises StoreError on a damaged record."""
-        fresh = [name for name in self._files.names(FOLDER) if name.endswith(".jsonl") and name not in self._seen]
-        for name in fresh:
+        for name in self._files.names(FOLDER):
+            if not name.endswith(".json") or name in self._seen:
+                continue
             path = f"{FOLDER}/{name}"
-            for line in self._files.read(path).splitlines(keepends=True):
-                self._add(Record.from_bytes(line, self._files.describe(path)))
+            self._add(Record.from_bytes(self._files.read(path), self._files.describe(path)))
             self._seen.add(name)
 
     def commit(self, record: Record, temporary: str) -> None:
         """Make a claimed shard part of the store, for good, in one step."""
-        name = f"{record.shard:08d}.jsonl"
         self._files.write(temporary, [record.to_bytes()])
         self._files.sync(temporary)
-        self._files.rename(temporary, f"{FOLDER}/{name}")
+        self._files.rename(temporary, record_path(record.shard))
         self._files.sync(FOLDER)
         self._add(record)
-        self._seen.add(name)
+        self._seen.add(record_path(record.shard).rpartition("/")[2])
 
     def claim(self) -> int:
         """Return a shard number that is ours alone."""
@@ -108,7 +107,7 @@ class Index:
 
     def next_shard(self) -> int:
         """Return the number after the highest that is committed or claimed."""
-        names = [name for name in self._files.names(FOLDER) if name.endswith((".jsonl", ".claim"))]
+        names = [name for name in self._files.names(FOLDER) if name.endswith((".json", ".claim"))]
         return max((int(name.partition(".")[0]) for name in names), default=-1) + 1
 
     def position(self, clip: str) -> tuple[Record, int]:
@@ -125,7 +124,7 @@ class Index:
 
 def record_path(shard: int) -> str:
     """Return the index file of a shard."""
-    return f"{FOLDER}/{shard:08d}.jsonl"
+    return f"{FOLDER}/{shard:08d}.json"
 
 
 def claim_path(shard: int) -> str:

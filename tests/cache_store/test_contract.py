@@ -1,0 +1,28 @@
+"""Both backends keep the same contract, on a disk and in memory."""
+
+from pathlib import Path
+
+from cache.files import LocalFiles
+from cache.memory_files import MemoryFiles
+from cache.testing import StoreContract
+
+
+class TestZarr(StoreContract):
+    backend = "zarr"
+
+
+class TestHdf5(StoreContract):
+    backend = "hdf5"
+
+
+class InMemory(StoreContract):
+    def files(self, folder: Path) -> LocalFiles:
+        return MemoryFiles()
+
+
+class TestZarrInMemory(InMemory):
+    backend = "zarr"
+
+
+class TestHdf5InMemory(InMemory):
+    backend = "hdf5"
