@@ -33,7 +33,8 @@ def corpus_bleu(hypotheses: Sequence[str], references: Sequence[str], level: str
 def sentence_statistics(hypotheses: Sequence[str], references: Sequence[str], level: str = "word") -> np.ndarray:
     """What BLEU sums over a corpus, sentence by sentence: (N, 10) int64.
 
-    Columns: matched n-grams of order 1..4, n-grams of the hypothesis of order 1..4, hypothesis tokens, reference tokens.
+    Columns: matched n-grams of order 1..4, n-grams of the hypothesis of order 1..4, hypothesis tokens,
+    reference tokens.
     `bleu_of_statistics` of the column sums is the corpus BLEU, so a resampled corpus needs sums only.
     """
     check_pairs(hypotheses, references)
@@ -53,9 +54,16 @@ def bleu_of_statistics(statistics: Sequence[int] | np.ndarray, order: int = MAX_
 
 @cache
 def _metric() -> BLEU:
-    # effective_order is asked for by sentence_score only to silence a warning about sentence scores, which are not
-    # used here: the counts do not depend on it.
-    return BLEU(tokenize="none", smooth_method="floor", smooth_value=0, max_ngram_order=MAX_ORDER, force=True)
+    # For its counts; the scores are computed from them for every order by _bleu, so that one pass serves all four.
+    # sentence_score warns, through logging, unless effective_order is set, on which counts do not depend.
+    return BLEU(
+        tokenize="none",
+        smooth_method="floor",
+        smooth_value=0,
+        max_ngram_order=MAX_ORDER,
+        effective_order=True,
+        force=True,
+    )
 
 
 def _bleu(counts: list[int], totals: list[int], sys_len: int, ref_len: int, order: int) -> float:

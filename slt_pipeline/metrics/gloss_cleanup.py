@@ -13,7 +13,7 @@ from slt_pipeline.errors import SltError
 
 def clean_phoenix14t(gloss: str) -> str:
     """Clean one sentence of glosses by the rules of PHOENIX-2014T. Never fails; may return an empty string."""
-    return _finish(_apply(_PHOENIX14T + _JOIN_SPELLED, gloss.strip()))
+    return _drop_duplicates(_collapse(_apply(_PHOENIX14T + _JOIN_SPELLED, gloss.strip())))
 
 
 def clean_phoenix14(gloss: str) -> str:
@@ -25,7 +25,8 @@ def clean_phoenix14(gloss: str) -> str:
     left_over = re.search("__(?:LEFTHAND|EPENTHESIS|EMOTION)__", cleaned)
     if left_over:
         raise SltError(
-            f"gloss marker {left_over[0]} is left after the PHOENIX-2014 clean-up of {gloss!r}; remove it from the glosses"
+            f"gloss marker {left_over[0]} is left after the PHOENIX-2014 clean-up of {gloss!r}; "
+            "remove it from the glosses"
         )
     return _drop_duplicates(cleaned)
 
@@ -86,10 +87,6 @@ def _apply(rules: _Rules, gloss: str) -> str:
     for pattern, replacement in rules:
         gloss = pattern.sub(replacement, gloss)
     return gloss
-
-
-def _finish(gloss: str) -> str:
-    return _drop_duplicates(_collapse(gloss))
 
 
 def _collapse(gloss: str) -> str:

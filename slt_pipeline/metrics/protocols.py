@@ -50,7 +50,7 @@ class Protocol:
     level: Level
     """Tokens of BLEU and ROUGE."""
     upper_case_gloss: bool = True
-    """Upper-case both sides before clean-up and WER: decoders emit lower-case class names, references are as annotated."""
+    """Upper-case both sides before clean-up and WER: decoders emit lower-case names, references are as annotated."""
     gloss_cleanup: Cleanup | None = None
     """Clean-up of both sides before WER (facts.md 10.4)."""
     text_normalisation: TextNormalisation | None = None
@@ -88,7 +88,7 @@ def score_translation(hypotheses: Sequence[str], references: Sequence[str], leve
 def score_recognition(
     hypotheses: Sequence[str], references: Sequence[str], cleanup: str | None = None
 ) -> RecognitionScores:
-    """WER of gloss sentences; `cleanup` ("phoenix14t", "phoenix14" or None) is applied to both sides, casing is kept."""
+    """WER of gloss sentences, casing kept, after `cleanup` ("phoenix14t", "phoenix14" or None) of both sides."""
     if cleanup is not None:
         if cleanup not in _CLEANUPS:
             raise SltError(f"unknown gloss clean-up {cleanup!r}; use one of: {', '.join(_CLEANUPS)}")

@@ -47,7 +47,7 @@ def _f_score(hypothesis: list[str], reference: list[str]) -> float:
 def _longest_common_subsequence(left: list[str], right: list[str]) -> int:
     """Length of the longest common subsequence, one integer operation per token of `right`.
 
-    Bit-parallel (Hyyrö 2004): bit i of `row` is 0 where the table of the textbook solution grows from column i to i + 1.
+    Bit-parallel (Hyyrö 2004): bit i of `row` is 0 where the textbook table grows from column i to i + 1.
     """
     positions: dict[str, int] = {}
     for index, token in enumerate(left):

@@ -83,8 +83,8 @@ def error_counts(hypotheses: Sequence[str], references: Sequence[str]) -> np.nda
 def align(hypotheses: Sequence[str], references: Sequence[str]) -> list[str]:
     """The alignment of every pair as a word over C (match), S, I, D, from first to last token.
 
-    Read `C` and `S` as one token of both, `I` as one of the hypothesis, `D` as one of the reference: reference `a b c d`
-    with hypothesis `b c d e` gives `DCCCI`.
+    `C` and `S` take one token of both, `I` one of the hypothesis, `D` one of the reference: reference `a b c d` with
+    hypothesis `b c d e` gives `DCCCI`.
     """
     check_pairs(hypotheses, references)
     numbers: dict[str, int] = {}
@@ -133,7 +133,7 @@ def _pad(rows: list[np.ndarray], value: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _costs(hypothesis: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Table of cheapest costs, (R + 1, N, H + 1) int32: [i, n, j] aligns i reference with j hypothesis tokens of pair n.
+    """Table of cheapest costs, (R + 1, N, H + 1) int32: [i, n, j] aligns i reference with j hypothesis tokens.
 
     The published code keeps 8-bit cells, which wrap from 86 tokens on; these do not (facts.md 10.3).
     """

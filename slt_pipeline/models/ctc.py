@@ -4,7 +4,7 @@ B: clips. T: steps (a quarter of the frames). K: gloss classes, of which class 0
 """
 
 from collections.abc import Sequence
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ def ctc_loss(
 ) -> torch.Tensor:
     """Mean over clips of the negative log-likelihood of their gloss sequences: a scalar, float32.
 
-    gloss_logits: (B, T, K), any float type; lengths: (B,) valid steps; gloss_ids: (B, L), anything beyond gloss_lengths;
+    gloss_logits: (B, T, K), any float type; lengths: (B,) valid steps; gloss_ids: (B, L), anything beyond
     gloss_lengths: (B,). Divided by B alone, as published, not by sequence lengths. A sequence that cannot fit into its
     steps counts 0 and sends no gradient.
     """
@@ -99,7 +99,7 @@ def align(gloss_logits: torch.Tensor, gloss_ids: Sequence[int]) -> list[tuple[in
     if not gloss_ids:
         return []
     num_steps = len(gloss_logits)
-    num_needed = len(gloss_ids) + sum(a == b for a, b in zip(gloss_ids[:-1], gloss_ids[1:], strict=True))
+    num_needed = len(gloss_ids) + sum(a == b for a, b in pairwise(gloss_ids))
     if num_needed > num_steps:
         raise SltError(f"{len(gloss_ids)} glosses need at least {num_needed} steps but the clip has {num_steps}")
     if BLANK in gloss_ids:

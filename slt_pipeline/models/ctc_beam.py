@@ -1,8 +1,8 @@
 """TensorFlow's CTC prefix beam search (facts.md 5), for many clips at once, in numpy.
 
 A prefix keeps the log-score of all paths that spell it, separately for paths that end in a blank and in its last label.
-In every step each kept prefix is first carried on (blank; repeat of its last label; what arrives from its parent prefix,
-if that is kept too). Then, best prefix first, each is extended by every label for which it has no kept child; a
+In every step each kept prefix is first carried on (blank; repeat of its last label; what arrives from its parent, if
+that is kept too). Then, best prefix first, each is extended by every label for which it has no kept child; a
 candidate enters if there is room or if it beats the weakest, which it replaces. So the best `width` of all carried and
 extended prefixes are kept, but for one quirk of the operator: see `_find_muted`.
 Of equals, those that come first are kept: carried prefixes before extensions, better parents and better labels before

@@ -6,5 +6,5 @@ _HALF_WIDTH = str.maketrans({"，": ",", "？": "?", "！": "!", "：": ":"})
 
 
 def to_half_width(text: str) -> str:
-    """Map the full-width punctuation ，？！： to , ? ! : and leave every other character (CV-SLT's fix for CSL-Daily)."""
+    """Map full-width ，？！： to , ? ! : and leave every other character (CV-SLT's fix of CSL-Daily)."""
     return text.translate(_HALF_WIDTH)
