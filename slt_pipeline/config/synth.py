@@ -19,9 +19,13 @@ class AnnotationsConfig(Config):
     frames, or a seeded draw."""
     max_frames: PositiveInt = 400
     """Longer clips are not eligible. Frames."""
-    min_gloss_count: PositiveInt = 1
-    """Dev and test clips, and isolated signs, use only glosses that come at least this often in the chosen training
-    clips. 1 asks nothing of sentences beyond their having glosses; isolated signs then cover every training gloss."""
+    num_glosses: PositiveInt | None = None
+    """Only clips made wholly of this many most frequent glosses of the training split are eligible, in every split;
+    None takes all."""
+    known_glosses_only: bool = False
+    """Dev and test clips are eligible only if each of their glosses comes in a chosen training clip."""
+    isolated_min_count: PositiveInt = 1
+    """One-sign clips are made of glosses that come at least this often in the chosen training clips."""
 
 
 class SynthConfig(Config):

@@ -108,7 +108,7 @@ class Stage:
         half = width / 2
         arc = [opening / 2 * math.sqrt(max(0.0, 1 - t * t)) for t in steps]
         line = [y - corners * (t * t - 0.4) for t in steps]
-        for grow, colour in ((1.2, (150, 30, 40)), (0.0, (45, 8, 12))):
+        for grow, colour in ((1.2, _lips(self._signer.skin)), (0.0, (40, 6, 10))):
             reach = half + grow
             top = [self._point(t * reach, c - a - grow) for t, c, a in zip(steps, line, arc, strict=True)]
             bottom = [self._point(t * reach, c + a + grow) for t, c, a in zip(steps, line, arc, strict=True)]
@@ -210,3 +210,8 @@ def _edge(shirt: Colour) -> Colour:
     if sum(shirt) > 330:
         return int(shirt[0] * 0.45), int(shirt[1] * 0.45), int(shirt[2] * 0.45)
     return shirt[0] + 75, shirt[1] + 75, shirt[2] + 75
+
+
+def _lips(skin: Colour) -> Colour:
+    """Red that stands out from the skin: dark on light skin, light on dark."""
+    return (214, 70, 84) if sum(skin) < 380 else (150, 30, 40)

@@ -53,3 +53,12 @@ SHAPES: dict[str, np.ndarray] = {
     ),
 }
 """Every hand shape by name."""
+
+_LABEL_SHAPES = tuple(name for name in SHAPES if name != "relaxed")
+_LABEL_TURNS = (0.0, 45.0, -45.0, 90.0)
+
+
+def label_shape(label: int) -> tuple[str, float]:
+    """Shape and extra pointing angle (degrees) of a hand-shape label 1, 2, ...; the first 76 labels all differ."""
+    turn, number = divmod(label - 1, len(_LABEL_SHAPES))
+    return _LABEL_SHAPES[number], _LABEL_TURNS[turn % len(_LABEL_TURNS)]

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from slt_pipeline.corpora.avatar.draw import Stage
 from slt_pipeline.corpora.avatar.face import face
-from slt_pipeline.corpora.avatar.lexicon import Sign, sign_of
+from slt_pipeline.corpora.avatar.lexicon import Sign
 from slt_pipeline.corpora.avatar.motion import rest, stroke
 from slt_pipeline.corpora.avatar.signer import Signer
 
@@ -19,17 +19,17 @@ _PAPER, _INK = (255, 255, 255), (20, 20, 20)
 
 
 def draw_sheet(
-    glosses: Sequence[str], faces: Mapping[str, np.ndarray], signers: Sequence[Signer], width: int, height: int
+    signs: Mapping[str, Sign], faces: Mapping[str, np.ndarray], signers: Sequence[Signer], width: int, height: int
 ) -> Image.Image:
-    """Faces and signers above, then each gloss by one signer at four moments; small frames are shown at twice the size."""
+    """Faces and signers above, then each gloss by one signer at four moments; small frames are shown twice as large."""
     zoom = 2 if max(width, height) <= 128 else 1
     cells = [(name, [_pose_frame(signers[0], values, width, height)]) for name, values in faces.items()]
     cells += [(signer.name, [_pose_frame(signer, face("neutral"), width, height)]) for signer in signers[:12]]
     stage = Stage(signers[0], width, height)
-    signs = [(gloss, _sign_frames(stage, sign_of(gloss))) for gloss in glosses]
+    shown = [(gloss, _sign_frames(stage, sign)) for gloss, sign in signs.items()]
     frame = (width * zoom, height * zoom + _CAPTION)
     across = _COLUMNS * len(_MOMENTS)
-    rows = [*_rows(cells, across), *_rows(signs, _COLUMNS)]
+    rows = [*_rows(cells, across), *_rows(shown, _COLUMNS)]
     sheet = Image.new("RGB", (across * frame[0], len(rows) * frame[1]), _PAPER)
     pen = ImageDraw.Draw(sheet)
     font = ImageFont.load_default(12)

@@ -33,7 +33,14 @@ class Signer:
     left_handed: bool
 
 
-_SKINS: list[Colour] = [(245, 205, 175), (224, 172, 130), (190, 130, 90), (141, 92, 60), (250, 220, 195), (108, 68, 45)]
+_SKINS: list[Colour] = [
+    (245, 205, 175),
+    (224, 172, 130),
+    (190, 130, 90),
+    (158, 106, 72),
+    (250, 220, 195),
+    (132, 88, 62),
+]
 _SHIRTS: list[Colour] = [(30, 34, 60), (52, 58, 66), (28, 70, 62), (92, 24, 40), (72, 42, 110), (20, 20, 24)]
 _DARK_SKIN_SHIRTS: list[Colour] = [(214, 214, 206), (150, 190, 226), (232, 200, 110), (170, 214, 160)]
 _HAIRS: list[Colour] = [(50, 34, 24), (24, 22, 24), (150, 100, 50), (200, 170, 100), (110, 110, 115), (120, 50, 24)]
@@ -51,7 +58,7 @@ def make_signer(index: int, seed: int, name: str | None = None) -> Signer:
     """Signer number `index` of a corpus; colours differ between neighbours, the rest is drawn from the seed."""
     rng = np.random.default_rng([seed, 7_001, index])
     skin = _SKINS[(index + seed) % len(_SKINS)]
-    dark = sum(skin) < 360
+    dark = sum(skin) < 380
     shirts = _DARK_SKIN_SHIRTS if dark else _SHIRTS
     return Signer(
         name=name or f"avatar{index + 1:02d}",

@@ -8,12 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from PIL import Image
 from tqdm import tqdm
 
 from slt_pipeline.config.synth import SynthConfig
+from slt_pipeline.corpora.avatar.annotated import annotation_jobs, manifest_digest
 from slt_pipeline.corpora.avatar.draw import render
 from slt_pipeline.corpora.avatar.encode import write_folder, write_mp4
-from slt_pipeline.corpora.avatar.face import FACES
+from slt_pipeline.corpora.avatar.face import FACES, label_face
 from slt_pipeline.corpora.avatar.jobs import Job, clip_seed, grammar_jobs, perform
 from slt_pipeline.corpora.avatar.sheet import draw_sheet, write_sheet
 from slt_pipeline.corpora.clip import Clip
@@ -44,7 +46,7 @@ class SynthReport:
     num_glosses: int
     """Different glosses."""
     timing: dict[str, int] = field(default_factory=dict)
-    """Sentence clips by where the timing comes from."""
+    """Sentence clips by where the timing comes from: planned (grammar), labels, labels in part, uniform."""
 
 
 def synthesize(
@@ -56,8 +58,11 @@ def synthesize(
     continues: finished clips are kept. Raises SltError where `out` was made with other settings.
     """
     out = Path(out)
-    sentences, isolated = grammar_jobs(config, seed)
-    _claim(out, {"drawing": DRAWING, "seed": seed, "config": config.model_dump(mode="json")})
+    settings = {"drawing": DRAWING, "seed": seed, "config": config.model_dump(mode="json")}
+    settings["annotations_sha256"] = manifest_digest(config)
+    _refuse_other(out, settings)
+    sentences, isolated = (grammar_jobs if config.annotations is None else annotation_jobs)(config, seed)
+    _mark(out, settings)
     jobs = sentences + isolated
     for folder in {str(Path(_video(job, config)).parent) for job in jobs}:
         (out / folder).mkdir(parents=True, exist_ok=True)
@@ -66,9 +71,7 @@ def synthesize(
     for clip, is_new in done:
         clips[clip.id] = clip
         rendered += is_new
-    glosses = [gloss for gloss, _ in Counter(gloss for job in jobs for gloss in job.gloss).most_common(_SHEET_SIGNS)]
-    signers = list({job.signer.name: job.signer for job in jobs}.values())
-    write_sheet(out / "contact_sheet.png", draw_sheet(sorted(glosses), FACES, signers, config.width, config.height))
+    write_sheet(out / "contact_sheet.png", _sheet(jobs, config))
     write_manifest(out / "isolated.jsonl", [clips[job.id] for job in isolated])
     write_manifest(out / "manifest.jsonl", [clips[job.id] for job in sentences])
     return SynthReport(
@@ -78,25 +81,40 @@ def synthesize(
         num_rendered=rendered,
         num_kept=len(jobs) - rendered,
         num_glosses=len({gloss for job in jobs for gloss in job.gloss}),
+        timing=dict(Counter(job.timing for job in sentences)),
     )
 
 
-def _claim(out: Path, settings: dict) -> None:
-    """Mark `out` as the place of these settings, or refuse it."""
+def _sheet(jobs: Sequence[Job], config: SynthConfig) -> Image.Image:
+    counts = Counter(gloss for job in jobs for gloss in job.gloss)
+    programs = {gloss: sign for job in jobs for gloss, sign in zip(job.gloss, job.signs, strict=True)}
+    shown = sorted(gloss for gloss, _ in counts.most_common(_SHEET_SIGNS))
+    labels = {label for job in jobs for label in (job.alignments or {}).get("pami1", ())}
+    faces = {f"mouth {label}": label_face(label) for label in sorted(labels)} or FACES
+    signers = {job.signer.name: job.signer for job in jobs}
+    return draw_sheet(
+        {gloss: programs[gloss] for gloss in shown}, faces, list(signers.values()), config.width, config.height
+    )
+
+
+def _refuse_other(out: Path, settings: dict) -> None:
+    """Raise SltError where `out` holds anything but a corpus of these settings."""
     mark = out / "synth.json"
-    if mark.exists():
-        try:
-            found = json.loads(mark.read_text(encoding="utf-8"))
-        except ValueError:
-            raise SltError(f"{mark}: not JSON; remove {out} and synthesise again") from None
-        for key, here, there in _differences(settings, found):
-            raise SltError(
-                f"{out} was made with {key} {there!r}, these settings say {here!r}; choose another folder or remove it"
-            )
+    if not mark.exists():
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise SltError(f"{out} is not empty and has no synth.json; choose a new folder")
         return
-    if out.exists() and any(out.iterdir()):
-        raise SltError(f"{out} is not empty and has no synth.json; choose a new folder")
+    try:
+        found = json.loads(mark.read_text(encoding="utf-8"))
+    except ValueError:
+        raise SltError(f"{mark}: not JSON; remove {out} and synthesise again") from None
+    for key, here, there in _differences(settings, found):
+        raise SltError(f"{out} was made with {key} {there!r}, not {here!r}; choose another folder or remove it")
+
+
+def _mark(out: Path, settings: dict) -> None:
     out.mkdir(parents=True, exist_ok=True)
+    mark = out / "synth.json"
     temporary = mark.with_suffix(".json.part")
     temporary.write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     temporary.replace(mark)
@@ -133,26 +151,27 @@ def _make(job: Job, config: SynthConfig, out: Path, seed: int) -> tuple[Clip, bo
         _, number = clip_seed(job.id, seed)
         frames = render(motion, job.signer, config.width, config.height, background=config.background, seed=number)
         if config.container == "mp4":
-            write_mp4(out / video, frames, config.fps, crf=config.crf, gop=config.gop)
+            write_mp4(out / video, frames, job.fps, crf=config.crf, gop=config.gop)
         else:
             write_folder(out / video, frames)
     return Clip(
         id=job.id,
         video=video,
         num_frames=len(motion.hands),
-        fps=config.fps,
+        fps=job.fps,
         signer=job.signer.name,
         gloss=job.gloss,
         text=job.text,
         split=job.split,
+        alignments=job.alignments,
         extra=extra,
     ), is_new
 
 
 def _video(job: Job, config: SynthConfig) -> str:
     if config.container == "mp4":
-        return f"{job.folder}/{job.id}.mp4"
-    return f"frames/{job.folder.removeprefix('videos/')}/{job.id}"
+        return f"{job.path}.mp4"
+    return f"frames/{job.path.removeprefix('videos/')}"
 
 
 _pool_arguments: tuple[SynthConfig, Path, int] | None = None
