@@ -140,24 +140,35 @@ def synth(recipe_name, overrides, out, workers) -> None:
     help="glosses.json of a trained encoder: report glosses it does not know.",
 )
 @click.option("--no-video", is_flag=True, help="Do not open the videos.")
+@click.option("--decode", is_flag=True, help="Decode every picture of frame folders and zips too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a problem.")
-def validate(manifest, media_root, vocabulary, no_video, as_json) -> None:
+def validate(manifest, media_root, vocabulary, no_video, decode, as_json) -> None:
     """Check every line and every video of a manifest; change nothing. Exit status 1 if anything is wrong.
 
     \b
     Example:
       $ slt data validate my_corpus/manifest.jsonl
     """
+    from dataclasses import asdict
+    from functools import partial
+
+    from tqdm import tqdm
+
     from slt_pipeline.corpora.validate import validate as check
     from slt_pipeline.text.gloss_vocab import GlossVocabulary
 
     known = GlossVocabulary.load(vocabulary) if vocabulary else None
-    report = check(manifest, media_root=media_root, vocabulary=known, open_videos=not no_video)
-    for problem in [*report.errors, *report.warnings]:
-        click.echo(json.dumps(problem.as_dict(), ensure_ascii=False) if as_json else str(problem))
-    if not as_json:
-        click.echo(report.summary())
-    if report.errors:
+    progress = partial(tqdm, desc="validate", unit="clip", disable=None)
+    report = check(
+        manifest, media_root=media_root, vocabulary=known, open_videos=not no_video, decode=decode, progress=progress
+    )
+    if as_json:
+        for problem in report.problems:
+            click.echo(json.dumps(asdict(problem), ensure_ascii=False))
+    else:
+        for line in report.lines():
+            click.echo(line)
+    if not report.ok:
         raise click.exceptions.Exit(1)
 
 

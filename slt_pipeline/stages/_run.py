@@ -16,6 +16,9 @@ from slt_pipeline.training.checkpoint import read_json, write_json
 
 log = logging.getLogger(__name__)
 
+Plan = tuple[Mapping[str, Path | str | None], Mapping[str, Path | str]]
+"""What a stage would read and write, by name: what `--dry-run` prints."""
+
 # Settings that change how a run goes, not what comes out of it.
 _FREE = {"num_workers", "log_every", "checkpoint_minutes", "keep_last"}
 

@@ -16,6 +16,7 @@ from slt_pipeline.errors import SltError
 from slt_pipeline.report.plots import plot_gloss_timeline, plot_losses, plot_wer
 from slt_pipeline.report.tables import markdown_table, text_table
 from slt_pipeline.stages._corpus import load_clips, media_root
+from slt_pipeline.stages._run import Plan
 from slt_pipeline.stages.evaluate import evaluate
 from slt_pipeline.stages.extract import extract
 from slt_pipeline.stages.gloss2text_train import gloss2text_train
@@ -31,7 +32,7 @@ NUM_FRESH = 3
 log = logging.getLogger(__name__)
 
 
-def plan(recipe: Recipe) -> tuple[dict[str, Path | str | None], dict[str, Path | str]]:
+def plan(recipe: Recipe) -> Plan:
     """What the stage would read and write."""
     return {}, {"corpus": Path(recipe.corpus.manifest).parent, "runs": recipe.run_folder(""), "summary": _home(recipe)}
 
@@ -86,9 +87,9 @@ def _synth(recipe: Recipe) -> None:
 
 
 def _validate(recipe: Recipe) -> None:
-    report = validate(Path(recipe.corpus.manifest))
-    if report.errors:
-        raise SltError(f"{recipe.corpus.manifest}: {len(report.errors)} bad clips, such as {report.errors[0]}")
+    report = validate(Path(recipe.corpus.manifest), sampling=recipe.video.sampling)
+    if not report.ok:
+        raise SltError("; ".join(report.lines(limit=1)))
 
 
 def _extract(recipe: Recipe, device: str) -> None:

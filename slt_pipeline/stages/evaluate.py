@@ -13,6 +13,7 @@ from slt_pipeline.corpora.features import FeatureDataset
 from slt_pipeline.report.tables import text_table
 from slt_pipeline.stages._corpus import load_clips
 from slt_pipeline.stages._encoder import VOCABULARY_FILE, recognise, score_glosses
+from slt_pipeline.stages._run import Plan
 from slt_pipeline.stages._store import open_features
 from slt_pipeline.stages._translator import (
     gloss2text,
@@ -26,10 +27,11 @@ from slt_pipeline.training.checkpoint import write_json
 from slt_pipeline.training.devices import pick_device
 
 
-def plan(recipe: Recipe) -> tuple[dict[str, Path | str | None], dict[str, Path | str]]:
+def plan(recipe: Recipe) -> Plan:
     """What the stage would read and write."""
-    reads: dict[str, Path | str | None] = {"clips": recipe.corpus.manifest, "store": recipe.store_folder}
-    reads |= {name: recipe.run_folder(name) for name in ("visual_train", "gloss2text_train", "translate_train")}
+    reads = {"clips": recipe.corpus.manifest, "store": recipe.store_folder} | {
+        name: recipe.run_folder(name) for name in ("visual_train", "gloss2text_train", "translate_train")
+    }
     return reads, {"scores": recipe.run_folder("evaluate")}
 
 

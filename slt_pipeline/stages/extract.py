@@ -2,7 +2,6 @@
 
 import json
 import logging
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,12 +13,13 @@ from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.errors import SltError
 from slt_pipeline.stages._corpus import load_clips, media_root
 from slt_pipeline.stages._encoder import TrainedEncoder, encode_clips, fingerprint, load_encoder
+from slt_pipeline.stages._run import Plan
 from slt_pipeline.training.devices import pick_device
 
 log = logging.getLogger(__name__)
 
 
-def plan(recipe: Recipe) -> tuple[dict[str, Path | str | None], dict[str, Path | str]]:
+def plan(recipe: Recipe) -> Plan:
     """What the stage would read and write."""
     return {"clips": recipe.corpus.manifest, "weights": recipe.run_folder("visual_train")}, {
         "store": recipe.store_folder

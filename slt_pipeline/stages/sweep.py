@@ -11,6 +11,7 @@ from typing import Any
 from slt_pipeline.config.recipe import Recipe, save_recipe, with_values
 from slt_pipeline.report.tables import markdown_table, text_table
 from slt_pipeline.stages._corpus import load_clips
+from slt_pipeline.stages._run import Plan
 from slt_pipeline.stages.evaluate import decode_sign2text, write_hypotheses
 from slt_pipeline.stages.translate_train import translate_train
 from slt_pipeline.training.checkpoint import read_json, write_json
@@ -20,7 +21,7 @@ STAGE = "sweep"
 log = logging.getLogger(__name__)
 
 
-def plan(recipe: Recipe) -> tuple[dict[str, Path | str | None], dict[str, Path | str]]:
+def plan(recipe: Recipe) -> Plan:
     """What the stage would read and write."""
     runs = {f"run {i}": recipe.run_folder(STAGE) / slug for i, (slug, _, _) in enumerate(_variants(recipe), 1)}
     return {"clips": recipe.corpus.manifest, "store": recipe.store_folder}, {"table": recipe.run_folder(STAGE), **runs}

@@ -2,7 +2,6 @@
 
 import json
 import logging
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +10,7 @@ from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.errors import SltError
 from slt_pipeline.models.ctc import align, decode
 from slt_pipeline.stages._encoder import SHAPE_FILE, load_encoder
+from slt_pipeline.stages._run import Plan
 from slt_pipeline.stages._translator import generate, load_sign2text
 from slt_pipeline.training.checkpoint import read_json
 from slt_pipeline.training.devices import pick_device
@@ -22,7 +22,7 @@ from slt_pipeline.video.transforms import EvalTransform
 log = logging.getLogger(__name__)
 
 
-def plan(recipe: Recipe) -> tuple[dict[str, Path | str | None], dict[str, Path | str]]:
+def plan(recipe: Recipe) -> Plan:
     """What the stage would read and write."""
     return {name: recipe.run_folder(name) for name in ("visual_train", "translate_train")}, {}
 

@@ -1,5 +1,6 @@
 """`slt translate-train`: the translator, trained on the feature store in minutes."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from slt_pipeline.corpora.features import FeatureDataset, as_it_is
 from slt_pipeline.models.sign_translator import SignTranslator
 from slt_pipeline.stages._corpus import load_clips
 from slt_pipeline.stages._encoder import VOCABULARY_FILE, recognise, score_glosses
-from slt_pipeline.stages._run import file_hash, open_run, training_inputs
+from slt_pipeline.stages._run import Plan, file_hash, open_run, training_inputs
 from slt_pipeline.stages._store import open_features
 from slt_pipeline.stages._translator import WIDTHS_FILE, TextSide, build_sign2text, score_texts, sign2text, text_inputs
 from slt_pipeline.text.batch import pad_ids
@@ -23,12 +24,15 @@ from slt_pipeline.training.loop import Job, train
 STAGE = "translate_train"
 
 
-def plan(recipe: Recipe) -> tuple[dict[str, Path | str | None], dict[str, Path | str]]:
+def plan(recipe: Recipe) -> Plan:
     """What the stage would read and write."""
     config = recipe.translate_train
-    reads: dict[str, Path | str | None] = {"clips": recipe.corpus.manifest, "store": recipe.store_folder}
-    reads["language model"] = recipe.run_folder("gloss2text_train") if config.init_language else None
-    reads["gloss classes"] = recipe.run_folder("visual_train")
+    reads = {
+        "clips": recipe.corpus.manifest,
+        "store": recipe.store_folder,
+        "language model": recipe.run_folder("gloss2text_train") if config.init_language else None,
+        "gloss classes": recipe.run_folder("visual_train"),
+    }
     return reads, {"run": recipe.run_folder(STAGE)}
 
 
@@ -73,7 +77,7 @@ def translate_train(
     if head and model.head is not None:
         model.head.load_state_dict({k[5:]: v for k, v in head.weights.items() if k.startswith("head.")})
 
-    def encode(chosen: list[Clip]) -> dict[str, torch.Tensor]:
+    def encode(chosen: Sequence[Clip]) -> dict[str, torch.Tensor]:
         batch = side.encode_text(chosen)
         if model.head is not None:
             ids = [classes.encode(clip.gloss or ()) for clip in chosen]

@@ -12,7 +12,7 @@ from slt_pipeline.errors import SltError
 from slt_pipeline.models.visual_classifier import VisualClassifier
 from slt_pipeline.models.weights import load_s3d
 from slt_pipeline.stages._corpus import load_clips
-from slt_pipeline.stages._run import file_hash, open_run, training_inputs
+from slt_pipeline.stages._run import Plan, file_hash, open_run, training_inputs
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training.checkpoint import read_weights
 from slt_pipeline.training.devices import pick_device
@@ -21,7 +21,7 @@ from slt_pipeline.training.loop import Job, train
 STAGE = "visual_pretrain"
 
 
-def plan(recipe: Recipe) -> tuple[dict[str, Path | str | None], dict[str, Path | str]]:
+def plan(recipe: Recipe) -> Plan:
     """What the stage would read and write."""
     reads = {"isolated clips": recipe.corpus.isolated_manifest, "weights": recipe.visual_pretrain.init}
     return reads, {"run": recipe.run_folder(STAGE)}

@@ -17,7 +17,7 @@ from slt_pipeline.models.visual_encoder import VisualEncoder
 from slt_pipeline.models.weights import load_s3d
 from slt_pipeline.stages._corpus import load_clips, media_root
 from slt_pipeline.stages._encoder import SHAPE_FILE, VOCABULARY_FILE, encode_clips, recognise, score_glosses
-from slt_pipeline.stages._run import file_hash, open_run, training_inputs
+from slt_pipeline.stages._run import Plan, file_hash, open_run, training_inputs
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training.checkpoint import best_checkpoint, read_weights, write_json
 from slt_pipeline.training.devices import pick_device
@@ -28,7 +28,7 @@ STAGE = "visual_train"
 log = logging.getLogger(__name__)
 
 
-def plan(recipe: Recipe) -> tuple[dict[str, Path | str | None], dict[str, Path | str]]:
+def plan(recipe: Recipe) -> Plan:
     """What the stage would read and write."""
     init = recipe.visual_train.init
     start = recipe.run_folder(init) if init == "visual_pretrain" else init

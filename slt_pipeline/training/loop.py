@@ -42,7 +42,7 @@ class Job:
     """Items by (epoch, index)."""
     num_items: int
     """Items of an epoch."""
-    collate: Callable[[list[Any]], Any]
+    collate: Callable[[Any], Any]
     """Items to a batch: a mapping whose tensors are moved to the device."""
     losses: Callable[[torch.nn.Module, Any], dict[str, torch.Tensor]]
     """Model and batch to scalar losses; `loss` is minimised, the others are logged."""
@@ -88,14 +88,14 @@ def train(job: Job, config: TrainingConfig, folder: Path, *, seed: int, device: 
     position = _Position()
     torch.manual_seed(seed + accelerator.process_index)
     saved = list_checkpoints(checkpoints)
-    if saved:
-        state = saved[-1].load_state()
+    state = saved[-1].load_state() if saved else None
+    if state is not None:
         saved[-1].load_model(job.model)
         optimiser.load_state_dict(state["optimiser"])
         position = _Position(**state["position"])
         log.info("%s: resumed at step %d (epoch %d of %d)", title, position.step, position.epoch, config.epochs)
     model, optimiser = accelerator.prepare(job.model, optimiser)
-    if saved:
+    if state is not None:
         if accelerator.scaler is not None and state["scaler"] is not None:
             accelerator.scaler.load_state_dict(state["scaler"])
         set_random_state(state["random"])
