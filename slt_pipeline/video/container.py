@@ -17,6 +17,9 @@ from slt_pipeline.video.truncation import cut_short
 _FORMATS = "mov,mp4,matroska,webm,gif,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,h264,hevc,wav,mp3,aac,flac,apng,webp_anim"
 """Containers that FFmpeg may open. Playlists and scripts (HLS, concat) are not among them: they name other files."""
 
+_KEPT_PIXELS = 2**25
+"""Decoded frames of up to this many pixels in all are kept from counting to reading, to decode once."""
+
 
 class ContainerVideo:
     """A video file. Frames are decoded in order, turned as the file's rotation says, and converted to RGB.
@@ -31,6 +34,7 @@ class ContainerVideo:
         if missing:
             raise SltError(f"{path}: the file is cut short: {missing}")
         self._num_frames: int | None = None
+        self._kept: list[av.VideoFrame] | None = None
         self._rgb = VideoReformatter()
         self._pass: Iterator[av.VideoFrame] | None = self._frames()
         self.fps = default_fps
@@ -44,7 +48,15 @@ class ContainerVideo:
     def num_frames(self) -> int:
         """Number of frames that decode. Decodes the whole file the first time, unless `read()` has."""
         if self._num_frames is None:
-            self._num_frames = sum(1 for _ in self._start())
+            frames: list[av.VideoFrame] | None = []
+            count = 0
+            for frame in self._start():
+                count += 1
+                if frames is not None:
+                    frames.append(frame)
+                    if count * self.width * self.height > _KEPT_PIXELS:
+                        frames = None
+            self._num_frames, self._kept = count, frames
         return self._num_frames
 
     def read(self, indices: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
@@ -75,7 +87,10 @@ class ContainerVideo:
         raise SltError(f"{self.name}: has {self._num_frames} frames; frame {ordered[-1]} was asked for")
 
     def _start(self) -> Iterator[av.VideoFrame]:
-        """All frames from the first: the pass begun on opening, or a new one."""
+        """All frames from the first: those kept from counting, the pass begun on opening, or a new one."""
+        if self._kept is not None:
+            yield from self._kept
+            return
         first, frames = self._first, self._pass
         self._first = self._pass = None
         if first is None or frames is None:

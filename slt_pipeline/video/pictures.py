@@ -41,8 +41,9 @@ class PictureVideo:
     def read(self, indices: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
         """The frames at these indices (any order, repeats allowed), or all: (T, H, W, 3) uint8 RGB."""
         wanted = np.arange(self.num_frames) if indices is None else np.asarray(indices, dtype=np.int64)
-        if wanted.size and not (wanted.min() >= 0 and wanted.max() < self.num_frames):
-            raise SltError(f"{self.name}: has {self.num_frames} frames; frame {wanted.max()} was asked for")
+        outside = wanted[(wanted < 0) | (wanted >= self.num_frames)]
+        if outside.size:
+            raise SltError(f"{self.name}: has {self.num_frames} frames; frame {outside[0]} was asked for")
         out = np.empty((len(wanted), self.height, self.width, 3), dtype=np.uint8)
         done: dict[int, int] = {}
         for row, index in enumerate(wanted.tolist()):

@@ -19,7 +19,8 @@ def train_indices(num_frames: int, config: SamplingConfig, rng: np.random.Genera
     """Frames for training, a random length between tmin and tmax of the clip, rounded up to a multiple: (T,) int64.
 
     A shorter length is a sorted random subset; a longer one is every frame plus random repeats, sorted. The published
-    draw gives nothing for some clips of one frame and raises where tmin x frames exceeds the cap; this one always draws.
+    draw gives nothing for some clips of one frame and raises where tmin x frames exceeds the cap; this one always
+    draws.
     """
     low = min(int(config.tmin * num_frames), config.max_frames)
     high = min(int(config.tmax * num_frames), config.max_frames)

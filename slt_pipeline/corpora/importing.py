@@ -1,0 +1,133 @@
+"""What the importers share: annotation records, media references, and the report of what was written."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+from zipfile import BadZipFile, ZipFile
+
+from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.corpora.manifest import write_manifest
+from slt_pipeline.corpora.pickles import read_pickle
+from slt_pipeline.errors import SltError
+
+SPLITS = ("train", "dev", "test")
+
+
+@dataclass(slots=True)
+class ImportReport:
+    """What an import wrote, and everything that it left out, with the reason."""
+
+    manifest: Path
+    media_root: Path
+    num_clips: dict[str, int] = field(default_factory=dict)
+    """Clips written, by split."""
+    notes: list[str] = field(default_factory=list)
+    """What the user should know, one line each."""
+    rejected: list[dict[str, str]] = field(default_factory=list)
+    """Clips left out: id and reason. Also written beside the manifest as `rejected.jsonl`."""
+
+    def lines(self) -> list[str]:
+        """For the terminal."""
+        counts = ", ".join(f"{number} {split}" for split, number in self.num_clips.items())
+        lines = [f"{self.manifest}: {counts or 'no clips'}", *self.notes]
+        if self.rejected:
+            lines.append(f"{len(self.rejected)} clips left out, see {rejected_path(self.manifest)}")
+        return lines
+
+
+def finish_import(report: ImportReport, clips: Sequence[Clip]) -> ImportReport:
+    """Write the manifest and `rejected.jsonl`, and count."""
+    write_manifest(report.manifest, clips)
+    counts = Counter(clip.split for clip in clips)
+    report.num_clips = {split: counts[split] for split in sorted(counts, key=_split_order)}
+    path = rejected_path(report.manifest)
+    if report.rejected:
+        path.write_text(
+            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in report.rejected), encoding="utf-8"
+        )
+    else:
+        path.unlink(missing_ok=True)
+    return report
+
+
+def rejected_path(manifest: Path) -> Path:
+    """Where the clips that an import left out are listed."""
+    return manifest.with_name(f"{manifest.stem}.rejected.jsonl")
+
+
+def read_records(path: Path, fields: Mapping[str, type]) -> list[dict[str, Any]]:
+    """Records of an annotation file, a pickled list of dicts; raises SltError by entry for a missing or wrong field."""
+    records = read_pickle(path)
+    if not isinstance(records, list):
+        raise SltError(f"{path}: expected a list of clips, found {type(records).__name__}")
+    for number, record in enumerate(records):
+        for name, kind in fields.items():
+            if not isinstance(record, dict) or not isinstance(record.get(name), kind):
+                found = type(record.get(name) if isinstance(record, dict) else record).__name__
+                raise SltError(f"{path}: entry {number}: {name} must be {kind.__name__}, found {found}")
+        name = PurePosixPath(record["name"])
+        if name.is_absolute() or ".." in name.parts or not name.parts:
+            raise SltError(f"{path}: entry {number}: {record['name']!r} is no name of a clip")
+        if record["num_frames"] < 1:
+            raise SltError(f"{path}: entry {number}: {record['name']} has {record['num_frames']} frames")
+    return records
+
+
+def annotation_files(folder: Path, stem: str, splits: Sequence[str]) -> dict[str, Path]:
+    """Files `<stem>.<split>` of a folder; raises SltError if one of them is missing."""
+    paths = {split: folder / f"{stem}.{split}" for split in splits}
+    missing = [str(path) for path in paths.values() if not path.is_file()]
+    if missing:
+        raise SltError(
+            f"no annotation file {', '.join(missing)}; the annotations folder holds {stem}.train, .dev, .test"
+        )
+    return paths
+
+
+def frame_pattern(
+    frames: Path | None, media_root: Path, layouts: Sequence[str], example: str, default: str
+) -> tuple[str, bool]:
+    """Find out how the frames of a corpus are laid out.
+
+    frames: folder or zip that holds them, None if they are not there (yet). layouts: patterns with `<name>` for the
+    clip and a printf frame number, tried in this order with the clip `example`. default: the layout if frames is None.
+
+    **Returns:** the pattern, relative to media_root, and whether frames were found. Raises SltError if none fits.
+    """
+    if frames is None:
+        return default, False
+    place = relative_to_root(frames, media_root)
+    if frames.is_dir():
+        for layout in layouts:
+            if (frames / layout.replace("<name>", example)).parent.is_dir():
+                return str(PurePosixPath(place) / layout), True
+    elif frames.suffix.lower() == ".zip" and frames.is_file():
+        try:
+            with ZipFile(frames) as archive:
+                folders = {member.rpartition("/")[0] for member in archive.namelist()}
+        except (BadZipFile, OSError) as error:
+            raise SltError(f"{frames}: not a readable zip archive: {error}") from None
+        for layout in layouts:
+            if str(PurePosixPath(layout.replace("<name>", example)).parent) in folders:
+                return f"{place}!{layout}", True
+    else:
+        raise SltError(f"{frames}: no such folder or zip archive of frames")
+    raise SltError(f"{frames}: clip {example} was not found; looked for {', '.join(layouts)}")
+
+
+def relative_to_root(path: Path, media_root: Path) -> str:
+    """Path relative to the media root, with slashes; raises SltError if it lies outside."""
+    try:
+        return path.resolve().relative_to(media_root.resolve()).as_posix()
+    except ValueError:
+        raise SltError(
+            f"{path} is outside of the media root {media_root}; name a folder that holds it as --media-root, and as "
+            "corpus.media_root in the recipe"
+        ) from None
+
+
+def _split_order(split: str) -> tuple[int, str]:
+    return (SPLITS.index(split) if split in SPLITS else len(SPLITS)), split
