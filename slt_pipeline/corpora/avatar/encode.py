@@ -1,5 +1,6 @@
 """Write frames as an H.264 file or a folder of PNG images; a name appears only when all of it is there."""
 
+import os
 import shutil
 from fractions import Fraction
 from pathlib import Path
@@ -11,11 +12,10 @@ from PIL import Image
 
 def write_mp4(path: Path, frames: np.ndarray, fps: float, *, crf: int, gop: int) -> None:
     """Encode (T, H, W, 3) uint8 RGB; one thread and a fixed preset, so that equal frames give equal bytes."""
-    temporary = path.with_name(path.name + ".part")
-    rate = Fraction(fps).limit_denominator(1001)
+    temporary = _temporary(path)
     with av.open(temporary, "w", format="mp4") as container:
         options = {"crf": str(crf), "preset": "ultrafast", "g": str(gop), "threads": "1"}
-        stream = container.add_stream("libx264", rate=rate, options=options)
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001), options=options)
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         for image in frames:
@@ -27,11 +27,22 @@ def write_mp4(path: Path, frames: np.ndarray, fps: float, *, crf: int, gop: int)
 
 
 def write_folder(path: Path, frames: np.ndarray) -> None:
-    """Write `images0001.png` and so on, numbered from 1 as PHOENIX-2014T does."""
-    temporary = path.with_name(path.name + ".part")
-    if temporary.exists():
-        shutil.rmtree(temporary)
+    """Write (T, H, W, 3) uint8 RGB as `images0001.png` and so on, numbered from 1 as PHOENIX-2014T does."""
+    temporary = _temporary(path)
     temporary.mkdir(parents=True)
     for number, image in enumerate(frames, 1):
         Image.fromarray(image).save(temporary / f"images{number:04d}.png", compress_level=3)
     temporary.replace(path)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what an interrupted writer left in `folder` and below."""
+    for path in list(folder.rglob("*.part")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -46,7 +46,7 @@ def draw_sheet(
 
 def write_sheet(path: Path, sheet: Image.Image) -> None:
     """Save as PNG, atomically."""
-    temporary = path.with_name(path.name + ".part")
+    temporary = path.with_name(f".{path.name}.part")
     sheet.save(temporary, format="PNG")
     temporary.replace(path)
 

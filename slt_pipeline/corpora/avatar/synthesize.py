@@ -3,8 +3,11 @@
 import json
 import multiprocessing
 import os
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +17,7 @@ from tqdm import tqdm
 from slt_pipeline.config.synth import SynthConfig
 from slt_pipeline.corpora.avatar.annotated import annotation_jobs, manifest_digest
 from slt_pipeline.corpora.avatar.draw import render
-from slt_pipeline.corpora.avatar.encode import write_folder, write_mp4
+from slt_pipeline.corpora.avatar.encode import remove_unfinished, write_folder, write_mp4
 from slt_pipeline.corpora.avatar.face import FACES, label_face
 from slt_pipeline.corpora.avatar.jobs import Job, clip_seed, grammar_jobs, perform
 from slt_pipeline.corpora.avatar.sheet import draw_sheet, write_sheet
@@ -26,6 +29,7 @@ DRAWING = 1
 """Raised whenever the same settings and seed would give other frames than before."""
 
 
+_CLIPS_WORTH_A_WORKER = 12  # fewer are drawn before a second process has started
 _SHEET_SIGNS = 120  # the most frequent ones, beyond that a sheet is too large to look at
 
 
@@ -63,6 +67,7 @@ def synthesize(
     _refuse_other(out, settings)
     sentences, isolated = (grammar_jobs if config.annotations is None else annotation_jobs)(config, seed)
     _mark(out, settings)
+    remove_unfinished(out)
     jobs = sentences + isolated
     for folder in {str(Path(_video(job, config)).parent) for job in jobs}:
         (out / folder).mkdir(parents=True, exist_ok=True)
@@ -132,14 +137,19 @@ def _differences(here: dict, there: dict, prefix: str = "") -> Iterator[tuple[st
 def _make_all(
     jobs: Sequence[Job], config: SynthConfig, out: Path, seed: int, workers: int | None
 ) -> Iterator[tuple[Clip, bool]]:
-    if workers is None:
-        workers = min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1, 32)
-    missing = [job for job in jobs if not (out / _video(job, config)).exists()]
-    if workers <= 1 or len(missing) < 8:
+    num_missing = sum(not (out / _video(job, config)).exists() for job in jobs)
+    workers = min(_num_cores() if workers is None else workers, num_missing // _CLIPS_WORTH_A_WORKER)
+    if workers <= 1:
         yield from (_make(job, config, out, seed) for job in jobs)
         return
-    with multiprocessing.get_context("spawn").Pool(min(workers, len(missing)), _start, (config, out, seed)) as pool:
-        yield from pool.imap_unordered(_make_in_pool, jobs, chunksize=4)
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_start, initargs=(config, out, seed)) as pool:
+        try:
+            yield from pool.map(_make_in_pool, jobs, chunksize=4)
+        except BrokenProcessPool:
+            raise SltError(f"{out}: a worker was killed (out of memory?); run again to continue") from None
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _make(job: Job, config: SynthConfig, out: Path, seed: int) -> tuple[Clip, bool]:
@@ -174,12 +184,26 @@ def _video(job: Job, config: SynthConfig) -> str:
     return f"frames/{job.path.removeprefix('videos/')}"
 
 
+def _num_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 _pool_arguments: tuple[SynthConfig, Path, int] | None = None
 
 
 def _start(config: SynthConfig, out: Path, seed: int) -> None:
+    """Begin a worker process."""
     global _pool_arguments
     _pool_arguments = (config, out, seed)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    """End this process when the one that started it is gone, however it went."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _make_in_pool(job: Job) -> tuple[Clip, bool]:
