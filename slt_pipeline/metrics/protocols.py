@@ -58,25 +58,27 @@ class Protocol:
 
     def score_translation(self, hypotheses: Sequence[str], references: Sequence[str]) -> TranslationScores:
         """BLEU-1..4 and ROUGE-L. Raises SltError for unequal or zero numbers of sentences."""
-        if self.text_normalisation is not None:
-            normalise = _NORMALISATIONS[self.text_normalisation]
-            check_pairs(hypotheses, references)
-            hypotheses, references = [normalise(h) for h in hypotheses], [normalise(r) for r in references]
-        return score_translation(hypotheses, references, self.level)
+        check_pairs(hypotheses, references)
+        return score_translation(self.prepare_text(hypotheses), self.prepare_text(references), self.level)
 
     def score_recognition(self, hypotheses: Sequence[str], references: Sequence[str]) -> RecognitionScores:
         """WER and its parts. Raises SltError for unequal or zero numbers of sentences."""
-        return score_recognition(*self.prepare_gloss(hypotheses, references))
-
-    def prepare_gloss(self, hypotheses: Sequence[str], references: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Both sides as they enter WER: upper-cased, then cleaned."""
         check_pairs(hypotheses, references)
+        return word_error_rate(self.prepare_gloss(hypotheses), self.prepare_gloss(references))
 
-        def prepare(gloss: str) -> str:
-            gloss = gloss.upper() if self.upper_case_gloss else gloss
-            return _CLEANUPS[self.gloss_cleanup](gloss) if self.gloss_cleanup else gloss
+    def prepare_text(self, texts: Sequence[str]) -> list[str]:
+        """Texts as they enter BLEU and ROUGE: normalised."""
+        if self.text_normalisation is None:
+            return list(texts)
+        return [_NORMALISATIONS[self.text_normalisation](text) for text in texts]
 
-        return [prepare(h) for h in hypotheses], [prepare(r) for r in references]
+    def prepare_gloss(self, glosses: Sequence[str]) -> list[str]:
+        """Gloss sentences as they enter WER: upper-cased, then cleaned."""
+        if self.upper_case_gloss:
+            glosses = [gloss.upper() for gloss in glosses]
+        if self.gloss_cleanup is None:
+            return list(glosses)
+        return [_CLEANUPS[self.gloss_cleanup](gloss) for gloss in glosses]
 
 
 def score_translation(hypotheses: Sequence[str], references: Sequence[str], level: str) -> TranslationScores:

@@ -1,0 +1,105 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from slt_pipeline.corpora.pickles import read_pickle
+from slt_pipeline.errors import SltError
+from slt_pipeline.metrics.protocols import PROTOCOLS, get_protocol, score_recognition, score_translation
+
+PROJECT = Path(__file__).parents[2]
+
+
+def _annotations(name: str) -> list[dict]:
+    folder = Path(os.environ.get("SLT_TEST_DATA", PROJECT / "../shared/data"))
+    path = folder / name
+    if not path.is_file():
+        pytest.skip(f"no annotations: {name} is not in $SLT_TEST_DATA (default ../shared/data)")
+    return read_pickle(path)
+
+
+def test_protocols_are_the_five_that_the_recipes_name():
+    assert set(PROTOCOLS) == {"phoenix14t", "csl-daily", "csl-daily-halfwidth", "plain-word", "plain-char"}
+    assert all(name == protocol.name for name, protocol in PROTOCOLS.items())
+
+
+def test_phoenix_is_scored_on_words_after_the_clean_up():
+    protocol = get_protocol("phoenix14t")
+    assert protocol.score_translation(["regen ."], ["regen ."]).bleu2 == pytest.approx(100)
+    assert protocol.score_recognition(["regen regen wind"], ["REGEN WIND WIND"]).wer == 0
+
+
+def test_upper_casing_comes_before_the_clean_up():
+    # so that its rules for lower-case prefixes cannot fire, as published
+    assert get_protocol("phoenix14t").prepare_gloss(["loc-nord regen"]) == ["LOC-NORD REGEN"]
+
+
+def test_csl_daily_counts_repeats():
+    assert get_protocol("csl-daily").score_recognition(["我 去"], ["我 我 去"]).num_del == 1
+
+
+def test_half_width_protocol_forgives_full_width_punctuation():
+    hypotheses, references = ["你好,吗?"], ["你好，吗？"]
+    assert get_protocol("csl-daily-halfwidth").score_translation(hypotheses, references).bleu4 == pytest.approx(100)
+    assert get_protocol("csl-daily").score_translation(hypotheses, references).bleu1 == pytest.approx(60)
+
+
+def test_plain_protocols_change_nothing_but_case_of_glosses():
+    for name, level in (("plain-word", "word"), ("plain-char", "char")):
+        protocol = get_protocol(name)
+        assert protocol.level == level
+        assert protocol.score_recognition(["a a+b __on__"], ["A A+B __ON__"]).wer == 0
+        assert protocol.score_recognition(["a"], ["a a"]).num_del == 1
+
+
+def test_functions_without_a_protocol_take_sentences_as_they_are():
+    assert score_recognition(["a"], ["A"]).num_sub == 1
+    assert score_recognition(["A A"], ["A"], "phoenix14t").wer == 0
+    assert score_recognition(["ZEIGEN"], ["ZEIGEN-BILDSCHIRM"], "phoenix14").wer == 0
+    assert score_translation(["a b"], ["a b"], "word").rouge == pytest.approx(100)
+
+
+def test_unknown_protocol_names_the_nearest():
+    with pytest.raises(SltError, match="unknown scoring protocol 'phoenix14'; did you mean 'phoenix14t'"):
+        get_protocol("phoenix14")
+    with pytest.raises(SltError, match="use one of: phoenix14t, csl-daily"):
+        get_protocol("zzz")
+
+
+def test_unknown_clean_up_is_refused():
+    with pytest.raises(SltError, match="unknown gloss clean-up 'x'; use one of: phoenix14t, phoenix14"):
+        score_recognition(["a"], ["a"], "x")
+
+
+@pytest.mark.parametrize("name", sorted(PROTOCOLS))
+def test_every_protocol_refuses_unequal_numbers(name):
+    with pytest.raises(SltError, match="2 hypotheses but 1 references"):
+        PROTOCOLS[name].score_translation(["a", "b"], ["a"])
+    with pytest.raises(SltError, match="2 hypotheses but 1 references"):
+        PROTOCOLS[name].score_recognition(["a", "b"], ["a"])
+
+
+@pytest.mark.parametrize("variant", ["phoenix-2014t", "phoenix-2014t_cleaned"])
+@pytest.mark.parametrize(("split", "num_tokens"), [("dev", 3747), ("test", 4259)])
+def test_phoenix_references_have_the_published_number_of_tokens(variant, split, num_tokens):
+    glosses = [record["gloss"] for record in _annotations(f"phoenix-2014t/{variant}.{split}")]
+    scores = get_protocol("phoenix14t").score_recognition(glosses, glosses)
+    assert (scores.num_ref, scores.wer) == (num_tokens, 0)
+
+
+@pytest.mark.parametrize(("split", "floor"), [("dev", 1.54), ("test", 1.67)])
+def test_merged_repeats_cost_the_published_floor_on_csl_daily(split, floor):
+    references = [record["gloss"] for record in _annotations(f"csl-daily/csl-daily.{split}")]
+    merged = []
+    for reference in references:
+        tokens = reference.split()
+        merged.append(" ".join(b for a, b in zip([None, *tokens], tokens, strict=False) if a != b))
+    scores = get_protocol("csl-daily").score_recognition(merged, references)
+    assert scores.wer == scores.del_rate == pytest.approx(floor, abs=0.005)
+
+
+@pytest.mark.parametrize(("split", "num_touched"), [("dev", 582), ("test", 670)])
+def test_half_width_mapping_touches_the_published_number_of_texts(split, num_touched):
+    texts = [record["text"] for record in _annotations(f"csl-daily/csl-daily.{split}")]
+    mapped = get_protocol("csl-daily-halfwidth").prepare_text(texts)
+    assert sum(a != b for a, b in zip(texts, mapped, strict=True)) == num_touched
