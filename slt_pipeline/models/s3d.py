@@ -13,6 +13,7 @@ from torchvision.ops.misc import Conv3dNormActivation
 
 from slt_pipeline.config.encoder import S3DConfig
 from slt_pipeline.errors import SltError
+from slt_pipeline.models.s3d_cpu import run_element
 
 # Elements of the sequence `features` at which blocks 1 to 5 end (facts.md 3.1).
 BLOCK_ENDS = (1, 4, 7, 13, 16)
@@ -60,9 +61,10 @@ class S3D(nn.Module):
 
     def elements(self, frames: Tensor) -> Iterator[Tensor]:
         """Yield the output (B,C_i,T_i,H_i,W_i) of every element of `features` in turn, for frames (B,3,T,H,W)."""
-        x = frames
+        on_cpu = frames.device.type == "cpu"
+        x = frames.contiguous(memory_format=torch.channels_last_3d) if on_cpu else frames
         for element in self.features:
-            x = element(x)
+            x = run_element(element, x) if on_cpu else element(x)
             yield x
 
     def block(self, number: int) -> nn.Sequential:

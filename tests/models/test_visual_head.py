@@ -1,0 +1,94 @@
+"""The visual head: masked statistics, positions, how far padding reaches."""
+
+import math
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from slt_pipeline.config.encoder import HeadConfig
+from slt_pipeline.errors import SltError
+from slt_pipeline.models.masked_norm import MaskedBatchNorm
+from slt_pipeline.models.visual_head import PositionalEncoding, VisualHead, gloss_probs, valid_mask
+
+SMALL = HeadConfig(hidden=8, feedforward=16, dropout=0.0)
+
+
+@pytest.mark.parametrize(("num_classes", "size"), [(1094, 7_284_806), (2004, 7_751_636)])
+def test_sizes_are_the_published_ones(num_classes, size):
+    assert sum(p.numel() for p in VisualHead(HeadConfig(), 832, num_classes).parameters()) == size
+
+
+def test_masked_norm_in_training_normalises_valid_steps_alone():
+    norm = MaskedBatchNorm(2).train()
+    x = torch.tensor([[[1.0, 10.0], [3.0, 30.0], [7.0, 7.0]], [[5.0, 50.0], [9.0, 9.0], [9.0, 9.0]]])
+    mask = valid_mask(torch.tensor([2, 1]), 3)
+    y = norm(x, mask)
+
+    assert torch.equal(y[~mask], x[~mask])
+    step = math.sqrt(3 / 2)  # (1, 3, 5) has mean 3 and standard deviation sqrt(8/3)
+    torch.testing.assert_close(y[mask][:, 0], torch.tensor([-step, 0.0, step]), atol=1e-5, rtol=0)
+    torch.testing.assert_close(norm.norm.running_mean, torch.tensor([0.3, 3.0]))
+
+
+def test_masked_norm_in_evaluation_normalises_every_step():
+    norm = MaskedBatchNorm(2).eval()
+    norm.norm.running_mean.fill_(1.0)
+    norm.norm.running_var.fill_(4.0)
+    y = norm(torch.full((1, 3, 2), 5.0), valid_mask(torch.tensor([1]), 3))
+    torch.testing.assert_close(y, torch.full((1, 3, 2), 2.0), atol=1e-5, rtol=0)
+
+
+def test_one_valid_step_is_refused_in_training():
+    with pytest.raises(SltError, match=r"1 valid step\(s\), needs 2"):
+        MaskedBatchNorm(2).train()(torch.zeros(1, 3, 2), valid_mask(torch.tensor([1]), 3))
+
+
+def test_padding_reaches_the_last_two_valid_steps_and_no_more():
+    torch.manual_seed(0)
+    head = VisualHead(SMALL, 4, 5).eval()
+    features = torch.randn(1, 10, 4)
+    padded = torch.cat((features, torch.zeros(1, 5, 4)), dim=1)
+    with torch.inference_mode():
+        alone, _ = head(features, torch.tensor([10]))
+        among, _ = head(padded, torch.tensor([10]))
+    differs = ((alone - among[:, :10]).abs().amax(dim=(0, 2)) > 1e-6).tolist()
+    assert differs == [False] * 8 + [True] * 2
+
+
+def test_positions_are_interleaved_sinusoids():
+    encoded = PositionalEncoding(4)(torch.zeros(1, 8, 4))[0]
+    want = [math.sin(7), math.cos(7), math.sin(7 / 100), math.cos(7 / 100)]
+    torch.testing.assert_close(encoded[7], torch.tensor(want), atol=1e-6, rtol=0)
+
+
+def test_clips_longer_than_the_table_are_encoded_alike():
+    encoding = PositionalEncoding(4, num_positions=3)
+    long = encoding(torch.zeros(1, 9, 4))
+    torch.testing.assert_close(long, PositionalEncoding(4)(torch.zeros(1, 9, 4)))
+
+
+def test_positions_can_be_left_out():
+    head = VisualHead(SMALL.model_copy(update={"positional_encoding": False}), 4, 5).eval()
+    with torch.inference_mode():
+        gloss_rep, _ = head(torch.ones(1, 9, 4), torch.tensor([9]))
+    torch.testing.assert_close(gloss_rep[0, 3], gloss_rep[0, 5])
+
+
+def test_state_holds_no_table_of_positions():
+    assert not [key for key in VisualHead(SMALL, 4, 5).state_dict() if "positions" in key]
+
+
+def test_probabilities_sum_to_one():
+    probabilities = gloss_probs(torch.tensor([[[0.0, math.log(3.0)]]]))
+    torch.testing.assert_close(probabilities, torch.tensor([[[0.25, 0.75]]]))
+
+
+def test_even_kernels_are_refused():
+    with pytest.raises(ValidationError, match="even size 4"):
+        HeadConfig(kernel_sizes=(3, 4))
+
+
+def test_three_convolutions_keep_the_length():
+    head = VisualHead(SMALL.model_copy(update={"kernel_sizes": (5, 3, 1)}), 4, 5).eval()
+    assert head(torch.zeros(2, 7, 4), torch.tensor([7, 3]))[1].shape == (2, 7, 5)
