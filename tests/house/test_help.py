@@ -38,7 +38,7 @@ def test_asking_for_help_imports_nothing_heavy(arguments):
     code = (
         "import sys\nfrom slt_pipeline.cli.main import cli\n"
         f"cli.main({arguments!r}, prog_name='slt', standalone_mode=False)\n"
-        f"sys.exit(' '.join({HEAVY!r} & set(sys.modules)))"
+        f"sys.exit(' '.join({HEAVY!r} & set(sys.modules)) or None)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     run = subprocess.run(
