@@ -32,6 +32,7 @@ def import_phoenix14t(
     frames: Path | None = None,
     media_root: Path | None = None,
     splits: Sequence[str] = SPLITS,
+    alignments: bool = True,
 ) -> ImportReport:
     """Write a manifest of PHOENIX-2014T.
 
@@ -40,7 +41,8 @@ def import_phoenix14t(
     frames: folder or zip of the frames. None: annotations only, as for re-enactment by the synthetic signer.
     media_root: what the references are relative to; the manifest's folder if None.
 
-    Alignments whose count is not the clip's number of frames are left out and reported.
+    alignments: keep the per-frame labels `pami0`, `pami1`, `pami2`, which only re-enactment needs; they make up nine
+        tenths of the manifest. Those whose count is not the clip's number of frames are left out and reported.
     """
     stem = "phoenix-2014t_cleaned" if variant == "cleaned" else "phoenix-2014t"
     fields = {"name": str, "signer": str, "gloss": str, "text": str, "num_frames": int}
@@ -51,6 +53,8 @@ def import_phoenix14t(
     pattern, found = frame_pattern(frames, report.media_root, LAYOUTS, example, LAYOUTS[0])
     if not found:
         report.notes.append(f"annotations only: frames are expected as {report.media_root}/{pattern}")
+    if not alignments:
+        records = [(split, {**record, "alignments": None}) for split, record in records]
     clips = [_clip(split, record, pattern, report) for split, record in records]
     return finish_import(report, clips)
 

@@ -1,8 +1,8 @@
 """Reading pickles of strangers: plain data only, nothing is imported and nothing is called.
 
 A pickle is a program. It is read twice: first its instructions are walked, without carrying them out, and it is refused
-if plain data has no need of one of them. Then it is loaded; every name that it asks for is refused but the three by
-which torch describes a tensor, and behind those are inert stand-ins: torch is not imported.
+if plain data has no need of one of them. Then it is loaded; every name that it asks for is refused but those by which
+bytes and torch tensors are described, and behind those are inert stand-ins: torch is not imported.
 """
 
 import gzip
@@ -109,6 +109,13 @@ def _storage(content: Any) -> bytes:
     return content
 
 
+def _latin1(text: Any, encoding: Any) -> bytes:
+    """How protocols below 3 spell bytes."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise _Refused("bytes in it are malformed")
+    return text.encode("latin1")
+
+
 def _ordered_dict(*items: Any) -> dict:
     return OrderedDict(*items)
 
@@ -117,6 +124,7 @@ _STAND_INS: dict[tuple[str, str], Callable[..., Any]] = {
     ("collections", "OrderedDict"): _ordered_dict,
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch.storage", "_load_from_bytes"): _storage,
+    ("_codecs", "encode"): _latin1,
 }
 
 _MEMO_WRITES = {"PUT", "BINPUT", "LONG_BINPUT"}
