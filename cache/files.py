@@ -60,7 +60,7 @@ class LocalFiles:
         descriptor = self._descriptors.get(path)
         if descriptor is None:
             self._open_and_read(path, offset, out)
-        elif os.preadv(descriptor, [out.data], offset) != out.nbytes:
+        elif os.preadv(descriptor, [out], offset) != out.nbytes:  # pyright: ignore[reportArgumentType]
             self._read_all(descriptor, path, offset, out)
 
     def describe(self, path: str) -> str:

@@ -34,6 +34,7 @@ class FeatureStore:
         self._files = files
         self._header = Header.from_bytes(files.read(HEADER_PATH), files.describe(HEADER_PATH))
         self._index = Index(files)
+        self._rows = _Streams(self._header, self._index, self.path)
 
     @classmethod
     def create(
@@ -166,24 +167,28 @@ class FeatureStore:
 
     def read(self, clip_id: str, stream: str, start: int | None = None, stop: int | None = None) -> np.ndarray:
         """Return the steps [start, stop) of a clip as a new array (T, D); `start` and `stop` as in a slice."""
-        shard, row, length = self._place(clip_id)
+        rows = self._rows[stream]
+        file, offset, length = rows[clip_id]
         if start is not None or stop is not None:
             start, stop, _ = slice(start, stop).indices(length)
-            row, length = row + start, max(0, stop - start)
-        spec = self._stream(stream)
-        out = np.empty((length, spec.dim), spec.numpy_dtype)
-        self._read_rows(stream, spec, shard, row, out)
+            offset, length = offset + start * rows.row_bytes, max(0, stop - start)
+        out = np.empty((length, rows.dim), rows.dtype)
+        self._files.read_into(file, offset, out)
         return out
 
     def read_batch(self, clip_ids: Sequence[str], stream: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the clips padded with zeros (B, T, D), and their lengths (B,) int64."""
-        spec, places = self._stream(stream), [self._place(clip_id) for clip_id in clip_ids]
-        lengths = np.array([length for _, _, length in places], np.int64)
-        out = np.empty((len(places), max(lengths, default=0), spec.dim), spec.numpy_dtype)
-        for features, (shard, row, length) in zip(out, places, strict=True):
-            self._read_rows(stream, spec, shard, row, features[:length])
-            features[length:] = 0
-        return out, lengths
+        rows, read_into = self._rows[stream], self._files.read_into
+        places = [rows[clip_id] for clip_id in clip_ids]
+        steps = max((length for _, _, length in places), default=0)
+        out = np.empty((len(places), steps, rows.dim), rows.dtype)
+        for features, (file, offset, length) in zip(out, places, strict=True):
+            if length == steps:
+                read_into(file, offset, features)
+            else:
+                read_into(file, offset, features[:length])
+                features[length:] = 0
+        return out, np.array([length for _, _, length in places], np.int64)
 
     def writer(self) -> Writer:
         """Return a writer, to be used as `with store.writer() as writer: writer.write(...)`."""
@@ -204,20 +209,40 @@ class FeatureStore:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)
 
-    def _read_rows(self, stream: str, spec: StreamSpec, shard: int, row: int, out: np.ndarray) -> None:
-        extent = self._index.records[shard].extents[stream]
-        self._files.read_into(extent.file, extent.offset + row * spec.row_bytes, out)
-
     def _place(self, clip_id: str) -> tuple[int, int, int]:
-        try:
-            return self._index.places[clip_id]
-        except KeyError:
-            raise StoreError(
-                f"clip {clip_id!r} is not in {self.path} ({len(self)} clips): add it with `slt extract`"
-            ) from None
+        return _find(self._index, clip_id, self.path)
 
-    def _stream(self, stream: str) -> StreamSpec:
-        try:
-            return self._header.streams[stream]
-        except KeyError:
-            raise StoreError(f"stream {stream!r} is not in {self.path}, it has {', '.join(self.streams)}") from None
+
+class _Streams(dict[str, "_Rows"]):
+    """Stream name -> where its rows are."""
+
+    def __init__(self, header: Header, index: Index, path: Path) -> None:
+        super().__init__({name: _Rows(name, spec, index, path) for name, spec in header.streams.items()})
+        self._path = path
+
+    def __missing__(self, stream: str) -> "_Rows":
+        raise StoreError(f"stream {stream!r} is not in {self._path}, it has {', '.join(self)}")
+
+
+class _Rows(dict[str, tuple[str, int, int]]):
+    """Clip id -> (file, offset in bytes, steps) in one stream, worked out once, so that a read costs one look-up."""
+
+    def __init__(self, stream: str, spec: StreamSpec, index: Index, path: Path) -> None:
+        super().__init__()
+        self.dim, self.dtype, self.row_bytes = spec.dim, spec.numpy_dtype, spec.row_bytes
+        self._stream, self._index, self._path = stream, index, path
+
+    def __missing__(self, clip_id: str) -> tuple[str, int, int]:
+        shard, row, length = _find(self._index, clip_id, self._path)
+        extent = self._index.records[shard].extents[self._stream]
+        self[clip_id] = place = (extent.file, extent.offset + row * self.row_bytes, length)
+        return place
+
+
+def _find(index: Index, clip_id: str, path: Path) -> tuple[int, int, int]:
+    try:
+        return index.places[clip_id]
+    except KeyError:
+        raise StoreError(
+            f"clip {clip_id!r} is not in {path} ({len(index.places)} clips): add it with `slt extract`"
+        ) from None
