@@ -12,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from slt_pipeline.errors import SltError
-from slt_pipeline.models.ctc import align, ctc_loss, ctc_loss_per_sample, decode, greedy_decode, prefix_beam_search
+from slt_pipeline.models.ctc import (
+    align,
+    ctc_loss,
+    ctc_loss_per_sample,
+    decode,
+    decode_clips,
+    greedy_decode,
+    prefix_beam_search,
+)
 
 
 def _plain_search():
@@ -169,6 +177,16 @@ def test_batch_of_unequal_lengths_decodes_like_each_clip_alone(beam_size):
     alone = [decode(clip[None, :n], torch.tensor([n]), beam_size)[0] for clip, n in zip(logits, lengths, strict=True)]
     logits[torch.arange(15) >= lengths[:, None]] = torch.nan  # nobody looks beyond a clip's length
     assert decode(logits, lengths, beam_size) == alone
+
+
+@pytest.mark.parametrize("beam_size", [0, 5])
+def test_clips_that_are_not_padded_decode_in_their_order(beam_size, monkeypatch):
+    monkeypatch.setattr("slt_pipeline.models.ctc._CLIPS_AT_ONCE", 3)
+    rng = np.random.default_rng(6)
+    clips = [torch.from_numpy(rng.standard_normal((n, 7)).astype(np.float32)) for n in (5, 0, 12, 3, 12, 1, 9)]
+    want = [decode(clip[None], torch.tensor([len(clip)]), beam_size)[0] for clip in clips]
+    assert decode_clips(clips, beam_size) == want
+    assert decode_clips([], beam_size) == []
 
 
 def test_long_batches_searched_in_parts_give_the_same(monkeypatch):

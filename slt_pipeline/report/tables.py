@@ -1,0 +1,83 @@
+"""Rows of results as aligned text and as Markdown."""
+
+from collections.abc import Mapping, Sequence
+from unicodedata import east_asian_width
+
+from slt_pipeline.errors import SltError
+
+_MISSING = "-"
+
+Row = Mapping[str, object]
+Columns = Sequence[str] | Mapping[str, str]
+
+
+def text_table(rows: Sequence[Row], columns: Columns | None = None, decimals: int = 2) -> str:
+    """A table for the terminal: two spaces between columns, a rule under the heading, numbers to the right.
+
+    columns: keys in order, or key -> heading; by default every key in order of first appearance. Floats get `decimals`
+    places; a missing value or None becomes "-". Columns that no row has are left out.
+    """
+    headings, cells, is_number = _cells(rows, columns, decimals)
+    widths = [max(map(_width, column)) for column in zip(headings, *cells, strict=True)]
+    lines = [headings, ["-" * width for width in widths], *cells]
+    padded = (
+        [_pad(cell, width, right) for cell, width, right in zip(line, widths, is_number, strict=True)] for line in lines
+    )
+    return "\n".join("  ".join(line).rstrip() for line in padded)
+
+
+def markdown_table(rows: Sequence[Row], columns: Columns | None = None, decimals: int = 2) -> str:
+    """The same table in Markdown, aligned in the source as well; `|` and line ends in cells are made harmless."""
+    headings, cells, is_number = _cells(rows, columns, decimals)
+    headings, cells = [_escape(h) for h in headings], [[_escape(cell) for cell in line] for line in cells]
+    widths = [max(3, *map(_width, column)) for column in zip(headings, *cells, strict=True)]
+    rule = ["-" * (width - 1) + (":" if right else "-") for width, right in zip(widths, is_number, strict=True)]
+    padded = (
+        [_pad(cell, width, right) for cell, width, right in zip(line, widths, is_number, strict=True)]
+        for line in [headings, rule, *cells]
+    )
+    return "\n".join(f"| {' | '.join(line)} |" for line in padded)
+
+
+def _cells(
+    rows: Sequence[Row], columns: Columns | None, decimals: int
+) -> tuple[list[str], list[list[str]], list[bool]]:
+    """Headings, formatted cells, and whether a column holds numbers only."""
+    present = list(dict.fromkeys(key for row in rows for key in row))
+    headings_by_key = dict(columns) if isinstance(columns, Mapping) else {key: key for key in columns or present}
+    keys = [key for key in headings_by_key if key in present]
+    if not keys:
+        raise SltError(f"no columns to show: {len(rows)} rows with {len(present)} keys; check what was scored")
+    headings = [headings_by_key[key] for key in keys]
+    values = [[row.get(key) for key in keys] for row in rows]
+    is_number = [
+        any(value is not None for value in column) and all(value is None or _is_number(value) for value in column)
+        for column in zip(*values, strict=True)
+    ]
+    return headings, [[_format(value, decimals) for value in line] for line in values], is_number
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _format(value: object, decimals: int) -> str:
+    if value is None:
+        return _MISSING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:.{decimals}f}" if isinstance(value, float) else str(value)
+
+
+def _escape(cell: str) -> str:
+    return " ".join(cell.split("\n")).replace("|", "\\|")
+
+
+def _width(text: str) -> int:
+    """Terminal columns: Chinese characters take two."""
+    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)
+
+
+def _pad(text: str, width: int, right: bool) -> str:
+    space = " " * (width - _width(text))
+    return space + text if right else text + space
