@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from slt_pipeline.config.synth import SynthConfig
+from slt_pipeline.corpora.avatar import grammar
 from slt_pipeline.corpora.avatar.face import FACES
 from slt_pipeline.corpora.avatar.grammar import write_report
 from slt_pipeline.corpora.avatar.jobs import grammar_jobs, perform
@@ -65,15 +66,15 @@ def test_words_of_dev_and_test_all_come_in_training(sentences):
 
 
 def test_glosses_alone_do_not_tell_the_text():
-    report = write_report(2000, np.random.default_rng(0), set())
+    report = write_report(900, np.random.default_rng(0), set())
     texts = {}
     for sentence in report:
         texts.setdefault(sentence.gloss, set()).add(sentence.text)
-    assert sum(len(found) > 1 for found in texts.values()) > 100
+    assert sum(len(found) > 1 for found in texts.values()) > 20
 
 
 def test_glosses_and_faces_together_tell_the_text():
-    report = write_report(3000, np.random.default_rng(1), set())
+    report = write_report(900, np.random.default_rng(1), set())
     texts = {}
     for sentence in report:
         texts.setdefault((sentence.gloss, sentence.mouths), set()).add(sentence.text)
@@ -87,15 +88,14 @@ def test_every_clip_is_long_enough_for_ctc(sentences):
         assert len(motion.hands) // 4 >= len(job.gloss) + repeats
 
 
-def test_a_grammar_that_runs_out_of_sentences_says_so():
-    everything = {sentence.text for sentence in write_report(4000, np.random.default_rng(0), set())}
-
-    class Everything(set):
-        def __contains__(self, text):
-            return True
-
-    with pytest.raises(SltError, match="gives no 3 new sentences; ask for fewer"):
-        write_report(3, np.random.default_rng(0), Everything(everything))
+def test_a_grammar_that_runs_out_of_sentences_says_so(monkeypatch):
+    few = {"NORD": "im norden"}
+    for table in ("_DAYS", "_TIMES", "_REGIONS", "_ORIGINS", "_PROPERTIES", "_PRESSURE"):
+        monkeypatch.setattr(grammar, table, few)
+    monkeypatch.setattr(grammar, "_CLAUSES", (grammar._stays,))
+    monkeypatch.setattr(grammar, "_SHARES", np.array([1.0]))
+    with pytest.raises(SltError, match=r"ran out after \d+ of 30 new sentences; ask for fewer"):
+        write_report(30, np.random.default_rng(0), set())
 
 
 def test_isolated_clips_show_every_gloss_once_a_take_by_changing_signers():

@@ -213,5 +213,5 @@ def _edge(shirt: Colour) -> Colour:
 
 
 def _lips(skin: Colour) -> Colour:
-    """Red that stands out from the skin: dark on light skin, light on dark."""
-    return (214, 70, 84) if sum(skin) < 380 else (150, 30, 40)
+    """Red that stands out from the skin in brightness too, not in hue alone: encoders halve the colour's resolution."""
+    return (100, 12, 26) if sum(skin) < 380 else (150, 30, 40)

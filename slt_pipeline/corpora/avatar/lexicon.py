@@ -68,8 +68,8 @@ LEXICON: dict[str, Sign] = {
     # days
     "HEUTE": Sign("index", "front", "front", "tap", "mirror", 175, repeat=2, size=8),
     "MORGEN": Sign("thumb", "cheek", "side_high", "arc", angle=-20, end_angle=20, size=6),
-    "MONTAG": Sign("flat", "chest", "chest", "circle", angle=70, size=9),
-    "DIENSTAG": Sign("l", "side", "side", "zigzag", angle=0, size=9),
+    "MONTAG": Sign("spread", "chest", "chest", "circle", angle=70, size=9),
+    "DIENSTAG": Sign("l", "side_low", "side_low", "zigzag", angle=-10, size=8),
     "MITTWOCH": Sign("w", "cheek", "cheek", "tap", angle=50, repeat=2, size=6),
     "DONNERSTAG": Sign("claw", "side_high", "side_low", "straight", angle=0),
     "FREITAG": Sign("v", "shoulder", "side", "arc", angle=20, end_angle=-50, size=8),
@@ -78,7 +78,7 @@ LEXICON: dict[str, Sign] = {
     "WOCHENENDE": Sign("fist", "cross", "side_low", "arc", angle=-30, size=-10),
     # times of day
     "FRUEH": Sign("beak", "belly", "shoulder", "straight", angle=0, end_shape="spread"),
-    "MITTAG": Sign("index", "brow", "brow", "tap", angle=0, repeat=2, size=6),
+    "MITTAG": Sign("three", "side_high", "side_high", "tap", "mirror", 0, repeat=2, size=7),
     "ABEND": Sign("flat", "top", "cross", "arc", angle=10, end_angle=120, size=8),
     "NACHT": Sign("two", "side_high", "mid", "straight", "mirror", 40, end_angle=110),
     # regions
@@ -89,7 +89,7 @@ LEXICON: dict[str, Sign] = {
     "MITTE": Sign("horns", "mid", "mid", "circle", "base", 175, size=6),
     "ALPEN": Sign("flat", "side_low", "chest", "straight", "mirror", 30),
     "KUESTE": Sign("four", "far", "side_low", "zigzag", angle=90, size=7),
-    "DEUTSCHLAND": Sign("horns", "brow", "brow", "tap", angle=-30, repeat=2, size=6, tempo=0.9),
+    "DEUTSCHLAND": Sign("horns", "top", "top", "circle", angle=20, size=6),
     # weather
     "REGEN": Sign("spread", "shoulder", "front", "tap", "mirror", 175, repeat=2, size=14),
     "SCHNEE": Sign("spread", "side_high", "side_low", "zigzag", "mirror", 165, size=6),
@@ -117,13 +117,13 @@ LEXICON: dict[str, Sign] = {
     "NULL": Sign("o", "side", "side", "hold", angle=0),
     "FUENF": Sign("spread", "side", "side", "hold", angle=0),
     "ZEHN": Sign("spread", "side", "side", "tap", "mirror", 0, size=5),
-    "FUENFZEHN": Sign("spread", "shoulder", "side", "straight", angle=-40, end_shape="fist"),
-    "ZWANZIG": Sign("l", "front", "side_low", "arc", angle=-40, end_shape="fist", size=6),
+    "FUENFZEHN": Sign("spread", "side", "side_high", "straight", angle=-20, end_shape="fist"),
+    "ZWANZIG": Sign("l", "side", "belly", "arc", angle=-40, end_shape="fist", size=-6),
     "DREISSIG": Sign("three", "side", "side", "circle", angle=0, size=8),
     # pressure, movement, change
-    "HOCH": Sign("c", "side_low", "brow", "straight", "mirror", 10),
+    "HOCH": Sign("c", "side_low", "side_high", "straight", "mirror", 10),
     "TIEF": Sign("c", "ear", "belly", "straight", angle=150),
-    "KOMMEN": Sign("hook", "side_high", "chest", "arc", "mirror", 60, size=6),
+    "KOMMEN": Sign("hook", "side_low", "chest", "arc", "mirror", 60, size=6),
     "BLEIBEN": Sign("y", "mid", "belly", "straight", "mirror", 20, tempo=1.1),
     "STEIGEN": Sign("thumb", "side_low", "shoulder", "zigzag", angle=-75, size=5),
     "SINKEN": Sign("four", "side", "side_low", "zigzag", "parallel", 160, size=6),

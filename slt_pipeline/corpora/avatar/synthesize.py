@@ -106,7 +106,7 @@ def _refuse_other(out: Path, settings: dict) -> None:
     """Raise SltError where `out` holds anything but a corpus of these settings."""
     mark = out / "synth.json"
     if not mark.exists():
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        if out.exists() and (not out.is_dir() or any(path.suffix != ".part" for path in out.iterdir())):
             raise SltError(f"{out} is not empty and has no synth.json; choose a new folder")
         return
     try:
