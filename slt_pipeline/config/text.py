@@ -11,8 +11,8 @@ class TextConfig(Config):
     language: str = "de_DE"
     """Target language, one of mBART's 25 codes; it starts every decoded sentence (facts.md 6.2)."""
     gloss_language: str = "de_DGS"
-    """Source language code of gloss and feature input, a row of the gloss table: de_DGS, zh_CSL, or any name of your own."""
+    """Source language code of gloss and feature input, a row of the gloss table: de_DGS, zh_CSL or your own."""
     tokenizer: Path | None = None
-    """Folder with `sentencepiece.bpe.model` (of a Hugging Face mBART, pruned or not); none: one is trained on the training texts."""
+    """Folder with `sentencepiece.bpe.model` (a Hugging Face mBART, pruned or not); none: trained on the training texts."""
     vocab_size: int = 1000
     """Most pieces of a trained tokenizer; a small corpus gets fewer. Not read where `tokenizer` is given."""

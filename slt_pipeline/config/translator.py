@@ -19,7 +19,7 @@ class MBartConfig(Config):
     """Where mBART comes from: a local Hugging Face folder, or from scratch in the size given here."""
 
     folder: Path | None = None
-    """Local Hugging Face folder (config.json and weights) to start from, pruned or whole; none: random weights, sizes below."""
+    """Local Hugging Face folder (config.json, weights), pruned or whole; none: random weights in the sizes below."""
     d_model: int = Field(1024, gt=0)
     """Width; 1024 as published, 128 to 256 for a run on a CPU. A folder's own size wins over this and the next four."""
     num_layers: int = Field(12, gt=0)
@@ -30,12 +30,15 @@ class MBartConfig(Config):
     """Width inside the feed-forward blocks."""
     max_positions: int = Field(1024, gt=2)
     """Longest source or target, in steps, language code and `</s>` included: rows of the learned position tables."""
+    position_std: float = Field(0.02, gt=0)
+    """Standard deviation of the first position vectors where weights are random. 0.02 is mBART's; features and glosses
+    enter times sqrt(d_model), beside which that is little: a small run from scratch learns order sooner with 1."""
     dropout: float = Field(0.3, ge=0, lt=1)
     """Dropout, in place of the folder's own (facts.md 6.1: 0.3 in every published stage)."""
     attention_dropout: float = Field(0.1, ge=0, lt=1)
     """Dropout of the attention probabilities, in place of the folder's own (facts.md 6.1)."""
     freeze_text_embedding: bool = False
-    """Keep the shared text embedding and so the tied output layer fixed: yes in the published Gloss2Text (facts.md 6.4)."""
+    """Keep the text embedding and so the tied output layer fixed: yes in the published Gloss2Text (facts.md 6.4)."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> "MBartConfig":
@@ -50,7 +53,7 @@ class MapperConfig(Config):
     input: Literal["gloss_rep", "gloss_logits", "gloss_probs", "s3d"] = "gloss_rep"
     """What the mapper reads: the gloss representation, the gloss logits, their softmax, or pooled S3D features."""
     type: Literal["projection", "embedding"] = "projection"
-    """`projection`: Linear-ReLU-Linear. `embedding`: one matrix of gloss vectors, so that probabilities give an expected vector."""
+    """`projection`: Linear-ReLU-Linear. `embedding`: a matrix of gloss vectors; probabilities average them."""
     hidden: int | None = Field(None, gt=0)
     """Width of the projection's hidden layers; none: mBART's width, as published."""
     num_hidden: int = Field(1, ge=0)
@@ -78,8 +81,8 @@ class TranslatorConfig(Config):
     mapper: MapperConfig = MapperConfig()
     """The mapper before it; Gloss2Text has none and does not read this."""
     suffix: Literal["gls", "txt"] = "gls"
-    """Rows appended to every source: `</s>` and source language of the gloss table (MMTLB), or `</s>` and target language of the
-    text embedding (CV-SLT) (facts.md 6.5)."""
+    """Rows appended to every source: `</s>` and source language of the gloss table (MMTLB), or `</s>` and target
+    language of the text embedding (CV-SLT) (facts.md 6.5)."""
     gloss_table: Literal["pieces", "random"] = "pieces"
     """First values of the gloss table: `pieces`, the mean of each gloss's piece vectors (facts.md 6.1), or `random`.
     A `gloss_embeddings.bin` in mBART's folder holds the same means and is read in their place."""
@@ -88,8 +91,8 @@ class TranslatorConfig(Config):
     label_smoothing: float = Field(0.2, ge=0, lt=1)
     """Probability mass spread over the wrong pieces (facts.md 6.3)."""
     head: Literal["frozen", "trained"] = "frozen"
-    """`frozen`: read the stored stream of `mapper.input`. `trained`: read the stored `s3d` and run and train the visual head, with
-    CTC, as the published systems do (facts.md 8.3)."""
+    """`frozen`: read the stored stream of `mapper.input`. `trained`: read the stored `s3d` and run and train the visual
+    head, with CTC, as the published systems do (facts.md 8.3)."""
     recognition_weight: float = Field(1.0, ge=0)
     """Weight of the CTC loss where the head is trained: 1 in MMTLB, 0 in CV-SLT (facts.md 8.2)."""
     translation_weight: float = Field(1.0, ge=0)

@@ -17,7 +17,7 @@ def gloss_vectors(
     pieces: Callable[[str], Sequence[int]],
     stored: Mapping[str, Tensor] | None = None,
 ) -> Tensor:
-    """Return `(G, M)`: a gloss's vector of `stored`, else the mean of the unscaled rows of `embedding (V, M)` of its pieces.
+    """Return `(G, M)`: a gloss's vector of `stored`, else the mean of its pieces' rows of `embedding (V, M)`, unscaled.
 
     `pieces` gives the piece ids of a name; a name that has none (the CTC blank) gets a row of zeros.
     """
@@ -46,7 +46,7 @@ def read_gloss_embeddings(folder: Path | None, d_model: int) -> dict[str, Tensor
     for name, vector in stored.items():
         if tuple(vector.shape) != (d_model,):
             raise SltError(
-                f"{folder / EMBEDDINGS_FILE}: the vector of {name!r} has shape {tuple(vector.shape)}, mBART is {d_model} wide; "
-                "make the file from the same mBART"
+                f"{folder / EMBEDDINGS_FILE}: the vector of {name!r} is {tuple(vector.shape)}, mBART is {d_model} "
+                "wide; make the file from the same mBART"
             )
     return stored

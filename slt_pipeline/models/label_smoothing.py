@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def smoothed_kl(log_probs: Tensor, labels: Tensor, smoothing: float, pad_id: int) -> Tensor:
-    """Return the KL divergence of smoothed targets from `log_probs (B, N, V)`, summed over all tokens whose label is not pad.
+    """Return the KL divergence of smoothed targets from `log_probs (B, N, V)`, summed over the tokens that are not pad.
 
-    The target has `1 - smoothing` on `labels (B, N)`, none on pad and the rest evenly on the other V - 2 pieces. The constant
-    entropy of that target is part of the value, so a perfect model reaches 0.
+    The target has `1 - smoothing` on `labels (B, N)`, none on pad and the rest evenly on the other V - 2 pieces. The
+    constant entropy of that target is part of the value, so a perfect model reaches 0.
     """
     valid = labels != pad_id
     right = log_probs.gather(-1, labels[..., None]).squeeze(-1)
@@ -23,5 +23,5 @@ def smoothed_kl(log_probs: Tensor, labels: Tensor, smoothing: float, pad_id: int
 
 
 def label_smoothed_loss(logits: Tensor, labels: Tensor, smoothing: float, pad_id: int) -> Tensor:
-    """Return the loss of `logits (B, N, V)` against `labels (B, N)`: summed over tokens, divided by B and not by the tokens."""
+    """Return the loss of `logits (B, N, V)` against `labels (B, N)`: summed over tokens, divided by B alone."""
     return smoothed_kl(torch.log_softmax(logits.float(), dim=-1), labels, smoothing, pad_id) / labels.shape[0]

@@ -2,10 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import MBartConfig as HFMBartConfig
 from transformers import MBartForConditionalGeneration
 
@@ -14,25 +15,28 @@ from slt_pipeline.errors import SltError
 
 # fairseq's numbering, the same in every mBART, pruned or not
 BOS_ID, PAD_ID, EOS_ID = 0, 1, 2
-# the folder's keys that build the network; the rest of a config.json (generation defaults, label names, versions) is not taken over
+# the keys of a config.json that build the network; the rest (generation defaults, label names, versions) is not taken
 _ARCHITECTURE = (
-    "d_model encoder_layers decoder_layers encoder_attention_heads decoder_attention_heads encoder_ffn_dim decoder_ffn_dim "
-    "max_position_embeddings activation_function activation_dropout encoder_layerdrop decoder_layerdrop init_std scale_embedding "
-    "vocab_size"
-).split()
+    *("vocab_size", "d_model", "max_position_embeddings", "scale_embedding", "activation_function", "init_std"),
+    *("encoder_layers", "encoder_attention_heads", "encoder_ffn_dim", "encoder_layerdrop", "activation_dropout"),
+    *("decoder_layers", "decoder_attention_heads", "decoder_ffn_dim", "decoder_layerdrop"),
+)
 # the text embedding under its other names
 TIED_NAMES = ("lm_head.weight", "model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight")
 _SHARED = "model.shared.weight"
 
 
 def build_mbart(config: MBartConfig, vocab_size: int) -> MBartForConditionalGeneration:
-    """Return mBART with `vocab_size` pieces: random weights in the configured size, or the folder's own size and weights.
+    """Return mBART with `vocab_size` pieces: random weights in the configured size, or the folder's size and weights.
 
     Raises:
-        SltError: the folder is not an mBART, its weights do not fit, or its vocabulary has another size than the tokenizer.
+        SltError: the folder is not an mBART, its weights do not fit, or its vocabulary is not the tokenizer's.
     """
     if config.folder is None:
-        return _new(config, {**_sizes(config), "vocab_size": vocab_size})
+        model = _new(config, {**_sizes(config), "vocab_size": vocab_size})
+        for stack in (model.model.encoder, model.model.decoder):
+            nn.init.normal_(stack.embed_positions.weight, std=config.position_std)
+        return model
     settings = _read_settings(config.folder)
     if settings["vocab_size"] != vocab_size:
         raise SltError(
@@ -74,6 +78,23 @@ def load_mbart_weights(model: MBartForConditionalGeneration, state: dict[str, Te
     model.load_state_dict(state)
 
 
+def drop_tied_names(module: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:
+    """State-dict hook of a module that holds an mBART as `mbart`: keep the text embedding under one name alone.
+
+    safetensors refuses one tensor under four names, and three of them carry nothing.
+    """
+    for name in TIED_NAMES:
+        state.pop(f"{prefix}mbart.{name}", None)
+
+
+def restore_tied_names(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
+    """Undo `drop_tied_names` before a state dict is loaded."""
+    shared = state.get(f"{prefix}mbart.{_SHARED}")
+    if shared is not None:
+        for name in TIED_NAMES:
+            state.setdefault(f"{prefix}mbart.{name}", shared)
+
+
 def _sizes(config: MBartConfig) -> dict[str, object]:
     return {
         "d_model": config.d_model,
@@ -89,8 +110,8 @@ def _sizes(config: MBartConfig) -> dict[str, object]:
 
 
 def _new(config: MBartConfig, settings: dict[str, object]) -> MBartForConditionalGeneration:
-    # Built anew each time: transformers writes into the configuration object that it is given. The start token of decoding is
-    # set by each call of generate, because it is the target language.
+    # Built anew each time: transformers writes into the configuration object that it is given. The start token of
+    # decoding is set by each call of generate, because it is the target language.
     hf_config = HFMBartConfig(
         **{"activation_dropout": 0.0, **settings},  # type: ignore[arg-type]
         dropout=config.dropout,

@@ -1,4 +1,6 @@
-"""Stored features to text: the translator alone, or with the visual head before it, trained together (facts.md 8.1, 8.3).
+"""Stored features to text: the translator alone, or with the visual head before it and trained with it.
+
+Sources: facts.md 8.1, 8.3.
 
 B clips, T feature steps, D S3D channels, K gloss classes, L glosses, N target positions, V pieces.
 """
@@ -15,7 +17,7 @@ from slt_pipeline.models.visual_head import VisualHead
 
 @dataclass(frozen=True)
 class SignTranslatorOutput:
-    """Logits of both tasks, `logits (B, N, V)` and with a head `gloss_logits (B, T, K)`, and the losses, scalars or `None`.
+    """`logits (B, N, V)`, with a head `gloss_logits (B, T, K)`, and the losses, scalars or `None`.
 
     `loss` = recognition weight * `recognition_loss` + translation weight * `translation_loss`, each divided by B.
     """

@@ -7,7 +7,7 @@ The steps are separate methods (source, encode, decode), so that a bridge betwee
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,10 +15,18 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from slt_pipeline.config.translator import TranslatorConfig
 from slt_pipeline.errors import SltError
+from slt_pipeline.models.beam_search import Generation, beam_search
 from slt_pipeline.models.gloss_table import gloss_vectors, read_gloss_embeddings
 from slt_pipeline.models.label_smoothing import label_smoothed_loss
 from slt_pipeline.models.mapper import Mapper
-from slt_pipeline.models.mbart import EOS_ID, PAD_ID, TIED_NAMES, build_mbart, load_mbart_weights
+from slt_pipeline.models.mbart import (
+    EOS_ID,
+    PAD_ID,
+    build_mbart,
+    drop_tied_names,
+    load_mbart_weights,
+    restore_tied_names,
+)
 
 
 class TextVocabulary(Protocol):
@@ -63,16 +71,6 @@ class TranslatorOutput:
     loss: Tensor | None
 
 
-class Generation(NamedTuple):
-    """Hypotheses, best first, `num_return` rows a sentence: `ids (B * num_return, N)` and `scores (B * num_return,)`.
-
-    `ids` start with the language code and end in `</s>` and padding; a score is the sum of log-probabilities / length ** penalty.
-    """
-
-    ids: Tensor
-    scores: Tensor
-
-
 class Translator(nn.Module):
     """V-L mapper, gloss table and mBART. Without `in_features` there is no mapper: Gloss2Text."""
 
@@ -91,7 +89,7 @@ class Translator(nn.Module):
         Args:
             config: sizes, sources of weights, what is frozen.
             tokenizer: vocabulary of the text side.
-            gloss_vocabulary: rows of the gloss table (translation layout); `None` needs `suffix: txt` and feature input.
+            gloss_vocabulary: rows of the gloss table (translation layout); without, features and suffix `txt` only.
             gloss_language: the source language's row of the gloss table, second vector of the `gls` suffix.
             in_features: D of the stored stream that the mapper reads.
             class_names: glosses of the recognition classes, whose vectors start an embedding mapper.
@@ -126,8 +124,8 @@ class Translator(nn.Module):
             start = config.mapper.type == "embedding" and class_names is not None
             columns = gloss_vectors(class_names or (), embedding, tokenizer.gloss_pieces, stored) if start else None
             self.mapper = Mapper(config.mapper, in_features, d_model, columns)
-        self.register_state_dict_post_hook(_drop_tied)
-        self.register_load_state_dict_pre_hook(_restore_tied)
+        self.register_state_dict_post_hook(drop_tied_names)
+        self.register_load_state_dict_pre_hook(restore_tied_names)
 
     def forward(
         self,
@@ -176,12 +174,12 @@ class Translator(nn.Module):
         Raises:
             SltError: more hypotheses are asked for than there are beams.
         """
-        if num_return > num_beams:
-            raise SltError(f"generation: {num_return} hypotheses asked for with {num_beams} beams; raise num_beams")
         source = self.source(features, lengths, gloss_ids=gloss_ids, gloss_lengths=gloss_lengths)
-        return self.search(
+        return beam_search(
+            self.mbart,
             self.encode(source),
             source.mask,
+            self.language_id,
             num_beams=num_beams,
             max_length=max_length,
             length_penalty=length_penalty,
@@ -196,7 +194,7 @@ class Translator(nn.Module):
         gloss_ids: Tensor | None = None,
         gloss_lengths: Tensor | None = None,
     ) -> Source:
-        """Return mBART's encoder input: mapped features or gloss vectors, the suffix behind each row's end, times sqrt(M)."""
+        """Return mBART's encoder input: mapped features or gloss vectors, the suffix behind each row, times sqrt(M)."""
         if gloss_ids is not None:
             if self.gloss_table is None or gloss_lengths is None:
                 raise ValueError("gloss input needs a gloss table and gloss_lengths")
@@ -212,7 +210,7 @@ class Translator(nn.Module):
         steps, limit = vectors.shape[1] + 2, self.mbart.config.max_position_embeddings
         if steps > limit:
             raise SltError(
-                f"translator: a source of {steps - 2} steps and 2 more, mBART has {limit} positions; raise max_positions"
+                f"translator: a source of {steps - 2} steps + 2, mBART has {limit} positions; raise mbart.max_positions"
             )
         vectors, mask = append_suffix(vectors, lengths, self._suffix(), fill)
         return Source(vectors * self.scale, mask)
@@ -222,7 +220,7 @@ class Translator(nn.Module):
         return self.mbart.get_encoder()(inputs_embeds=source.vectors, attention_mask=source.mask).last_hidden_state
 
     def decode(self, states: Tensor, mask: Tensor, decoder_input_ids: Tensor | None) -> Tensor:
-        """Return logits (B, N, V) for encoder states (B, T+2, M) with their mask; the decoder's own mask is causal only."""
+        """Return logits (B, N, V) for encoder states (B, T+2, M) with their mask; the decoder sees its past alone."""
         return self.mbart(
             encoder_outputs=BaseModelOutput(last_hidden_state=states),  # type: ignore[arg-type]
             attention_mask=mask,
@@ -230,42 +228,8 @@ class Translator(nn.Module):
             use_cache=False,
         ).logits
 
-    @torch.no_grad()
-    def search(
-        self,
-        states: Tensor,
-        mask: Tensor,
-        *,
-        num_beams: int,
-        max_length: int,
-        length_penalty: float,
-        num_return: int = 1,
-    ) -> Generation:
-        """Run the beam search on encoder states (B, T+2, M)."""
-        found = self.mbart.generate(
-            encoder_outputs=BaseModelOutput(last_hidden_state=states),  # type: ignore[arg-type]
-            attention_mask=mask,
-            # without it transformers would put `<s>` in front of the language code
-            decoder_start_token_id=self.language_id,
-            forced_eos_token_id=EOS_ID,
-            num_beams=num_beams,
-            max_length=min(max_length, self.mbart.config.max_position_embeddings),
-            length_penalty=length_penalty,
-            num_return_sequences=num_return,
-            early_stopping=False,
-            do_sample=False,
-            use_cache=True,
-            return_dict_in_generate=True,
-            output_scores=True,
-        )
-        if num_beams > 1:
-            return Generation(found.sequences, found.sequences_scores)
-        steps = self.mbart.compute_transition_scores(found.sequences, found.scores, normalize_logits=True)
-        real = found.sequences[:, 1:] != PAD_ID
-        return Generation(found.sequences, steps.masked_fill(~real, 0).sum(1) / real.sum(1) ** length_penalty)
-
     def load_language_model(self, state: dict[str, Tensor]) -> None:
-        """Start mBART and the gloss table from the state dict of another translator, e.g. Gloss2Text; its mapper is left.
+        """Start mBART and the gloss table from another translator's state dict, e.g. Gloss2Text; its mapper is left.
 
         Raises:
             SltError: sizes or vocabularies differ.
@@ -277,7 +241,7 @@ class Translator(nn.Module):
             want, got = tuple(self.gloss_table.weight.shape), tuple(state["gloss_table.weight"].shape)
             if want != got:
                 raise SltError(
-                    f"checkpoint: gloss table of shape {got}, this one has {want}; use the checkpoint's gloss vocabulary"
+                    f"checkpoint: gloss table of shape {got}, here it is {want}; use the checkpoint's gloss vocabulary"
                 )
             self.gloss_table.weight.data.copy_(state["gloss_table.weight"])
 
@@ -289,7 +253,7 @@ class Translator(nn.Module):
 
 
 def append_suffix(values: Tensor, lengths: Tensor, suffix: Tensor, fill: Tensor) -> tuple[Tensor, Tensor]:
-    """Put the two rows of `suffix` right behind each row's last valid step of `values (B, T, ...)`, and `fill` behind them.
+    """Put the two rows of `suffix` behind each row's last valid step of `values (B, T, ...)`, then `fill`.
 
     Returns `(B, T+2, ...)` and the mask (B, T+2) int64 that is 1 up to the suffix.
     """
@@ -300,16 +264,3 @@ def append_suffix(values: Tensor, lengths: Tensor, suffix: Tensor, fill: Tensor)
     longer = torch.where(shaped < 0, longer, fill)
     longer = torch.where(shaped == 0, suffix[0], longer)
     return torch.where(shaped == 1, suffix[1], longer), (behind < 2).long()
-
-
-def _drop_tied(module: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:
-    # one tensor under four names: safetensors refuses it, and three of them carry nothing
-    for name in TIED_NAMES:
-        state.pop(f"{prefix}mbart.{name}", None)
-
-
-def _restore_tied(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:
-    shared = state.get(f"{prefix}mbart.model.shared.weight")
-    if shared is not None:
-        for name in TIED_NAMES:
-            state.setdefault(f"{prefix}mbart.{name}", shared)

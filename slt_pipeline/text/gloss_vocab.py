@@ -3,11 +3,11 @@
 Two layouts are in use, and a trained system has one vocabulary of each:
 
 * recognition: `<si>` 0 (the CTC blank), `<unk>` 1, `<pad>` 2, `</s>` 3, then the glosses by falling frequency;
-* translation: `<s>` 0, `<pad>` 1, `</s>` 2, `<unk>` 3, `<mask>` 4, zh_CN 5, de_DE 6, zh_CSL 7, de_DGS 8, then the glosses by
-  first appearance. Its ids index the gloss table that feeds mBART.
+* translation: `<s>` 0, `<pad>` 1, `</s>` 2, `<unk>` 3, `<mask>` 4, zh_CN 5, de_DE 6, zh_CSL 7, de_DGS 8, then the
+  glosses by first appearance. Its ids index the gloss table that feeds mBART.
 
-Names are kept in lower case and every lookup lower-cases first, as published; `decode` gives upper case, as glosses are written
-and as the published scoring compares them (it upper-cases both sides).
+Names are kept in lower case and every lookup lower-cases first, as published; `decode` gives upper case, as glosses are
+written and as the published scoring compares them (it upper-cases both sides).
 """
 
 import json

@@ -1,9 +1,9 @@
 """Sentences to mBART's ids and back, on a SentencePiece model (facts.md 6.1, 6.2, 6.6).
 
-Ids follow fairseq: `<s>` 0, `<pad>` 1, `</s>` 2, `<unk>` 3, piece p of the SentencePiece model p + 1, then the 25 language codes in
-their fixed order, `<mask>` last. A pruned model renumbers these through a map old id -> new id.
-transformers' own MBartTokenizer is not used: since version 5 it turns every piece of a SentencePiece folder into `<unk>`.
-B sentences, N the longest of them in pieces + 2.
+Ids follow fairseq: `<s>` 0, `<pad>` 1, `</s>` 2, `<unk>` 3, piece p of the SentencePiece model p + 1, then the 25
+language codes in their fixed order, `<mask>` last. A pruned model renumbers these through a map old id -> new id.
+transformers' own MBartTokenizer is not used: since version 5 it turns every piece of a SentencePiece folder into
+`<unk>`. B sentences, N the longest of them in pieces + 2.
 """
 
 import json
@@ -17,9 +17,23 @@ import torch
 from slt_pipeline.errors import SltError
 from slt_pipeline.text.batch import pad_ids
 
-LANGUAGE_CODES = tuple(
-    "ar_AR cs_CZ de_DE en_XX es_XX et_EE fi_FI fr_XX gu_IN hi_IN it_IT ja_XX kk_KZ ko_KR lt_LT lv_LV my_MM ne_NP nl_XX "
-    "ro_RO ru_RU si_LK tr_TR vi_VN zh_CN".split()
+LANGUAGE_CODES = (
+    *(
+        "ar_AR",
+        "cs_CZ",
+        "de_DE",
+        "en_XX",
+        "es_XX",
+        "et_EE",
+        "fi_FI",
+        "fr_XX",
+        "gu_IN",
+        "hi_IN",
+        "it_IT",
+        "ja_XX",
+        "kk_KZ",
+    ),
+    *("ko_KR", "lt_LT", "lv_LV", "my_MM", "ne_NP", "nl_XX", "ro_RO", "ru_RU", "si_LK", "tr_TR", "vi_VN", "zh_CN"),
 )
 MODEL_FILE = "sentencepiece.bpe.model"
 META_FILE = "slt_tokenizer.json"
@@ -53,7 +67,7 @@ class Tokenizer:
     pad_id, eos_id, unk_id = _PAD, _EOS, _UNK
 
     def __init__(self, model: bytes, language: str = "de_DE", id_map: Mapping[int, int] | None = None):
-        """Take the bytes of a SentencePiece model, a language code of mBART, and for a pruned model the map old id -> new id.
+        """Take the bytes of a SentencePiece model, a code of mBART's, and the map old id -> new id of a pruned model.
 
         Raises:
             SltError: the language is none of mBART's, or the map moves a special token or drops the language.
@@ -84,8 +98,8 @@ class Tokenizer:
     ) -> "Tokenizer":
         """Read a folder that `save` wrote, or a Hugging Face mBART folder with a `sentencepiece.bpe.model`.
 
-        `language` overrides what the folder says (`de_DE` if it says nothing). A pruned folder's `map_ids.json` is read too;
-        a published `map_ids.pkl` has to be handed over as `id_map`, since nothing here opens pickles.
+        `language` overrides what the folder says (`de_DE` if it says nothing). A pruned folder's `map_ids.json` is read
+        too; a published `map_ids.pkl` has to be handed over as `id_map`, since nothing here opens pickles.
         """
         folder = Path(folder)
         model_file = folder / MODEL_FILE
@@ -101,7 +115,7 @@ class Tokenizer:
         return cls(model_file.read_bytes(), language or meta.get("language", "de_DE"), id_map)
 
     def save(self, folder: Path | str) -> None:
-        """Write `sentencepiece.bpe.model` and `slt_tokenizer.json` (language; kept old ids in order of their new ids)."""
+        """Write `sentencepiece.bpe.model` and `slt_tokenizer.json`: language, old ids in order of their new ids."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / MODEL_FILE).write_bytes(self.model)
@@ -109,14 +123,14 @@ class Tokenizer:
         (folder / META_FILE).write_text(json.dumps({"language": self.language, "kept": kept}) + "\n", encoding="utf-8")
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of a sentence's pieces alone; the SentencePiece model normalises (NFKC); a lost piece is `<unk>`."""
+        """Return the ids of a sentence's pieces alone, normalised (NFKC) by the model; a pruned piece is `<unk>`."""
         return [self._new_id(piece + 1) if piece else _UNK for piece in self._pieces.encode(text)]
 
     def encode_target(self, texts: Sequence[str]) -> Targets:
         """Return labels and decoder inputs (facts.md 6.2).
 
-        Labels are the pieces and `</s>`, then `<pad>`. Decoder inputs are the language code, the pieces and `</s>`; shorter rows
-        carry the language code once more behind `</s>`, where the label is `<pad>`.
+        Labels are the pieces and `</s>`, then `<pad>`. Decoder inputs are the language code, the pieces and `</s>`;
+        shorter rows carry the language code once more behind `</s>`, where the label is `<pad>`.
         """
         rows = [[*self.encode(text), _EOS, self.language_id] for text in texts]
         ids, lengths = pad_ids(rows, _PAD)
@@ -125,9 +139,9 @@ class Tokenizer:
         return Targets(labels, torch.cat([start, ids[:, :-1]], dim=1))
 
     def gloss_pieces(self, name: str) -> list[int]:
-        """Return the ids whose rows average to a gloss's vector (facts.md 6.1): its pieces, or a special token's own id.
+        """Return the ids whose rows average to a gloss's vector (facts.md 6.1): its pieces, or a special token's id.
 
-        Sign language codes stand for the spoken language beside them; a `<...>` that mBART does not have (the blank) has none.
+        Sign language codes stand for the spoken language beside them; the blank and the like have none.
         """
         if name in _SPECIALS:
             return [_SPECIALS.index(name)]

@@ -14,11 +14,11 @@ from slt_pipeline.text.tokenizer import Tokenizer
 def train_tokenizer(
     texts: Iterable[str], folder: Path | str | None = None, *, vocab_size: int = 1000, language: str = "de_DE"
 ) -> Tokenizer:
-    """Train byte-pair merges with mBART's normalisation (NFKC) and return the tokenizer; write it to `folder` if one is given.
+    """Train byte-pair merges with mBART's normalisation (NFKC); write the tokenizer to `folder` if one is given.
 
-    `vocab_size` is an upper limit: a small corpus that does not carry so many pieces gets fewer. Every character of the corpus
-    is kept. The same texts give the same bytes. Merges, not a unigram model: on a few hundred sentences the latter breaks most
-    words into letters.
+    `vocab_size` is an upper limit: a small corpus that does not carry so many pieces gets fewer. Every character of the
+    corpus is kept. The same texts give the same bytes. Merges, not a unigram model: on a few hundred sentences the
+    latter breaks most words into letters.
 
     Raises:
         SltError: there is no text at all.
