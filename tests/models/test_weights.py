@@ -55,14 +55,16 @@ def test_four_blocks_are_loaded_from_five():
     torch.manual_seed(0)
     five, four = S3D(S3DConfig(use_blocks=5, width=0.125)), S3D(S3DConfig(use_blocks=4, width=0.125))
     load_s3d(four, {f"s3d.{key}": value for key, value in five.state_dict().items()})
-    assert all(torch.equal(value, five.state_dict()[key]) for key, value in four.state_dict().items())
+    given = five.state_dict()
+    assert all(torch.equal(value, given[key]) for key, value in four.state_dict().items())
 
 
 def test_old_checkpoint_without_counters_is_loaded():
     model = S3D(S3DConfig(width=0.125))
     state = {k: v + 1 for k, v in model.state_dict().items() if not k.endswith("num_batches_tracked")}
     load_s3d(model, state)
-    assert all(torch.equal(model.state_dict()[key], value) for key, value in state.items())
+    loaded = model.state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in state.items())
 
 
 def test_missing_and_misshapen_entries_are_refused_and_nothing_is_loaded():
