@@ -90,6 +90,8 @@ def _num_lines(path: Path) -> int:
 def _unsafe(node: ast.AST, where: str) -> list[str]:
     """Ways to run a stranger's code while reading a stranger's file."""
     if isinstance(node, ast.Import | ast.ImportFrom):
+        if isinstance(node, ast.ImportFrom) and {alias.name for alias in node.names} <= {"UnpicklingError"}:
+            return []  # catching the error of a refused file loads nothing
         names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
         picklers = [name for name in names if name in ("pickle", "dill", "shelve", "marshal")]
         return [] if where in MAY_PICKLE else [f"imports {name}" for name in picklers]
