@@ -63,8 +63,8 @@ def parity_json(name: str) -> Any:
     return json.loads(text)
 
 
-def case_names(part: str, key: str = "cases") -> list[Any]:
-    """Parameters for `pytest.mark.parametrize`: names in `key` of PART.json, or indices where it is a list.
+def case_names(part: str, key: str = "cases", prefix: str = "") -> list[Any]:
+    """Parameters for `pytest.mark.parametrize`: names in `key` of PART.json that start so, or indices of a list.
 
     Never raises while tests are being collected: without the folder there is one parameter, and it is skipped.
     """
@@ -74,9 +74,11 @@ def case_names(part: str, key: str = "cases") -> list[Any]:
         return [pytest.param("absent", marks=pytest.mark.skip(reason=str(reason)))]
     except (pytest.fail.Exception, AssertionError, ValueError) as problem:
         return [f"unreadable: {problem}"]
-    if not cases:
-        return [pytest.param("absent", marks=pytest.mark.skip(reason=f"{part}.json has no {key}"))]
-    return list(range(len(cases))) if isinstance(cases, list) else list(cases)
+    if isinstance(cases, dict):
+        cases = [name for name in cases if name.startswith(prefix)]
+    elif cases:
+        cases = list(range(len(cases)))
+    return cases or [pytest.param("absent", marks=pytest.mark.skip(reason=f"{part}.json has no {key} {prefix}"))]
 
 
 class Part:
