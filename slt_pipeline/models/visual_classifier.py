@@ -8,13 +8,19 @@ from slt_pipeline.models.visual_head import valid_mask
 
 
 class VisualClassifier(nn.Module):
-    """S3D, mean over the valid steps, dropout, linear. Its `s3d` loads into that of a `VisualEncoder`."""
+    """S3D, mean over the valid steps, batch norm, dropout, linear. Its `s3d` loads into that of a `VisualEncoder`.
+
+    Means over a whole clip differ little between clips; the norm makes the differences visible, and together with a
+    classifier that starts at zero it lets S3D learn from scratch within a few passes over a small corpus.
+    """
 
     def __init__(self, config: S3DConfig, num_classes: int, dropout: float = 0.2):
         super().__init__()
         self.s3d = S3D(config)
+        self.norm = nn.BatchNorm1d(self.s3d.out_channels)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(self.s3d.out_channels, num_classes)
+        nn.init.zeros_(self.classifier.weight)
 
     def forward(self, frames: Tensor, frame_lengths: Tensor) -> Tensor:
         """Return logits (B,K) for frames (B,3,T,H,W), normalised, of which frame_lengths (B,) are valid."""
@@ -23,4 +29,4 @@ class VisualClassifier(nn.Module):
         lengths = lengths.clamp(min=1)
         mask = valid_mask(lengths, features.shape[1]).unsqueeze(-1)
         pooled = (features * mask).sum(dim=1) / lengths.unsqueeze(1)
-        return self.classifier(self.dropout(pooled))
+        return self.classifier(self.dropout(self.norm(pooled)))

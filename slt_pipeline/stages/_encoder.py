@@ -14,7 +14,7 @@ from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.frames import EvalFrames
 from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.metrics.wer import RecognitionScores
-from slt_pipeline.models.ctc import decode
+from slt_pipeline.models.ctc import decode_clips
 from slt_pipeline.models.visual_encoder import VisualEncoder
 from slt_pipeline.stages._run import file_hash
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
@@ -61,12 +61,8 @@ def recognise(
     gloss_logits: Sequence[torch.Tensor], vocabulary: GlossVocabulary, beam_size: int
 ) -> list[tuple[str, ...]]:
     """Glosses decoded from the logits (T,K) of each clip."""
-    found = []
-    for logits in gloss_logits:
-        batch = logits[None].float().cpu()
-        ids = decode(batch, torch.tensor([batch.shape[1]]), beam_size)[0]
-        found.append(tuple(vocabulary.decode(ids)))
-    return found
+    logits = [clip.float().cpu() for clip in gloss_logits]
+    return [tuple(vocabulary.decode(ids)) for ids in decode_clips(logits, beam_size)]
 
 
 def score_glosses(recipe: Recipe, hypotheses: Sequence[Sequence[str]], clips: Sequence[Clip]) -> RecognitionScores:

@@ -140,7 +140,7 @@ def _plots(recipe: Recipe, home: Path, fresh: list[dict[str, Any]]) -> list[str]
         times = [(start / frames.fps, end / frames.fps) for start, end in sample["extra"]["spans"]]
         reference = [(g, *t) for g, t in zip(sample["reference_glosses"], times, strict=True)]
     paths.append(home / "timeline.png")
-    plot_gloss_timeline(frames.read(), spans, reference, paths[-1])
+    plot_gloss_timeline(frames.read(), spans, reference, paths[-1], fps=frames.fps)
     return [path.name for path in paths]
 
 

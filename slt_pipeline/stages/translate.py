@@ -8,7 +8,7 @@ import torch
 
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.errors import SltError
-from slt_pipeline.models.ctc import align, decode
+from slt_pipeline.models.ctc import align, decode_clips
 from slt_pipeline.stages._encoder import SHAPE_FILE, load_encoder
 from slt_pipeline.stages._run import Plan
 from slt_pipeline.stages._translator import generate, load_sign2text
@@ -83,7 +83,7 @@ class Translate:
 
     def _glosses(self, gloss_logits: torch.Tensor, first_frame: int) -> list[dict[str, Any]]:
         logits = gloss_logits.float().cpu()
-        ids = decode(logits[None], torch.tensor([len(logits)]), self.recipe.translate.beam_size)[0]
+        (ids,) = decode_clips([logits], self.recipe.translate.beam_size)
         names = self.encoder.vocabulary.decode(ids)
         per_step, fps = self.recipe.video.sampling.multiple, self.shape["fps"]
 
