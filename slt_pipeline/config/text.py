@@ -13,6 +13,6 @@ class TextConfig(Config):
     gloss_language: str = "de_DGS"
     """Source language code of gloss and feature input, a row of the gloss table: de_DGS, zh_CSL or your own."""
     tokenizer: Path | None = None
-    """Folder with `sentencepiece.bpe.model` (a Hugging Face mBART, pruned or not); none: trained on the training texts."""
+    """Folder with `sentencepiece.bpe.model` (any Hugging Face mBART); none: trained on the training texts."""
     vocab_size: int = 1000
     """Most pieces of a trained tokenizer; a small corpus gets fewer. Not read where `tokenizer` is given."""
