@@ -178,7 +178,9 @@ REAL_CSL = {
 
 @pytest.mark.parametrize("variant", ["plain", "cleaned"])
 def test_counts_of_real_phoenix(real_data, tmp_path, variant):
-    report = import_phoenix14t(real_data / "phoenix-2014t", tmp_path / "m.jsonl", variant=variant, alignments=variant == "cleaned")
+    report = import_phoenix14t(
+        real_data / "phoenix-2014t", tmp_path / "m.jsonl", variant=variant, alignments=variant == "cleaned"
+    )
     assert len(report.notes) == 1, "every alignment of the distributed files has one label a frame"
     stats = _assert_counts(tmp_path / "m.jsonl", REAL_PHOENIX | REAL[variant])
     train = stats["train"]
