@@ -13,10 +13,6 @@ from cache.index import Extent, Index, WrittenFile
 class Backend(Protocol):
     """How the rows of a shard become files that a common tool opens."""
 
-    def initial_files(self, header: Header) -> dict[str, bytes]:
-        """Return the files of a store without shards, other than store.json."""
-        ...
-
     def write_shard(
         self, files: LocalFiles, header: Header, shard: int, arrays: dict[str, np.ndarray], temporary: str
     ) -> tuple[dict[str, Extent], list[WrittenFile]]:
@@ -25,6 +21,14 @@ class Backend(Protocol):
 
     def publish(self, files: LocalFiles, header: Header, index: Index, temporary: str) -> None:
         """Let tools that do not know the index see every shard that is claimed or committed."""
+        ...
+
+    def metadata(self, header: Header, num_shards: int) -> dict[str, bytes]:
+        """Return the files that describe a store of so many shards to other tools."""
+        ...
+
+    def check_metadata(self, files: LocalFiles, header: Header, num_shards: int) -> list[tuple[str, str]]:
+        """Return (file, what is wrong with it) of the files that describe the store to other tools."""
         ...
 
 

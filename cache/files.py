@@ -55,6 +55,15 @@ class LocalFiles:
         """Return the bytes of a file."""
         return os.stat(self._prefix + path).st_size  # noqa: PTH116
 
+    def disk_usage(self, path: str) -> int:
+        """Return the bytes that a file takes on the disk: fewer than its size where it has holes."""
+        return os.stat(self._prefix + path).st_blocks * 512  # noqa: PTH116
+
+    def walk(self, folder: str) -> list[str]:
+        """Return all files below a folder, sorted."""
+        found = [path for path in Path(self._prefix + folder).rglob("*") if not path.is_dir()]
+        return sorted(path.relative_to(self.root).as_posix() for path in found)
+
     def read_into(self, path: str, offset: int, out: np.ndarray) -> None:
         """Fill `out` (contiguous) from the bytes at `offset`. Raises StoreError where the file ends too early."""
         descriptor = self._descriptors.get(path)

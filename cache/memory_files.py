@@ -39,6 +39,14 @@ class MemoryFiles(LocalFiles):
         """Return the bytes of a file."""
         return len(self._names[path].data)
 
+    def disk_usage(self, path: str) -> int:
+        """Return the bytes of a file."""
+        return self.size(path)
+
+    def walk(self, folder: str) -> list[str]:
+        """Return all files below a folder, sorted."""
+        return sorted(name for name in self._names if name.startswith(f"{folder}/"))
+
     def read_into(self, path: str, offset: int, out: np.ndarray) -> None:
         """Fill `out` from the bytes at `offset`."""
         flat = np.frombuffer(self._names[path].data, np.uint8)[offset : offset + out.nbytes]
@@ -64,6 +72,10 @@ class MemoryFiles(LocalFiles):
         self._names[path] = _Inode(
             b"".join(bytes(memoryview(part).cast("B")) for part in parts).ljust(size or 0, b"\0")
         )
+
+    def put(self, path: str, data: bytes) -> None:
+        """Replace the bytes of a file, behind the store's back."""
+        self._names[path] = _Inode(data)
 
     def sync(self, path: str) -> None:
         """Let a file's bytes, or a folder's names, survive a power cut."""

@@ -65,7 +65,7 @@ class FeatureStore:
         files = files or LocalFiles(path, durable=durable)
         header = Header(backend, dict(streams), shard_steps, fingerprint)
         try:
-            initial_files = {HEADER_PATH: header.to_bytes(), **backend_of(header).initial_files(header)}
+            initial_files = {HEADER_PATH: header.to_bytes(), **backend_of(header).metadata(header, 0)}
             files.create(initial_files, folders=("data", "index", "tmp"))
         except FileExistsError as error:
             raise StoreError(

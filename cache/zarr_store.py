@@ -5,6 +5,7 @@ library. Zarr v3 core specification: https://zarr-specs.readthedocs.io/en/latest
 """
 
 import json
+import re
 import zlib
 from typing import Any
 
@@ -15,12 +16,33 @@ from cache.header import Header, StreamSpec
 from cache.index import Extent, Index, WrittenFile
 
 
-def initial_files(header: Header) -> dict[str, bytes]:
-    """Return the metadata files of a store without shards."""
+def metadata(header: Header, num_shards: int) -> dict[str, bytes]:
+    """Return the metadata files of a store of so many shards."""
     files = {"data/zarr.json": _json({"zarr_format": 3, "node_type": "group", "attributes": {}})}
     for name, spec in header.streams.items():
-        files[_metadata_path(name)] = array_metadata(spec, header.shard_steps, 0)
+        files[_metadata_path(name)] = array_metadata(spec, header.shard_steps, num_shards)
     return files
+
+
+def check_metadata(files: LocalFiles, header: Header, num_shards: int) -> list[tuple[str, str]]:
+    """Return (file, what is wrong with it) of the metadata files."""
+    found = []
+    for path, expected in metadata(header, num_shards).items():
+        try:
+            data = files.read(path)
+        except OSError as error:
+            found.append((path, error.strerror or "missing"))
+            continue
+        # A shape may be larger: shards that were claimed and never committed count as well.
+        shape = re.search(rb'"shape": \[\s*([1-9][0-9]*),', data)
+        rows = int(shape[1]) if shape else 0
+        if data != expected and (
+            rows % header.shard_steps
+            or rows < num_shards * header.shard_steps
+            or data != metadata(header, rows // header.shard_steps)[path]
+        ):
+            found.append((path, f"it does not describe {num_shards} shards as it should"))
+    return found
 
 
 def array_metadata(spec: StreamSpec, shard_steps: int, num_shards: int) -> bytes:

@@ -1,0 +1,162 @@
+"""Stores from stores: another backend, another dtype, some streams, some clips, several into one."""
+
+import zlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from cache.errors import REPAIR, StoreError
+from cache.header import DEFAULT_SHARD_STEPS, StreamSpec
+from cache.provenance import require_same
+from cache.store import FeatureStore
+from cache.verify import verify
+
+
+def convert(
+    source: FeatureStore,
+    target: str | Path,
+    *,
+    backend: str | None = None,
+    dtype: str | Mapping[str, str] | None = None,
+    streams: Collection[str] | None = None,
+    clips: Collection[str] | None = None,
+    shard_steps: int | None = None,
+) -> FeatureStore:
+    """Copy a store to `target`, and check the copy. What is not said stays as it is; see `merge`."""
+    return merge(
+        [source],
+        target,
+        backend=backend,
+        dtype=dtype,
+        streams=streams,
+        clips=clips,
+        shard_steps=shard_steps or source.shard_steps,
+    )
+
+
+def merge(
+    sources: Sequence[FeatureStore],
+    target: str | Path,
+    *,
+    backend: str | None = None,
+    dtype: str | Mapping[str, str] | None = None,
+    streams: Collection[str] | None = None,
+    clips: Collection[str] | None = None,
+    shard_steps: int | None = DEFAULT_SHARD_STEPS,
+) -> FeatureStore:
+    """Copy several stores of one fingerprint into one, and check it. Run again, it goes on where it was stopped.
+
+    Every clip is compared with its checksum when it is read, and all of `target` is read again at the end.
+
+    Args:
+        sources: stores of the same fingerprint and streams; a clip may be in several if it is the same in all.
+        target: folder of the new store.
+        backend: `zarr` or `hdf5`; that of the first source if not said.
+        dtype: float16 or float32 for all streams or by stream. float32 is rounded to float16 as when writing.
+        streams: those to keep; all if not said.
+        clips: those to keep, in the order of the sources; all if not said.
+        shard_steps: steps of a shard; None for one shard that holds everything, which for hdf5 means a single file
+            (and is held in memory twice while it is written).
+
+    Raises:
+        StoreError: if the sources do not go together, one of them is damaged, or the copy is not what it should be.
+    """
+    first = sources[0]
+    for other in sources[1:]:
+        require_same(other.fingerprint, first.fingerprint, f"{other.path}, to be merged with {first.path},")
+        if other.streams != first.streams:
+            raise StoreError(
+                f"{other.path} has the streams {_words(other.streams)}, {first.path} has {_words(first.streams)}: "
+                "convert one to be like the other first"
+            )
+    specs = _target_streams(first, dtype, streams)
+    plan = _plan(sources, clips)
+    if shard_steps is None:
+        shard_steps = max(1, sum(store.length(clip_id) for clip_id, store in plan.items()))
+    backend = backend or first.backend
+    store = _open_target(target, backend, specs, first.fingerprint, shard_steps)
+    with store.writer() as writer:
+        for clip_id, source in plan.items():
+            if clip_id not in store:
+                features = {name: _read_checked(source, clip_id, name) for name in specs}
+                writer.write(clip_id, features, source=source.source(clip_id))
+    _check(store, plan)
+    return store
+
+
+def checksum(store: FeatureStore, clip_id: str, stream: str) -> str:
+    """Return the CRC-32 that the index has of a clip's rows, 8 hex digits. The clip must be in the store."""
+    record, position = store._index.position(clip_id)
+    return record.checksums[stream][position]
+
+
+def _target_streams(
+    store: FeatureStore, dtype: str | Mapping[str, str] | None, streams: Collection[str] | None
+) -> dict[str, StreamSpec]:
+    unknown = sorted({*(streams or ()), *(dtype if isinstance(dtype, Mapping) else ())} - set(store.streams))
+    if unknown:
+        raise StoreError(f"stream {unknown[0]!r} is not in {store.path}, it has {', '.join(store.streams)}")
+    dtypes = dict.fromkeys(store.streams, dtype) if isinstance(dtype, str) else dict(dtype or {})
+    return {
+        name: replace(spec, dtype=dtypes.get(name, spec.dtype))
+        for name, spec in store.streams.items()
+        if streams is None or name in streams
+    }
+
+
+def _plan(sources: Sequence[FeatureStore], clips: Collection[str] | None) -> dict[str, FeatureStore]:
+    """Return clip id -> the store to take it from."""
+    plan: dict[str, FeatureStore] = {}
+    wanted = None if clips is None else set(clips)
+    for store in sources:
+        for clip_id in store:
+            if wanted is not None and clip_id not in wanted:
+                continue
+            owner = plan.setdefault(clip_id, store)
+            if any(checksum(owner, clip_id, name) != checksum(store, clip_id, name) for name in store.streams):
+                raise StoreError(
+                    f"clip {clip_id!r} is in {owner.path} and in {store.path} with different features: "
+                    "leave one of the two out"
+                )
+    missing = sorted((wanted or set()) - set(plan))
+    if missing:
+        raise StoreError(
+            f"{len(missing)} of the clips asked for are in no source, such as {missing[0]!r}: leave them out"
+        )
+    return plan
+
+
+def _open_target(
+    target: str | Path, backend: str, streams: dict[str, StreamSpec], fingerprint: dict, shard_steps: int
+) -> FeatureStore:
+    if not FeatureStore.exists(target):
+        return FeatureStore.create(
+            target, backend=backend, streams=streams, fingerprint=fingerprint, shard_steps=shard_steps
+        )
+    store = FeatureStore.open(target, fingerprint=fingerprint, mode="a")
+    if (store.backend, store.streams, store.shard_steps) != (backend, streams, shard_steps):
+        raise StoreError(f"{store.path} exists and is another kind of store: remove it, or choose another folder")
+    return store
+
+
+def _read_checked(store: FeatureStore, clip_id: str, stream: str) -> np.ndarray:
+    features = store.read(clip_id, stream)
+    if f"{zlib.crc32(features.data):08x}" != checksum(store, clip_id, stream):
+        raise StoreError(f"clip {clip_id!r}, stream {stream!r} of {store.path} is damaged: {REPAIR}")
+    return features
+
+
+def _check(store: FeatureStore, plan: dict[str, FeatureStore]) -> None:
+    damage = verify(store.path)
+    if damage:
+        raise StoreError(f"the copy {store.path} is not as it was written, {damage[0]}: remove it and check the disk")
+    for clip_id, source in plan.items():
+        for name, spec in store.streams.items():
+            if source.streams[name] == spec and checksum(store, clip_id, name) != checksum(source, clip_id, name):
+                raise StoreError(f"clip {clip_id!r} of {store.path} is not as in {source.path}: remove the copy")
+
+
+def _words(streams: dict[str, StreamSpec]) -> str:
+    return ", ".join(f"{name} ({spec.dim} x {spec.dtype})" for name, spec in streams.items())

@@ -1,0 +1,217 @@
+"""Care for a store: what it is, what of it is damaged, and how to drop that.
+
+`verify` reads every byte that `store.json`, the index and the data have, and finds any single flipped bit in them.
+"""
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cache.backends import backend_of
+from cache.errors import StoreError
+from cache.files import LocalFiles
+from cache.header import HEADER_PATH, Header
+from cache.index import FOLDER, Record, record_path
+from cache.store import FeatureStore
+from cache.writer import TEMPORARY
+
+PIECE = 1 << 24  # bytes read at once
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A file that is not what it was when it was written.
+
+    clips: those whose features are lost with it. None: not known, because it is the index itself that is damaged.
+    shard: the shard to drop, None if the file belongs to the store as a whole.
+    """
+
+    file: str
+    reason: str
+    shard: int | None = None
+    clips: tuple[str, ...] | None = ()
+
+    def __str__(self) -> str:
+        lost = "its clips are lost" if self.clips is None else ", ".join(map(repr, self.clips)) or "no clip is lost"
+        return f"{self.file}: {self.reason}: {lost}"
+
+
+def info(store: FeatureStore) -> dict[str, Any]:
+    """Return what there is to know about a store, as JSON: clips, steps, shards, fill, bytes, streams, fingerprint."""
+    records = store._index.records
+    steps = sum(record.steps for record in records.values())
+    leftovers = find_leftovers(store._files, list(records.values()))
+    return {
+        "path": str(store.path),
+        "backend": store.backend,
+        "clips": len(store),
+        "steps": steps,
+        "longest_clip": max((length for _, _, length in store._index.places.values()), default=0),
+        "shards": len(records),
+        "shard_steps": store.shard_steps,
+        "fill": round(steps / (len(records) * store.shard_steps), 4) if records else 0.0,
+        "bytes": sum(steps * spec.row_bytes for spec in store.streams.values()),
+        "bytes_on_disk": sum(store._files.disk_usage(path) for record in records.values() for path in record.files),
+        "unfinished_files": len(leftovers),
+        "streams": {name: {"dim": spec.dim, "dtype": spec.dtype} for name, spec in store.streams.items()},
+        "fingerprint": store.fingerprint,
+    }
+
+
+def verify(path: str | Path, *, files: LocalFiles | None = None) -> list[Damage]:
+    """Read everything again and return what is damaged; nothing is changed. An empty list means that all is well."""
+    files = files or LocalFiles(path)
+    try:
+        header = Header.from_bytes(files.read(HEADER_PATH), files.describe(HEADER_PATH))
+    except FileNotFoundError:
+        raise StoreError(f"there is no feature store at {files.root}") from None
+    except StoreError as error:
+        return [Damage(HEADER_PATH, str(error), clips=None)]
+    records, found = _read_records(files)
+    owners: dict[str, int] = {}
+    for record in records:
+        found += _check_record(header, record, owners)
+        for file in record.files:
+            found += _check_file(files, header, record, file)
+    num_shards = max((record.shard for record in records), default=-1) + 1
+    for file, reason in backend_of(header).check_metadata(files, header, num_shards):
+        found.append(Damage(file, reason))
+    return found
+
+
+def repair(path: str | Path, *, files: LocalFiles | None = None) -> list[str]:
+    """Drop what is damaged, keep every clip that is not, remove leftovers, and return the clips that were dropped.
+
+    Nobody else may be writing to the store. A clip whose index record is damaged cannot be named; it is gone as well.
+
+    Raises:
+        StoreError: if store.json itself is damaged; that needs a copy.
+    """
+    files = files or LocalFiles(path)
+    found = verify(path, files=files)
+    if any(damage.file == HEADER_PATH for damage in found):
+        raise StoreError(
+            f"{files.describe(HEADER_PATH)} is damaged: put back a copy of it, it never changes after `create`"
+        )
+    header = Header.from_bytes(files.read(HEADER_PATH), files.describe(HEADER_PATH))
+    records = {record.shard: record for record in _read_records(files)[0]}
+    shards = {damage.shard for damage in found if damage.shard is not None}
+    for shard in shards - set(records):
+        files.remove(record_path(shard))
+    dropped: list[str] = []
+    for shard in sorted(shards & set(records)):
+        lost = {clip for damage in found if damage.shard == shard for clip in damage.clips or ()}
+        kept = _read_kept(files, header, records[shard], lost)
+        files.remove(record_path(shard))
+        files.sync(FOLDER)
+        store = FeatureStore(files, "a")
+        with store.writer() as writer:
+            for clip_id, features, source in kept:
+                if clip_id not in store:
+                    writer.write(clip_id, features, source=source)
+        dropped += sorted(clip for clip in lost if clip not in store)
+    remaining = _read_records(files)[0]
+    for leftover in find_leftovers(files, remaining):
+        files.remove(leftover)
+    for file, data in backend_of(header).metadata(header, max((r.shard for r in remaining), default=-1) + 1).items():
+        files.write(f"{TEMPORARY}/metadata", [data])
+        files.sync(f"{TEMPORARY}/metadata")
+        files.rename(f"{TEMPORARY}/metadata", file)
+    files.close()  # a shard's number may have been given away again
+    return dropped
+
+
+def find_leftovers(files: LocalFiles, records: list[Record]) -> list[str]:
+    """Return the files and folders that writers left which did not finish, or still have while they are writing."""
+    named = {file for record in records for file in record.files}
+    data = [path for path in files.walk("data") if path not in named and not path.endswith("zarr.json")]
+    claims = [f"{FOLDER}/{name}" for name in files.names(FOLDER) if name.endswith(".claim")]
+    folders = [f"{TEMPORARY}/{name}" for name in files.names(TEMPORARY)]
+    return [*data, *claims, *files.walk(TEMPORARY), *folders]
+
+
+def _read_records(files: LocalFiles) -> tuple[list[Record], list[Damage]]:
+    records, found = [], []
+    for name in files.names(FOLDER):
+        if not name.endswith(".json"):
+            continue
+        path = f"{FOLDER}/{name}"
+        try:
+            record = Record.from_bytes(files.read(path), files.describe(path))
+        except StoreError:
+            found.append(Damage(path, "its checksum does not match", int(name.partition(".")[0]), None))
+            continue
+        if path != record_path(record.shard):
+            found.append(Damage(path, f"it is the record of shard {record.shard}", int(name.partition(".")[0])))
+            continue
+        records.append(record)
+    return records, found
+
+
+def _check_record(header: Header, record: Record, owners: dict[str, int]) -> Iterator[Damage]:
+    path, shard, clips = record_path(record.shard), record.shard, tuple(record.clips)
+    ends = [0, *(row + length for row, length in zip(record.rows, record.lengths, strict=True))]
+    if record.rows != ends[:-1] or record.steps != ends[-1] or record.steps > header.shard_steps:
+        yield Damage(path, "its rows do not lie one after the other", shard, clips)
+    if set(record.extents) != set(header.streams):
+        yield Damage(path, "its streams are not those of the store", shard, clips)
+    for clip in clips:
+        if owners.setdefault(clip, shard) != shard:
+            yield Damage(path, f"clip {clip!r} is in shard {owners[clip]} as well", shard)
+
+
+def _check_file(files: LocalFiles, header: Header, record: Record, file: str) -> list[Damage]:
+    """Compare the size of a file, the checksum of every clip in it, and the checksum of all that lies between."""
+    clips = tuple(record.clips)
+    try:
+        size = files.size(file)
+    except OSError as error:
+        return [Damage(file, error.strerror or "missing", record.shard, clips)]
+    found = []
+    if size != record.files[file]["bytes"]:
+        found.append(Damage(file, f"it has {size} bytes, {record.files[file]['bytes']} were written", record.shard))
+    streams = sorted((extent.offset, name) for name, extent in record.extents.items() if extent.file == file)
+    rest, end = 0, 0
+    for start, name in streams:
+        row_bytes = header.streams[name].row_bytes
+        rest, end = _checksum(files, file, end, min(start, size), rest), start + record.steps * row_bytes
+        damaged = []
+        for clip, row, length, checksum in zip(clips, record.rows, record.lengths, record.checksums[name], strict=True):
+            first = start + row * row_bytes
+            if first + length * row_bytes > size or (
+                f"{_checksum(files, file, first, first + length * row_bytes):08x}" != checksum
+            ):
+                damaged.append(clip)
+        if damaged:
+            found.append(Damage(file, f"checksums of stream {name!r} do not match", record.shard, tuple(damaged)))
+    rest = _checksum(files, file, end, size, rest)
+    if f"{rest:08x}" != record.files[file]["rest"]:
+        found.append(Damage(file, "the checksum of what lies between the clips does not match", record.shard))
+    return found
+
+
+def _checksum(files: LocalFiles, file: str, start: int, stop: int, checksum: int = 0) -> int:
+    while start < stop:
+        piece = np.empty(min(PIECE, stop - start), np.uint8)
+        files.read_into(file, start, piece)
+        checksum, start = zlib.crc32(piece.data, checksum), start + len(piece)
+    return checksum
+
+
+def _read_kept(
+    files: LocalFiles, header: Header, record: Record, lost: set[str]
+) -> list[tuple[str, dict[str, np.ndarray], str | None]]:
+    kept = []
+    for clip, row, length, source in zip(record.clips, record.rows, record.lengths, record.sources, strict=True):
+        if clip not in lost:
+            features = {}
+            for name, spec in header.streams.items():
+                extent = record.extents[name]
+                features[name] = np.empty((length, spec.dim), spec.numpy_dtype)
+                files.read_into(extent.file, extent.offset + row * spec.row_bytes, features[name])
+            kept.append((clip, features, source))
+    return kept
