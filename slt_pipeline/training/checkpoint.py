@@ -6,6 +6,7 @@ import random
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -37,10 +38,21 @@ class Checkpoint:
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise SltError(f"checkpoint {self.folder} does not fit the recipe's model: {reason}") from error
+        except (OSError, SafetensorError) as error:
+            raise self._damaged(WEIGHTS, error) from error
 
     def load_state(self) -> dict[str, Any]:
         """Optimiser, scaler and random states."""
-        return torch.load(self.folder / STATE, weights_only=True, map_location="cpu")
+        try:
+            return torch.load(self.folder / STATE, weights_only=True, map_location="cpu")
+        except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
+            raise self._damaged(STATE, error) from error
+
+    def _damaged(self, name: str, error: Exception) -> SltError:
+        reason = " ".join(str(error).split())[:120]
+        return SltError(
+            f"{self.folder / name} cannot be read ({reason}); delete {self.folder} to go on from an earlier one"
+        )
 
 
 def save_checkpoint(
@@ -48,8 +60,7 @@ def save_checkpoint(
 ) -> Checkpoint:
     """Write root/step-<step>/; a crash on the way leaves a folder without `meta.json`, which nobody reads."""
     folder = root / f"step-{step:08d}"
-    if folder.exists():
-        shutil.rmtree(folder)
+    _remove(folder)
     folder.mkdir(parents=True)
     save_model(model, str(folder / WEIGHTS))
     torch.save(state, folder / STATE)
@@ -93,7 +104,21 @@ def prune(root: Path, keep_last: int, keep_step: int | None) -> None:
     kept = {c.folder for c in finished[-keep_last:]} | {c.folder for c in finished if c.meta["step"] == keep_step}
     for folder in root.glob("step-*"):
         if folder not in kept:
-            shutil.rmtree(folder)
+            _remove(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Delete a checkpoint, its finished mark first: killed on the way, it is an unfinished one."""
+    (folder / META).unlink(missing_ok=True)
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def seed_all(seed: int) -> None:
+    """Seed every global random generator."""
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
 
 
 def random_state() -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The one training loop: every stage hands it a job; it knows no model."""
 
 import logging
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,12 +15,14 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
 from slt_pipeline.config.training import TrainingConfig
+from slt_pipeline.errors import SltError
 from slt_pipeline.training.batches import EpochBatches
 from slt_pipeline.training.checkpoint import (
     list_checkpoints,
     prune,
     random_state,
     save_checkpoint,
+    seed_all,
     set_random_state,
     write_json,
 )
@@ -71,7 +74,8 @@ def train(job: Job, config: TrainingConfig, folder: Path, *, seed: int, device: 
     Writes folder/checkpoints/step-*/, folder/best.json and folder/metrics.jsonl. On the CPU, k steps, a stop, and
     the rest give bit for bit what an unbroken run gives.
 
-    **Raises:** KeyboardInterrupt after Ctrl-C or SIGTERM, once the step in progress is done and saved.
+    **Raises:** KeyboardInterrupt after Ctrl-C or SIGTERM, once the step in progress is done and saved; SltError if a
+    loss is not finite.
     """
     accelerator = make_accelerator(device, config.mixed_precision)
     batches = EpochBatches(
@@ -85,14 +89,14 @@ def train(job: Job, config: TrainingConfig, folder: Path, *, seed: int, device: 
     )
     optimiser = build_optimiser(config.optimiser, job.parts)
     checkpoints = folder / "checkpoints"
-    position = _Position()
-    torch.manual_seed(seed + accelerator.process_index)
+    position, meter = _Position(), _Meter()
+    seed_all(seed + accelerator.process_index)
     saved = list_checkpoints(checkpoints)
     state = saved[-1].load_state() if saved else None
     if state is not None:
         saved[-1].load_model(job.model)
         optimiser.load_state_dict(state["optimiser"])
-        position = _Position(**state["position"])
+        position, meter = _Position(**state["position"]), _Meter(**state["meter"])
         log.info("%s: resumed at step %d (epoch %d of %d)", title, position.step, position.epoch, config.epochs)
     model, optimiser = accelerator.prepare(job.model, optimiser)
     if state is not None:
@@ -107,9 +111,12 @@ def train(job: Job, config: TrainingConfig, folder: Path, *, seed: int, device: 
         collate_fn=job.collate,
         num_workers=config.num_workers,
         multiprocessing_context="spawn" if config.num_workers else None,
+        worker_init_fn=_ignore_ctrl_c,
         pin_memory=device.type == "cuda",
+        generator=torch.Generator(),  # its own: starting to iterate draws a number, and a resumed run starts once more
     )
-    run = _Run(job, config, folder, title, seed, accelerator, model, optimiser, position, batches.batches_per_epoch)
+    per_epoch = batches.batches_per_epoch
+    run = _Run(job, config, folder, title, accelerator, model, optimiser, position, meter, per_epoch)
     with _stop_after_step() as stop:
         run.loop(loader, stop)
     return Result(position.step, position.best_step, position.best_score)
@@ -127,9 +134,10 @@ class _Position:
 
 
 class _Run:
-    def __init__(self, job, config, folder, title, seed, accelerator, model, optimiser, position, per_epoch):
-        self.job, self.config, self.folder, self.title, self.seed = job, config, folder, title, seed
-        self.accelerator, self.model, self.optimiser, self.position = accelerator, model, optimiser, position
+    def __init__(self, job, config, folder, title, accelerator, model, optimiser, position, meter, per_epoch):
+        self.job, self.config, self.folder, self.title = job, config, folder, title
+        self.accelerator, self.model, self.optimiser = accelerator, model, optimiser
+        self.position, self.meter = position, meter
         self.batches_per_epoch = per_epoch
         self.steps_per_epoch = -(-per_epoch // config.accumulate)
         self.main = accelerator.is_main_process
@@ -138,7 +146,7 @@ class _Run:
 
     def loop(self, loader: DataLoader, stop: Callable[[], bool]) -> None:
         total = self.config.epochs * self.steps_per_epoch
-        meter = _Meter()
+        self._tidy()  # what a crash between a checkpoint and its tidying left over
         progress = tqdm(
             total=total,
             initial=self.position.step,
@@ -149,14 +157,15 @@ class _Run:
         )
         with progress:
             for batch in loader:
-                stepped = self._micro_step(_to(batch, self.accelerator.device), total, meter)
+                stepped = self._micro_step(_to(batch, self.accelerator.device), total)
                 if not stepped:
                     continue
                 progress.update()
-                progress.set_postfix_str(meter.text(), refresh=False)
+                progress.set_postfix_str(self.meter.text(), refresh=False)
                 end_of_epoch = self.position.batch == 0
                 if self.log and (end_of_epoch or self.position.step % self.config.log_every == 0):
-                    record = {"split": "train", "step": self.position.step, "epoch": self.position.epoch, **meter.pop()}
+                    record = {"split": "train", "step": self.position.step, "epoch": self.position.epoch}
+                    record |= self.meter.pop()
                     self.log.write({**record, "lr": {g["name"]: g["lr"] for g in self.optimiser.param_groups}})
                 epoch = self.position.epoch
                 if end_of_epoch and (epoch % self.config.validate_every == 0 or epoch == self.config.epochs):
@@ -167,7 +176,7 @@ class _Run:
                 if stop():
                     raise KeyboardInterrupt
 
-    def _micro_step(self, batch: Any, total: int, meter: "_Meter") -> bool:
+    def _micro_step(self, batch: Any, total: int) -> bool:
         """One forward and backward pass; True if it completed an optimiser step."""
         position, config = self.position, self.config
         last = (position.batch + 1) % config.accumulate == 0 or position.batch + 1 == self.batches_per_epoch
@@ -175,8 +184,10 @@ class _Run:
         with nullcontext() if last else self.accelerator.no_sync(self.model):
             with self.accelerator.autocast():
                 losses = self.job.losses(self.model, batch)
+            values = {name: float(loss.detach()) for name, loss in losses.items()}
+            self._require_finite(values)
             self.accelerator.backward(losses["loss"] / config.accumulate)
-        meter.add(losses)
+        self.meter.add(values)
         if last:
             if config.optimiser.clip_norm is not None:
                 self.accelerator.clip_grad_norm_(self.model.parameters(), config.optimiser.clip_norm)
@@ -192,6 +203,16 @@ class _Run:
             position.epoch, position.batch = position.epoch + 1, 0
         return last
 
+    def _require_finite(self, values: Mapping[str, float]) -> None:
+        if not math.isfinite(values["loss"]):
+            position = self.position
+            shown = ", ".join(f"{name} {value:g}" for name, value in values.items())
+            raise SltError(
+                f"{self.title}: step {position.step + 1}, batch {position.batch + 1} of epoch {position.epoch + 1} has "
+                f"{shown}, and training cannot go on from there; lower training.optimiser.lr, set "
+                "training.optimiser.clip_norm, or look at the data of that batch"
+            )
+
     def _validate(self, progress: tqdm) -> None:
         position = self.position
         if self.main:
@@ -201,7 +222,7 @@ class _Run:
                 scores = self.job.validate(model)
             score = scores[self.job.score]
             better = score >= position.best_score if self.job.higher_is_better else score <= position.best_score
-            if better or position.best_step < 0:  # ties go to the later one, as published
+            if better or math.isnan(position.best_score):  # ties go to the later one, as published
                 position.best_score, position.best_step = score, position.step
             if self.log:
                 self.log.write({"split": "dev", "step": position.step, "epoch": position.epoch, **scores})
@@ -219,29 +240,35 @@ class _Run:
                 "scaler": scaler.state_dict() if scaler is not None else None,
                 "random": random_state(),
                 "position": vars(self.position).copy(),
+                "meter": vars(self.meter).copy(),
             }
             position = self.position
             meta = {"epoch": position.epoch, "best_step": position.best_step}
             root = self.folder / "checkpoints"
             save_checkpoint(root, position.step, self.accelerator.unwrap_model(self.model), state, meta)
-            best = position.best_step if position.best_step >= 0 else None
-            if best is not None:
-                write_json(self.folder / "best.json", {"step": best, self.job.score: position.best_score})
-            prune(root, self.config.keep_last, best)
+            self._tidy()
         self.saved_at = time.monotonic()
         self.accelerator.wait_for_everyone()
+
+    def _tidy(self) -> None:
+        """Point to the best checkpoint and delete those that are neither best nor newest."""
+        if self.main:
+            best = self.position.best_step if self.position.best_step >= 0 else None
+            if best is not None:
+                write_json(self.folder / "best.json", {"step": best, self.job.score: self.position.best_score})
+            prune(self.folder / "checkpoints", self.config.keep_last, best)
 
 
 class _Meter:
     """Means of the losses since the last log line."""
 
-    def __init__(self):
-        self.sums: dict[str, float] = {}
-        self.count = 0
+    def __init__(self, sums: Mapping[str, float] | None = None, count: int = 0):
+        self.sums = dict(sums or {})
+        self.count = count
 
-    def add(self, losses: Mapping[str, torch.Tensor]) -> None:
-        for name, value in losses.items():
-            self.sums[name] = self.sums.get(name, 0.0) + float(value.detach())
+    def add(self, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value
         self.count += 1
 
     def text(self) -> str:
@@ -259,6 +286,11 @@ def _to(batch: Any, device: torch.device) -> Any:
     if isinstance(batch, Mapping):
         return {name: _to(value, device) for name, value in batch.items()}
     return batch
+
+
+def _ignore_ctrl_c(worker: int) -> None:
+    """Ctrl-C reaches the workers too, and the step in progress may need their batches."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @contextmanager

@@ -1,0 +1,177 @@
+import itertools
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from toy_run import NUM_ITEMS, Sequences, toy_job, toy_train
+
+from slt_pipeline.errors import SltError
+from slt_pipeline.training.checkpoint import best_checkpoint, list_checkpoints, read_json
+from slt_pipeline.training.devices import make_accelerator, pick_device
+from slt_pipeline.training.runlog import RunLog, read_records
+
+
+def scored(*scores):
+    """A validation that gives these scores one after the other."""
+    values = itertools.chain(scores)
+    return lambda model: {"dev_loss": next(values)}
+
+
+def test_the_best_checkpoint_is_that_of_the_lowest_score(tmp_path):
+    result = toy_train(tmp_path, toy_job(validate=scored(3.0, 1.0, 2.0)))
+    assert (result.best_step, result.best_score) == (10, 1.0)
+    assert read_json(tmp_path / "best.json") == {"step": 10, "dev_loss": 1.0}
+    assert [c.meta["step"] for c in list_checkpoints(tmp_path / "checkpoints")] == [10, 15]
+
+
+def test_of_equal_scores_the_later_one_is_best(tmp_path):
+    assert toy_train(tmp_path, toy_job(validate=scored(1.0, 2.0, 1.0))).best_step == 15
+    assert best_checkpoint(tmp_path, "").meta["step"] == 15
+
+
+def test_a_score_that_is_no_number_is_never_the_best(tmp_path):
+    result = toy_train(tmp_path, toy_job(validate=scored(math.nan, 2.0, math.nan)))
+    assert (result.best_step, result.best_score) == (10, 2.0)
+
+
+def test_validation_runs_in_eval_mode_without_gradients_and_training_goes_on_in_train_mode(tmp_path):
+    seen = []
+
+    def validate(model):
+        seen.append((model.training, torch.is_grad_enabled()))
+        return {"dev_loss": 0.0}
+
+    job = toy_job(validate=validate)
+    modes = set()
+    job.model.register_forward_hook(lambda model, *_: modes.add(model.training))
+    toy_train(tmp_path, job, epochs=2)
+    assert seen == [(False, False)] * 2
+    assert modes == {True}
+
+
+def test_metrics_hold_losses_rates_and_scores_by_step(tmp_path):
+    toy_train(tmp_path, epochs=2)
+    records = read_records(tmp_path / "metrics.jsonl")
+    assert [(r["split"], r["step"], r["epoch"]) for r in records] == [
+        ("train", 2, 0),
+        ("train", 4, 0),
+        ("train", 5, 1),
+        ("dev", 5, 1),
+        ("train", 6, 1),
+        ("train", 8, 1),
+        ("train", 10, 2),
+        ("dev", 10, 2),
+    ]
+    assert records[0]["lr"] == {"recognition": 0.01}
+    assert {"loss", "spread"} <= records[0].keys()
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(tmp_path, bad):
+    factors = itertools.chain([1.0] * 6, itertools.repeat(bad))
+    with pytest.raises(SltError, match=rf"toy: step 7, batch 2 of epoch 2 has loss {bad}, spread \d") as stop:
+        toy_train(tmp_path, toy_job(each_batch=lambda: next(factors)))
+    assert "training.optimiser.lr" in str(stop.value)
+    (kept,) = list_checkpoints(tmp_path / "checkpoints")
+    assert kept.meta["step"] == 5
+    assert all(torch.isfinite(weight).all() for weight in kept.weights.values() if weight.is_floating_point())
+
+
+def test_accumulated_batches_take_the_step_of_one_large_batch(tmp_path):
+    class Squares(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(6))
+
+    def train(name, **changes):
+        job = toy_job()
+        model = Squares()
+        job = replace(
+            job,
+            model=model,
+            parts={"recognition": [model.weight]},
+            num_items=12,
+            losses=lambda m, b: {"loss": ((b["features"].mean(1) - m.weight) ** 2).sum(1).mean()},
+            validate=lambda m: {"dev_loss": 0.0},
+        )
+        toy_train(tmp_path / name, job, epochs=1, bucket=False, optimiser={"lr": {"default": 0.1}}, **changes)
+        return model.weight.detach()
+
+    accumulated, at_once = train("a", batch_size=2, accumulate=3), train("b", batch_size=6)
+    assert list_checkpoints(tmp_path / "a/checkpoints")[-1].meta["step"] == 2
+    assert at_once.abs().max() > 0.1
+    torch.testing.assert_close(accumulated, at_once, atol=0.05, rtol=0)
+
+
+def test_clipping_bounds_the_gradient(tmp_path):
+    job = toy_job()
+    norms = []
+    step = torch.optim.Adam.step
+
+    def watched(self, *arguments):
+        gradients = [p.grad for group in self.param_groups for p in group["params"]]
+        norms.append(torch.nn.utils.get_total_norm(gradients).item())
+        return step(self, *arguments)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.Adam, "step", watched)
+        toy_train(tmp_path, job, epochs=1, optimiser={"lr": {"default": 0.01}, "clip_norm": 0.5})
+    assert len(norms) == 5
+    assert max(norms) <= 0.5 + 1e-5
+
+
+def test_items_are_asked_for_by_epoch_and_index(tmp_path):
+    keys = []
+
+    class Watched(Sequences):
+        def __getitem__(self, key):
+            keys.append(key)
+            return super().__getitem__(key)
+
+    toy_train(tmp_path, replace(toy_job(), dataset=Watched()), epochs=2)
+    assert sorted(keys) == [(epoch, index) for epoch in range(2) for index in range(NUM_ITEMS)]
+
+
+def test_half_precision_on_the_cpu_is_refused():
+    with pytest.raises(SltError, match="fp16 needs a GPU"):
+        make_accelerator(torch.device("cpu"), "fp16")
+
+
+def test_bfloat16_trains_on_the_cpu(tmp_path):
+    result = toy_train(tmp_path, epochs=1, mixed_precision="bf16")
+    assert math.isfinite(result.best_score)
+    assert all(w.dtype != torch.bfloat16 for w in list_checkpoints(tmp_path / "checkpoints")[-1].weights.values())
+
+
+@pytest.mark.parametrize("name", ["cuda:63", "gpu", "cpu:x"])
+def test_a_device_that_is_not_there_is_refused_in_one_line(name):
+    with pytest.raises(SltError, match=rf"device {name} cannot be used here.*--device") as refusal:
+        pick_device(name)
+    assert "\n" not in str(refusal.value)
+
+
+def test_auto_is_the_cpu_where_there_is_no_gpu(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert pick_device("auto") == torch.device("cpu")
+
+
+def test_a_log_starts_anew_without_a_checkpoint(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    RunLog(path, resume_step=0).write({"step": 1})
+    log = RunLog(path, resume_step=0)
+    assert read_records(path) == []
+    log.write({"step": 1, "text": "größer"})
+    assert path.read_text(encoding="utf-8") == '{"step": 1, "text": "größer"}\n'
+
+
+def test_a_log_keeps_what_the_checkpoint_covers_and_drops_the_rest(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    log = RunLog(path, resume_step=0)
+    for step in (1, 2, 2, 3):
+        log.write({"step": step})
+    with path.open("a") as file:
+        file.write('{"step": 3, "los')
+    assert read_records(path) == [{"step": step} for step in (1, 2, 2, 3)]
+    RunLog(path, resume_step=2)
+    assert read_records(path) == [{"step": step} for step in (1, 2, 2)]

@@ -1,0 +1,107 @@
+import itertools
+import math
+
+import pytest
+import torch
+
+from slt_pipeline.config.training import OptimiserConfig, ScheduleConfig
+from slt_pipeline.errors import SltError
+from slt_pipeline.training.optim import build_optimiser, rate_factor, set_rates
+
+
+def part(size: int = 2) -> list[torch.nn.Parameter]:
+    return [torch.nn.Parameter(torch.full((size,), 2.0))]
+
+
+def factors(name: str, *, epochs: int = 4, steps_per_epoch: int = 5, **settings) -> list[float]:
+    schedule = ScheduleConfig(name=name, **settings)
+    total = epochs * steps_per_epoch
+    return [
+        rate_factor(schedule, epoch=step // steps_per_epoch, step=step, epochs=epochs, total_steps=total)
+        for step in range(total)
+    ]
+
+
+def test_each_part_has_its_own_rate_and_default_serves_the_rest():
+    config = OptimiserConfig(lr={"mapper": 1e-3, "default": 1e-5})
+    groups = build_optimiser(config, {"mapper": part(), "translation": part()}).param_groups
+    assert [(group["name"], group["base_lr"]) for group in groups] == [("mapper", 1e-3), ("translation", 1e-5)]
+
+
+def test_every_trainable_parameter_is_in_one_group_and_frozen_ones_in_none():
+    frozen, trained = part()[0].requires_grad_(False), part()[0]
+    optimiser = build_optimiser(OptimiserConfig(), {"recognition": [frozen, trained], "mapper": [frozen]})
+    assert [group["params"] for group in optimiser.param_groups] == [[trained]]
+
+
+def test_a_rate_for_a_part_that_the_model_lacks_is_refused():
+    with pytest.raises(SltError, match=r"names maper, but the model's parts are mapper, translation"):
+        build_optimiser(OptimiserConfig(lr={"maper": 1e-3, "default": 1}), {"mapper": part(), "translation": part()})
+
+
+def test_a_part_without_a_rate_is_refused():
+    with pytest.raises(SltError, match=r"no rate for translation and no `default`"):
+        build_optimiser(OptimiserConfig(lr={"mapper": 1e-3}), {"mapper": part(), "translation": part()})
+
+
+def test_set_rates_scales_every_base_rate():
+    config = OptimiserConfig(lr={"mapper": 1e-3, "default": 1e-5})
+    optimiser = build_optimiser(config, {"mapper": part(), "translation": part()})
+    set_rates(optimiser, 0.5)
+    set_rates(optimiser, 0.25)
+    assert [group["lr"] for group in optimiser.param_groups] == [0.25e-3, 0.25e-5]
+
+
+def one_step(name: str) -> torch.Tensor:
+    """Where a parameter of value 2 and gradient 0 goes in one step of rate 0.1 and weight decay 0.5."""
+    parameters = part(1)
+    config = OptimiserConfig(name=name, lr={"default": 0.1}, weight_decay=0.5, eps=1e-8)
+    optimiser = build_optimiser(config, {"only": parameters})
+    set_rates(optimiser, 1.0)
+    parameters[0].grad = torch.zeros(1)
+    optimiser.step()
+    return parameters[0].detach()
+
+
+def test_adam_takes_weight_decay_into_the_gradient_as_published():
+    # The gradient is 0 + 0.5 * 2; Adam's first step is the rate, whatever the gradient's size.
+    torch.testing.assert_close(one_step("adam"), torch.tensor([1.9]))
+
+
+def test_adamw_shrinks_the_weight_beside_the_gradient():
+    torch.testing.assert_close(one_step("adamw"), torch.tensor([2 - 0.1 * 0.5 * 2]))
+    parameters = part(1)
+    optimiser = build_optimiser(OptimiserConfig(name="adamw", weight_decay=4.0), {"only": parameters})
+    set_rates(optimiser, 1.0)
+    parameters[0].grad = torch.zeros(1)
+    optimiser.step()
+    torch.testing.assert_close(parameters[0].detach(), torch.tensor([2 - 1e-3 * 4 * 2]))  # grows with the decay
+
+
+def test_published_cosine_runs_every_step_of_epoch_e_at_the_rate_of_e_plus_one():
+    assert factors("cosine-epoch")[::5] == [(1 + math.cos(math.pi * (e + 1) / 4)) / 2 for e in range(4)]
+    assert len(set(factors("cosine-epoch"))) == 4
+
+
+def test_published_cosine_runs_the_last_of_t_max_epochs_at_zero():
+    assert factors("cosine-epoch")[-5:] == [0.0] * 5
+    assert factors("cosine-epoch", t_max=80)[-1] == pytest.approx(0.9938441702975689)
+
+
+def test_cosine_over_steps_warms_up_then_falls_to_almost_zero():
+    found = factors("cosine-step", warmup_steps=4)
+    assert found[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert all(a > b for a, b in itertools.pairwise(found[4:]))
+    assert 0 < found[-1] < 0.02
+
+
+def test_cosine_over_steps_without_warm_up_starts_at_the_full_rate():
+    assert factors("cosine-step")[0] == 1.0
+
+
+def test_constant_stays_at_the_full_rate_after_the_warm_up():
+    assert factors("constant", warmup_steps=2) == [0.5] + [1.0] * 19
+
+
+def test_a_warm_up_longer_than_the_run_never_passes_the_full_rate():
+    assert max(factors("cosine-step", warmup_steps=40)) == 0.5
