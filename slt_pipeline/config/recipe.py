@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError
@@ -125,10 +125,11 @@ def dump_recipe(recipe: Recipe) -> str:
 
 
 def recipe_schema() -> str:
-    """JSON Schema of a recipe file, for editors."""
+    """JSON Schema of a recipe file, for editors. Nothing is required: `extends` may bring it."""
     schema = Recipe.model_json_schema()
     schema["properties"]["extends"] = {"type": "string", "description": "Recipe that this one changes."}
-    schema["required"] = [key for key in schema.get("required", []) if key not in ("name", "corpus")]
+    for section in (schema, *schema["$defs"].values()):
+        section.pop("required", None)
     return json.dumps(schema, indent=2, ensure_ascii=False)
 
 
@@ -175,6 +176,8 @@ def _resolve(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
     base = data.pop("extends", None)
     if base is None:
         return data
+    if not isinstance(base, str):
+        raise SltError(f"recipe {path}: extends is {base!r}, not the name or file of one recipe")
     beside = path.parent / (base if base.endswith((".yaml", ".yml")) else f"{base}.yaml")
     parent = _resolve(beside if beside.is_file() else _find(base), (*seen, path.resolve()))
     parent.pop("name", None)
@@ -193,12 +196,15 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
     key, sign, text = override.partition("=")
     if not sign or not key:
         raise SltError(f"override {override!r} is not of the form key.path=value")
-    check_key(key)
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise SltError(f"override {override!r}: the value is not YAML: {' '.join(str(error).split())}") from error
-    *parents, last = key.split(".")
+    _set(data, key, value)
+
+
+def _set(data: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key_path(key)
     node = data
     for part in parents:
         child = node.get(part)
@@ -211,24 +217,32 @@ def with_values(recipe: Recipe, values: Mapping[str, Any], name: str | None = No
     """The same recipe with other values by key path, for sweeps."""
     data = recipe.model_dump(mode="json")
     for key, value in values.items():
-        _apply_override(data, f"{key}={json.dumps(value)}")
+        _set(data, key, value)
     if name is not None:
         data["name"] = name
     return recipe_from_data(data, where=recipe.name)
 
 
-def check_key(key: str) -> None:
-    """Raise SltError naming the nearest valid key if `key` is not a path to a field of a recipe."""
+def key_path(key: str) -> list[str]:
+    """The parts of a key; what is below a free mapping (rates by part, the sweep's grid) is one part, dots and all.
+
+    **Raises:** SltError naming the nearest valid key if `key` is not a path to a field of a recipe.
+    """
     model: Any = Recipe
     walked: list[str] = []
-    for part in key.split("."):
-        if model is None:  # below a free mapping (learning rates by part, the sweep's grid): any key
-            return
+    parts = key.split(".")
+    for number, part in enumerate(parts):
         fields = model.model_fields
         if part not in fields:
             raise SltError(f"recipe has no key {'.'.join([*walked, part])}{_nearest(part, walked, fields)}")
         walked.append(part)
-        model = _section_of(fields[part].annotation)
+        annotation, rest = fields[part].annotation, parts[number + 1 :]
+        model = _section_of(annotation)
+        if rest and model is None:
+            if get_origin(annotation) is not dict:
+                raise SltError(f"recipe has no key {key}: {'.'.join(walked)} is a value without parts")
+            return [*walked, ".".join(rest)]
+    return walked
 
 
 def _section_of(annotation: Any) -> Any:
@@ -268,7 +282,7 @@ def _explain(error: ValidationError, where: str) -> str:
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
         try:
-            check_key(key)
+            key_path(key)
         except SltError as unknown:
             text = str(unknown)
         else:
@@ -276,6 +290,9 @@ def _explain(error: ValidationError, where: str) -> str:
     elif first["type"] == "missing":
         text = f"key {key} is missing"
     else:
-        text = f"key {key} = {first.get('input')!r}: {first['msg']}"
+        reason = first["msg"].removeprefix("Value error, ")
+        found = first.get("input")
+        # Of a section whose values contradict each other the reason names them; all its values would bury it.
+        text = f"{key}: {reason}" if isinstance(found, Mapping | BaseModel) else f"{key} = {found!r}: {reason}"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"recipe {where}: {text}{more}"
+    return " ".join(f"recipe {where}: {text}{more}".split())
