@@ -17,5 +17,5 @@ class CorpusConfig(Config):
     """The same as `media_root`, for `isolated_manifest`."""
     protocol: str = "plain-word"
     """How glosses and texts are scored, a name of metrics/protocols.py: `phoenix14t`, `csl-daily`,
-    `csl-daily-halfwidth`, `plain-word` or `plain-char`. It fixes the unit of BLEU and ROUGE, the gloss clean-up and casing before WER, and the
-    normalisation of text, so that a score says what it can be compared with."""
+    `csl-daily-halfwidth`, `plain-word` or `plain-char`. It fixes the unit of BLEU and ROUGE, the gloss clean-up and
+    casing before WER, and the normalisation of text, so that a score says what it can be compared with."""

@@ -20,6 +20,11 @@ class VisualPretrainConfig(Config):
     """The training run."""
     dropout: float = Field(default=0.2, ge=0, lt=1)
     """Dropout before the classifier."""
+    also: tuple[str, ...] = ()
+    """Fields of the clips' `extra`, such as `mouth`, that are classified beside the gloss: what a dictionary says of a
+    sign but a gloss does not, so that the features keep it for the translator."""
+    also_weight: float = Field(default=0.3, ge=0)
+    """Weight of the loss of each of these fields; the gloss's is 1."""
     init: str | None = None
     """Weights to start from: a safetensors file with S3D's parameters; None: random."""
 
@@ -63,6 +68,9 @@ class Gloss2TextTrainConfig(Config):
     """The training run."""
     generation: GenerationConfig = GenerationConfig(num_beams=4)
     """Beam search of validation."""
+    freeze_embeddings: bool = False
+    """Keep the text embedding (with the tied output layer) and the gloss table fixed: published (facts.md 6.4), and
+    right only where both come from a pre-trained mBART."""
 
 
 class TranslateTrainConfig(Config):

@@ -31,7 +31,7 @@ class ClipDataset(Dataset):
         root: Path,
         config: VideoConfig,
         *,
-        encode: Callable[[Sequence[str]], list[int]],
+        encode: Callable[[Clip], list[int]],
         seed: int,
     ):
         self.clips, self.root, self.config = list(clips), root, config
@@ -47,7 +47,7 @@ class ClipDataset(Dataset):
         rng = np.random.default_rng([self.seed, epoch, index])
         video = open_video(clip.video, self.root)
         frames = video.read(train_indices(video.num_frames, self.config.sampling, rng))
-        return {"frames": self.transform(frames, rng), "gloss_ids": self.encode(clip.gloss or ())}
+        return {"frames": self.transform(frames, rng), "gloss_ids": self.encode(clip)}
 
 
 def collate_clips(items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:

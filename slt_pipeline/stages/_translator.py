@@ -92,7 +92,11 @@ def score_texts(recipe: Recipe, hypotheses: Sequence[str], clips: Sequence[Clip]
 
 def build_gloss2text(recipe: Recipe, side: TextSide) -> Translator:
     """A translator that reads glosses: no mapper."""
-    return Translator(recipe.translator, side.tokenizer, side.glosses, gloss_language=recipe.text.gloss_language)
+    config = recipe.translator
+    if recipe.gloss2text_train.freeze_embeddings:
+        mbart = config.mbart.model_copy(update={"freeze_text_embedding": True})
+        config = config.model_copy(update={"mbart": mbart, "freeze_gloss_table": True})
+    return Translator(config, side.tokenizer, side.glosses, gloss_language=recipe.text.gloss_language)
 
 
 def build_sign2text(

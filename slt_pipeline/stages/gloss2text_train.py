@@ -36,6 +36,7 @@ def gloss2text_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = 
         "seed": recipe.seed,
         "clips": file_hash(Path(recipe.corpus.manifest)),
         **text_inputs(recipe),
+        "freeze_embeddings": config.freeze_embeddings,
         "generation": config.generation.model_dump(mode="json"),
         "training": training_inputs(config.training),
     }

@@ -53,7 +53,7 @@ class Translate:
         seconds = video.num_frames / video.fps
         if seconds > self.recipe.translate.max_seconds:
             raise SltError(
-                f"{path} lasts {seconds:.0f} s, more than translate.max_seconds = {self.recipe.translate.max_seconds:g}; "
+                f"{path} lasts {seconds:.0f} s, translate.max_seconds is {self.recipe.translate.max_seconds:g}; "
                 "cut it into sentences, or raise the limit"
             )
         at_rate = resample_indices(video.num_frames, video.fps, self.shape["fps"])

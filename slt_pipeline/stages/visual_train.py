@@ -68,6 +68,9 @@ def visual_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = Fals
     if start:
         load_s3d(model.s3d, read_weights(start))
 
+    def encode(clip: Clip) -> list[int]:
+        return vocabulary.encode(clip.gloss or ())
+
     def losses(encoder: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         out = encoder(batch["frames"], batch["frame_lengths"])
         return {"loss": ctc_loss(out.gloss_logits, out.lengths, batch["gloss_ids"], batch["gloss_lengths"])}
@@ -80,7 +83,7 @@ def visual_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = Fals
     job = Job(
         model=model,
         parts={"recognition": list(model.parameters())},
-        dataset=ClipDataset(clips, root, recipe.video, encode=vocabulary.encode, seed=recipe.seed),
+        dataset=ClipDataset(clips, root, recipe.video, encode=encode, seed=recipe.seed),
         num_items=len(clips),
         collate=collate_clips,
         losses=losses,
