@@ -1,5 +1,7 @@
 """`slt`: the command line. Commands are thin; whatever needs torch is imported when a command runs."""
 
+import difflib
+import errno
 import logging
 import os
 import sys
@@ -39,6 +41,14 @@ class _Lazy(click.Group):
         module, attribute = COMMANDS[cmd_name].split(":")
         return getattr(import_module(f"slt_pipeline.cli.{module}"), attribute)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
+            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
+            ctx.fail(f"No such command '{args[0]}'." + (f" Did you mean '{near[0]}'?" if near else ""))
+        return super().resolve_command(ctx, args)
+
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(__version__, prog_name="slt")
@@ -64,9 +74,8 @@ def cli(debug: bool, quiet: bool) -> None:
 def main() -> None:
     """Run the command line: the user's mistake is one line on stderr and exit status 2."""
     try:
-        cli.main(standalone_mode=False, prog_name="slt")
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        # A command that raises Exit makes `main` return its status; the commands themselves return nothing.
+        sys.exit(cli.main(standalone_mode=False, prog_name="slt"))
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -86,6 +95,8 @@ def main() -> None:
 def _is_for_the_user(error: Exception) -> bool:
     from cache.errors import StoreError
 
+    if isinstance(error, OSError):
+        return error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR)
     return isinstance(error, SltError | StoreError)
 
 

@@ -36,6 +36,8 @@ def _lines(path: Path) -> list[str]:
     from slt_pipeline.errors import SltError
 
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise SltError(f"{path} is not UTF-8 text: {error}") from error
+    # Not `splitlines`, which also splits at characters that may stand within a sentence.
+    return text.removesuffix("\n").split("\n") if text else []

@@ -276,8 +276,8 @@ def _all_keys(model: Any, walked: list[str]) -> list[str]:
 
 
 def _explain(error: ValidationError, where: str) -> str:
-    """One line of the first problem, with the number of further ones."""
-    problems = error.errors()
+    """One line of the first problem, with the number of further ones; a misspelt key explains a missing one."""
+    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     first = problems[0]
     key = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":

@@ -291,6 +291,10 @@ def test_an_unknown_key_of_a_file_is_answered_with_the_nearest(write, text, near
     assert f"did you mean {nearest}?" in refusal(write("odd.yaml", f"extends: demo/mmtlb\n{text}\n"))
 
 
+def test_a_misspelt_key_is_named_rather_than_the_missing_one(write):
+    assert "did you mean corpus?" in refusal(write("odd.yaml", "corups: {manifest: m.jsonl}\n"))
+
+
 def test_a_missing_section_is_named(write):
     assert "key corpus is missing" in refusal(write("odd.yaml", "seed: 3\n"))
 

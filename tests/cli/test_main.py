@@ -1,0 +1,154 @@
+import errno
+
+import click
+import pytest
+from click.testing import CliRunner
+
+import slt_pipeline
+from slt_pipeline.cli import main as entry
+from slt_pipeline.cli.main import COMMANDS, cli
+from slt_pipeline.errors import SltError
+
+
+def ends(monkeypatch, capsys, *arguments: str) -> tuple[int, str]:
+    """Exit status and stderr of `slt` with these arguments, through the function that the console script calls."""
+    monkeypatch.setattr("sys.argv", ["slt", *arguments])
+    with pytest.raises(SystemExit) as end:
+        entry.main()
+    return end.value.code or 0, capsys.readouterr().err
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Let `slt score` raise what the test says."""
+
+    def fail(error: BaseException):
+        @click.command()
+        def command():
+            raise error
+
+        monkeypatch.setattr(cli, "get_command", lambda ctx, name: command)
+        return ["score"]
+
+    return fail
+
+
+def test_help_lists_every_command(slt):
+    shown = slt("--help").output
+    listed = [line.split()[0] for line in shown.partition("Commands:")[2].splitlines() if line.startswith("  ")]
+    assert [name for name in listed if name in COMMANDS] == list(COMMANDS)
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_help_has_two_names(slt, flag):
+    assert slt("extract", flag).output.startswith("Usage: slt extract")
+
+
+def test_version(slt):
+    assert slt("--version").output == f"slt, version {slt_pipeline.__version__}\n"
+
+
+def test_an_unknown_command_is_answered_with_the_nearest(monkeypatch, capsys):
+    status, stderr = ends(monkeypatch, capsys, "extrakt")
+    assert status == 2
+    assert "No such command 'extrakt'. Did you mean 'extract'?" in stderr
+    assert "Did you mean" not in ends(monkeypatch, capsys, "zzz")[1]
+
+
+def test_an_unknown_option_is_a_mistake_of_the_user(monkeypatch, capsys):
+    status, stderr = ends(monkeypatch, capsys, "extract", "--splitt", "train")
+    assert status == 2
+    assert "--splitt" in stderr
+    assert "Traceback" not in stderr
+
+
+def test_success_exits_with_status_0(monkeypatch, capsys):
+    assert ends(monkeypatch, capsys, "recipe", "list") == (0, "")
+
+
+@pytest.mark.parametrize("status", [1, 2, 3])
+def test_the_status_of_a_command_is_the_status_of_the_process(monkeypatch, capsys, failing, status):
+    assert ends(monkeypatch, capsys, *failing(click.exceptions.Exit(status))) == (status, "")
+
+
+def test_a_mistake_of_the_user_is_one_line_and_status_2(monkeypatch, capsys, failing):
+    arguments = failing(SltError("the thing:\n  it is 3, not 4"))
+    assert ends(monkeypatch, capsys, *arguments) == (2, "slt: error: the thing: it is 3, not 4\n")
+
+
+def test_a_mistake_about_a_store_is_one_too(monkeypatch, capsys, failing):
+    from cache.errors import StoreError
+
+    assert ends(monkeypatch, capsys, *failing(StoreError("no store"))) == (2, "slt: error: no store\n")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_takes_nothing_is_one_too(monkeypatch, capsys, failing, number):
+    status, stderr = ends(monkeypatch, capsys, *failing(OSError(number, "reason", "runs/x")))
+    assert status == 2
+    assert stderr.count("\n") == 1
+    assert "reason: 'runs/x'" in stderr
+
+
+def test_debug_shows_the_traceback(monkeypatch, failing):
+    arguments = failing(SltError("the thing"))
+    monkeypatch.setattr("sys.argv", ["slt", "--debug", *arguments])
+    with pytest.raises(SltError, match="the thing"):
+        entry.main()
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError("oops"), FileNotFoundError(errno.ENOENT, "gone", "x")])
+def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch, failing, error):
+    monkeypatch.setattr("sys.argv", ["slt", *failing(error)])
+    with pytest.raises(type(error)):
+        entry.main()
+
+
+def test_ctrl_c_says_that_one_can_go_on(monkeypatch, capsys, failing):
+    status, stderr = ends(monkeypatch, capsys, *failing(KeyboardInterrupt()))
+    assert status == 130
+    assert stderr.strip() == "slt: interrupted; the same command goes on from here"
+
+
+def test_a_process_ends_with_one_line_and_status_2(slt_process, tmp_path):
+    text = tmp_path / "odd.yaml"
+    text.write_text("sead: 3\n")
+    run = slt_process("recipe", "show", "-r", text)
+    assert (run.returncode, run.stdout) == (2, "")
+    assert run.stderr.count("\n") == 1
+    assert run.stderr.startswith("slt: error: ")
+    assert "did you mean seed?" in run.stderr
+    debugged = slt_process("--debug", "recipe", "show", "-r", text)
+    assert debugged.returncode == 1
+    assert "Traceback" in debugged.stderr
+
+
+def test_a_reader_that_closes_early_is_no_traceback(slt_process, tmp_path):
+    import subprocess
+    import sys
+
+    program = "from slt_pipeline.cli.main import main\nmain()"
+    command = [sys.executable, "-c", program, "recipe", "schema"]
+    run = subprocess.run(
+        ["bash", "-c", '"$@" | head -1', "bash", *command],
+        cwd=entry.__file__.rsplit("/slt_pipeline/")[0],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert run.stdout == "{\n"
+    assert "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_the_completion_script_of_a_shell_is_printed(shell):
+    run = CliRunner(env={"_SLT_COMPLETE": f"{shell}_source"}).invoke(cli, [], prog_name="slt", complete_var=None)
+    assert run.exit_code == 0
+    assert "_SLT_COMPLETE" in run.output
+    assert f"{shell}_complete" in run.output
+
+
+def test_recipes_are_completed_by_name():
+    env = {"_SLT_COMPLETE": "bash_complete", "COMP_WORDS": "slt extract -r demo/", "COMP_CWORD": "3"}
+    assert "plain,demo/mmtlb" in CliRunner(env=env).invoke(cli, [], prog_name="slt").output

@@ -1,0 +1,89 @@
+import json
+
+import pytest
+
+from slt_pipeline.errors import SltError
+
+LINES = ["am tag wird es warm .", "in der nacht regnet es im norden ."]
+
+
+@pytest.fixture
+def texts(tmp_path):
+    """Write one file of sentences per list."""
+
+    def write(*files: list[str]):
+        paths = []
+        for number, lines in enumerate(files):
+            paths.append(tmp_path / f"{number}.txt")
+            paths[-1].write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        return paths
+
+    return write
+
+
+def test_equal_files_score_100(slt, texts):
+    scores = json.loads(slt("score", *texts(LINES, LINES)).output)
+    assert (scores["protocol"], scores["sentences"]) == ("phoenix14t", 2)
+    assert scores["bleu4"] == pytest.approx(100)
+    assert scores["rouge"] == pytest.approx(100)
+
+
+def test_glosses_score_as_wer(slt, texts):
+    hypotheses, references = texts(["TAG WARM", "NACHT"], ["TAG WARM", "NACHT REGEN"])
+    scores = json.loads(slt("score", "--gloss", "--protocol", "plain-word", hypotheses, references).output)
+    assert scores["wer"] == pytest.approx(25)
+    assert "bleu4" not in scores
+
+
+def test_the_protocol_decides_the_unit(slt, texts):
+    files = texts(["今天晴天"], ["今天下雨天"])
+    by_word, by_char = (
+        json.loads(slt("score", *files, "--protocol", protocol).output) for protocol in ("plain-word", "csl-daily")
+    )
+    assert by_word["bleu1"] == 0
+    assert by_char["bleu1"] > 50
+
+
+@pytest.mark.parametrize("odd", ["\u2028", "\x85", "\x0c"])
+def test_only_a_line_end_ends_a_sentence(slt, texts, odd):
+    lines = [f"am tag{odd}wird es warm ."]
+    assert json.loads(slt("score", *texts(lines, lines)).output)["sentences"] == 1
+
+
+def test_windows_line_ends_and_a_missing_last_one_do_not_matter(slt, texts, tmp_path):
+    (references,) = texts(LINES)
+    other = tmp_path / "windows.txt"
+    other.write_bytes(("\ufeff" + "\r\n".join(LINES)).encode())
+    scores = json.loads(slt("score", other, references).output)
+    assert (scores["sentences"], scores["bleu4"]) == (2, pytest.approx(100))
+
+
+def test_an_empty_hypothesis_is_a_sentence(slt, texts):
+    scores = json.loads(slt("score", *texts(["", LINES[1]], LINES)).output)
+    assert scores["sentences"] == 2
+    assert 0 < scores["bleu1"] < 100
+
+
+@pytest.mark.parametrize(
+    ("files", "message"), [((LINES, LINES[:1]), r"2 .*1 "), (([], []), r"no |zero|0 "), ((LINES, []), r"2 .*0 ")]
+)
+def test_files_that_do_not_pair_up_are_refused(slt, texts, files, message):
+    with pytest.raises(SltError, match=message):
+        slt("score", *texts(*files))
+
+
+def test_an_unknown_protocol_is_answered_with_the_nearest(slt, texts):
+    with pytest.raises(SltError, match="did you mean 'phoenix14t'"):
+        slt("score", *texts(LINES, LINES), "--protocol", "phoenix14")
+
+
+def test_a_file_that_is_no_text_is_named(slt, texts, tmp_path):
+    (tmp_path / "odd.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SltError, match=r"odd.txt is not UTF-8 text"):
+        slt("score", tmp_path / "odd.txt", *texts(LINES))
+
+
+def test_a_missing_file_exits_with_status_2(slt, texts):
+    run = slt("score", "absent.txt", *texts(LINES))
+    assert run.exit_code == 2
+    assert "absent.txt" in run.output
