@@ -89,13 +89,14 @@ class LocalFiles:
             for path, data in files.items():
                 (new / path).parent.mkdir(parents=True, exist_ok=True)
                 _write_file(new / path, [data], None)
-                _sync_path(new / path)
-            for folder in {new, *((new / path).parent for path in files)}:
-                _sync_path(folder)
+            if self._durable:
+                for path in {new, *(new / path for path in files), *((new / path).parent for path in files)}:
+                    _sync_path(path)
             if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
                 raise FileExistsError(self.root)
             new.rename(self.root)  # only one of several creators gets past this: the target is no longer empty
-            _sync_path(self.root.parent)
+            if self._durable:
+                _sync_path(self.root.parent)
         except BaseException as error:
             _remove_tree(new)
             if isinstance(error, OSError) and self.root.is_dir() and any(self.root.iterdir()):
@@ -171,8 +172,8 @@ class LocalFiles:
         while count < len(view):
             more = os.preadv(descriptor, [view[count:]], offset + count)
             if not more:
-                end = offset + len(view)
-                raise StoreError(f"{self.describe(path)} ends at byte {offset + count} of {end} needed: {REPAIR}")
+                size, needed = os.fstat(descriptor).st_size, offset + len(view)
+                raise StoreError(f"{self.describe(path)} has {size} bytes, {needed} needed: {REPAIR}")
             count += more
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cache.store import FeatureStore
 
 TEMPORARY = "tmp"
+ABANDONED = 24 * 3600.0  # seconds after which a temporary folder, which lives for one commit, has no owner any more
 
 
 class Writer:
@@ -36,6 +37,10 @@ class Writer:
             name: np.zeros((self._steps, spec.dim), spec.numpy_dtype) for name, spec in self._header.streams.items()
         }
         self._clear()
+        for name in files.names(TEMPORARY):
+            with contextlib.suppress(OSError):
+                if files.age(f"{TEMPORARY}/{name}") > ABANDONED:
+                    self._remove_folder(f"{TEMPORARY}/{name}")
 
     def write(self, clip_id: str, features: Mapping[str, np.ndarray], *, source: str | None = None) -> None:
         """Add a clip: for every stream of the store an array (T, D), the same T in all of them.
@@ -139,10 +144,13 @@ class Writer:
         if not self._files.exists(record_path(shard)):
             for file in written:
                 self._files.remove(file.final)
-        for name in self._files.names(temporary):
-            self._files.remove(f"{temporary}/{name}")
-        self._files.remove(temporary)
+        self._remove_folder(temporary)
         self._index.release(shard)
+
+    def _remove_folder(self, folder: str) -> None:
+        for name in self._files.names(folder):
+            self._files.remove(f"{folder}/{name}")
+        self._files.remove(folder)
 
     def _checked_length(self, where: str, features: Mapping[str, np.ndarray]) -> int:
         streams = self._header.streams

@@ -39,7 +39,7 @@ def test_killed_writers_lose_tear_and_double_nothing(tmp_path: Path, backend: st
     for attempt in range(100):
         path, told = tmp_path / str(attempt), tmp_path / f"{attempt}.told"
         told.touch()
-        FeatureStore.create(path, backend=backend, streams=STREAMS, fingerprint={}, shard_steps=16)
+        FeatureStore.create(path, backend=backend, streams=STREAMS, fingerprint={}, shard_steps=16, durable=False)
         while kills < NUM_KILLS:
             process = fork.Process(target=write_missing, args=(path, clips, told))
             process.start()
@@ -64,7 +64,7 @@ def test_killed_writers_lose_tear_and_double_nothing(tmp_path: Path, backend: st
 @pytest.mark.parametrize("backend", ["zarr", "hdf5"])
 def test_writers_at_the_same_time_lose_nothing(tmp_path: Path, backend: str) -> None:
     clips = make_clips(200)
-    FeatureStore.create(tmp_path / "s", backend=backend, streams=STREAMS, fingerprint={}, shard_steps=16)
+    FeatureStore.create(tmp_path / "s", backend=backend, streams=STREAMS, fingerprint={}, shard_steps=16, durable=False)
     parts = [dict(list(clips.items())[number::4]) for number in range(4)]
     processes = [fork.Process(target=write_missing, args=(tmp_path / "s", part)) for part in parts]
     for process in processes:
@@ -85,7 +85,7 @@ def test_writers_at_the_same_time_lose_nothing(tmp_path: Path, backend: str) -> 
 
 def create(path: Path, results: Any) -> None:
     try:
-        FeatureStore.create(path, streams=STREAMS, fingerprint={})
+        FeatureStore.create(path, streams=STREAMS, fingerprint={}, durable=False)
         results.put(True)
     except Exception as error:
         results.put(str(error))
@@ -122,7 +122,9 @@ def put_digest(store: FeatureStore, results: Any) -> None:
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 @pytest.mark.parametrize("backend", ["zarr", "hdf5"])
 def test_reader_processes_read_what_the_parent_reads(tmp_path: Path, backend: str, method: str) -> None:
-    store = FeatureStore.create(tmp_path / "s", backend=backend, streams=STREAMS, fingerprint={}, shard_steps=16)
+    store = FeatureStore.create(
+        tmp_path / "s", backend=backend, streams=STREAMS, fingerprint={}, shard_steps=16, durable=False
+    )
     write_missing(store.path, make_clips(60))
     store = FeatureStore.open(store.path)
     expected = digest(store)  # the parent has read, so its files are open when it forks

@@ -18,7 +18,9 @@ def make_store(backend: str) -> np.ndarray:
     """Make a store of several shards at ./features; return the features of the clip that the README reads."""
     rng = np.random.default_rng(0)
     streams = {"s3d": StreamSpec(832, "float16"), "gloss_rep": StreamSpec(5, "float32")}
-    store = FeatureStore.create("features", backend=backend, streams=streams, fingerprint={}, shard_steps=50)
+    store = FeatureStore.create(
+        "features", backend=backend, streams=streams, fingerprint={}, shard_steps=50, durable=False
+    )
     clips = {name: rng.standard_normal((28, 832)).astype(np.float16) for name in ("clip-0", "a", CLIP, "clip-2")}
     with store.writer() as writer:
         for name, features in clips.items():
