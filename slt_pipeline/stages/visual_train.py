@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -68,9 +69,6 @@ def visual_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = Fals
     if start:
         load_s3d(model.s3d, read_weights(start))
 
-    def encode(clip: Clip) -> list[int]:
-        return vocabulary.encode(clip.gloss or ())
-
     def losses(encoder: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         out = encoder(batch["frames"], batch["frame_lengths"])
         return {"loss": ctc_loss(out.gloss_logits, out.lengths, batch["gloss_ids"], batch["gloss_lengths"])}
@@ -83,7 +81,7 @@ def visual_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = Fals
     job = Job(
         model=model,
         parts={"recognition": list(model.parameters())},
-        dataset=ClipDataset(clips, root, recipe.video, encode=encode, seed=recipe.seed),
+        dataset=ClipDataset(clips, root, recipe.video, encode=partial(_gloss_ids, vocabulary), seed=recipe.seed),
         num_items=len(clips),
         collate=collate_clips,
         losses=losses,
@@ -94,6 +92,11 @@ def visual_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = Fals
     )
     ended = train(job, config.training, run.folder, seed=recipe.seed, device=where, title=STAGE)
     return run.finish({"score": "wer", "best_score": ended.best_score, "best_step": ended.best_step})
+
+
+def _gloss_ids(vocabulary: GlossVocabulary, clip: Clip) -> list[int]:
+    # Not a function within the stage: the processes that prepare batches get it by pickling.
+    return vocabulary.encode(clip.gloss or ())
 
 
 def _initial_weights(recipe: Recipe) -> Path | None:
