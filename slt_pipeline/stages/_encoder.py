@@ -33,6 +33,16 @@ class TrainedEncoder:
     checkpoint: Checkpoint
 
 
+@dataclass(frozen=True)
+class GlossTargets:
+    """Gloss classes of a clip: what CTC trains on. A class, not a closure, so that loader processes can have it."""
+
+    vocabulary: GlossVocabulary
+
+    def __call__(self, clip: Clip) -> list[int]:
+        return self.vocabulary.encode(clip.gloss or ())
+
+
 def load_encoder(recipe: Recipe, device: torch.device) -> TrainedEncoder:
     """The encoder that visual-train left, in eval mode.
 

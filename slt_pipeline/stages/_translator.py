@@ -71,6 +71,33 @@ class TextSide:
         return {"gloss_ids": gloss_ids, "gloss_lengths": gloss_lengths}
 
 
+@dataclass(frozen=True)
+class BatchLabels:
+    """Labels of a batch of clips: texts, and glosses as Gloss2Text's input or as classes of a trained head.
+
+    A class, not a closure, so that loader processes can have it.
+    """
+
+    side: TextSide
+    gloss_input: bool = False
+    classes: GlossVocabulary | None = None
+
+    def __call__(self, clips: Sequence[Clip]) -> dict[str, torch.Tensor]:
+        """Tensors by the names that the models' `forward` gives them."""
+        batch = self.side.encode_text(clips)
+        if self.gloss_input:
+            batch |= self.side.encode_gloss_input([clip.gloss or () for clip in clips])
+        if self.classes is not None:
+            ids = [self.classes.encode(clip.gloss or ()) for clip in clips]
+            batch["gloss_ids"], batch["gloss_lengths"] = pad_ids(ids, self.classes.pad_id)
+        return batch
+
+
+def no_labels(clips: Sequence[Clip]) -> dict[str, torch.Tensor]:
+    """Labels of clips that are only decoded: none."""
+    return {}
+
+
 def text_inputs(recipe: Recipe) -> dict[str, Any]:
     """The part of a recipe that decides what a translator is made of, for the run folder."""
     return {"text": recipe.text.model_dump(mode="json"), "mbart": recipe.translator.mbart.model_dump(mode="json")}

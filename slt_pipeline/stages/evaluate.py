@@ -19,6 +19,7 @@ from slt_pipeline.stages._translator import (
     gloss2text,
     load_gloss2text,
     load_sign2text,
+    no_labels,
     score_texts,
     sign2text,
 )
@@ -76,7 +77,7 @@ def decode_sign2gloss(recipe: Recipe, clips: Sequence[Clip]) -> list[tuple[str, 
     """Glosses of every clip, from the logits in the store."""
     store = open_features(recipe)
     classes = GlossVocabulary.load(recipe.run_folder("visual_train") / VOCABULARY_FILE)
-    stored = FeatureDataset(store, "gloss_logits", clips, lambda _: {})
+    stored = FeatureDataset(store, "gloss_logits", clips, no_labels)
     logits = [torch.from_numpy(stored.store.read(clip.id, "gloss_logits")).float() for clip in clips]
     return recognise(logits, classes, recipe.evaluate.beam_size)
 
@@ -86,7 +87,7 @@ def decode_sign2text(
 ) -> tuple[list[str], dict[str, float]]:
     """Texts and scores of the translator in `folder` (None: that of translate-train)."""
     model, side = load_sign2text(recipe, device, folder)
-    features = FeatureDataset(open_features(recipe), recipe.translator.stream, clips, lambda _: {})
+    features = FeatureDataset(open_features(recipe), recipe.translator.stream, clips, no_labels)
     texts, _ = sign2text(model, side, features, recipe.evaluate.generation, recipe.evaluate.batch_size)
     return texts, score_texts(recipe, texts, clips)
 

@@ -1,18 +1,23 @@
 """`slt gloss2text-train`: mBART learns the domain's language from glosses."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from slt_pipeline.config.recipe import Recipe
-from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.features import LabelDataset, as_it_is
 from slt_pipeline.models.translator import Translator
 from slt_pipeline.stages._corpus import load_clips
 from slt_pipeline.stages._run import Plan, file_hash, open_run, training_inputs
-from slt_pipeline.stages._translator import TextSide, build_gloss2text, gloss2text, score_texts, text_inputs
+from slt_pipeline.stages._translator import (
+    BatchLabels,
+    TextSide,
+    build_gloss2text,
+    gloss2text,
+    score_texts,
+    text_inputs,
+)
 from slt_pipeline.training.devices import pick_device
 from slt_pipeline.training.loop import Job, train
 
@@ -51,9 +56,6 @@ def gloss2text_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = 
     torch.manual_seed(recipe.seed)
     model = build_gloss2text(recipe, side)
 
-    def encode(chosen: Sequence[Clip]) -> dict[str, torch.Tensor]:
-        return {**side.encode_gloss_input([clip.gloss or () for clip in chosen]), **side.encode_text(chosen)}
-
     def losses(translator: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {"loss": translator(**batch).loss}
 
@@ -66,7 +68,7 @@ def gloss2text_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = 
     job = Job(
         model=model,
         parts={"translation": list(model.parameters())},
-        dataset=LabelDataset(clips, encode),
+        dataset=LabelDataset(clips, BatchLabels(side, gloss_input=True)),
         num_items=len(clips),
         collate=as_it_is,
         losses=losses,

@@ -1,21 +1,26 @@
 """`slt translate-train`: the translator, trained on the feature store in minutes."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from slt_pipeline.config.recipe import Recipe
-from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.features import FeatureDataset, as_it_is
 from slt_pipeline.models.sign_translator import SignTranslator
 from slt_pipeline.stages._corpus import load_clips
 from slt_pipeline.stages._encoder import VOCABULARY_FILE, recognise, score_glosses
 from slt_pipeline.stages._run import Plan, file_hash, open_run, training_inputs
 from slt_pipeline.stages._store import open_features
-from slt_pipeline.stages._translator import WIDTHS_FILE, TextSide, build_sign2text, score_texts, sign2text, text_inputs
-from slt_pipeline.text.batch import pad_ids
+from slt_pipeline.stages._translator import (
+    WIDTHS_FILE,
+    BatchLabels,
+    TextSide,
+    build_sign2text,
+    score_texts,
+    sign2text,
+    text_inputs,
+)
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training.checkpoint import WEIGHTS, Checkpoint, best_checkpoint, write_json
 from slt_pipeline.training.devices import pick_device
@@ -77,15 +82,9 @@ def translate_train(
     if head and model.head is not None:
         model.head.load_state_dict({k[5:]: v for k, v in head.weights.items() if k.startswith("head.")})
 
-    def encode(chosen: Sequence[Clip]) -> dict[str, torch.Tensor]:
-        batch = side.encode_text(chosen)
-        if model.head is not None:
-            ids = [classes.encode(clip.gloss or ()) for clip in chosen]
-            batch["gloss_ids"], batch["gloss_lengths"] = pad_ids(ids, classes.pad_id)
-        return batch
-
+    labels = BatchLabels(side, classes=None if model.head is None else classes)
     stream = recipe.translator.stream
-    dev_features = FeatureDataset(store, stream, dev, encode)
+    dev_features = FeatureDataset(store, stream, dev, labels)
 
     def losses(translator: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         out = translator(**batch)
@@ -104,7 +103,7 @@ def translate_train(
     job = Job(
         model=model,
         parts=model.parts(),
-        dataset=FeatureDataset(store, stream, clips, encode),
+        dataset=FeatureDataset(store, stream, clips, labels),
         num_items=len(clips),
         collate=as_it_is,
         losses=losses,

@@ -37,6 +37,8 @@ def visual_pretrain(recipe: Recipe, *, device: str = "auto", overwrite: bool = F
         raise SltError(
             f"recipe {recipe.name} has no corpus.isolated_manifest; skip this stage with visual_train.init=null"
         )
+    # Nothing is frozen here: `freeze_blocks` is for the stages that start from these weights.
+    s3d = recipe.encoder.s3d.model_copy(update={"freeze_blocks": 0})
     inputs = {
         "seed": recipe.seed,
         "clips": file_hash(Path(manifest)),
@@ -45,7 +47,7 @@ def visual_pretrain(recipe: Recipe, *, device: str = "auto", overwrite: bool = F
         "also": config.also,
         "also_weight": config.also_weight,
         "video": recipe.video.model_dump(mode="json"),
-        "s3d": recipe.encoder.s3d.model_dump(mode="json"),
+        "s3d": s3d.model_dump(mode="json"),
         "training": training_inputs(config.training),
     }
     run = open_run(recipe, STAGE, inputs, overwrite=overwrite)
@@ -58,7 +60,7 @@ def visual_pretrain(recipe: Recipe, *, device: str = "auto", overwrite: bool = F
     labels = _Labels(clips, config.also)
     labels.glosses.save(run.folder / "signs.json")
     torch.manual_seed(recipe.seed)
-    model = VisualClassifier(recipe.encoder.s3d, sum(labels.sizes), config.dropout)
+    model = VisualClassifier(s3d, sum(labels.sizes), config.dropout)
     if config.init:
         load_s3d(model.s3d, read_weights(Path(config.init)))
 

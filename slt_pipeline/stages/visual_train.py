@@ -17,7 +17,13 @@ from slt_pipeline.models.ctc import ctc_loss
 from slt_pipeline.models.visual_encoder import VisualEncoder
 from slt_pipeline.models.weights import load_s3d
 from slt_pipeline.stages._corpus import load_clips, media_root
-from slt_pipeline.stages._encoder import SHAPE_FILE, VOCABULARY_FILE, encode_clips, recognise, score_glosses
+from slt_pipeline.stages._encoder import (
+    SHAPE_FILE,
+    VOCABULARY_FILE,
+    encode_clips,
+    recognise,
+    score_glosses,
+)
 from slt_pipeline.stages._run import Plan, file_hash, open_run, training_inputs
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training.checkpoint import best_checkpoint, read_weights, write_json
