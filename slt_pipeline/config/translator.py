@@ -20,22 +20,22 @@ class MBartConfig(Config):
 
     folder: Path | None = None
     """Local Hugging Face folder (config.json, weights), pruned or whole; none: random weights in the sizes below."""
-    d_model: int = Field(1024, gt=0)
+    d_model: int = Field(default=1024, gt=0)
     """Width; 1024 as published, 128 to 256 for a run on a CPU. A folder's own size wins over this and the next four."""
-    num_layers: int = Field(12, gt=0)
+    num_layers: int = Field(default=12, gt=0)
     """Layers of the encoder, and of the decoder."""
-    num_heads: int = Field(16, gt=0)
+    num_heads: int = Field(default=16, gt=0)
     """Attention heads."""
-    ffn_dim: int = Field(4096, gt=0)
+    ffn_dim: int = Field(default=4096, gt=0)
     """Width inside the feed-forward blocks."""
-    max_positions: int = Field(1024, gt=2)
+    max_positions: int = Field(default=1024, gt=2)
     """Longest source or target, in steps, language code and `</s>` included: rows of the learned position tables."""
-    position_std: float = Field(0.02, gt=0)
+    position_std: float = Field(default=0.02, gt=0)
     """Standard deviation of the first position vectors where weights are random. 0.02 is mBART's; features and glosses
     enter times sqrt(d_model), beside which that is little: a small run from scratch learns order sooner with 1."""
-    dropout: float = Field(0.3, ge=0, lt=1)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
     """Dropout, in place of the folder's own (facts.md 6.1: 0.3 in every published stage)."""
-    attention_dropout: float = Field(0.1, ge=0, lt=1)
+    attention_dropout: float = Field(default=0.1, ge=0, lt=1)
     """Dropout of the attention probabilities, in place of the folder's own (facts.md 6.1)."""
     freeze_text_embedding: bool = False
     """Keep the text embedding and so the tied output layer fixed: yes in the published Gloss2Text (facts.md 6.4)."""
@@ -54,9 +54,9 @@ class MapperConfig(Config):
     """What the mapper reads: the gloss representation, the gloss logits, their softmax, or pooled S3D features."""
     type: Literal["projection", "embedding"] = "projection"
     """`projection`: Linear-ReLU-Linear. `embedding`: a matrix of gloss vectors; probabilities average them."""
-    hidden: int | None = Field(None, gt=0)
+    hidden: int | None = Field(default=None, gt=0)
     """Width of the projection's hidden layers; none: mBART's width, as published."""
-    num_hidden: int = Field(1, ge=0)
+    num_hidden: int = Field(default=1, ge=0)
     """Hidden layers of the projection: 1 in the published code, 2 in the paper's text, 0 for a plain linear map."""
     freeze: bool = False
     """Keep the embedding mapper at its initial gloss vectors."""
@@ -88,14 +88,14 @@ class TranslatorConfig(Config):
     A `gloss_embeddings.bin` in mBART's folder holds the same means and is read in their place."""
     freeze_gloss_table: bool = False
     """Keep the gloss table fixed: yes in the published Gloss2Text (facts.md 6.4)."""
-    label_smoothing: float = Field(0.2, ge=0, lt=1)
+    label_smoothing: float = Field(default=0.2, ge=0, lt=1)
     """Probability mass spread over the wrong pieces (facts.md 6.3)."""
     head: Literal["frozen", "trained"] = "frozen"
     """`frozen`: read the stored stream of `mapper.input`. `trained`: read the stored `s3d` and run and train the visual
     head, with CTC, as the published systems do (facts.md 8.3)."""
-    recognition_weight: float = Field(1.0, ge=0)
+    recognition_weight: float = Field(default=1.0, ge=0)
     """Weight of the CTC loss where the head is trained: 1 in MMTLB, 0 in CV-SLT (facts.md 8.2)."""
-    translation_weight: float = Field(1.0, ge=0)
+    translation_weight: float = Field(default=1.0, ge=0)
     """Weight of the translation loss where the head is trained."""
 
     @property
@@ -107,9 +107,9 @@ class TranslatorConfig(Config):
 class GenerationConfig(Config):
     """Beam search (facts.md 6.6); the published settings per stage are in facts.md 8.2."""
 
-    num_beams: int = Field(4, ge=1)
+    num_beams: int = Field(default=4, ge=1)
     """Beams; 1 is greedy."""
-    max_length: int = Field(100, ge=2)
+    max_length: int = Field(default=100, ge=2)
     """Longest output in pieces, the language code and `</s>` included."""
     length_penalty: float = 1.0
     """Exponent of the length by which a hypothesis' log-probability is divided."""

@@ -1,6 +1,6 @@
 """mBART's beam search (facts.md 6.6).  B sentences, T source steps, M = mBART's width, N target positions."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -41,8 +41,9 @@ def beam_search(
     """
     if num_return > num_beams:
         raise SltError(f"generation: {num_return} hypotheses asked for with {num_beams} beams; raise num_beams")
-    found = mbart.generate(
-        encoder_outputs=BaseModelOutput(last_hidden_state=states),  # type: ignore[arg-type]
+    model = cast(Any, mbart)  # the protocol by which transformers types `generate` fits none of its own models
+    found = model.generate(
+        encoder_outputs=BaseModelOutput(last_hidden_state=states),
         attention_mask=mask,
         # without it transformers would put `<s>` in front of the language code
         decoder_start_token_id=language_id,
@@ -59,6 +60,6 @@ def beam_search(
     )
     if num_beams > 1:
         return Generation(found.sequences, found.sequences_scores)
-    steps = mbart.compute_transition_scores(found.sequences, found.scores, normalize_logits=True)
+    steps = model.compute_transition_scores(found.sequences, found.scores, normalize_logits=True)
     real = found.sequences[:, 1:] != PAD_ID
     return Generation(found.sequences, steps.masked_fill(~real, 0).sum(1) / real.sum(1) ** length_penalty)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from slt_pipeline.errors import SltError
+from slt_pipeline.models.mbart import read_tensors
 
 EMBEDDINGS_FILE = "gloss_embeddings.bin"
 
@@ -21,8 +22,7 @@ def gloss_vectors(
 
     `pieces` gives the piece ids of a name; a name that has none (the CTC blank) gets a row of zeros.
     """
-    stored = stored or {}
-    rows = []
+    embedding, stored, rows = embedding.detach(), stored or {}, []
     for name in names:
         ids = list(pieces(name))
         if name in stored:
@@ -38,11 +38,11 @@ def read_gloss_embeddings(folder: Path | None, d_model: int) -> dict[str, Tensor
     """Read the published `gloss_embeddings.bin` of an mBART folder; `None` where there is none.
 
     Raises:
-        SltError: it holds vectors of another width.
+        SltError: it is damaged or holds vectors of another width.
     """
     if folder is None or not (folder / EMBEDDINGS_FILE).is_file():
         return None
-    stored = torch.load(folder / EMBEDDINGS_FILE, map_location="cpu", weights_only=True)
+    stored = read_tensors(folder / EMBEDDINGS_FILE)
     for name, vector in stored.items():
         if tuple(vector.shape) != (d_model,):
             raise SltError(

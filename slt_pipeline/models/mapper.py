@@ -3,6 +3,8 @@
 B clips, T feature steps, D features of the tap, K gloss classes, M = mBART's width.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -13,19 +15,32 @@ from slt_pipeline.errors import SltError
 class Mapper(nn.Module):
     """`(B, T, D)` to `(B, T, M)`, step by step; steps beyond a clip's length are mapped like the rest."""
 
-    def __init__(self, config: MapperConfig, in_features: int, d_model: int, class_vectors: Tensor | None = None):
-        """Build the layers; `class_vectors (K, M)` start the embedding mapper, zero where a class has no vector.
-
-        Raises:
-            SltError: `class_vectors` has another shape.
-        """
+    def __init__(self, config: MapperConfig, in_features: int, d_model: int):
+        """Build the layers, with torch's own first values."""
         super().__init__()
         self.input = config.input
         if config.type == "embedding":
-            self.mapping = _embedding(in_features, d_model, class_vectors)
+            self.mapping = nn.Linear(in_features, d_model, bias=False)
             self.mapping.requires_grad_(not config.freeze)
         else:
             self.mapping = _projection(in_features, config.hidden or d_model, config.num_hidden, d_model)
+
+    def start_columns(self, vectors: Tensor, classes: Sequence[int] | None = None) -> None:
+        """Give the classes of an embedding mapper (all, or those listed) their gloss `vectors (number of them, M)`.
+
+        Raises:
+            SltError: number or width of the vectors is not the mapper's.
+        """
+        weight = self.mapping.weight
+        assert isinstance(weight, Tensor), "only an embedding mapper has columns"
+        want = (weight.shape[1] if classes is None else len(classes), weight.shape[0])
+        if tuple(vectors.shape) != want:
+            raise SltError(
+                f"embedding mapper: gloss vectors of shape {tuple(vectors.shape)}, it needs {want}; take class names "
+                "and stream from the same recogniser"
+            )
+        with torch.no_grad():
+            weight[:, slice(None) if classes is None else list(classes)] = vectors.T.to(weight)
 
     def forward(self, features: Tensor) -> Tensor:
         """Map a stored stream as it is stored: `gloss_probs` takes logits and applies the softmax itself."""
@@ -40,16 +55,3 @@ def _projection(in_features: int, hidden: int, num_hidden: int, d_model: int) ->
         layers += [nn.Linear(in_features, hidden), nn.ReLU()]
         in_features = hidden
     return nn.Sequential(*layers, nn.Linear(in_features, d_model))
-
-
-def _embedding(num_classes: int, d_model: int, class_vectors: Tensor | None) -> nn.Linear:
-    mapping = nn.Linear(num_classes, d_model, bias=False)
-    if class_vectors is not None:
-        if tuple(class_vectors.shape) != (num_classes, d_model):
-            raise SltError(
-                f"embedding mapper: gloss vectors of shape {tuple(class_vectors.shape)} for {num_classes} classes of "
-                f"width {d_model}; take the vectors from the same mBART and vocabulary"
-            )
-        with torch.no_grad():
-            mapping.weight.copy_(class_vectors.T)
-    return mapping

@@ -2,9 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from pickle import UnpicklingError
+from typing import Any, cast
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import MBartConfig as HFMBartConfig
@@ -78,6 +80,26 @@ def load_mbart_weights(model: MBartForConditionalGeneration, state: dict[str, Te
     model.load_state_dict(state)
 
 
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a .safetensors or a torch file of named tensors; nothing else in a torch file is loaded.
+
+    Raises:
+        SltError: it is damaged or holds something else.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, ValueError, SafetensorError, UnpicklingError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise SltError(f"weights {path}: not a file of named tensors ({reason}); fetch it anew") from error
+
+
+def text_embedding(model: MBartForConditionalGeneration) -> Tensor:
+    """Return the parameter (V, M) that embeds and scores pieces; raw: the scale sqrt(M) is not in it."""
+    return cast(Tensor, model.model.shared.weight)
+
+
 def drop_tied_names(module: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:
     """State-dict hook of a module that holds an mBART as `mbart`: keep the text embedding under one name alone.
 
@@ -122,7 +144,7 @@ def _new(config: MBartConfig, settings: dict[str, object]) -> MBartForConditiona
         forced_eos_token_id=EOS_ID,
     )
     model = MBartForConditionalGeneration(hf_config)
-    model.model.shared.weight.requires_grad_(not config.freeze_text_embedding)
+    text_embedding(model).requires_grad_(not config.freeze_text_embedding)
     return model
 
 
@@ -146,10 +168,9 @@ def _read_settings(folder: Path) -> dict[str, object]:
 
 
 def _read_weights(folder: Path) -> dict[str, Tensor]:
-    if (folder / "model.safetensors").is_file():
-        return load_file(folder / "model.safetensors")
-    if (folder / "pytorch_model.bin").is_file():
-        return torch.load(folder / "pytorch_model.bin", map_location="cpu", weights_only=True)
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        if (folder / name).is_file():
+            return read_tensors(folder / name)
     raise SltError(
-        f"mBART folder {folder}: neither model.safetensors nor pytorch_model.bin; download or convert the weights"
+        f"mBART folder {folder}: neither model.safetensors nor pytorch_model.bin; fetch or convert the weights"
     )

@@ -26,6 +26,7 @@ from slt_pipeline.models.mbart import (
     drop_tied_names,
     load_mbart_weights,
     restore_tied_names,
+    text_embedding,
 )
 
 
@@ -103,27 +104,29 @@ class Translator(nn.Module):
         self.language_id = tokenizer.language_id
         d_model = self.mbart.config.d_model
         self.scale = math.sqrt(d_model)
-        embedding = self.mbart.model.shared.weight.detach()
-        stored = read_gloss_embeddings(config.mbart.folder, d_model)
-        self.gloss_table, self.gloss_suffix = None, None
+        stored = read_gloss_embeddings(config.mbart.folder, d_model) or {}
+        self.gloss_table, self._rows = None, {}
         if gloss_vocabulary is not None:
             names = gloss_vocabulary.names
             self.gloss_table = nn.Embedding(len(names), d_model, padding_idx=gloss_vocabulary.pad_id)
             nn.init.normal_(self.gloss_table.weight, std=self.mbart.config.init_std)
             if config.gloss_table == "pieces":
-                vectors = gloss_vectors(names, embedding, tokenizer.gloss_pieces, stored)
+                vectors = gloss_vectors(names, text_embedding(self.mbart), tokenizer.gloss_pieces, stored)
                 self.gloss_table.weight.data.copy_(vectors)
             self.gloss_table.requires_grad_(not config.freeze_gloss_table)
-            self.gloss_suffix = (gloss_vocabulary.eos_id, gloss_vocabulary.id_of(gloss_language))
+            self._rows = {name: row for row, name in enumerate(names)}
+            self._suffix_rows = [gloss_vocabulary.eos_id, gloss_vocabulary.id_of(gloss_language)]
         elif config.suffix == "gls":
             raise SltError(
                 "translator: suffix `gls` is taken from the gloss table, and there is none; give one or set suffix: txt"
             )
-        self.mapper = None
+        self.mapper, self.class_names = None, tuple(class_names or ())
         if in_features is not None:
-            start = config.mapper.type == "embedding" and class_names is not None
-            columns = gloss_vectors(class_names or (), embedding, tokenizer.gloss_pieces, stored) if start else None
-            self.mapper = Mapper(config.mapper, in_features, d_model, columns)
+            self.mapper = Mapper(config.mapper, in_features, d_model)
+            if config.mapper.type == "embedding" and class_names is not None:
+                columns = gloss_vectors(class_names, text_embedding(self.mbart), tokenizer.gloss_pieces, stored)
+                self.mapper.start_columns(columns)
+                self._start_columns_from_table()
         self.register_state_dict_post_hook(drop_tied_names)
         self.register_load_state_dict_pre_hook(restore_tied_names)
 
@@ -229,7 +232,9 @@ class Translator(nn.Module):
         ).logits
 
     def load_language_model(self, state: dict[str, Tensor]) -> None:
-        """Start mBART and the gloss table from another translator's state dict, e.g. Gloss2Text; its mapper is left.
+        """Start mBART and the gloss table from another translator's state dict, e.g. Gloss2Text.
+
+        A projection mapper is left as it is; the columns of an embedding mapper are taken from the new gloss table.
 
         Raises:
             SltError: sizes or vocabularies differ.
@@ -244,12 +249,20 @@ class Translator(nn.Module):
                     f"checkpoint: gloss table of shape {got}, here it is {want}; use the checkpoint's gloss vocabulary"
                 )
             self.gloss_table.weight.data.copy_(state["gloss_table.weight"])
+            if self.mapper is not None and self.config.mapper.type == "embedding":
+                self._start_columns_from_table()
+
+    def _start_columns_from_table(self) -> None:
+        known = [(column, self._rows[name]) for column, name in enumerate(self.class_names) if name in self._rows]
+        if self.mapper is not None and self.gloss_table is not None and known:
+            columns, rows = zip(*known, strict=True)
+            self.mapper.start_columns(self.gloss_table.weight.detach()[list(rows)], list(columns))
 
     def _suffix(self) -> Tensor:
         if self.config.suffix == "txt":
-            return self.mbart.model.shared.weight[[EOS_ID, self.language_id]]
-        assert self.gloss_table is not None and self.gloss_suffix is not None
-        return self.gloss_table.weight[list(self.gloss_suffix)]
+            return text_embedding(self.mbart)[[EOS_ID, self.language_id]]
+        assert self.gloss_table is not None
+        return self.gloss_table.weight[self._suffix_rows]
 
 
 def append_suffix(values: Tensor, lengths: Tensor, suffix: Tensor, fill: Tensor) -> tuple[Tensor, Tensor]:

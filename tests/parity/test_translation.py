@@ -184,7 +184,8 @@ def test_embedding_mapper(load_part):
             vectors[index] = 2 * part.rules.u(part.seed, "gls2embed/" + gloss, (d_model,)) - 1
     check_checksum(vectors.T, described["checksum"], part.rules, "vl_mapper_embedding_weights")
     config = MapperConfig(type="embedding", input="gloss_probs")
-    mapper = Mapper(config, num_classes, d_model, torch.from_numpy(vectors))
+    mapper = Mapper(config, num_classes, d_model)
+    mapper.start_columns(torch.from_numpy(vectors))
     part.check("vl_mapper/embedding", mapper(torch.from_numpy(part.tensors["eval/gloss_logits"])))
 
 

@@ -1,0 +1,119 @@
+"""mBART: from a configuration, from a Hugging Face folder, refusals."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import save_file
+
+from slt_pipeline.config.translator import MBartConfig
+from slt_pipeline.errors import SltError
+from slt_pipeline.models.mbart import TIED_NAMES, build_mbart, text_embedding
+
+SMALL = MBartConfig(d_model=16, num_layers=1, num_heads=2, ffn_dim=32, max_positions=20)
+SETTINGS = {
+    "model_type": "mbart",
+    "vocab_size": 40,
+    "d_model": 16,
+    "max_position_embeddings": 20,
+    "scale_embedding": True,
+    "num_beams": 5,
+    "max_length": 1024,
+    "dropout": 0.9,
+    "encoder_layers": 1,
+    "encoder_attention_heads": 2,
+    "encoder_ffn_dim": 32,
+    "decoder_layers": 1,
+    "decoder_attention_heads": 2,
+    "decoder_ffn_dim": 32,
+}
+
+
+def _folder(path: Path, form: str, **settings) -> tuple[Path, dict[str, torch.Tensor]]:
+    state = {name: value.contiguous() for name, value in build_mbart(SMALL, 40).state_dict().items()}
+    path.mkdir(exist_ok=True)
+    (path / "config.json").write_text(json.dumps({**SETTINGS, **settings}))
+    if form == "safetensors":
+        save_file({name: value for name, value in state.items() if name not in TIED_NAMES}, path / "model.safetensors")
+    else:
+        # the published pruned folders hold the text embedding under the names of both stacks only
+        kept = {name: value for name, value in state.items() if name not in ("lm_head.weight", "model.shared.weight")}
+        torch.save(kept, path / "pytorch_model.bin")
+    return path, state
+
+
+def test_a_new_model_has_the_configured_size_and_ties_its_embeddings():
+    model = build_mbart(SMALL, 40)
+    assert text_embedding(model).shape == (40, 16)
+    assert model.get_output_embeddings().weight is text_embedding(model)
+    assert model.get_encoder().embed_tokens.weight is text_embedding(model)
+    assert model.get_encoder().embed_tokens.embed_scale == 4.0
+    assert (model.config.dropout, model.config.attention_dropout) == (0.3, 0.1)
+
+
+def test_position_std_spreads_the_first_positions():
+    torch.manual_seed(0)
+    model = build_mbart(SMALL.model_copy(update={"position_std": 2.0}), 40)
+    for stack in (model.get_encoder(), model.get_decoder()):
+        assert 1.7 < stack.embed_positions.weight.std() < 2.3
+
+
+@pytest.mark.parametrize("form", ["safetensors", "bin"])
+def test_a_folder_gives_its_own_size_and_weights_but_not_its_dropout(tmp_path, form):
+    folder, state = _folder(tmp_path, form)
+    model = build_mbart(MBartConfig(folder=folder), 40)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, state[name]), name
+    assert (model.config.dropout, model.config.attention_dropout) == (0.3, 0.1)
+    assert model.generation_config.max_length != 1024
+
+
+def test_the_text_embedding_can_be_frozen():
+    model = build_mbart(SMALL.model_copy(update={"freeze_text_embedding": True}), 40)
+    frozen = [name for name, p in model.named_parameters() if not p.requires_grad]
+    assert frozen == ["model.shared.weight"]
+
+
+def test_a_vocabulary_that_is_not_the_tokenizers_is_refused(tmp_path):
+    folder, _ = _folder(tmp_path, "bin")
+    with pytest.raises(SltError, match="40 pieces, the tokenizer has 41"):
+        build_mbart(MBartConfig(folder=folder), 41)
+
+
+def test_weights_of_another_size_are_refused(tmp_path):
+    folder, _ = _folder(tmp_path, "bin", decoder_ffn_dim=8)
+    with pytest.raises(SltError, match=r"model\.decoder\.layers\.0\.fc1.* is \(32,.*the model has \(8,"):
+        build_mbart(MBartConfig(folder=folder), 40)
+    folder, _ = _folder(tmp_path, "bin", encoder_layers=2)
+    with pytest.raises(SltError, match="16 missing, 0 unknown"):
+        build_mbart(MBartConfig(folder=folder), 40)
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    with pytest.raises(SltError, match=r"config\.json cannot be read"):
+        build_mbart(MBartConfig(folder=tmp_path), 40)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "bert"}))
+    with pytest.raises(SltError, match="model_type is 'bert', not 'mbart'"):
+        build_mbart(MBartConfig(folder=tmp_path), 40)
+    (tmp_path / "config.json").write_text(json.dumps(SETTINGS))
+    with pytest.raises(SltError, match=r"neither model\.safetensors nor pytorch_model\.bin"):
+        build_mbart(MBartConfig(folder=tmp_path), 40)
+
+
+def test_a_folder_whose_weights_run_code_is_refused(tmp_path):
+    class Hostile:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "touched",))
+
+    _folder(tmp_path, "bin")
+    torch.save({"model.shared.weight": Hostile()}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(SltError, match=r"pytorch_model\.bin"):
+        build_mbart(MBartConfig(folder=tmp_path), 40)
+    assert not (tmp_path / "touched").exists()
+
+
+def test_heads_that_do_not_divide_the_width_are_refused():
+    with pytest.raises(ValidationError, match="d_model 100 is not a multiple of num_heads 16"):
+        MBartConfig(d_model=100)
