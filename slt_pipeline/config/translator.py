@@ -32,7 +32,7 @@ class MBartConfig(Config):
     """Longest source or target, in steps, language code and `</s>` included: rows of the learned position tables."""
     position_std: float = Field(default=0.02, gt=0)
     """Standard deviation of the first position vectors where weights are random. 0.02 is mBART's; features and glosses
-    enter times sqrt(d_model), beside which that is little: a small run from scratch learns order sooner with 1."""
+    enter times sqrt(d_model), beside which that is little: a small run from scratch learns order sooner with 0.2."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
     """Dropout, in place of the folder's own (facts.md 6.1: 0.3 in every published stage)."""
     attention_dropout: float = Field(default=0.1, ge=0, lt=1)
