@@ -1,0 +1,71 @@
+import shutil
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from toy_system import render, toy_recipe, write_recipe
+
+from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.corpora.clip import Clip
+
+
+@dataclass(frozen=True)
+class Toy:
+    """The toy system, trained."""
+
+    root: Path
+    file: Path
+    """Its recipe."""
+    clips: list[Clip]
+    results: dict[str, dict[str, Any]]
+    """What each stage returned, in the order in which they ran."""
+
+    def recipe(self, **values: Any) -> Recipe:
+        return toy_recipe(self.file, **values)
+
+    def video(self, clip: Clip) -> Path:
+        return self.root / "corpus" / clip.video
+
+    def of(self, split: str) -> list[Clip]:
+        return [clip for clip in self.clips if clip.split == split]
+
+
+def _stages() -> dict[str, Callable[..., dict[str, Any]]]:
+    from slt_pipeline.stages.evaluate import evaluate
+    from slt_pipeline.stages.extract import extract
+    from slt_pipeline.stages.gloss2text_train import gloss2text_train
+    from slt_pipeline.stages.sweep import sweep
+    from slt_pipeline.stages.translate_train import translate_train
+    from slt_pipeline.stages.visual_pretrain import visual_pretrain
+    from slt_pipeline.stages.visual_train import visual_train
+
+    found = (visual_pretrain, visual_train, extract, gloss2text_train, translate_train, sweep, evaluate)
+    return {stage.__name__: stage for stage in found}
+
+
+@pytest.fixture(scope="session")
+def stages() -> dict[str, Callable[..., dict[str, Any]]]:
+    """Every stage that computes, by name, in the order of the pipeline."""
+    return _stages()
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory, stages) -> Toy:
+    """The pipeline run once. Tests read it; one that changes something works on `own`."""
+    root = tmp_path_factory.mktemp("toy")
+    clips, file = render(root), write_recipe(root)
+    recipe = toy_recipe(file)
+    return Toy(root, file, clips, {name: stage(recipe, device="cpu") for name, stage in stages.items()})
+
+
+@pytest.fixture
+def own(toy, tmp_path) -> Toy:
+    """A copy of the trained system for one test alone."""
+    shutil.copytree(toy.root, tmp_path / "toy")
+    return Toy(tmp_path / "toy", write_recipe(tmp_path / "toy"), toy.clips, toy.results)
