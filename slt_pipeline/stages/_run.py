@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from slt_pipeline.config.recipe import Recipe, save_recipe
 from slt_pipeline.config.training import TrainingConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.training.checkpoint import read_json, write_json
+from slt_pipeline.training.loop import Job, train
 
 log = logging.getLogger(__name__)
 
@@ -28,13 +31,18 @@ class Run:
     """An opened run folder."""
 
     folder: Path
-    command: str
+    stage: str
 
     @property
     def result(self) -> dict[str, Any] | None:
         """What the finished run reported, or None."""
         path = self.folder / "result.json"
         return read_json(path) if path.is_file() else None
+
+    def train(self, job: Job, config: TrainingConfig, seed: int, device: torch.device) -> dict[str, Any]:
+        """Train, from where an earlier call was stopped, and mark the run as done."""
+        ended = train(job, config, self.folder, seed=seed, device=device, title=self.stage)
+        return self.finish({"score": job.score, "best_score": ended.best_score, "best_step": ended.best_step})
 
     def finish(self, result: Mapping[str, Any]) -> dict[str, Any]:
         """Mark the run as done."""
@@ -52,7 +60,6 @@ def open_run(
     **Raises:** SltError if the folder holds work made from other inputs; the first difference is named.
     """
     folder = folder or recipe.run_folder(stage)
-    command = f"slt {stage.replace('_', '-')} -r {recipe.name}"
     if overwrite and folder.exists():
         shutil.rmtree(folder)
     now = _flat(inputs)
@@ -67,7 +74,7 @@ def open_run(
     folder.mkdir(parents=True, exist_ok=True)
     save_recipe(recipe, folder)
     write_json(folder / "inputs.json", now)
-    return Run(folder, command)
+    return Run(folder, stage)
 
 
 def training_inputs(config: TrainingConfig) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from slt_pipeline.stages._translator import (
     text_inputs,
 )
 from slt_pipeline.training.devices import pick_device
-from slt_pipeline.training.loop import Job, train
+from slt_pipeline.training.loop import Job
 
 STAGE = "gloss2text_train"
 
@@ -76,5 +76,4 @@ def gloss2text_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = 
         score="bleu4",
         higher_is_better=True,
     )
-    ended = train(job, config.training, run.folder, seed=recipe.seed, device=where, title=STAGE)
-    return run.finish({"score": "bleu4", "best_score": ended.best_score, "best_step": ended.best_step})
+    return run.train(job, config.training, recipe.seed, where)

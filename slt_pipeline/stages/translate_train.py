@@ -24,7 +24,7 @@ from slt_pipeline.stages._translator import (
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training.checkpoint import WEIGHTS, Checkpoint, best_checkpoint, write_json
 from slt_pipeline.training.devices import pick_device
-from slt_pipeline.training.loop import Job, train
+from slt_pipeline.training.loop import Job
 
 STAGE = "translate_train"
 
@@ -112,8 +112,7 @@ def translate_train(
         higher_is_better=True,
         lengths=[store.length(clip.id) for clip in clips],
     )
-    ended = train(job, config.training, run.folder, seed=recipe.seed, device=where, title=STAGE)
-    return run.finish({"score": "bleu4", "best_score": ended.best_score, "best_step": ended.best_step})
+    return run.train(job, config.training, recipe.seed, where)
 
 
 def _weights_of_head(recipe: Recipe) -> Checkpoint | None:

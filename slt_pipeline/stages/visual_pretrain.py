@@ -18,7 +18,7 @@ from slt_pipeline.stages._run import Plan, file_hash, open_run, training_inputs
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training.checkpoint import read_weights
 from slt_pipeline.training.devices import pick_device
-from slt_pipeline.training.loop import Job, train
+from slt_pipeline.training.loop import Job
 
 STAGE = "visual_pretrain"
 
@@ -92,8 +92,7 @@ def visual_pretrain(recipe: Recipe, *, device: str = "auto", overwrite: bool = F
         higher_is_better=True,
         lengths=[clip.num_frames for clip in clips],
     )
-    ended = train(job, config.training, run.folder, seed=recipe.seed, device=where, title=STAGE)
-    return run.finish({"score": "accuracy", "best_score": ended.best_score, "best_step": ended.best_step})
+    return run.train(job, config.training, recipe.seed, where)
 
 
 class _Labels:

@@ -28,7 +28,7 @@ from slt_pipeline.stages._run import Plan, file_hash, open_run, training_inputs
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training.checkpoint import best_checkpoint, read_weights, write_json
 from slt_pipeline.training.devices import pick_device
-from slt_pipeline.training.loop import Job, train
+from slt_pipeline.training.loop import Job
 from slt_pipeline.video.reader import open_video
 
 STAGE = "visual_train"
@@ -96,8 +96,7 @@ def visual_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = Fals
         higher_is_better=False,
         lengths=[clip.num_frames for clip in clips],
     )
-    ended = train(job, config.training, run.folder, seed=recipe.seed, device=where, title=STAGE)
-    return run.finish({"score": "wer", "best_score": ended.best_score, "best_step": ended.best_step})
+    return run.train(job, config.training, recipe.seed, where)
 
 
 def _gloss_ids(vocabulary: GlossVocabulary, clip: Clip) -> list[int]:

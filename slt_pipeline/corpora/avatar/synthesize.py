@@ -71,7 +71,8 @@ def synthesize(
     jobs = sentences + isolated
     for folder in {str(Path(_video(job, config)).parent) for job in jobs}:
         (out / folder).mkdir(parents=True, exist_ok=True)
-    done = tqdm(_make_all(jobs, config, out, seed, workers), total=len(jobs), desc="avatar", disable=not progress)
+    silent = None if progress else True  # None: silent where nobody watches
+    done = tqdm(_make_all(jobs, config, out, seed, workers), total=len(jobs), desc="avatar", disable=silent)
     clips, rendered = {}, 0
     for clip, is_new in done:
         clips[clip.id] = clip
