@@ -5,7 +5,7 @@ A writer owns shard 7 from the moment it makes `index/00000007.claim`, which it 
 """
 
 from bisect import bisect_left
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from cache.files import LocalFiles
@@ -43,7 +43,8 @@ class Record:
 
     def to_bytes(self) -> bytes:
         """Return the bytes of the index file."""
-        return seal(asdict(self))
+        document = {field.name: getattr(self, field.name) for field in fields(self)}
+        return seal({**document, "extents": {name: asdict(extent) for name, extent in self.extents.items()}})
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> "Record":

@@ -53,12 +53,15 @@ def test_a_store_is_read_without_any_library(tmp_path: Path, monkeypatch: pytest
     np.testing.assert_array_equal(run(code)["features"], expected, strict=True)
 
 
-def test_the_first_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     scope = run(BLOCKS[0])
     assert scope["features"].shape == (2, 31, 832)
     assert scope["lengths"].tolist() == [28, 31]
     assert scope["store"].keys() == ["clip-1", "clip-2"]
+    exec(compile(BLOCKS[1], "cache/README.md", "exec"), scope)
+    assert [path.name for path in Path("single/data").iterdir()] == ["00000000.h5"]
+    assert FeatureStore.open("single").keys() == ["clip-1"]
 
 
 def test_zarr_sees_a_plain_group_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
