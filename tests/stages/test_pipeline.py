@@ -265,7 +265,7 @@ def test_data_of_a_stage_can_be_sent_to_loader_processes(toy, stages, name, tmp_
         sent.append(pickle.loads(pickle.dumps((job.dataset, job.collate))))  # noqa: S301
         raise StopIteration
 
-    monkeypatch.setattr(f"slt_pipeline.stages.{name}.train", train)
+    monkeypatch.setattr("slt_pipeline.stages._run.train", train)
     recipe = toy.recipe()
     folder = recipe.run_folder(name)
     monkeypatch.setattr(
