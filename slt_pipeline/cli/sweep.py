@@ -2,12 +2,13 @@
 
 import click
 
-from slt_pipeline.cli.options import load, run_options, show_plan
+from slt_pipeline.cli.options import load, overwrite_option, run_options, show_plan
 
 
 @click.command()
 @run_options
-def sweep(recipe_name, overrides, device, dry_run) -> None:
+@overwrite_option
+def sweep(recipe_name, overrides, device, dry_run, overwrite) -> None:
     """Train many translators on one store and print one table, mean and spread over seeds.
 
     \b
@@ -22,4 +23,4 @@ def sweep(recipe_name, overrides, device, dry_run) -> None:
     if dry_run:
         show_plan(recipe, *stage.plan(recipe))
         return
-    click.echo(stage.sweep(recipe, device=device)["table"])
+    click.echo(stage.sweep(recipe, device=device, overwrite=overwrite)["table"])

@@ -3,7 +3,9 @@
 B clips, T steps, D width of the stream, L glosses, N pieces.
 """
 
-from collections.abc import Callable, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 from torch.utils.data import Dataset
@@ -26,17 +28,14 @@ class FeatureDataset(Dataset):
         clips: Sequence[Clip],
         encode: Callable[[Sequence[Clip]], dict[str, torch.Tensor]],
     ):
-        if stream not in store.streams:
-            raise SltError(
-                f"the store has no stream {stream}, only {', '.join(store.streams)}; "
-                f"make one that has it with `slt extract --streams {stream},...`"
-            )
+        require_stream(stream, store.streams)
         missing = [clip.id for clip in clips if clip.id not in store]
         if missing:
             raise SltError(
                 f"the store lacks {len(missing)} of {len(clips)} clips, such as {missing[0]}; "
                 f"add them with `slt extract --split {clips[0].split}`"
             )
+        store.require_sources({clip.id: clip_source(clip) for clip in clips})
         self.store, self.stream, self.clips, self.encode = store, stream, list(clips), encode
 
     def __len__(self) -> int:
@@ -53,6 +52,21 @@ class FeatureDataset(Dataset):
             "lengths": torch.from_numpy(lengths),
             **self.encode(clips),
         }
+
+
+def require_stream(stream: str, streams: Collection[str]) -> None:
+    """Raise SltError if a store's `streams` lack the one that is needed."""
+    if stream not in streams:
+        raise SltError(
+            f"the store has no stream {stream}, only {', '.join(streams)}; "
+            f"make one that has it with `slt extract --streams {stream},...`"
+        )
+
+
+def clip_source(clip: Clip) -> str:
+    """What a clip's features were made from, as the store remembers it: a manifest may grow, a clip may not change."""
+    made_from = json.dumps([clip.video, clip.num_frames, clip.fps], ensure_ascii=False)
+    return hashlib.sha256(made_from.encode()).hexdigest()[:16]
 
 
 class LabelDataset(Dataset):

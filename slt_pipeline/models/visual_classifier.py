@@ -1,5 +1,6 @@
 """Isolated-sign classifier: the backbone's pre-training. Letters: B clips, T frames, H, W pixels, K sign classes."""
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slt_pipeline.config.encoder import S3DConfig
@@ -29,4 +30,15 @@ class VisualClassifier(nn.Module):
         lengths = lengths.clamp(min=1)
         mask = valid_mask(lengths, features.shape[1]).unsqueeze(-1)
         pooled = (features * mask).sum(dim=1) / lengths.unsqueeze(1)
-        return self.classifier(self.dropout(self.norm(pooled)))
+        if self.training and len(pooled) == 1:  # one clip has no spread to learn from: the running statistics serve
+            pooled = F.batch_norm(
+                pooled,
+                self.norm.running_mean,
+                self.norm.running_var,
+                self.norm.weight,
+                self.norm.bias,
+                eps=self.norm.eps,
+            )
+        else:
+            pooled = self.norm(pooled)
+        return self.classifier(self.dropout(pooled))

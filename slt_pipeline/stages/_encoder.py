@@ -82,14 +82,16 @@ def score_glosses(recipe: Recipe, hypotheses: Sequence[Sequence[str]], clips: Se
 
 
 def fingerprint(recipe: Recipe, checkpoint: Checkpoint) -> dict[str, Any]:
-    """What made the features: whatever changes a number in the store is named here."""
+    """What made the features: whatever changes a number in the store is named here.
+
+    The clips are not: the store remembers each clip's own source (`clip_source`), so that a manifest may grow.
+    """
     return {
         "encoder_weights": file_hash(checkpoint.folder / WEIGHTS),
         "encoder": recipe.encoder.model_dump(mode="json"),
         "sampling": recipe.video.sampling.model_dump(mode="json"),
         "transform": recipe.video.transform.model_dump(mode="json"),
         "decoder": f"av {version('av')}",
-        "manifest": file_hash(Path(recipe.corpus.manifest)),
         "dtype": recipe.extract.dtype,
         "slt": __version__,
     }

@@ -62,7 +62,7 @@ def open_run(
     folder = folder or recipe.run_folder(stage)
     if overwrite and folder.exists():
         shutil.rmtree(folder)
-    now = _flat(inputs)
+    now = flatten(inputs)
     if (folder / "inputs.json").is_file():
         before = read_json(folder / "inputs.json")
         for key in sorted(before.keys() | now.keys()):
@@ -91,11 +91,11 @@ def file_hash(path: Path) -> str:
         raise SltError(f"{path} cannot be read: {os.strerror(error.errno or 0)}") from error
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     """Nested mappings as one mapping by dotted key, so that a difference has a name."""
     if isinstance(value, Mapping) and value:
         flat: dict[str, Any] = {}
         for key, inner in value.items():
-            flat.update(_flat(inner, f"{prefix}.{key}" if prefix else str(key)))
+            flat.update(flatten(inner, f"{prefix}.{key}" if prefix else str(key)))
         return flat
     return {prefix: list(value) if isinstance(value, tuple) else value}

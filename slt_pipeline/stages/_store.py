@@ -1,14 +1,39 @@
 """The feature store as phase two reads it: opened only if it is the one that the recipe's encoder makes."""
 
+import json
 import logging
+from collections.abc import Sequence
+from pathlib import Path
 
 from cache import FeatureStore
 from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.errors import SltError
 from slt_pipeline.stages._encoder import fingerprint
 from slt_pipeline.training.checkpoint import best_checkpoint
 
 log = logging.getLogger(__name__)
+
+
+def rejected_path(recipe: Recipe) -> Path:
+    """Where extraction lists the clips that it could not encode."""
+    return recipe.store_folder.parent / "rejected.jsonl"
+
+
+def read_rejected(recipe: Recipe) -> list[dict[str, str]]:
+    """Those clips: id and reason."""
+    path = rejected_path(recipe)
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+
+
+def encodable(recipe: Recipe, store: FeatureStore, clips: Sequence[Clip]) -> list[Clip]:
+    """The clips without those that extraction had to reject, which are counted in a warning."""
+    listed = {row["id"] for row in read_rejected(recipe)}
+    lost = [clip for clip in clips if clip.id in listed and clip.id not in store]
+    if lost:
+        log.warning("%d of %d clips are left out: see %s", len(lost), len(clips), rejected_path(recipe))
+    gone = {clip.id for clip in lost}
+    return [clip for clip in clips if clip.id not in gone]
 
 
 def open_features(recipe: Recipe) -> FeatureStore:

@@ -10,16 +10,18 @@ import torch
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.translator import GenerationConfig
 from slt_pipeline.corpora.clip import Clip
-from slt_pipeline.corpora.features import FeatureDataset
+from slt_pipeline.corpora.features import FeatureDataset, require_stream
+from slt_pipeline.errors import SltError
 from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.models.sign_translator import SignTranslator
 from slt_pipeline.models.translator import Translator
 from slt_pipeline.models.visual_head import VisualHead
 from slt_pipeline.stages._corpus import load_clips
 from slt_pipeline.stages._encoder import VOCABULARY_FILE
+from slt_pipeline.stages._run import file_hash, flatten
 from slt_pipeline.text.batch import pad_ids
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
-from slt_pipeline.text.tokenizer import Tokenizer
+from slt_pipeline.text.tokenizer import MODEL_FILE, Tokenizer
 from slt_pipeline.text.train_tokenizer import train_tokenizer
 from slt_pipeline.training.checkpoint import best_checkpoint, read_json
 
@@ -100,7 +102,13 @@ def no_labels(clips: Sequence[Clip]) -> dict[str, torch.Tensor]:
 
 def text_inputs(recipe: Recipe) -> dict[str, Any]:
     """The part of a recipe that decides what a translator is made of, for the run folder."""
-    return {"text": recipe.text.model_dump(mode="json"), "mbart": recipe.translator.mbart.model_dump(mode="json")}
+    text, translator = recipe.text, recipe.translator.model_dump(mode="json")
+    of_mapper = ("mapper", "head", "recognition_weight", "translation_weight")
+    return {
+        "text": text.model_dump(mode="json"),
+        "tokenizer": text.tokenizer and file_hash(text.tokenizer / MODEL_FILE),
+        "language_model": {key: value for key, value in translator.items() if key not in of_mapper},
+    }
 
 
 def generate(
@@ -132,6 +140,7 @@ def build_sign2text(
     """A translator that reads a stored stream; `widths` are those of the streams."""
     config = recipe.translator
     head = None
+    require_stream(config.stream, widths)
     width = widths[config.stream]
     if config.head == "trained":
         head = VisualHead(recipe.encoder.head, width, len(classes))
@@ -190,6 +199,13 @@ def load_sign2text(recipe: Recipe, device: torch.device, folder: Path | None = N
     """The best translator of a run, in eval mode. The recipe that trained it decides its shape."""
     folder = folder or recipe.run_folder("translate_train")
     checkpoint = best_checkpoint(folder, made_by=f"slt translate-train -r {recipe.name}")
+    trained = read_json(folder / "inputs.json")
+    for key, value in flatten({"translator": recipe.translator.model_dump(mode="json")}).items():
+        if trained.get(key) != value:
+            raise SltError(
+                f"{folder} holds a translator trained with {key} = {trained.get(key)!r}, the recipe says {value!r}; "
+                "set it back, or train anew with `slt translate-train --overwrite`"
+            )
     side = TextSide.load(folder)
     classes = GlossVocabulary.load(folder / VOCABULARY_FILE)
     model = build_sign2text(recipe, side, classes, read_json(folder / WIDTHS_FILE))

@@ -14,7 +14,7 @@ from slt_pipeline.report.tables import text_table
 from slt_pipeline.stages._corpus import load_clips
 from slt_pipeline.stages._encoder import VOCABULARY_FILE, recognise, score_glosses
 from slt_pipeline.stages._run import Plan
-from slt_pipeline.stages._store import open_features
+from slt_pipeline.stages._store import encodable, open_features
 from slt_pipeline.stages._translator import (
     gloss2text,
     load_gloss2text,
@@ -45,6 +45,8 @@ def evaluate(recipe: Recipe, *, device: str = "auto") -> dict[str, Any]:
     for task in recipe.evaluate.tasks:
         for split in recipe.evaluate.splits:
             clips = load_clips(recipe, split, needs=_NEEDS[task])
+            if task != "gloss2text":
+                clips = encodable(recipe, open_features(recipe), clips)
             hypotheses, scores = _DECODE[task](recipe, clips, where)
             write_hypotheses(folder / f"{task}-{split}.json", task, split, clips, hypotheses, scores)
             rows.append({"task": task, "split": split, **scores})

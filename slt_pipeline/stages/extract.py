@@ -2,6 +2,7 @@
 
 import json
 import logging
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,10 +11,12 @@ from tqdm import tqdm
 from cache import FeatureStore, StreamSpec
 from slt_pipeline.config.recipe import Recipe, save_recipe
 from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.corpora.features import clip_source
 from slt_pipeline.errors import SltError
 from slt_pipeline.stages._corpus import load_clips, media_root
 from slt_pipeline.stages._encoder import TrainedEncoder, encode_clips, fingerprint, load_encoder
 from slt_pipeline.stages._run import Plan
+from slt_pipeline.stages._store import read_rejected, rejected_path
 from slt_pipeline.training.devices import pick_device
 
 log = logging.getLogger(__name__)
@@ -36,11 +39,15 @@ def extract(recipe: Recipe, *, split: str = "all", device: str = "auto") -> dict
     store = _open_store(recipe, encoder)
     splits = ["train", "dev", "test"] if split == "all" else [split]
     clips = [clip for name in splits for clip in load_clips(recipe, name)]
+    store.require_sources({clip.id: clip_source(clip) for clip in clips if clip.id in store})
     todo = [clip for clip in clips if clip.id not in store]
     rejected = _write(recipe, encoder, store, todo, where)
-    rejected_file = recipe.store_folder.parent / "rejected.jsonl"
-    if rejected:
-        rejected_file.write_text("".join(json.dumps(r, ensure_ascii=False) + "\n" for r in rejected), encoding="utf-8")
+    rejected_file = rejected_path(recipe)
+    tried = {clip.id for clip in clips}
+    listed = [row for row in read_rejected(recipe) if row["id"] not in tried] + rejected
+    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in listed)
+    if lines:
+        rejected_file.write_text(lines, encoding="utf-8")
     else:
         rejected_file.unlink(missing_ok=True)
     return {
@@ -55,13 +62,24 @@ def _open_store(recipe: Recipe, encoder: TrainedEncoder) -> FeatureStore:
     path, config = recipe.store_folder, recipe.extract
     made_from = fingerprint(recipe, encoder.checkpoint)
     if path.exists():
-        return FeatureStore.open(path, fingerprint=made_from, mode="a")
+        store = FeatureStore.open(path, fingerprint=made_from, mode="a")
+        _check_same("backend", config.backend, store.backend, path)
+        _check_same("streams", sorted(config.streams), sorted(store.streams), path)
+        return store
     s3d = encoder.model.s3d.out_channels
     dims = {"s3d": s3d, "gloss_rep": recipe.encoder.head.hidden, "gloss_logits": len(encoder.vocabulary)}
     streams = {name: StreamSpec(dim=dims[name], dtype=config.dtype) for name in config.streams}
     path.parent.mkdir(parents=True, exist_ok=True)
     save_recipe(recipe, path.parent / "extract")
     return FeatureStore.create(path, backend=config.backend, streams=streams, fingerprint=made_from)
+
+
+def _check_same(name: str, asked: Any, there: Any, path: Path) -> None:
+    if asked != there:
+        raise SltError(
+            f"{path} has {name} {there}, but {asked} is asked for; leave extract.{name} as it is, "
+            "choose another folder with -o extract.store=..., or copy the store with `slt cache convert`"
+        )
 
 
 def _write(
@@ -81,7 +99,9 @@ def _write(
                 rejected.append({"id": clip.id, "reason": str(error)})
                 log.warning("rejected %s: %s", clip.id, error)
                 continue
-            writer.write(clip.id, {name: streams[name].float().cpu().numpy() for name in store.streams})
+            writer.write(
+                clip.id, {name: streams[name].float().cpu().numpy() for name in store.streams}, source=clip_source(clip)
+            )
             frames_done += clip.num_frames
             progress.set_postfix_str(f"{frames_done} frames", refresh=False)
             if number % recipe.extract.shard_clips == 0:

@@ -40,6 +40,7 @@ def gloss2text_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = 
     inputs = {
         "seed": recipe.seed,
         "clips": file_hash(Path(recipe.corpus.manifest)),
+        "protocol": recipe.corpus.protocol,
         **text_inputs(recipe),
         "freeze_embeddings": config.freeze_embeddings,
         "generation": config.generation.model_dump(mode="json"),

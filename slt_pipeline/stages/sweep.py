@@ -3,6 +3,7 @@
 import itertools
 import json
 import logging
+import shutil
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from slt_pipeline.config.recipe import Recipe, save_recipe, with_values
 from slt_pipeline.report.tables import markdown_table, text_table
 from slt_pipeline.stages._corpus import load_clips
 from slt_pipeline.stages._run import Plan
+from slt_pipeline.stages._store import encodable, open_features
 from slt_pipeline.stages.evaluate import decode_sign2text, write_hypotheses
 from slt_pipeline.stages.translate_train import translate_train
 from slt_pipeline.training.checkpoint import read_json, write_json
@@ -27,18 +29,22 @@ def plan(recipe: Recipe) -> Plan:
     return {"clips": recipe.corpus.manifest, "store": recipe.store_folder}, {"table": recipe.run_folder(STAGE), **runs}
 
 
-def sweep(recipe: Recipe, *, device: str = "auto") -> dict[str, Any]:
+def sweep(recipe: Recipe, *, device: str = "auto", overwrite: bool = False) -> dict[str, Any]:
     """Train and score every combination with every seed; finished runs are kept, so a sweep that was killed goes on.
 
     Writes results.jsonl (every run), table.md (mean and standard deviation over seeds), both rewritten after each run.
     """
     folder = recipe.run_folder(STAGE)
+    # All values are checked before the first run.
+    variants = [
+        (slug, values, seed, with_values(recipe, {**values, "seed": seed})) for slug, values, seed in _variants(recipe)
+    ]
+    if overwrite and folder.exists():
+        shutil.rmtree(folder)
     save_recipe(recipe, folder)
-    variants = list(_variants(recipe))
     results: list[dict[str, Any]] = []
-    for number, (slug, values, seed) in enumerate(variants, 1):
+    for number, (slug, values, seed, variant) in enumerate(variants, 1):
         log.info("sweep: run %d of %d: %s", number, len(variants), slug)
-        variant = with_values(recipe, {**values, "seed": seed})
         # The combination that is the recipe itself is its own translate-train run, not a second one.
         own = variant == recipe
         scores = _run(variant, recipe.run_folder("translate_train") if own else folder / slug, device)
@@ -53,15 +59,16 @@ def sweep(recipe: Recipe, *, device: str = "auto") -> dict[str, Any]:
 def _run(variant: Recipe, folder: Path, device: str) -> dict[str, dict[str, float]]:
     """Scores by split of one run, trained and decoded if that was not done before."""
     translate_train(variant, device=device, folder=folder)
-    done = folder / "scores.json"
-    if done.is_file():
-        return read_json(done)
+    done, settings = folder / "scores.json", variant.evaluate.model_dump(mode="json")
+    if done.is_file() and (before := read_json(done))["evaluate"] == settings:
+        return before["scores"]
     scores = {}
+    store = open_features(variant)
     for split in variant.evaluate.splits:
-        clips = load_clips(variant, split, needs=("text",))
+        clips = encodable(variant, store, load_clips(variant, split, needs=("text",)))
         texts, scores[split] = decode_sign2text(variant, clips, pick_device(device), folder)
         write_hypotheses(folder / f"sign2text-{split}.json", "sign2text", split, clips, texts, scores[split])
-    write_json(done, scores)
+    write_json(done, {"evaluate": settings, "scores": scores})
     return scores
 
 

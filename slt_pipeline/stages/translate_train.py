@@ -11,7 +11,7 @@ from slt_pipeline.models.sign_translator import SignTranslator
 from slt_pipeline.stages._corpus import load_clips
 from slt_pipeline.stages._encoder import VOCABULARY_FILE, recognise, score_glosses
 from slt_pipeline.stages._run import Plan, file_hash, open_run, training_inputs
-from slt_pipeline.stages._store import open_features
+from slt_pipeline.stages._store import encodable, open_features
 from slt_pipeline.stages._translator import (
     WIDTHS_FILE,
     BatchLabels,
@@ -55,7 +55,10 @@ def translate_train(
     inputs = {
         "seed": recipe.seed,
         "clips": file_hash(Path(recipe.corpus.manifest)),
+        "protocol": recipe.corpus.protocol,
         "store": store.fingerprint,
+        "head_config": recipe.encoder.head.model_dump(mode="json"),
+        "beam_size": config.beam_size,
         "head": head and file_hash(head.folder / WEIGHTS),
         "language": language and file_hash(language.folder / WEIGHTS),
         **text_inputs(recipe),
@@ -67,8 +70,8 @@ def translate_train(
     if run.result is not None:
         return run.result
     where = pick_device(device)
-    clips = load_clips(recipe, "train", needs=["text"])
-    dev = load_clips(recipe, "dev", needs=["text"])
+    clips = encodable(recipe, store, load_clips(recipe, "train", needs=["text"]))
+    dev = encodable(recipe, store, load_clips(recipe, "dev", needs=["text"]))
     side = TextSide.of(recipe)
     side.save(run.folder)
     classes = GlossVocabulary.load(recipe.run_folder("visual_train") / VOCABULARY_FILE)

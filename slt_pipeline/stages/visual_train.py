@@ -49,6 +49,7 @@ def visual_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = Fals
     inputs = {
         "seed": recipe.seed,
         "clips": file_hash(Path(recipe.corpus.manifest)),
+        "protocol": recipe.corpus.protocol,
         "init": start and file_hash(start),
         "vocabulary_splits": config.vocabulary_splits,
         "beam_size": config.beam_size,

@@ -130,7 +130,6 @@ def test_an_empty_split_is_refused(own, stages):
         stages["extract"](own.recipe(extract__store=own.root / "new"), split="dev", device="cpu")
 
 
-@pytest.mark.xfail(strict=True, reason="rejected.jsonl is rewritten by every extraction, whatever its split")
 def test_bad_clips_of_one_split_stay_listed_when_another_is_extracted(own, stages, damaged):
     recipe = own.recipe(extract__store=damaged)
     rejected = Path(stages["extract"](recipe, split="train", device="cpu")["rejected_file"])
@@ -138,14 +137,12 @@ def test_bad_clips_of_one_split_stay_listed_when_another_is_extracted(own, stage
     assert [json.loads(line)["id"] for line in rejected.read_text().splitlines()] == [own.clips[1].id]
 
 
-@pytest.mark.xfail(strict=True, reason="the store's own backend and streams are used without a word")
 @pytest.mark.parametrize(("key", "value"), [("backend", "hdf5"), ("streams", "[s3d]")])
 def test_another_backend_or_other_streams_than_those_of_the_store_are_refused(toy, stages, key, value):
     with pytest.raises(SltError, match=rf"{key}|{value.strip('[]')}"):
         stages["extract"](toy.recipe(**{f"extract__{key}": value}), device="cpu")
 
 
-@pytest.mark.xfail(strict=True, reason="every clip of the manifest must be in the store")
 def test_a_rejected_clip_does_not_keep_the_others_from_training(own, stages, damaged):
     recipe = own.recipe(extract__store=damaged)
     stages["extract"](recipe, device="cpu")

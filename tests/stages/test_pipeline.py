@@ -279,10 +279,7 @@ def test_data_of_a_stage_can_be_sent_to_loader_processes(toy, stages, name, tmp_
     assert {len(value) for value in batch.values()} == {2}
 
 
-_ALONE = pytest.mark.xfail(strict=True, reason="the classifier's batch norm needs two clips")
-
-
-@pytest.mark.parametrize("stage", [pytest.param("visual_pretrain", marks=_ALONE), *TRAINED[1:]])
+@pytest.mark.parametrize("stage", [pytest.param("visual_pretrain"), *TRAINED[1:]])
 def test_a_last_batch_of_one_clip_trains_too(own, stages, stage):
     recipe = own.recipe(**{f"{stage}__training__batch_size": 5, f"{stage}__training__epochs": 1})
     assert stages[stage](recipe, device="cpu", overwrite=True)["best_step"] == 2

@@ -124,7 +124,6 @@ def test_a_clip_that_the_store_lacks_is_named(own, stages):
     assert "slt extract --split dev" in message
 
 
-@pytest.mark.xfail(strict=True, reason="a KeyError before the check")
 def test_a_stream_that_the_store_lacks_is_named(own, stages):
     recipe = own.recipe(
         extract__store=own.root / "part", extract__streams="[gloss_rep]", translator__mapper__input="s3d"
@@ -162,17 +161,14 @@ def test_a_corpus_that_ctc_cannot_learn_is_refused_before_training(own, stages):
 # --- what decides a result is part of its inputs
 
 
-_UNSEEN = pytest.mark.xfail(strict=True, reason="not among the inputs of the run")
-
-
 @pytest.mark.parametrize(
     ("stage", "key", "value"),
     [
-        pytest.param("gloss2text_train", "translator__label_smoothing", 0.0, marks=_UNSEEN),
-        pytest.param("gloss2text_train", "translator__suffix", "txt", marks=_UNSEEN),
-        pytest.param("gloss2text_train", "corpus__protocol", "plain-char", marks=_UNSEEN),
-        pytest.param("translate_train", "corpus__protocol", "plain-char", marks=_UNSEEN),
-        pytest.param("visual_train", "corpus__protocol", "phoenix14t", marks=_UNSEEN),
+        pytest.param("gloss2text_train", "translator__label_smoothing", 0.0),
+        pytest.param("gloss2text_train", "translator__suffix", "txt"),
+        pytest.param("gloss2text_train", "corpus__protocol", "plain-char"),
+        pytest.param("translate_train", "corpus__protocol", "plain-char"),
+        pytest.param("visual_train", "corpus__protocol", "phoenix14t"),
         ("visual_train", "visual_train__beam_size", 3),
     ],
 )
@@ -180,7 +176,6 @@ def test_whatever_changes_a_result_is_refused_on_a_finished_run(toy, stages, sta
     assert key.replace("__", ".").rpartition(".")[2] in refusal(stages[stage], toy.recipe(**{key: value}))
 
 
-@pytest.mark.xfail(strict=True, reason="scores.json of a run is returned whatever made it")
 def test_a_sweep_scores_again_when_evaluation_changes(own, stages):
     recipe = own.recipe(evaluate__splits="[dev]", evaluate__generation__max_length=3)
     results = stages["sweep"](recipe, device="cpu")["results"]
@@ -188,7 +183,6 @@ def test_a_sweep_scores_again_when_evaluation_changes(own, stages):
     assert results != own.results["sweep"]["results"]
 
 
-@pytest.mark.xfail(strict=True, reason="variants are resolved one by one between the runs")
 def test_a_sweep_refuses_a_bad_value_before_its_first_run(own, stages):
     shutil.rmtree(own.recipe().run_folder("sweep"))
     recipe = own.recipe(sweep__grid="{translator.mapper.input: [gloss_rep, gloss_reps]}", sweep__seeds="[5]")
@@ -196,7 +190,6 @@ def test_a_sweep_refuses_a_bad_value_before_its_first_run(own, stages):
     assert not list(own.recipe().run_folder("sweep").glob("*/checkpoints"))
 
 
-@pytest.mark.xfail(strict=True, reason="the recipe of the run is not compared with that of the evaluation")
 def test_a_model_is_not_evaluated_as_another_of_the_same_shape(own, stages):
     logits = {"translator__mapper__input": "gloss_logits", "evaluate__tasks": "[sign2text]"}
     stages["translate_train"](own.recipe(**logits), device="cpu", overwrite=True)
