@@ -92,6 +92,65 @@ def csl_daily(annotations, out, frames, media_root, half_width) -> None:
     _show(import_csl_daily(annotations, out, half_width=half_width, frames=frames, media_root=media_root))
 
 
+def _isolated_options(command):
+    folder = click.Path(exists=True, file_okay=False, path_type=Path)
+    for option in (
+        click.option("--strict", is_flag=True, help="Stop at the first video that cannot be read."),
+        click.option(
+            "--media-root",
+            type=click.Path(path_type=Path),
+            help="Folder that video references are relative to.  [default: that of OUT]",
+        ),
+        click.option(
+            "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Manifest to write."
+        ),
+        click.argument("videos", type=folder),
+    ):
+        command = option(command)
+    return command
+
+
+@import_.command()
+@_isolated_options
+@click.option(
+    "--dev-every", type=click.IntRange(min=0), default=10, show_default=True, help="Every n-th clip of a class is dev."
+)
+def isolated(videos, out, media_root, strict, dev_every) -> None:
+    """Import isolated signs from VIDEOS/CLASS/CLIP or VIDEOS/SPLIT/CLASS/CLIP, for visual-pretrain.
+
+    \b
+    Example:
+      $ slt data import isolated signs/ --out signs/manifest.jsonl
+    """
+    from slt_pipeline.corpora.isolated import import_class_folders
+
+    _show(import_class_folders(videos, out, media_root=media_root, dev_every=dev_every, strict=strict, progress=_bar()))
+
+
+@import_.command()
+@click.argument("annotations", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@_isolated_options
+def wlasl(annotations, videos, out, media_root, strict) -> None:
+    """Import isolated signs from a WLASL list and the folder of its cut videos, for visual-pretrain.
+
+    \b
+    Example:
+      $ slt data import wlasl WLASL_v0.3.json wlasl/videos --out wlasl/manifest.jsonl
+    """
+    from slt_pipeline.corpora.isolated import import_wlasl
+
+    _show(import_wlasl(annotations, videos, out, media_root=media_root, strict=strict, progress=_bar()))
+
+
+def _bar():
+    """A progress bar around clips, silent where nobody watches."""
+    from functools import partial
+
+    from tqdm import tqdm
+
+    return partial(tqdm, unit="clip", disable=None)
+
+
 @data.command()
 @recipe_options
 @click.option(
@@ -150,17 +209,13 @@ def validate(manifest, media_root, vocabulary, no_video, decode, as_json) -> Non
       $ slt data validate my_corpus/manifest.jsonl
     """
     from dataclasses import asdict
-    from functools import partial
-
-    from tqdm import tqdm
 
     from slt_pipeline.corpora.validate import validate as check
     from slt_pipeline.text.gloss_vocab import GlossVocabulary
 
     known = GlossVocabulary.load(vocabulary) if vocabulary else None
-    progress = partial(tqdm, desc="validate", unit="clip", disable=None)
     report = check(
-        manifest, media_root=media_root, vocabulary=known, open_videos=not no_video, decode=decode, progress=progress
+        manifest, media_root=media_root, vocabulary=known, open_videos=not no_video, decode=decode, progress=_bar()
     )
     if as_json:
         for problem in report.problems:
