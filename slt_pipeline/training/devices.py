@@ -1,5 +1,7 @@
 """Where a run computes."""
 
+import ctypes
+
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
@@ -13,7 +15,9 @@ def pick_device(name: str) -> torch.device:
     **Raises:** SltError if the device is not there.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cpu":
+        _keep_heap()
     try:
         device = torch.device(name)
         torch.empty(1, device=device)
@@ -31,3 +35,13 @@ def make_accelerator(device: torch.device, mixed_precision: str) -> Accelerator:
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
     return Accelerator(cpu=device.type == "cpu", mixed_precision=mixed_precision)
+
+
+def _keep_heap() -> None:
+    """Ask glibc to keep freed memory: giving it back and faulting it in anew costs a seventh of a training step."""
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # not glibc
+        return
+    for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 64 << 20)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
+        mallopt(option, value)
