@@ -186,7 +186,9 @@ class _Run:
                 losses = self.job.losses(self.model, batch)
             values = {name: float(loss.detach()) for name, loss in losses.items()}
             self._require_finite(values)
-            self.accelerator.backward(losses["loss"] / config.accumulate)
+            first = position.batch - position.batch % config.accumulate
+            group = min(config.accumulate, self.batches_per_epoch - first)  # the last group of an epoch may be smaller
+            self.accelerator.backward(losses["loss"] / group)
         self.meter.add(values)
         if last:
             if config.optimiser.clip_norm is not None:
