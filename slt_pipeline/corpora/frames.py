@@ -13,6 +13,7 @@ from torch.utils.data import Dataset
 
 from slt_pipeline.config.video import VideoConfig
 from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.errors import SltError
 from slt_pipeline.text.batch import pad_ids
 from slt_pipeline.video.reader import open_video
 from slt_pipeline.video.sampling import eval_indices, train_indices
@@ -65,6 +66,13 @@ class EvalFrames:
         self.transform = EvalTransform(config.transform)
 
     def __call__(self, reference: str, root: Path | None) -> torch.Tensor:
-        """Frames (3,T,S,S), T a multiple of 4 (0 for a video that is too short)."""
+        """Frames (3,T,S,S), T a multiple of 4.
+
+        **Raises:** SltError for a video that cannot be read, or that is too short for a single step of the encoder.
+        """
         video = open_video(reference, root)
-        return self.transform(video.read(eval_indices(video.num_frames, self.config.sampling)))
+        indices = eval_indices(video.num_frames, self.config.sampling)
+        if len(indices) == 0:
+            least = self.config.sampling.multiple
+            raise SltError(f"{video.name}: {video.num_frames} frames, at least {least} are needed; leave the clip out")
+        return self.transform(video.read(indices))
