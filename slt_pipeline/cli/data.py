@@ -28,22 +28,24 @@ def import_() -> None:
     """
 
 
+_OUT = click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Manifest to write.")
+_MEDIA_ROOT = click.option(
+    "--media-root",
+    type=click.Path(path_type=Path),
+    help="Folder that video references are relative to.  [default: that of OUT]",
+)
+
+
 def _import_options(command):
     folder = click.Path(exists=True, path_type=Path)
     for option in (
-        click.option(
-            "--media-root",
-            type=click.Path(path_type=Path),
-            help="Folder that video references are relative to.  [default: that of OUT]",
-        ),
+        _MEDIA_ROOT,
         click.option(
             "--frames",
             type=folder,
             help="The frames: a folder in the published layout, or the published zip. None: only to be re-enacted.",
         ),
-        click.option(
-            "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Manifest to write."
-        ),
+        _OUT,
         click.argument("annotations", type=folder),
     ):
         command = option(command)
@@ -96,14 +98,8 @@ def _isolated_options(command):
     folder = click.Path(exists=True, file_okay=False, path_type=Path)
     for option in (
         click.option("--strict", is_flag=True, help="Stop at the first video that cannot be read."),
-        click.option(
-            "--media-root",
-            type=click.Path(path_type=Path),
-            help="Folder that video references are relative to.  [default: that of OUT]",
-        ),
-        click.option(
-            "--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Manifest to write."
-        ),
+        _MEDIA_ROOT,
+        _OUT,
         click.argument("videos", type=folder),
     ):
         command = option(command)

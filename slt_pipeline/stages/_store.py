@@ -29,11 +29,10 @@ def read_rejected(recipe: Recipe) -> list[dict[str, str]]:
 def encodable(recipe: Recipe, store: FeatureStore, clips: Sequence[Clip]) -> list[Clip]:
     """The clips without those that extraction had to reject, which are counted in a warning."""
     listed = {row["id"] for row in read_rejected(recipe)}
-    lost = [clip for clip in clips if clip.id in listed and clip.id not in store]
-    if lost:
-        log.warning("%d of %d clips are left out: see %s", len(lost), len(clips), rejected_path(recipe))
-    gone = {clip.id for clip in lost}
-    return [clip for clip in clips if clip.id not in gone]
+    kept = [clip for clip in clips if clip.id not in listed or clip.id in store]
+    if len(kept) < len(clips):
+        log.warning("%d of %d clips are left out: see %s", len(clips) - len(kept), len(clips), rejected_path(recipe))
+    return kept
 
 
 def open_features(recipe: Recipe) -> FeatureStore:

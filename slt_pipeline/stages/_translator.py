@@ -34,7 +34,6 @@ class TextSide:
 
     tokenizer: Tokenizer
     glosses: GlossVocabulary
-    pad_gloss: int
 
     @classmethod
     def of(cls, recipe: Recipe) -> "TextSide":
@@ -49,7 +48,7 @@ class TextSide:
         glosses = GlossVocabulary.build(
             (clip.gloss for clip in clips), layout="translation", language=config.gloss_language
         )
-        return cls(tokenizer, glosses, glosses.pad_id)
+        return cls(tokenizer, glosses)
 
     def save(self, folder: Path) -> None:
         """Write both beside a model's checkpoints."""
@@ -59,8 +58,7 @@ class TextSide:
     @classmethod
     def load(cls, folder: Path) -> "TextSide":
         """Read what `save` wrote."""
-        glosses = GlossVocabulary.load(folder / "gloss_inputs.json")
-        return cls(Tokenizer.load(folder / "tokenizer"), glosses, glosses.pad_id)
+        return cls(Tokenizer.load(folder / "tokenizer"), GlossVocabulary.load(folder / "gloss_inputs.json"))
 
     def encode_text(self, clips: Sequence[Clip]) -> dict[str, torch.Tensor]:
         """`labels (B,N)` and `decoder_input_ids (B,N)` of the clips' texts."""
@@ -69,7 +67,7 @@ class TextSide:
 
     def encode_gloss_input(self, glosses: Sequence[Sequence[str]]) -> dict[str, torch.Tensor]:
         """`gloss_ids (B,L)` and `gloss_lengths (B,)` as Gloss2Text reads them."""
-        gloss_ids, gloss_lengths = pad_ids([self.glosses.encode(g) for g in glosses], self.pad_gloss)
+        gloss_ids, gloss_lengths = pad_ids([self.glosses.encode(g) for g in glosses], self.glosses.pad_id)
         return {"gloss_ids": gloss_ids, "gloss_lengths": gloss_lengths}
 
 

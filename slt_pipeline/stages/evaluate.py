@@ -14,7 +14,7 @@ from slt_pipeline.report.tables import text_table
 from slt_pipeline.stages._corpus import load_clips
 from slt_pipeline.stages._encoder import VOCABULARY_FILE, recognise, score_glosses
 from slt_pipeline.stages._run import Plan
-from slt_pipeline.stages._store import encodable, open_features
+from slt_pipeline.stages._store import FeatureStore, encodable, open_features
 from slt_pipeline.stages._translator import (
     gloss2text,
     load_gloss2text,
@@ -42,12 +42,16 @@ def evaluate(recipe: Recipe, *, device: str = "auto") -> dict[str, Any]:
     folder = recipe.run_folder("evaluate")
     save_recipe(recipe, folder)
     rows = []
+    needs_store = any(task != "gloss2text" for task in recipe.evaluate.tasks)
+    store = open_features(recipe) if needs_store else None
     for task in recipe.evaluate.tasks:
         for split in recipe.evaluate.splits:
             clips = load_clips(recipe, split, needs=_NEEDS[task])
-            if task != "gloss2text":
-                clips = encodable(recipe, open_features(recipe), clips)
-            hypotheses, scores = _DECODE[task](recipe, clips, where)
+            if store is None or task == "gloss2text":
+                hypotheses, scores = _translate_glosses(recipe, [clip.gloss or () for clip in clips], clips, where)
+            else:
+                clips = encodable(recipe, store, clips)
+                hypotheses, scores = _FROM_STORE[task](recipe, store, clips, where)
             write_hypotheses(folder / f"{task}-{split}.json", task, split, clips, hypotheses, scores)
             rows.append({"task": task, "split": split, **scores})
     write_json(folder / "scores.json", rows)
@@ -75,9 +79,8 @@ _NEEDS = {
 }
 
 
-def decode_sign2gloss(recipe: Recipe, clips: Sequence[Clip]) -> list[tuple[str, ...]]:
+def decode_sign2gloss(recipe: Recipe, store: FeatureStore, clips: Sequence[Clip]) -> list[tuple[str, ...]]:
     """Glosses of every clip, from the logits in the store."""
-    store = open_features(recipe)
     classes = GlossVocabulary.load(recipe.run_folder("visual_train") / VOCABULARY_FILE)
     stored = FeatureDataset(store, "gloss_logits", clips, no_labels)
     logits = [torch.from_numpy(stored.store.read(clip.id, "gloss_logits")).float() for clip in clips]
@@ -85,27 +88,27 @@ def decode_sign2gloss(recipe: Recipe, clips: Sequence[Clip]) -> list[tuple[str, 
 
 
 def decode_sign2text(
-    recipe: Recipe, clips: Sequence[Clip], device: torch.device, folder: Path | None = None
+    recipe: Recipe, store: FeatureStore, clips: Sequence[Clip], device: torch.device, folder: Path | None = None
 ) -> tuple[list[str], dict[str, float]]:
     """Texts and scores of the translator in `folder` (None: that of translate-train)."""
     model, side = load_sign2text(recipe, device, folder)
-    features = FeatureDataset(open_features(recipe), recipe.translator.stream, clips, no_labels)
+    features = FeatureDataset(store, recipe.translator.stream, clips, no_labels)
     texts, _ = sign2text(model, side, features, recipe.evaluate.generation, recipe.evaluate.batch_size)
     return texts, score_texts(recipe, texts, clips)
 
 
-def _sign2gloss(recipe: Recipe, clips: Sequence[Clip], device: torch.device) -> tuple[list[str], dict[str, float]]:
-    glosses = decode_sign2gloss(recipe, clips)
+def _sign2gloss(
+    recipe: Recipe, store: FeatureStore, clips: Sequence[Clip], device: torch.device
+) -> tuple[list[str], dict[str, float]]:
+    glosses = decode_sign2gloss(recipe, store, clips)
     scores = asdict(score_glosses(recipe, glosses, clips))
     return [" ".join(g) for g in glosses], scores
 
 
-def _gloss2text(recipe: Recipe, clips: Sequence[Clip], device: torch.device) -> tuple[list[str], dict[str, float]]:
-    return _translate_glosses(recipe, [clip.gloss or () for clip in clips], clips, device)
-
-
-def _sign2gloss2text(recipe: Recipe, clips: Sequence[Clip], device: torch.device) -> tuple[list[str], dict[str, float]]:
-    return _translate_glosses(recipe, decode_sign2gloss(recipe, clips), clips, device)
+def _sign2gloss2text(
+    recipe: Recipe, store: FeatureStore, clips: Sequence[Clip], device: torch.device
+) -> tuple[list[str], dict[str, float]]:
+    return _translate_glosses(recipe, decode_sign2gloss(recipe, store, clips), clips, device)
 
 
 def _translate_glosses(
@@ -116,9 +119,8 @@ def _translate_glosses(
     return texts, score_texts(recipe, texts, clips)
 
 
-_DECODE = {
+_FROM_STORE = {
     "sign2gloss": _sign2gloss,
-    "gloss2text": _gloss2text,
     "sign2gloss2text": _sign2gloss2text,
     "sign2text": decode_sign2text,
 }

@@ -66,7 +66,7 @@ def _run(variant: Recipe, folder: Path, device: str) -> dict[str, dict[str, floa
     store = open_features(variant)
     for split in variant.evaluate.splits:
         clips = encodable(variant, store, load_clips(variant, split, needs=("text",)))
-        texts, scores[split] = decode_sign2text(variant, clips, pick_device(device), folder)
+        texts, scores[split] = decode_sign2text(variant, store, clips, pick_device(device), folder)
         write_hypotheses(folder / f"sign2text-{split}.json", "sign2text", split, clips, texts, scores[split])
     write_json(done, {"evaluate": settings, "scores": scores})
     return scores
