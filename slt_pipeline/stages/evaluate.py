@@ -42,14 +42,14 @@ def evaluate(recipe: Recipe, *, device: str = "auto") -> dict[str, Any]:
     folder = recipe.run_folder("evaluate")
     save_recipe(recipe, folder)
     rows = []
-    needs_store = any(task != "gloss2text" for task in recipe.evaluate.tasks)
-    store = open_features(recipe) if needs_store else None
+    store: FeatureStore | None = None
     for task in recipe.evaluate.tasks:
         for split in recipe.evaluate.splits:
             clips = load_clips(recipe, split, needs=_NEEDS[task])
-            if store is None or task == "gloss2text":
+            if task == "gloss2text":
                 hypotheses, scores = _translate_glosses(recipe, [clip.gloss or () for clip in clips], clips, where)
             else:
+                store = open_features(recipe) if store is None else store
                 clips = encodable(recipe, store, clips)
                 hypotheses, scores = _FROM_STORE[task](recipe, store, clips, where)
             write_hypotheses(folder / f"{task}-{split}.json", task, split, clips, hypotheses, scores)
