@@ -7,15 +7,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cache.compression import Compression
     from cache.errors import StoreError
     from cache.header import StreamSpec
     from cache.store import FeatureStore
     from cache.writer import Writer
 
 __distribution__ = "slt-pipeline"
-__all__ = ["FeatureStore", "StoreError", "StreamSpec", "Writer"]
+__all__ = ["Compression", "FeatureStore", "StoreError", "StreamSpec", "Writer"]
 
 _HOMES = {
+    "Compression": "cache.compression",
     "FeatureStore": "cache.store",
     "StoreError": "cache.errors",
     "StreamSpec": "cache.header",

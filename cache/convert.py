@@ -4,11 +4,13 @@ import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from cache.compression import Compression
 from cache.errors import REPAIR, StoreError
-from cache.header import DEFAULT_SHARD_STEPS, StreamSpec
+from cache.header import DEFAULT_SHARD_STEPS, Header, StreamSpec
 from cache.provenance import require_same
 from cache.store import FeatureStore
 from cache.verify import verify
@@ -23,6 +25,7 @@ def convert(
     streams: Collection[str] | None = None,
     clips: Collection[str] | None = None,
     shard_steps: int | None = None,
+    compression: Compression | Literal["keep"] | None = "keep",
 ) -> FeatureStore:
     """Copy a store to `target`, and check the copy. What is not said stays as it is; see `merge`."""
     return merge(
@@ -33,6 +36,7 @@ def convert(
         streams=streams,
         clips=clips,
         shard_steps=shard_steps or source.shard_steps,
+        compression=compression,
     )
 
 
@@ -45,6 +49,7 @@ def merge(
     streams: Collection[str] | None = None,
     clips: Collection[str] | None = None,
     shard_steps: int | None = DEFAULT_SHARD_STEPS,
+    compression: Compression | Literal["keep"] | None = "keep",
 ) -> FeatureStore:
     """Copy several stores of one fingerprint into one, and check it. Run again, it goes on where it was stopped.
 
@@ -58,7 +63,8 @@ def merge(
         streams: those to keep; all if not said.
         clips: those to keep, in the order of the sources; all if not said.
         shard_steps: steps of a shard; None for one shard that holds everything, which for hdf5 means a single file
-            (and is held in memory twice while it is written).
+            (and is held in memory while it is written).
+        compression: of the rows, None for none; that of the first source if not said.
 
     Raises:
         StoreError: if the sources do not go together, one of them is damaged, or the copy is not what it should be.
@@ -73,10 +79,13 @@ def merge(
             )
     specs = _target_streams(first, dtype, streams)
     plan = _plan(sources, clips)
+    compression = first.compression if compression == "keep" else compression
     if shard_steps is None:
         shard_steps = max(1, sum(store.length(clip_id) for clip_id, store in plan.items()))
-    backend = backend or first.backend
-    store = _open_target(target, backend, specs, first.fingerprint, shard_steps)
+        if compression:
+            shard_steps = -(-shard_steps // compression.chunk_steps) * compression.chunk_steps
+    header = Header(backend or first.backend, specs, shard_steps, first.fingerprint, compression)
+    store = _open_target(target, header)
     with store.writer() as writer:
         for clip_id, source in plan.items():
             if clip_id not in store:
@@ -128,16 +137,22 @@ def _plan(sources: Sequence[FeatureStore], clips: Collection[str] | None) -> dic
     return plan
 
 
-def _open_target(
-    target: str | Path, backend: str, streams: dict[str, StreamSpec], fingerprint: dict, shard_steps: int
-) -> FeatureStore:
+def _open_target(target: str | Path, header: Header) -> FeatureStore:
+    kind = {
+        "backend": header.backend,
+        "streams": header.streams,
+        "shard_steps": header.shard_steps,
+        "compression": header.compression,
+    }
     if not FeatureStore.exists(target):
-        return FeatureStore.create(
-            target, backend=backend, streams=streams, fingerprint=fingerprint, shard_steps=shard_steps
-        )
-    store = FeatureStore.open(target, fingerprint=fingerprint, mode="a")
-    if (store.backend, store.streams, store.shard_steps) != (backend, streams, shard_steps):
-        raise StoreError(f"{store.path} exists and is another kind of store: remove it, or choose another folder")
+        return FeatureStore.create(target, fingerprint=header.fingerprint, **kind)
+    store = FeatureStore.open(target, fingerprint=header.fingerprint, mode="a")
+    for name, value in kind.items():
+        if getattr(store, name) != value:
+            raise StoreError(
+                f"{store.path} exists and is another kind of store, its {name} is {getattr(store, name)}, not {value}: "
+                "remove it, or choose another folder"
+            )
     return store
 
 
@@ -154,8 +169,21 @@ def _check(store: FeatureStore, plan: dict[str, FeatureStore]) -> None:
         raise StoreError(f"the copy {store.path} is not as it was written, {damage[0]}: remove it and check the disk")
     for clip_id, source in plan.items():
         for name, spec in store.streams.items():
-            if source.streams[name] == spec and checksum(store, clip_id, name) != checksum(source, clip_id, name):
+            if checksum(store, clip_id, name) != _expected_checksum(source, clip_id, name, spec, store.compression):
                 raise StoreError(f"clip {clip_id!r} of {store.path} is not as in {source.path}: remove the copy")
+
+
+def _expected_checksum(
+    source: FeatureStore, clip_id: str, stream: str, spec: StreamSpec, compression: Compression | None
+) -> str:
+    """Return the CRC-32 of a clip's rows as they should be in the copy."""
+    rounds = compression is not None and compression.keep_bits is not None
+    if source.streams[stream] == spec and not rounds:
+        return checksum(source, clip_id, stream)
+    features = source.read(clip_id, stream).astype(spec.numpy_dtype)
+    if compression:
+        compression.round(features)
+    return f"{zlib.crc32(features.data):08x}"
 
 
 def _words(streams: dict[str, StreamSpec]) -> str:

@@ -10,6 +10,7 @@ import resource
 import tempfile
 import uuid
 from collections.abc import Iterable
+from os import preadv
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,15 @@ from cache.errors import REPAIR, StoreError
 
 # Half of what the process may open, the rest is left to others. Files beyond that are opened for each read.
 MAX_OPEN_FILES = min(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+
+
+def files_at(path: str | Path, *, durable: bool = True) -> "LocalFiles":
+    """Return the files of a folder, or of an object store if `path` is a URL."""
+    if "://" in str(path):
+        from cache.object_files import ObjectFiles
+
+        return ObjectFiles(str(path))
+    return LocalFiles(path, durable=durable)
 
 
 class LocalFiles:
@@ -32,7 +42,7 @@ class LocalFiles:
         self.root = Path(root).absolute()
         self._durable = durable
         self._prefix = f"{self.root}/"
-        self._descriptors: dict[str, int] = {}
+        self.open_files: dict[str, int] = {}  # path -> descriptor of the files that are kept open
 
     # Reading
 
@@ -66,11 +76,18 @@ class LocalFiles:
 
     def read_into(self, path: str, offset: int, out: np.ndarray) -> None:
         """Fill `out` (contiguous) from the bytes at `offset`. Raises StoreError where the file ends too early."""
-        descriptor = self._descriptors.get(path)
-        if descriptor is None:
-            self._open_and_read(path, offset, out)
-        elif os.preadv(descriptor, [out], offset) != out.nbytes:  # pyright: ignore[reportArgumentType]
+        try:
+            descriptor = self.open_files[path]
+        except KeyError:
+            return self._open_and_read(path, offset, out)
+        if preadv(descriptor, (out,), offset) != out.nbytes:  # pyright: ignore[reportArgumentType]
             self._read_all(descriptor, path, offset, out)
+
+    def read_many(self, wanted: Iterable[tuple[str, int, np.ndarray]]) -> None:
+        """Do `read_into` for each (path, offset, out)."""
+        read_into = self.read_into
+        for path, offset, out in wanted:
+            read_into(path, offset, out)
 
     def describe(self, path: str) -> str:
         """Return the file's full name for messages."""
@@ -141,8 +158,8 @@ class LocalFiles:
 
     def close(self) -> None:
         """Close every open file."""
-        while self._descriptors:
-            os.close(self._descriptors.popitem()[1])
+        while self.open_files:
+            os.close(self.open_files.popitem()[1])
 
     def __getstate__(self) -> dict[str, Any]:
         return {"root": self.root, "durable": self._durable}
@@ -160,7 +177,7 @@ class LocalFiles:
         except OSError as error:
             raise StoreError(f"cannot read {self.describe(path)} ({error.strerror}): {REPAIR}") from error
         # Kept files are never closed while the store lives, as another thread may be reading from them.
-        keep = len(self._descriptors) < MAX_OPEN_FILES and self._descriptors.setdefault(path, descriptor) == descriptor
+        keep = len(self.open_files) < MAX_OPEN_FILES and self.open_files.setdefault(path, descriptor) == descriptor
         try:
             self._read_all(descriptor, path, offset, out)
         finally:
@@ -170,7 +187,7 @@ class LocalFiles:
     def _read_all(self, descriptor: int, path: str, offset: int, out: np.ndarray) -> None:
         view, count = out.reshape(-1).view(np.uint8).data, 0
         while count < len(view):
-            more = os.preadv(descriptor, [view[count:]], offset + count)
+            more = preadv(descriptor, [view[count:]], offset + count)
             if not more:
                 size, needed = os.fstat(descriptor).st_size, offset + len(view)
                 raise StoreError(f"{self.describe(path)} has {size} bytes, {needed} needed: {REPAIR}")

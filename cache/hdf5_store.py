@@ -1,7 +1,9 @@
-"""The HDF5 backend: a plain HDF5 file a shard, `data/00000007.h5`, with one contiguous dataset (steps, D) a stream.
+"""The HDF5 backend: a plain HDF5 file a shard, `data/00000007.h5`, with one dataset (steps, D) a stream.
+
+The dataset is contiguous, or in chunks if it is compressed.
 
 One file a shard, because HDF5 has one writer a file and no way to make half of a file atomic.
-The file is built in memory and written like any other, so the same rename makes it appear whole.
+The file is described in memory and written like any other, so the same rename makes it appear whole.
 """
 
 import io
@@ -9,6 +11,7 @@ import zlib
 
 import numpy as np
 
+from cache.compression import Compression
 from cache.files import LocalFiles
 from cache.header import Header
 from cache.index import Extent, Index, WrittenFile
@@ -32,28 +35,66 @@ def write_shard(
     files: LocalFiles, header: Header, shard: int, arrays: dict[str, np.ndarray], temporary: str
 ) -> tuple[dict[str, Extent], list[WrittenFile]]:
     """Write the rows (steps, D) of all streams as one HDF5 file under a temporary name."""
-    del header
+    final, target = f"data/{shard:08d}.h5", f"{temporary}/shard.h5"
+    if header.compression:
+        image, pieces = _compress(arrays, header.compression)
+        files.write(target, [image])
+        extents = {name: Extent(final, pieces=spans) for name, spans in pieces.items()}
+        return extents, [WrittenFile(target, final, image.nbytes, f"{zlib.crc32(image):08x}")]
+    image, offsets = _describe(arrays)
+    # The description lies around the rows, which are written from where they are, without a copy.
+    parts, end, rest = [], 0, 0
+    for name, offset in sorted(offsets.items(), key=lambda item: item[1]):
+        before = image[end:offset]
+        parts += [before, arrays[name]]
+        rest, end = zlib.crc32(before, rest), offset + arrays[name].nbytes
+    parts.append(image[end:])
+    rest = zlib.crc32(image[end:], rest)
+    files.write(target, parts)
+    extents = {name: Extent(final, offset) for name, offset in offsets.items()}
+    return extents, [WrittenFile(target, final, max(end, len(image)), f"{rest:08x}")]
+
+
+def _describe(arrays: dict[str, np.ndarray]) -> tuple[memoryview, dict[str, int]]:
+    """Return an HDF5 file whose contiguous datasets have room for the rows but no rows, and where they belong."""
     import h5py
 
-    final, stream, extents, spans = f"data/{shard:08d}.h5", io.BytesIO(), {}, []
+    stream, offsets = io.BytesIO(), {}
     with h5py.File(stream, "w", alignment_threshold=ALIGNMENT, alignment_interval=ALIGNMENT) as file:
         for name, rows in arrays.items():
-            dataset = file.create_dataset(name, data=rows, track_times=False)
-            offset = dataset.id.get_offset()
-            extents[name] = Extent(final, offset)
-            spans.append((offset, offset + rows.nbytes))
-    image = stream.getbuffer()
-    files.write(f"{temporary}/shard.h5", [image])
-    return extents, [WrittenFile(f"{temporary}/shard.h5", final, image.nbytes, rest_checksum(image, spans))]
+            settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+            settings.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+            settings.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+            settings.set_obj_track_times(False)
+            kind, space = h5py.h5t.py_create(rows.dtype), h5py.h5s.create_simple(rows.shape)
+            offsets[name] = h5py.h5d.create(file.id, name.encode(), kind, space, settings).get_offset()
+    return stream.getbuffer(), offsets
 
 
-def rest_checksum(image: memoryview, spans: list[tuple[int, int]]) -> str:
-    """Return the CRC-32 of the bytes outside of the spans, in order."""
-    checksum, end = 0, 0
-    for start, stop in [*sorted(spans), (len(image), len(image))]:
-        checksum = zlib.crc32(image[end:start], checksum)
-        end = stop
-    return f"{checksum:08x}"
+def _compress(arrays: dict[str, np.ndarray], compression: Compression) -> tuple[memoryview, dict[str, list[list[int]]]]:
+    """Return an HDF5 file with chunked, deflated datasets, and where in it their chunks are."""
+    import h5py
+
+    stream, pieces = io.BytesIO(), {}
+    with h5py.File(stream, "w") as file:
+        for name, rows in arrays.items():
+            dataset = file.create_dataset(
+                name,
+                shape=rows.shape,
+                maxshape=(None, rows.shape[1]),  # or a chunk could not be longer than the rows
+                dtype=rows.dtype,
+                chunks=(compression.chunk_steps, rows.shape[1]),
+                compression="gzip",
+                compression_opts=compression.level,
+                shuffle=True,
+                track_times=False,
+            )
+            dataset[...] = rows
+            file.flush()
+            chunks = (dataset.id.get_chunk_info(number) for number in range(dataset.id.get_num_chunks()))
+            found = {c.chunk_offset[0]: [c.byte_offset, c.byte_offset + c.size] for c in chunks}
+            pieces[name] = [found[row] for row in range(0, len(rows), compression.chunk_steps)]
+    return stream.getbuffer(), pieces
 
 
 def publish(files: LocalFiles, header: Header, index: Index, temporary: str) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from cache.compression import Compression
 from cache.errors import REPAIR, StoreError
 from cache.provenance import canonical
 
 FORMAT = "feature-store"
-FORMAT_VERSION = 1
+PLAIN, COMPRESSED = 1, 2  # versions of the format; a store says the lowest that can read it
 HEADER_PATH = "store.json"
 DTYPES = ("float16", "float32")
 BACKENDS = ("zarr", "hdf5")
@@ -50,6 +51,7 @@ class Header:
     streams: dict[str, StreamSpec]
     shard_steps: int
     fingerprint: dict[str, Any] = field(default_factory=dict)
+    compression: Compression | None = None
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
@@ -61,14 +63,18 @@ class Header:
                 raise StoreError(f"stream name {name!r} is not made of ASCII letters, digits and _ only")
         if not isinstance(self.shard_steps, int) or self.shard_steps < 1:
             raise StoreError(f"shard_steps {self.shard_steps!r} is not a whole number of at least 1")
+        if self.compression:
+            dtypes = {name: spec.dtype for name, spec in self.streams.items()}
+            self.compression.require_fit(self.backend, dtypes, self.shard_steps)
 
     def to_bytes(self) -> bytes:
         """Return the bytes of store.json."""
         document = {
             "format": FORMAT,
-            "format_version": FORMAT_VERSION,
+            "format_version": COMPRESSED if self.compression else PLAIN,
             "backend": self.backend,
             "shard_steps": self.shard_steps,
+            **({"compression": self.compression.to_json()} if self.compression else {}),
             "streams": {name: {"dim": spec.dim, "dtype": spec.dtype} for name, spec in self.streams.items()},
             "fingerprint": json.loads(canonical(self.fingerprint)),
         }
@@ -80,13 +86,14 @@ class Header:
         document = unseal(data, where)
         if document.get("format") != FORMAT:
             raise StoreError(f"{where} is not a feature store's header: its format is {document.get('format')!r}")
-        if document["format_version"] > FORMAT_VERSION:
+        if document["format_version"] > COMPRESSED:
             raise StoreError(
-                f"{where} has format version {document['format_version']}, this program reads up to {FORMAT_VERSION}: "
+                f"{where} has format version {document['format_version']}, this program reads up to {COMPRESSED}: "
                 "update slt-pipeline"
             )
         streams = {name: StreamSpec(item["dim"], item["dtype"]) for name, item in document["streams"].items()}
-        return cls(document["backend"], streams, document["shard_steps"], document["fingerprint"])
+        compression = Compression(**document["compression"]) if "compression" in document else None
+        return cls(document["backend"], streams, document["shard_steps"], document["fingerprint"], compression)
 
 
 _SEAL = b'"crc32":"'

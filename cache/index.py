@@ -5,7 +5,7 @@ A writer owns shard 7 from the moment it makes `index/00000007.claim`, which it 
 """
 
 from bisect import bisect_left
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from cache.files import LocalFiles
@@ -16,10 +16,21 @@ FOLDER = "index"
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """Where a stream's rows of a shard begin: row r is at byte `offset + r * dim * itemsize` of `file`."""
+    """Where a stream's rows of a shard are.
+
+    Plain: row r is at byte `offset + r * dim * itemsize` of `file`. Compressed: piece p, which holds the rows from
+    p * chunk_steps on, is the bytes [start, stop) = `pieces[p]` of `file`.
+    """
 
     file: str
-    offset: int
+    offset: int = 0
+    pieces: list[list[int]] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what the index file says of it."""
+        if self.pieces is None:
+            return {"file": self.file, "offset": self.offset}
+        return {"file": self.file, "pieces": self.pieces}
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +39,9 @@ class Record:
 
     sources: what each clip was made from (a hash or any text; None if not said).
     checksums: stream -> CRC-32 of each clip's rows, little-endian bytes, as 8 hex digits.
-    files: file -> {"bytes": its size, "rest": CRC-32 of all its bytes that belong to no clip, in order}.
+    files: file -> {"bytes": its size, "rest": CRC-32 of all its bytes that belong to no clip, in order; where the rows
+        are compressed that is every byte}.
+    replaces: shards that this one stands for from now on; their records do not count any more.
     """
 
     shard: int
@@ -40,11 +53,14 @@ class Record:
     checksums: dict[str, list[str]]
     extents: dict[str, Extent]
     files: dict[str, dict[str, Any]]
+    replaces: list[int] = field(default_factory=list)
 
     def to_bytes(self) -> bytes:
         """Return the bytes of the index file."""
-        document = {field.name: getattr(self, field.name) for field in fields(self)}
-        return seal({**document, "extents": {name: asdict(extent) for name, extent in self.extents.items()}})
+        document = {key.name: getattr(self, key.name) for key in fields(self)}
+        if not self.replaces:
+            del document["replaces"]
+        return seal({**document, "extents": {name: extent.to_json() for name, extent in self.extents.items()}})
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> "Record":
@@ -68,8 +84,9 @@ class Index:
     """The committed shards of a store, in order of their number, and the place of every clip."""
 
     def __init__(self, files: LocalFiles) -> None:
-        self._files = files
+        self._files, self.root = files, files.root
         self._seen: set[str] = set()
+        self._replaced: set[int] = set()
         self.records: dict[int, Record] = {}
         self.places: dict[str, tuple[int, int, int]] = {}  # clip -> (shard, row, length)
         self.refresh()
@@ -118,6 +135,12 @@ class Index:
         return record, bisect_left(record.rows, row)
 
     def _add(self, record: Record) -> None:
+        self._replaced.update(record.replaces)
+        for shard in {*record.replaces} & {*self.records}:
+            old = self.records.pop(shard)
+            self.places = {clip: place for clip, place in self.places.items() if place[0] != old.shard}
+        if record.shard in self._replaced:
+            return
         self.records[record.shard] = record
         for clip, row, length in zip(record.clips, record.rows, record.lengths, strict=True):
             self.places.setdefault(clip, (record.shard, row, length))

@@ -19,6 +19,7 @@ class MemoryFiles(LocalFiles):
 
     def __init__(self) -> None:
         self.root = Path("memory")
+        self.open_files = {}
         self._names: dict[str, _Inode] = {}
         self._names_on_disk: dict[str, _Inode] = {}
 

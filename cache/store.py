@@ -10,14 +10,17 @@ from typing import Any, Literal
 import numpy as np
 
 from cache.backends import backend_of
+from cache.compression import Compression
 from cache.errors import StoreError
-from cache.files import LocalFiles
+from cache.files import LocalFiles, files_at
 from cache.header import DEFAULT_SHARD_STEPS, HEADER_PATH, Header, StreamSpec
 from cache.index import Index
 from cache.provenance import require_same
+from cache.reading import PackedRows, PlainRows, Rows, find
+from cache.resident import RESIDENT, Resident, resident_rows
 from cache.writer import Writer
 
-__all__ = ["FeatureStore", "StreamSpec"]
+__all__ = ["Compression", "FeatureStore", "StreamSpec"]
 
 
 class FeatureStore:
@@ -27,14 +30,16 @@ class FeatureStore:
     several threads. What other processes commit after opening is seen after `refresh`.
     """
 
-    def __init__(self, files: LocalFiles, mode: Literal["r", "a"]) -> None:
+    def __init__(
+        self, files: LocalFiles, mode: Literal["r", "a"], resident: Resident = "no", device: Any = None
+    ) -> None:
         """Use `create` or `open` instead."""
-        self.path = files.root
-        self.mode = mode
-        self._files = files
+        self.path, self.mode = files.root, mode
+        self.resident: Resident = resident
+        self._files, self._device = files, device
         self._header = Header.from_bytes(files.read(HEADER_PATH), files.describe(HEADER_PATH))
         self._index = Index(files)
-        self._rows = _Streams(self._header, self._index, self.path)
+        self._rows = _Streams(self)
 
     @classmethod
     def create(
@@ -45,6 +50,7 @@ class FeatureStore:
         fingerprint: dict[str, Any],
         backend: str = "zarr",
         shard_steps: int = DEFAULT_SHARD_STEPS,
+        compression: Compression | None = None,
         durable: bool = True,
         files: LocalFiles | None = None,
     ) -> "FeatureStore":
@@ -56,14 +62,15 @@ class FeatureStore:
             fingerprint: what makes the features, as JSON; compared on every `open`.
             backend: `zarr` (an array a stream, a chunk file a shard) or `hdf5` (a file a shard).
             shard_steps: steps a shard can hold; no clip may be longer, and it is held in memory while it fills.
+            compression: how to compress the rows; None, the default, is what is read fastest.
             durable: wait for the disk at each commit, so that even a power cut loses nothing that was committed.
             files: another place than `path`, for tests.
 
         Raises:
             StoreError: if there is something at `path`, or it cannot be written.
         """
-        files = files or LocalFiles(path, durable=durable)
-        header = Header(backend, dict(streams), shard_steps, fingerprint)
+        files = files or files_at(path, durable=durable)
+        header = Header(backend, dict(streams), shard_steps, fingerprint, compression)
         try:
             initial_files = {HEADER_PATH: header.to_bytes(), **backend_of(header).metadata(header, 0)}
             files.create(initial_files, folders=("data", "index", "tmp"))
@@ -82,10 +89,23 @@ class FeatureStore:
         *,
         fingerprint: dict[str, Any] | None = None,
         mode: Literal["r", "a"] = "r",
+        resident: Resident = "no",
+        device: Any = None,
         durable: bool = True,
         files: LocalFiles | None = None,
     ) -> "FeatureStore":
         """Open a store for reading (`r`) or for reading and writing (`a`).
+
+        Args:
+            path: its folder, or the URL of a copy in an object store (`s3://bucket/features`), which is read only.
+            fingerprint: what the features must have been made by; not compared if None.
+            mode: `r` or `a`.
+            resident: whether a stream is held whole from the first time it is read: `no`, it is read from the files;
+                `yes`, in memory; `auto`, in memory if it takes at most half of what is free; `device`, as a tensor on
+                `device`, where `read` and `read_batch` then return tensors, lengths included.
+            device: a torch device, for resident="device".
+            durable: as in `create`.
+            files: another place than `path`, for tests.
 
         Raises:
             StoreError: if there is no store, it is damaged, or its fingerprint is another than the one given, naming
@@ -93,11 +113,19 @@ class FeatureStore:
         """
         if mode not in ("r", "a"):
             raise StoreError(f"mode {mode!r} is not 'r' (read) or 'a' (read and write)")
-        files = files or LocalFiles(path, durable=durable)
+        if resident not in RESIDENT:
+            raise StoreError(f"resident {resident!r} is not one of {', '.join(RESIDENT)}")
+        if (resident == "device") != (device is not None):
+            raise StoreError(f"resident='device' and a device go together, got {resident!r} and {device!r}")
+        if mode == "a" and "://" in str(path):
+            raise StoreError(f"{path} is an object store, which is read only: change a local copy and upload that")
+        if mode == "a" and resident != "no":
+            raise StoreError(f"resident {resident!r} is for reading: open the store with mode='r'")
+        files = files or files_at(path, durable=durable)
         if not files.exists(HEADER_PATH):
             raise StoreError(f"there is no feature store at {files.root}: make it with `slt extract`")
         try:
-            store = cls(files, mode)
+            store = cls(files, mode, resident, device)
         except OSError as error:
             raise StoreError(f"cannot open the store {files.root}: {error.strerror or error}") from error
         if fingerprint is not None:
@@ -107,7 +135,7 @@ class FeatureStore:
     @staticmethod
     def exists(path: str | Path) -> bool:
         """Say whether there is a store at `path`."""
-        return LocalFiles(path).exists(HEADER_PATH)
+        return files_at(path).exists(HEADER_PATH)
 
     @property
     def backend(self) -> str:
@@ -123,6 +151,11 @@ class FeatureStore:
     def fingerprint(self) -> dict[str, Any]:
         """What made the features, as given to `create`."""
         return self._header.fingerprint
+
+    @property
+    def compression(self) -> Compression | None:
+        """How the rows are compressed."""
+        return self._header.compression
 
     @property
     def shard_steps(self) -> int:
@@ -167,28 +200,11 @@ class FeatureStore:
 
     def read(self, clip_id: str, stream: str, start: int | None = None, stop: int | None = None) -> np.ndarray:
         """Return the steps [start, stop) of a clip as a new array (T, D); `start` and `stop` as in a slice."""
-        rows = self._rows[stream]
-        file, offset, length = rows[clip_id]
-        if start is not None or stop is not None:
-            start, stop, _ = slice(start, stop).indices(length)
-            offset, length = offset + start * rows.row_bytes, max(0, stop - start)
-        out = np.empty((length, rows.dim), rows.dtype)
-        self._files.read_into(file, offset, out)
-        return out
+        return self._rows[stream].read(clip_id, start, stop)
 
     def read_batch(self, clip_ids: Sequence[str], stream: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the clips padded with zeros (B, T, D), and their lengths (B,) int64."""
-        rows, read_into = self._rows[stream], self._files.read_into
-        places = [rows[clip_id] for clip_id in clip_ids]
-        steps = max((length for _, _, length in places), default=0)
-        out = np.empty((len(places), steps, rows.dim), rows.dtype)
-        for features, (file, offset, length) in zip(out, places, strict=True):
-            if length == steps:
-                read_into(file, offset, features)
-            else:
-                read_into(file, offset, features[:length])
-                features[length:] = 0
-        return out, np.array([length for _, _, length in places], np.int64)
+        return self._rows[stream].read_batch(clip_ids)
 
     def writer(self) -> Writer:
         """Return a writer, to be used as `with store.writer() as writer: writer.write(...)`."""
@@ -199,50 +215,37 @@ class FeatureStore:
     def refresh(self) -> None:
         """See what other processes have committed meanwhile."""
         self._index.refresh()
+        self._rows.clear()
 
     def __repr__(self) -> str:
         return f"FeatureStore({str(self.path)!r}, {self.backend}, {len(self)} clips, streams {', '.join(self.streams)})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"files": self._files, "mode": self.mode}
+        return {"files": self._files, "mode": self.mode, "resident": self.resident, "device": self._device}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)
 
     def _place(self, clip_id: str) -> tuple[int, int, int]:
-        return _find(self._index, clip_id, self.path)
+        return find(self._index, clip_id)
 
 
-class _Streams(dict[str, "_Rows"]):
-    """Stream name -> where its rows are."""
+class _Streams(dict[str, Rows]):
+    """Stream name -> the reader of its rows, made on first use."""
 
-    def __init__(self, header: Header, index: Index, path: Path) -> None:
-        super().__init__({name: _Rows(name, spec, index, path) for name, spec in header.streams.items()})
-        self._path = path
-
-    def __missing__(self, stream: str) -> "_Rows":
-        raise StoreError(f"stream {stream!r} is not in {self._path}, it has {', '.join(self)}")
-
-
-class _Rows(dict[str, tuple[str, int, int]]):
-    """Clip id -> (file, offset in bytes, steps) in one stream, worked out once, so that a read costs one look-up."""
-
-    def __init__(self, stream: str, spec: StreamSpec, index: Index, path: Path) -> None:
+    def __init__(self, store: FeatureStore) -> None:
         super().__init__()
-        self.dim, self.dtype, self.row_bytes = spec.dim, spec.numpy_dtype, spec.row_bytes
-        self._stream, self._index, self._path = stream, index, path
+        self._store = store
 
-    def __missing__(self, clip_id: str) -> tuple[str, int, int]:
-        shard, row, length = _find(self._index, clip_id, self._path)
-        extent = self._index.records[shard].extents[self._stream]
-        self[clip_id] = place = (extent.file, extent.offset + row * self.row_bytes, length)
-        return place
-
-
-def _find(index: Index, clip_id: str, path: Path) -> tuple[int, int, int]:
-    try:
-        return index.places[clip_id]
-    except KeyError:
-        raise StoreError(
-            f"clip {clip_id!r} is not in {path} ({len(index.places)} clips): add it with `slt extract`"
-        ) from None
+    def __missing__(self, stream: str) -> Rows:
+        store = self._store
+        header, index, files = store._header, store._index, store._files
+        if stream not in header.streams:
+            raise StoreError(f"stream {stream!r} is not in {store.path}, it has {', '.join(header.streams)}")
+        rows: Rows = (
+            PackedRows(stream, header, index, files)
+            if header.compression
+            else PlainRows(stream, header.streams[stream], index, files)
+        )
+        self[stream] = rows = resident_rows(rows, stream, header, index, files, store.resident, store._device)
+        return rows

@@ -5,15 +5,18 @@
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 
+from cache.compression import Compression
 from cache.errors import StoreError
 from cache.files import LocalFiles
 from cache.header import StreamSpec
+from cache.repair import remove
 from cache.store import FeatureStore
+from cache.verify import verify
 
 STREAMS = {"wide": StreamSpec(6, "float16"), "narrow": StreamSpec(3, "float32")}
 FINGERPRINT = {"weights": "f00d", "frames": {"size": 224, "step": 1}}
@@ -42,9 +45,13 @@ def assert_holds(store: FeatureStore, clips: dict[str, Any]) -> None:
 
 
 class StoreContract:
-    """Inherit, name it Test..., set `backend`, and override `files` if the store is not in a local folder."""
+    """Inherit, name it Test..., set `backend`, and override `files` if the store is not in a local folder.
+
+    compression: of the rows; with a `chunk_steps` that goes into 16.
+    """
 
     backend: str = ""
+    compression: Compression | None = None
 
     def files(self, folder: Path) -> LocalFiles:
         """Return the place of a new store."""
@@ -64,6 +71,7 @@ class StoreContract:
             streams=STREAMS,
             fingerprint=FINGERPRINT,
             shard_steps=SHARD_STEPS,
+            compression=self.compression,
             files=place,
         )
 
@@ -84,6 +92,7 @@ class StoreContract:
         assert reopened.streams == STREAMS
         assert reopened.fingerprint == FINGERPRINT
         assert reopened.backend == self.backend
+        assert reopened.compression == self.compression
 
     def test_what_was_written_is_read_back_bit_for_bit(self, store: FeatureStore) -> None:
         clips = make_clips(30)
@@ -306,3 +315,34 @@ class StoreContract:
         self.fill(store, clips)
         assert_holds(store, clips)
         assert_holds(pickle.loads(pickle.dumps(store)), clips)  # noqa: S301 (our own bytes)
+
+    @pytest.mark.parametrize("resident", ["auto", "yes"])
+    def test_a_store_that_is_held_in_memory_reads_the_same(
+        self, store: FeatureStore, resident: Literal["auto", "yes"]
+    ) -> None:
+        clips = make_clips(20)
+        self.fill(store, clips)
+        held = self.reopen(store, resident=resident)
+        assert_holds(held, clips)
+        for found, expected in zip(held.read_batch([*clips], "wide"), store.read_batch([*clips], "wide"), strict=True):
+            np.testing.assert_array_equal(found, expected, strict=True)
+        first = held.read_batch([next(iter(clips))], "wide")[0]
+        first[:] = 1  # what was given away is no part of what is held
+        assert_holds(held, clips)
+        assert_holds(pickle.loads(pickle.dumps(held)), clips)  # noqa: S301 (our own bytes)
+
+    def test_removed_clips_are_gone_and_the_others_stay(self, store: FeatureStore, place: LocalFiles) -> None:
+        clips = make_clips(20)
+        self.fill(store, clips)
+        gone = list(clips)[3:11]
+        assert remove(store.path, [*gone, "nobody"], files=place) == gone
+        assert verify(store.path, files=place) == []
+        assert_holds(self.reopen(store), {clip_id: clips[clip_id] for clip_id in clips if clip_id not in gone})
+        self.fill(self.reopen(store, mode="a"), {clip_id: clips[clip_id] for clip_id in gone})
+        assert_holds(self.reopen(store), clips)
+        assert sorted(remove(store.path, list(clips), files=place)) == sorted(clips)
+        assert self.reopen(store).keys() == []
+
+    def test_a_sound_store_verifies(self, store: FeatureStore, place: LocalFiles) -> None:
+        self.fill(store, make_clips(20))
+        assert verify(store.path, files=place) == []

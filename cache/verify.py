@@ -1,4 +1,4 @@
-"""Care for a store: what it is, what of it is damaged, and how to drop that.
+"""What a store is, and what of it is damaged.
 
 `verify` reads every byte that `store.json`, the index and the data have, and finds any single flipped bit in them.
 """
@@ -13,9 +13,10 @@ import numpy as np
 
 from cache.backends import backend_of
 from cache.errors import StoreError
-from cache.files import LocalFiles
+from cache.files import LocalFiles, files_at
 from cache.header import HEADER_PATH, Header
 from cache.index import FOLDER, Record, record_path
+from cache.reading import read_rows
 from cache.store import FeatureStore
 from cache.writer import TEMPORARY
 
@@ -57,6 +58,7 @@ def info(store: FeatureStore) -> dict[str, Any]:
         "bytes": sum(steps * spec.row_bytes for spec in store.streams.values()),
         "bytes_on_disk": sum(store._files.disk_usage(path) for record in records.values() for path in record.files),
         "unfinished_files": len(leftovers),
+        "compression": store.compression.to_json() if store.compression else None,
         "streams": {name: {"dim": spec.dim, "dtype": spec.dtype} for name, spec in store.streams.items()},
         "fingerprint": store.fingerprint,
     }
@@ -64,14 +66,14 @@ def info(store: FeatureStore) -> dict[str, Any]:
 
 def verify(path: str | Path, *, files: LocalFiles | None = None) -> list[Damage]:
     """Read everything again and return what is damaged; nothing is changed. An empty list means that all is well."""
-    files = files or LocalFiles(path)
+    files = files or files_at(path)
     try:
         header = Header.from_bytes(files.read(HEADER_PATH), files.describe(HEADER_PATH))
     except FileNotFoundError:
         raise StoreError(f"there is no feature store at {files.root}") from None
     except StoreError as error:
         return [Damage(HEADER_PATH, str(error), clips=None)]
-    records, found = _read_records(files)
+    records, found = read_records(files)
     owners: dict[str, int] = {}
     for record in records:
         found += _check_record(header, record, owners)
@@ -83,58 +85,18 @@ def verify(path: str | Path, *, files: LocalFiles | None = None) -> list[Damage]
     return found
 
 
-def repair(path: str | Path, *, files: LocalFiles | None = None) -> list[str]:
-    """Drop what is damaged, keep every clip that is not, remove leftovers, and return the clips that were dropped.
-
-    Nobody else may be writing to the store. A clip whose index record is damaged cannot be named; it is gone as well.
-
-    Raises:
-        StoreError: if store.json itself is damaged; that needs a copy.
-    """
-    files = files or LocalFiles(path)
-    found = verify(path, files=files)
-    if any(damage.file == HEADER_PATH for damage in found):
-        raise StoreError(
-            f"{files.describe(HEADER_PATH)} is damaged: put back a copy of it, it never changes after `create`"
-        )
-    header = Header.from_bytes(files.read(HEADER_PATH), files.describe(HEADER_PATH))
-    records = {record.shard: record for record in _read_records(files)[0]}
-    shards = {damage.shard for damage in found if damage.shard is not None}
-    for shard in shards - set(records):
-        files.remove(record_path(shard))
-    dropped: list[str] = []
-    for shard in sorted(shards & set(records)):
-        lost = {clip for damage in found if damage.shard == shard for clip in damage.clips or ()}
-        kept = _read_kept(files, header, records[shard], lost)
-        files.remove(record_path(shard))
-        files.sync(FOLDER)
-        store = FeatureStore(files, "a")
-        with store.writer() as writer:
-            for clip_id, features, source in kept:
-                if clip_id not in store:
-                    writer.write(clip_id, features, source=source)
-        dropped += sorted(clip for clip in lost if clip not in store)
-    remaining = _read_records(files)[0]
-    for leftover in find_leftovers(files, remaining):
-        files.remove(leftover)
-    for file, data in backend_of(header).metadata(header, max((r.shard for r in remaining), default=-1) + 1).items():
-        files.write(f"{TEMPORARY}/metadata", [data])
-        files.sync(f"{TEMPORARY}/metadata")
-        files.rename(f"{TEMPORARY}/metadata", file)
-    files.close()  # a shard's number may have been given away again
-    return dropped
-
-
 def find_leftovers(files: LocalFiles, records: list[Record]) -> list[str]:
     """Return the files and folders that writers left which did not finish, or still have while they are writing."""
     named = {file for record in records for file in record.files}
+    replaced = [record_path(shard) for record in records for shard in record.replaces]
     data = [path for path in files.walk("data") if path not in named and not path.endswith("zarr.json")]
     claims = [f"{FOLDER}/{name}" for name in files.names(FOLDER) if name.endswith(".claim")]
     folders = [f"{TEMPORARY}/{name}" for name in files.names(TEMPORARY)]
-    return [*data, *claims, *files.walk(TEMPORARY), *folders]
+    return [*filter(files.exists, replaced), *data, *claims, *files.walk(TEMPORARY), *folders]
 
 
-def _read_records(files: LocalFiles) -> tuple[list[Record], list[Damage]]:
+def read_records(files: LocalFiles) -> tuple[list[Record], list[Damage]]:
+    """Return the records that count, and those that cannot be read."""
     records, found = [], []
     for name in files.names(FOLDER):
         if not name.endswith(".json"):
@@ -149,7 +111,8 @@ def _read_records(files: LocalFiles) -> tuple[list[Record], list[Damage]]:
             found.append(Damage(path, f"it is the record of shard {record.shard}", int(name.partition(".")[0])))
             continue
         records.append(record)
-    return records, found
+    replaced = {shard for record in records for shard in record.replaces}
+    return [record for record in records if record.shard not in replaced], found
 
 
 def _check_record(header: Header, record: Record, owners: dict[str, int]) -> Iterator[Damage]:
@@ -177,21 +140,34 @@ def _check_file(files: LocalFiles, header: Header, record: Record, file: str) ->
     streams = sorted((extent.offset, name) for name, extent in record.extents.items() if extent.file == file)
     rest, end = 0, 0
     for start, name in streams:
-        row_bytes = header.streams[name].row_bytes
-        rest, end = _checksum(files, file, end, min(start, size), rest), start + record.steps * row_bytes
-        damaged = []
-        for clip, row, length, checksum in zip(clips, record.rows, record.lengths, record.checksums[name], strict=True):
-            first = start + row * row_bytes
-            if first + length * row_bytes > size or (
-                f"{_checksum(files, file, first, first + length * row_bytes):08x}" != checksum
-            ):
-                damaged.append(clip)
+        if header.compression is None:  # or else the clips' bytes are not in the file as they are
+            rest = _checksum(files, file, end, min(start, size), rest)
+            end = start + record.steps * header.streams[name].row_bytes
+        damaged = [
+            clip
+            for clip, row, length, checksum in zip(
+                clips, record.rows, record.lengths, record.checksums[name], strict=True
+            )
+            if _clip_checksum(files, header, record, name, row, length) != checksum
+        ]
         if damaged:
             found.append(Damage(file, f"checksums of stream {name!r} do not match", record.shard, tuple(damaged)))
     rest = _checksum(files, file, end, size, rest)
     if f"{rest:08x}" != record.files[file]["rest"]:
-        found.append(Damage(file, "the checksum of what lies between the clips does not match", record.shard))
+        what = "the file" if header.compression else "what lies between the clips"
+        found.append(Damage(file, f"the checksum of {what} does not match", record.shard))
     return found
+
+
+def _clip_checksum(files: LocalFiles, header: Header, record: Record, stream: str, row: int, length: int) -> str | None:
+    """Return the CRC-32 of a clip's rows, None if they cannot be read."""
+    spec = header.streams[stream]
+    rows = np.empty((length, spec.dim), spec.numpy_dtype)
+    try:
+        read_rows(files, header, record, stream, row, rows)
+    except StoreError:
+        return None
+    return f"{zlib.crc32(rows.data):08x}"
 
 
 def _checksum(files: LocalFiles, file: str, start: int, stop: int, checksum: int = 0) -> int:
@@ -200,18 +176,3 @@ def _checksum(files: LocalFiles, file: str, start: int, stop: int, checksum: int
         files.read_into(file, start, piece)
         checksum, start = zlib.crc32(piece.data, checksum), start + len(piece)
     return checksum
-
-
-def _read_kept(
-    files: LocalFiles, header: Header, record: Record, lost: set[str]
-) -> list[tuple[str, dict[str, np.ndarray], str | None]]:
-    kept = []
-    for clip, row, length, source in zip(record.clips, record.rows, record.lengths, record.sources, strict=True):
-        if clip not in lost:
-            features = {}
-            for name, spec in header.streams.items():
-                extent = record.extents[name]
-                features[name] = np.empty((length, spec.dim), spec.numpy_dtype)
-                files.read_into(extent.file, extent.offset + row * spec.row_bytes, features[name])
-            kept.append((clip, features, source))
-    return kept

@@ -1,7 +1,8 @@
 """The Zarr backend: a plain Zarr v3 group in `data/`, an array a stream, a chunk a shard.
 
 The metadata is a few lines of JSON and an uncompressed chunk is its rows, so neither writing nor reading needs the zarr
-library. Zarr v3 core specification: https://zarr-specs.readthedocs.io/en/latest/v3/core/index.html
+library; with compression a chunk is in Zarr's sharding format, and the library writes it.
+Zarr v3 core specification: https://zarr-specs.readthedocs.io/en/latest/v3/core/index.html
 """
 
 import json
@@ -20,7 +21,7 @@ def metadata(header: Header, num_shards: int) -> dict[str, bytes]:
     """Return the metadata files of a store of so many shards."""
     files = {"data/zarr.json": _json({"zarr_format": 3, "node_type": "group", "attributes": {}})}
     for name, spec in header.streams.items():
-        files[_metadata_path(name)] = array_metadata(spec, header.shard_steps, num_shards)
+        files[_metadata_path(name)] = array_metadata(header, spec, num_shards)
     return files
 
 
@@ -40,18 +41,27 @@ def check_metadata(files: LocalFiles, header: Header, num_shards: int) -> list[t
     return found
 
 
-def array_metadata(spec: StreamSpec, shard_steps: int, num_shards: int) -> bytes:
+def array_metadata(header: Header, spec: StreamSpec, num_shards: int) -> bytes:
     """Return zarr.json of a stream: shape (num_shards * shard_steps, dim), rows of no clip read as zero."""
+    codecs: list[dict[str, Any]] = [_LITTLE_ENDIAN]
+    if header.compression:
+        sharding = {
+            "chunk_shape": [header.compression.chunk_steps, spec.dim],
+            "codecs": [_LITTLE_ENDIAN, header.compression.zarr_codec(spec.numpy_dtype.itemsize)],
+            "index_codecs": [_LITTLE_ENDIAN, {"name": "crc32c"}],
+            "index_location": "end",
+        }
+        codecs = [{"name": "sharding_indexed", "configuration": sharding}]
     return _json(
         {
             "zarr_format": 3,
             "node_type": "array",
-            "shape": [num_shards * shard_steps, spec.dim],
+            "shape": [num_shards * header.shard_steps, spec.dim],
             "data_type": spec.dtype,
-            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [shard_steps, spec.dim]}},
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [header.shard_steps, spec.dim]}},
             "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
             "fill_value": 0.0,
-            "codecs": [{"name": "bytes", "configuration": {"endian": "little"}}],
+            "codecs": codecs,
             "attributes": {},
             "dimension_names": ["step", "feature"],
             "storage_transformers": [],
@@ -65,12 +75,36 @@ def write_shard(
     """Write each stream's rows (steps, D) under a temporary name, as a whole chunk."""
     extents, written = {}, []
     for name, rows in arrays.items():
-        final, size = f"data/{name}/c.{shard}.0", header.shard_steps * header.streams[name].row_bytes
-        files.write(f"{temporary}/{name}", [rows], size)
-        extents[name] = Extent(final, 0)
-        rest = f"{zlib.crc32(bytes(size - rows.nbytes)):08x}"
-        written.append(WrittenFile(f"{temporary}/{name}", final, size, rest))
+        final, spec = f"data/{name}/c.{shard}.0", header.streams[name]
+        if header.compression:
+            chunk, pieces = _compress(header, spec, rows)
+            files.write(f"{temporary}/{name}", [chunk])
+            extents[name] = Extent(final, pieces=pieces)
+            size, rest = len(chunk), zlib.crc32(chunk)
+        else:
+            size = header.shard_steps * spec.row_bytes
+            files.write(f"{temporary}/{name}", [rows], size)
+            extents[name] = Extent(final)
+            rest = zlib.crc32(bytes(size - rows.nbytes))
+        written.append(WrittenFile(f"{temporary}/{name}", final, size, f"{rest:08x}"))
     return extents, written
+
+
+def _compress(header: Header, spec: StreamSpec, rows: np.ndarray) -> tuple[bytes, list[list[int]]]:
+    """Return the chunk in Zarr's sharding format, and where in it the pieces with rows are."""
+    import zarr
+    from zarr.buffer.cpu import Buffer
+    from zarr.storage import MemoryStore
+
+    assert header.compression
+    stored: dict[str, Any] = {"zarr.json": Buffer.from_bytes(array_metadata(header, spec, 1))}
+    array = zarr.open_array(MemoryStore(stored), mode="r+", config={"write_empty_chunks": True})
+    array[: len(rows)] = rows
+    chunk = stored["c.0.0"].to_bytes()
+    num_pieces = header.shard_steps // header.compression.chunk_steps
+    index = np.frombuffer(chunk[-16 * num_pieces - 4 : -4], "<u8").reshape(num_pieces, 2)
+    used = -(-len(rows) // header.compression.chunk_steps)
+    return chunk, [[int(offset), int(offset + size)] for offset, size in index[:used]]
 
 
 def publish(files: LocalFiles, header: Header, index: Index, temporary: str) -> None:
@@ -85,9 +119,12 @@ def publish(files: LocalFiles, header: Header, index: Index, temporary: str) -> 
             num_shards = index.next_shard()
             if files.exists(path) and _num_shards(files.read(path), header) >= num_shards:
                 break
-            files.write(f"{temporary}/{name}.json", [array_metadata(spec, header.shard_steps, num_shards)])
+            files.write(f"{temporary}/{name}.json", [array_metadata(header, spec, num_shards)])
             files.sync(f"{temporary}/{name}.json")
             files.rename(f"{temporary}/{name}.json", path)
+
+
+_LITTLE_ENDIAN = {"name": "bytes", "configuration": {"endian": "little"}}
 
 
 def _metadata_path(stream: str) -> str:

@@ -68,7 +68,7 @@ def repair(store) -> None:
     Example:
       $ slt cache repair runs/demo/mmtlb/features
     """
-    from cache.verify import repair as mend
+    from cache.repair import repair as mend
 
     dropped = mend(store)
     click.echo(f"{store}: {len(dropped)} clips dropped" + "".join(f"\n  {clip}" for clip in dropped))

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from cache import Compression
 from cache.files import LocalFiles
 from cache.memory_files import MemoryFiles
 from cache.testing import StoreContract
@@ -13,6 +14,21 @@ class TestZarr(StoreContract):
 
 class TestHdf5(StoreContract):
     backend = "hdf5"
+
+
+class TestZarrBlosc(StoreContract):
+    backend = "zarr"
+    compression = Compression("blosc", chunk_steps=8)
+
+
+class TestZarrZstd(StoreContract):
+    backend = "zarr"
+    compression = Compression("zstd", chunk_steps=4)
+
+
+class TestHdf5Gzip(StoreContract):
+    backend = "hdf5"
+    compression = Compression("gzip", chunk_steps=16)
 
 
 class InMemory(StoreContract):

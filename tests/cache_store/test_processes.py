@@ -152,4 +152,4 @@ def test_threads_read_what_one_thread_reads(tmp_path: Path, monkeypatch: pytest.
     store = FeatureStore.open(tmp_path / "s")
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(lambda _: digest(store), range(16))) == {expected}
-    assert len(store._files._descriptors) == 3
+    assert len(store._files.open_files) == 3

@@ -80,8 +80,8 @@ def test_a_newer_format_is_refused(store: FeatureStore) -> None:
     path = store.path / "store.json"
     document = json.loads(path.read_bytes())
     del document["crc32"]
-    path.write_bytes(seal({**document, "format_version": 2}))
-    with pytest.raises(StoreError, match="has format version 2, this program reads up to 1: update"):
+    path.write_bytes(seal({**document, "format_version": 3}))
+    with pytest.raises(StoreError, match="has format version 3, this program reads up to 2: update"):
         FeatureStore.open(store.path)
     path.write_bytes(seal({**document, "made_on": "a key of the future"}))
     assert_holds(FeatureStore.open(store.path), CLIPS)
@@ -179,7 +179,7 @@ def test_more_shards_than_open_files(store: FeatureStore, monkeypatch: pytest.Mo
     limited = FeatureStore.open(store.path)
     for _ in range(2):
         assert_holds(limited, CLIPS)
-    assert len(limited._files._descriptors) == 2
+    assert len(limited._files.open_files) == 2
 
 
 def test_a_claim_that_was_given_up_after_its_commit_is_not_taken_again() -> None:

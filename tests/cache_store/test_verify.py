@@ -10,8 +10,9 @@ import pytest
 
 from cache import FeatureStore, StoreError
 from cache.memory_files import MemoryFiles
+from cache.repair import repair
 from cache.testing import STREAMS, assert_holds, make_clips
-from cache.verify import info, repair, verify
+from cache.verify import info, verify
 
 NUM_FLIPS = int(os.environ.get("SLT_NUM_FLIPS", "250"))  # of each backend
 BACKENDS = pytest.mark.parametrize("backend", ["zarr", "hdf5"])

@@ -1,0 +1,129 @@
+"""Reading the rows of clips: plain ones straight from the file, compressed ones through the pieces that hold them.
+
+B: clips of a batch. T: steps of a clip. D: width of a stream.
+"""
+
+from collections.abc import Sequence
+from os import preadv
+from typing import Protocol
+
+import numpy as np
+from numpy import empty
+
+from cache.errors import REPAIR, StoreError
+from cache.files import LocalFiles
+from cache.header import Header, StreamSpec
+from cache.index import Index, Record
+
+
+class Rows(Protocol):
+    """The rows of one stream. A store has a reader of its own for each stream."""
+
+    def read(self, clip_id: str, start: int | None, stop: int | None) -> np.ndarray:
+        """Return the steps [start, stop) of a clip, as in a slice, as a new array (T, D)."""
+        ...
+
+    def read_batch(self, clip_ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Return the clips padded with zeros (B, T, D), and their lengths (B,) int64."""
+        ...
+
+
+class PlainRows(dict[str, tuple[str, int, int]]):
+    """Clip id -> (file, offset in bytes, steps), worked out once, so that a read costs a look-up and a system call."""
+
+    def __init__(self, stream: str, spec: StreamSpec, index: Index, files: LocalFiles) -> None:
+        super().__init__()
+        self._dim, self._dtype, self._row_bytes = spec.dim, spec.numpy_dtype, spec.row_bytes
+        self._stream, self._index, self._files, self._open_files = stream, index, files, files.open_files
+
+    def read(self, clip_id: str, start: int | None, stop: int | None) -> np.ndarray:
+        """As in `Rows`."""
+        file, offset, length = self[clip_id]
+        if start is not None or stop is not None:
+            start, stop, _ = slice(start, stop).indices(length)
+            offset, length = offset + start * self._row_bytes, max(0, stop - start)
+        out = empty((length, self._dim), self._dtype)
+        # What `read_into` does first, without the call: the overhead of Python is a tenth of a read as it is.
+        if file not in self._open_files or preadv(self._open_files[file], (out,), offset) != out.nbytes:  # pyright: ignore[reportArgumentType]
+            self._files.read_into(file, offset, out)
+        return out
+
+    def read_batch(self, clip_ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """As in `Rows`: one positional read a clip, straight into its place in the batch."""
+        places = [self[clip_id] for clip_id in clip_ids]
+        lengths = np.array([length for _, _, length in places], np.int64)
+        steps = int(lengths.max(initial=0))
+        out = np.empty((len(places), steps, self._dim), self._dtype)
+        wanted = []
+        for features, (file, offset, length) in zip(out, places, strict=True):
+            if length < steps:
+                features[length:] = 0
+                features = features[:length]
+            wanted.append((file, offset, features))
+        self._files.read_many(wanted)
+        return out, lengths
+
+    def __missing__(self, clip_id: str) -> tuple[str, int, int]:
+        shard, row, length = find(self._index, clip_id)
+        extent = self._index.records[shard].extents[self._stream]
+        self[clip_id] = place = (extent.file, extent.offset + row * self._row_bytes, length)
+        return place
+
+
+class PackedRows:
+    """Rows of a compressed stream: the pieces that a clip touches are read and unpacked."""
+
+    def __init__(self, stream: str, header: Header, index: Index, files: LocalFiles) -> None:
+        self._stream, self._header, self._index, self._files = stream, header, index, files
+        self._spec = header.streams[stream]
+
+    def read(self, clip_id: str, start: int | None, stop: int | None) -> np.ndarray:
+        """As in `Rows`."""
+        shard, row, length = find(self._index, clip_id)
+        start, stop, _ = slice(start, stop).indices(length)
+        out = np.empty((max(0, stop - start), self._spec.dim), self._spec.numpy_dtype)
+        read_rows(self._files, self._header, self._index.records[shard], self._stream, row + start, out)
+        return out
+
+    def read_batch(self, clip_ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """As in `Rows`."""
+        clips = [self.read(clip_id, None, None) for clip_id in clip_ids]
+        lengths = np.array([len(clip) for clip in clips], np.int64)
+        out = np.zeros((len(clips), int(lengths.max(initial=0)), self._spec.dim), self._spec.numpy_dtype)
+        for features, clip in zip(out, clips, strict=True):
+            features[: len(clip)] = clip
+        return out, lengths
+
+
+def read_rows(files: LocalFiles, header: Header, record: Record, stream: str, row: int, out: np.ndarray) -> None:
+    """Fill `out` (T, D) with the rows of a shard from `row` on. Raises StoreError if they are not there."""
+    extent, row_bytes = record.extents[stream], header.streams[stream].row_bytes
+    if header.compression is None:
+        return files.read_into(extent.file, extent.offset + row * row_bytes, out)
+    flat, chunk_steps = out.reshape(-1).view(np.uint8), header.compression.chunk_steps
+    unpack = header.compression.unpacker(chunk_steps * row_bytes, header.streams[stream].numpy_dtype.itemsize)
+    first, skip, done = row // chunk_steps, row % chunk_steps * row_bytes, 0
+    for start, stop in (extent.pieces or [])[first:]:
+        if done == flat.nbytes:
+            break
+        packed = np.empty(stop - start, np.uint8)
+        files.read_into(extent.file, start, packed)
+        try:
+            rows = unpack(packed)[skip:]
+        except StoreError as error:
+            raise StoreError(f"{files.describe(extent.file)}, bytes {start} to {stop}: {error}") from None
+        more = min(len(rows), flat.nbytes - done)
+        flat[done : done + more] = rows[:more]
+        done, skip = done + more, 0
+    if done < flat.nbytes:
+        raise StoreError(f"{files.describe(extent.file)} has too few pieces for row {row} on: {REPAIR}")
+
+
+def find(index: Index, clip_id: str) -> tuple[int, int, int]:
+    """Return (shard, row, length) of a clip. Raises StoreError if the store does not have it."""
+    try:
+        return index.places[clip_id]
+    except KeyError:
+        raise StoreError(
+            f"clip {clip_id!r} is not in {index.root} ({len(index.places)} clips): add it with `slt extract`"
+        ) from None

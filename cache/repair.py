@@ -1,0 +1,98 @@
+"""Dropping clips: those that are damaged, those that are no longer wanted.
+
+A shard that loses clips is written anew, without them, and the commit of the new one is what makes the old one go
+(`Record.replaces`): killed at any point, nothing but the dropped clips is lost. Nobody else may be writing
+meanwhile, and whoever has the store open must open it again.
+"""
+
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+
+from cache.backends import backend_of
+from cache.errors import StoreError
+from cache.files import LocalFiles, files_at
+from cache.header import HEADER_PATH, Header
+from cache.index import FOLDER, Record, record_path
+from cache.reading import read_rows
+from cache.store import FeatureStore
+from cache.verify import find_leftovers, read_records, verify
+from cache.writer import TEMPORARY
+
+
+def repair(path: str | Path, *, files: LocalFiles | None = None) -> list[str]:
+    """Drop what is damaged, keep every clip that is not, remove leftovers, and return the clips that were dropped.
+
+    A clip whose index record is damaged cannot be named; it is gone as well.
+
+    Raises:
+        StoreError: if store.json itself is damaged; that needs a copy.
+    """
+    files = files or files_at(path)
+    found = verify(path, files=files)
+    if any(damage.file == HEADER_PATH for damage in found):
+        raise StoreError(
+            f"{files.describe(HEADER_PATH)} is damaged: put back a copy of it, it never changes after `create`"
+        )
+    damaged = {damage.shard for damage in found if damage.shard is not None}
+    lost: dict[int, set[str]] = {shard: set() for shard in damaged}
+    for damage in found:
+        if damage.shard is not None:
+            lost[damage.shard].update(damage.clips or ())
+    for shard in damaged - {record.shard for record in read_records(files)[0]}:
+        files.remove(record_path(shard))
+    return _drop(files, lost)
+
+
+def remove(path: str | Path, clips: Collection[str], *, files: LocalFiles | None = None) -> list[str]:
+    """Remove clips, and what killed writers left, and return those that were there; the disk space is free at once.
+
+    Raises:
+        StoreError: if a record of the index is damaged, or a clip that is to stay cannot be read.
+    """
+    files = files or files_at(path)
+    store = FeatureStore.open(path, files=files)
+    wanted_gone = set(clips)
+    found = {shard: wanted_gone & set(record.clips) for shard, record in store._index.records.items()}
+    return _drop(files, {shard: unwanted for shard, unwanted in found.items() if unwanted})
+
+
+def _drop(files: LocalFiles, unwanted: dict[int, set[str]]) -> list[str]:
+    """Write each of these shards anew without its unwanted clips, and return the clips that are gone from the store."""
+    header = Header.from_bytes(files.read(HEADER_PATH), files.describe(HEADER_PATH))
+    _remove_leftovers(files)  # first, lest the record of a shard that was replaced outlives the one that replaced it
+    records = {record.shard: record for record in read_records(files)[0]}
+    for shard in sorted(set(unwanted) & set(records)):
+        _rewrite(files, header, records[shard], unwanted[shard])
+    remaining = _remove_leftovers(files)
+    for file, data in backend_of(header).metadata(header, max((r.shard for r in remaining), default=-1) + 1).items():
+        files.write(f"{TEMPORARY}/metadata", [data])
+        files.sync(f"{TEMPORARY}/metadata")
+        files.rename(f"{TEMPORARY}/metadata", file)
+    files.close()  # a shard's number may be given away again
+    held = {clip for record in remaining for clip in record.clips}
+    return sorted({clip for clips in unwanted.values() for clip in clips} - held)
+
+
+def _remove_leftovers(files: LocalFiles) -> list[Record]:
+    records = read_records(files)[0]
+    for leftover in find_leftovers(files, records):
+        files.remove(leftover)
+    return records
+
+
+def _rewrite(files: LocalFiles, header: Header, record: Record, unwanted: set[str]) -> None:
+    store = FeatureStore(files, "a")
+    with store.writer() as writer:
+        writer.replaces.append(record.shard)
+        for clip, row, length, source in zip(record.clips, record.rows, record.lengths, record.sources, strict=True):
+            # A clip that is in another shard as well, which happens when a store was put together by hand, stays there.
+            if clip not in unwanted and store._index.places[clip][0] == record.shard:
+                features = {}
+                for name, spec in header.streams.items():
+                    features[name] = np.empty((length, spec.dim), spec.numpy_dtype)
+                    read_rows(files, header, record, name, row, features[name])
+                writer.write(clip, features, source=source)
+    files.remove(record_path(record.shard))
+    files.sync(FOLDER)
