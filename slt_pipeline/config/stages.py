@@ -1,16 +1,17 @@
 """One section per command that computes; each shares its name with the command, its file and its run folder."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from slt_pipeline.config.base import Config
+from slt_pipeline.config.base import Config, YesNoWord
 from slt_pipeline.config.training import TrainingConfig
 from slt_pipeline.config.translator import GenerationConfig
 
 TASKS = ("sign2gloss", "gloss2text", "sign2gloss2text", "sign2text")
 Task = Literal["sign2gloss", "gloss2text", "sign2gloss2text", "sign2text"]
 Stream = Literal["s3d", "gloss_rep", "gloss_logits"]
+Resident = Literal["no", "auto", "yes", "device"]
 
 
 class VisualPretrainConfig(Config):
@@ -53,12 +54,25 @@ class ExtractConfig(Config):
     """File format of the store."""
     dtype: Literal["float16", "float32"] = "float16"
     """Number format of the store."""
+    compression: Literal["none", "blosc", "zstd", "gzip"] = "none"
+    """`blosc` or `zstd` with zarr, `gzip` with hdf5; `none` is read fastest (cache/README.md has sizes and times)."""
+    keep_bits: int | None = Field(default=None, ge=1, le=23)
+    """With compression: bits of the mantissa to keep, of float16's 10 or float32's 23; None: all, nothing is lost."""
     batch_size: int = Field(default=1, ge=1)
     """Clips encoded at once; above 1 they are batched only with clips of equal length, so that no number changes."""
     shard_clips: int = Field(default=64, ge=1)
     """Clips committed at once: what a kill can cost."""
     store: str | None = None
     """Folder of the store; None: runs/<recipe>/features."""
+
+    @model_validator(mode="after")
+    def _rounded_only_to_compress(self) -> "ExtractConfig":
+        if self.keep_bits is not None and self.compression == "none":
+            raise ValueError(
+                f"keep_bits is {self.keep_bits} and compression is none: rounding alone saves nothing, "
+                "choose a compression or set keep_bits to null"
+            )
+        return self
 
 
 class Gloss2TextTrainConfig(Config):
@@ -87,6 +101,18 @@ class TranslateTrainConfig(Config):
     """Weights of mBART: `gloss2text_train` or None."""
     beam_size: int = Field(default=1, ge=0)
     """CTC beams of validation where the head is trained."""
+    resident: Annotated[Resident, YesNoWord] = "no"
+    """Hold the features whole while training: `yes` in memory, `auto` in memory if they take at most half of what is
+    free, `device` on the GPU; `no` reads them from the files, which is as fast where the disk is local."""
+
+    @model_validator(mode="after")
+    def _one_process_on_the_device(self) -> "TranslateTrainConfig":
+        if self.resident == "device" and self.training.num_workers:
+            raise ValueError(
+                f"resident is device and training.num_workers is {self.training.num_workers}: "
+                "features on a device are read by the training process itself, set num_workers to 0"
+            )
+        return self
 
 
 class SweepConfig(Config):

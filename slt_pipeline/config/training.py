@@ -1,10 +1,10 @@
 """How a model is trained: the part every training stage shares."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from slt_pipeline.config.base import Config
+from slt_pipeline.config.base import Config, YesNoWord
 
 
 class OptimiserConfig(Config):
@@ -51,7 +51,7 @@ class TrainingConfig(Config):
     """Adam and its rates."""
     schedule: ScheduleConfig = ScheduleConfig()
     """Learning rate over time."""
-    mixed_precision: Literal["no", "fp16", "bf16"] = "no"
+    mixed_precision: Annotated[Literal["no", "fp16", "bf16"], YesNoWord] = "no"
     """Autocast type; `fp16` also scales the loss."""
     validate_every: int = Field(default=1, ge=1)
     """Epochs between validations; the last epoch is always validated."""

@@ -48,8 +48,8 @@ class FeatureDataset(Dataset):
         """`features (B,T,D)` float32, zero beyond `lengths (B,)`, and what `encode` makes of the clips' labels."""
         features, lengths = self.store.read_batch([clip.id for clip in clips], self.stream)
         return {
-            "features": torch.from_numpy(features).float(),
-            "lengths": torch.from_numpy(lengths),
+            "features": torch.as_tensor(features).float(),  # a tensor already where the store is resident on a device
+            "lengths": torch.as_tensor(lengths),
             **self.encode(clips),
         }
 

@@ -5,8 +5,11 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from cache import FeatureStore
 from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.config.stages import Resident
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.errors import SltError
 from slt_pipeline.stages._encoder import fingerprint
@@ -35,17 +38,18 @@ def encodable(recipe: Recipe, store: FeatureStore, clips: Sequence[Clip]) -> lis
     return kept
 
 
-def open_features(recipe: Recipe) -> FeatureStore:
-    """The recipe's store.
+def open_features(recipe: Recipe, *, resident: Resident = "no", device: torch.device | None = None) -> FeatureStore:
+    """The recipe's store, its streams held as `resident` says: on `device` if that is `device`.
 
     **Raises:** SltError if there is none, StoreError if other weights or settings made it, naming both values.
     """
     path = recipe.store_folder
     made_by = f"slt extract --split all -r {recipe.name}"
+    held = {"resident": resident, "device": device if resident == "device" else None}
     if not path.exists():
         raise SltError(f"no feature store at {path}; make it with `{made_by}`")
     if recipe.run_folder("visual_train").exists():
         encoder = best_checkpoint(recipe.run_folder("visual_train"), made_by=f"slt visual-train -r {recipe.name}")
-        return FeatureStore.open(path, fingerprint=fingerprint(recipe, encoder))
+        return FeatureStore.open(path, fingerprint=fingerprint(recipe, encoder), **held)
     log.warning("%s is used as it is: there is no visual_train run to compare its fingerprint with", path)
-    return FeatureStore.open(path)
+    return FeatureStore.open(path, **held)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from cache import FeatureStore, StreamSpec
+from cache import Compression, FeatureStore, StreamSpec
 from slt_pipeline.config.recipe import Recipe, save_recipe
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.features import clip_source
@@ -65,13 +65,22 @@ def _open_store(recipe: Recipe, encoder: TrainedEncoder) -> FeatureStore:
         store = FeatureStore.open(path, fingerprint=made_from, mode="a")
         _check_same("backend", config.backend, store.backend, path)
         _check_same("streams", sorted(config.streams), sorted(store.streams), path)
+        _check_same("dtype", config.dtype, ", ".join({spec.dtype for spec in store.streams.values()}), path)
+        there = store.compression
+        _check_same("compression", config.compression, there.codec if there else "none", path)
+        _check_same("keep_bits", config.keep_bits, there.keep_bits if there else None, path)
         return store
     s3d = encoder.model.s3d.out_channels
     dims = {"s3d": s3d, "gloss_rep": recipe.encoder.head.hidden, "gloss_logits": len(encoder.vocabulary)}
     streams = {name: StreamSpec(dim=dims[name], dtype=config.dtype) for name in config.streams}
     path.parent.mkdir(parents=True, exist_ok=True)
     save_recipe(recipe, path.parent / "extract")
-    return FeatureStore.create(path, backend=config.backend, streams=streams, fingerprint=made_from)
+    compression = None
+    if config.compression != "none":
+        compression = Compression(config.compression, keep_bits=config.keep_bits)
+    return FeatureStore.create(
+        path, backend=config.backend, streams=streams, fingerprint=made_from, compression=compression
+    )
 
 
 def _check_same(name: str, asked: Any, there: Any, path: Path) -> None:

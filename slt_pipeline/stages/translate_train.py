@@ -49,7 +49,8 @@ def translate_train(
     **Arguments:** `folder`: where the run goes; None: the stage's own. A sweep gives each run a folder.
     """
     config = recipe.translate_train
-    store = open_features(recipe)
+    where = pick_device(device)
+    store = open_features(recipe, resident=config.resident, device=where)
     head = _weights_of_head(recipe)
     language = _weights_of_language(recipe)
     inputs = {
@@ -57,6 +58,10 @@ def translate_train(
         "clips": file_hash(Path(recipe.corpus.manifest)),
         "protocol": recipe.corpus.protocol,
         "store": store.fingerprint,
+        "store_dtype": store.streams[recipe.translator.stream].dtype
+        if recipe.translator.stream in store.streams
+        else None,
+        "store_keep_bits": store.compression and store.compression.keep_bits,
         "head_config": recipe.encoder.head.model_dump(mode="json"),
         "beam_size": config.beam_size,
         "head": head and file_hash(head.folder / WEIGHTS),
@@ -69,7 +74,6 @@ def translate_train(
     run = open_run(recipe, STAGE, inputs, overwrite=overwrite, folder=folder)
     if run.result is not None:
         return run.result
-    where = pick_device(device)
     clips = encodable(recipe, store, load_clips(recipe, "train", needs=["text"]))
     dev = encodable(recipe, store, load_clips(recipe, "dev", needs=["text"]))
     side = TextSide.of(recipe)
@@ -113,6 +117,7 @@ def translate_train(
         validate=validate,
         score="bleu4",
         higher_is_better=True,
+        on_device=config.resident == "device",
         lengths=[store.length(clip.id) for clip in clips],
     )
     return run.train(job, config.training, recipe.seed, where)

@@ -57,6 +57,8 @@ class Job:
     """Whether more of it is better."""
     lengths: Sequence[int] | None = None
     """Length of every item, for bucketing."""
+    on_device: bool = False
+    """Whether the data set makes its batches on the device itself."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def train(job: Job, config: TrainingConfig, folder: Path, *, seed: int, device: 
         num_workers=config.num_workers,
         multiprocessing_context="spawn" if config.num_workers else None,
         worker_init_fn=_ignore_ctrl_c,
-        pin_memory=device.type == "cuda",
+        pin_memory=device.type == "cuda" and not job.on_device,
         generator=torch.Generator(),  # its own: starting to iterate draws a number, and a resumed run starts once more
     )
     per_epoch = batches.batches_per_epoch

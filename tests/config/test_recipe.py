@@ -187,6 +187,8 @@ def _rates(recipe: Recipe) -> dict[str, float]:
         ("sweep.grid.translator.mapper.input=[s3d]", lambda r: r.sweep.grid, {"translator.mapper.input": ["s3d"]}),
         ("video.transform.pre_resize=[320, 256]", lambda r: r.video.transform.pre_resize, (320, 256)),
         ("synth.num_train=5", lambda r: r.synth.num_train, 5),
+        ("translate_train.resident=yes", lambda r: r.translate_train.resident, "yes"),
+        ("translate_train.training.mixed_precision=no", lambda r: r.translate_train.training.mixed_precision, "no"),
         ("synth={num_train: 5}", lambda r: r.synth.num_train, 5),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -259,6 +261,11 @@ def test_an_override_that_is_no_yaml_is_refused(mine):
         ("translate_train.training.optimiser.lr.mapper=fast", "translate_train.training.optimiser.lr.mapper = 'fast'"),
         ("encoder.s3d.freeze_blocks=5", "encoder.s3d: freeze_blocks 5 exceeds use_blocks 4"),
         ('description="two\\nlines"', None),
+        ("extract.keep_bits=6", "extract: keep_bits is 6 and compression is none"),
+        (
+            "translate_train={resident: device, training: {num_workers: 2}}",
+            "translate_train: resident is device and training.num_workers is 2",
+        ),
         ("seed=[1,2]", "seed = [1, 2]: Input should be a valid integer"),
     ],
 )

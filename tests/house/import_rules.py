@@ -49,8 +49,9 @@ MAY_USE_STORE_ERRORS = frozenset({"slt_pipeline.cli.main"})  # tells the user's 
 # Packages that only the named modules import: one backend a file, and a light configuration.
 ONLY_IN: dict[str, frozenset[str]] = {
     "zarr": frozenset({"cache.zarr_store"}),
-    "numcodecs": frozenset({"cache.zarr_store"}),
+    "numcodecs": frozenset({"cache.compression"}),
     "h5py": frozenset({"cache.hdf5_store"}),
+    "obstore": frozenset({"cache.object_files"}),
     "av": frozenset({"slt_pipeline.video", "slt_pipeline.corpora.avatar"}),
     "jiwer": frozenset({"slt_pipeline.metrics"}),
     "sacrebleu": frozenset({"slt_pipeline.metrics"}),
@@ -97,7 +98,7 @@ def _faults(name: str, target: str) -> Iterator[str]:
     if name.split(".")[0] == "cache":
         if top in ("slt_pipeline", "recipes"):
             yield f"the store imports {target}"
-        elif top in HEAVY:
+        elif top in HEAVY and (name, top) != ("cache.resident", "torch"):  # which holds streams on a torch device
             yield f"the store imports {top}"
     elif top == "cache":
         errors_only = target == "cache.errors" and name in MAY_USE_STORE_ERRORS

@@ -10,7 +10,7 @@ import pytest
 import torch
 import toy_system
 
-from cache import FeatureStore
+from cache import Compression, FeatureStore
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.manifest import write_manifest
 from slt_pipeline.errors import SltError
@@ -57,6 +57,23 @@ def test_half_precision_is_the_rounded_single_precision(toy, stages, tmp_path):
     for clip in toy.clips:
         for stream in STREAMS:
             assert np.array_equal(half.read(clip.id, stream), single.read(clip.id, stream).astype(np.float16))
+
+
+def test_a_compressed_store_holds_the_rounded_numbers_and_is_not_continued_in_another_way(toy, stages, tmp_path):
+    chosen = {"extract__store": tmp_path / "small", "extract__dtype": "float16"}
+    stages["extract"](
+        toy.recipe(**chosen, extract__compression="blosc", extract__keep_bits=4), split="dev", device="cpu"
+    )
+    small, single = FeatureStore.open(tmp_path / "small"), FeatureStore.open(toy.recipe().store_folder)
+    assert small.compression == Compression("blosc", keep_bits=4)
+    for clip in toy.of("dev"):
+        found, expected = small.read(clip.id, "s3d").astype(float), single.read(clip.id, "s3d").astype(float)
+        assert not np.array_equal(found, expected)
+        np.testing.assert_allclose(found, expected, rtol=2**-5 * 1.1, atol=1e-7)
+    with pytest.raises(SltError, match=r"small has compression blosc, but none is asked for"):
+        stages["extract"](toy.recipe(**chosen), device="cpu")
+    with pytest.raises(SltError, match=r"small has keep_bits 4, but 5 is asked for"):
+        stages["extract"](toy.recipe(**chosen, extract__compression="blosc", extract__keep_bits=5), device="cpu")
 
 
 def test_splits_can_be_added_one_after_the_other(toy, stages, tmp_path):

@@ -176,6 +176,14 @@ def test_the_mapper_reads_any_stream_with_either_head(own, stages, source, head)
     assert (recipe.run_folder("evaluate") / "sign2text-dev.json").is_file()
 
 
+@pytest.mark.parametrize("resident", ["auto", "yes", "device"])
+def test_features_that_are_held_whole_train_the_same_weights(toy, own, stages, resident):
+    recipe = own.recipe(translate_train__resident=resident)
+    stages["translate_train"](recipe, device="cpu", overwrite=True)
+    for name, weight in weights(toy.recipe(), "translate_train").items():
+        assert torch.equal(weight, weights(recipe, "translate_train")[name]), name
+
+
 # --- sweep
 
 
