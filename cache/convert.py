@@ -1,6 +1,5 @@
 """Stores from stores: another backend, another dtype, some streams, some clips, several into one."""
 
-import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from cache.checksum import hex_crc32
 from cache.compression import Compression
 from cache.errors import REPAIR, StoreError
 from cache.header import DEFAULT_SHARD_STEPS, Header, StreamSpec
@@ -158,7 +158,7 @@ def _open_target(target: str | Path, header: Header) -> FeatureStore:
 
 def _read_checked(store: FeatureStore, clip_id: str, stream: str) -> np.ndarray:
     features = store.read(clip_id, stream)
-    if f"{zlib.crc32(features.data):08x}" != checksum(store, clip_id, stream):
+    if hex_crc32(features.data) != checksum(store, clip_id, stream):
         raise StoreError(f"clip {clip_id!r}, stream {stream!r} of {store.path} is damaged: {REPAIR}")
     return features
 
@@ -183,7 +183,7 @@ def _expected_checksum(
     features = source.read(clip_id, stream).astype(spec.numpy_dtype)
     if compression:
         compression.round(features)
-    return f"{zlib.crc32(features.data):08x}"
+    return hex_crc32(features.data)
 
 
 def _words(streams: dict[str, StreamSpec]) -> str:

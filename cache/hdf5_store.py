@@ -7,10 +7,10 @@ The file is described in memory and written like any other, so the same rename m
 """
 
 import io
-import zlib
 
 import numpy as np
 
+from cache.checksum import crc32, hex_crc32
 from cache.compression import Compression
 from cache.files import LocalFiles
 from cache.header import Header
@@ -40,16 +40,16 @@ def write_shard(
         image, pieces = _compress(arrays, header.compression)
         files.write(target, [image])
         extents = {name: Extent(final, pieces=spans) for name, spans in pieces.items()}
-        return extents, [WrittenFile(target, final, image.nbytes, f"{zlib.crc32(image):08x}")]
+        return extents, [WrittenFile(target, final, image.nbytes, hex_crc32(image))]
     image, offsets = _describe(arrays)
     # The description lies around the rows, which are written from where they are, without a copy.
     parts, end, rest = [], 0, 0
     for name, offset in sorted(offsets.items(), key=lambda item: item[1]):
         before = image[end:offset]
         parts += [before, arrays[name]]
-        rest, end = zlib.crc32(before, rest), offset + arrays[name].nbytes
+        rest, end = crc32(before, rest), offset + arrays[name].nbytes
     parts.append(image[end:])
-    rest = zlib.crc32(image[end:], rest)
+    rest = crc32(image[end:], rest)
     files.write(target, parts)
     extents = {name: Extent(final, offset) for name, offset in offsets.items()}
     return extents, [WrittenFile(target, final, max(end, len(image)), f"{rest:08x}")]

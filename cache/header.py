@@ -1,12 +1,12 @@
 """store.json: what a store is, and how its JSON is sealed with a checksum."""
 
 import json
-import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from cache.checksum import crc32
 from cache.compression import Compression
 from cache.errors import REPAIR, StoreError
 from cache.provenance import canonical
@@ -118,4 +118,4 @@ def unseal(data: bytes, where: str) -> dict[str, Any]:
 
 
 def _tail(body: bytes) -> bytes:
-    return _SEAL + f'{zlib.crc32(body):08x}"}}\n'.encode()
+    return _SEAL + f'{crc32(body):08x}"}}\n'.encode()

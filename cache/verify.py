@@ -3,7 +3,6 @@
 `verify` reads every byte that `store.json`, the index and the data have, and finds any single flipped bit in them.
 """
 
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cache.backends import backend_of
+from cache.checksum import crc32, hex_crc32
 from cache.errors import StoreError
 from cache.files import LocalFiles, files_at
 from cache.header import HEADER_PATH, Header
@@ -167,12 +167,12 @@ def _clip_checksum(files: LocalFiles, header: Header, record: Record, stream: st
         read_rows(files, header, record, stream, row, rows)
     except StoreError:
         return None
-    return f"{zlib.crc32(rows.data):08x}"
+    return hex_crc32(rows.data)
 
 
 def _checksum(files: LocalFiles, file: str, start: int, stop: int, checksum: int = 0) -> int:
     while start < stop:
         piece = np.empty(min(PIECE, stop - start), np.uint8)
         files.read_into(file, start, piece)
-        checksum, start = zlib.crc32(piece.data, checksum), start + len(piece)
+        checksum, start = crc32(piece.data, checksum), start + len(piece)
     return checksum

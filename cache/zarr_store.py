@@ -7,11 +7,11 @@ Zarr v3 core specification: https://zarr-specs.readthedocs.io/en/latest/v3/core/
 
 import json
 import re
-import zlib
 from typing import Any
 
 import numpy as np
 
+from cache.checksum import crc32
 from cache.files import LocalFiles
 from cache.header import Header, StreamSpec
 from cache.index import Extent, Index, WrittenFile
@@ -80,12 +80,12 @@ def write_shard(
             chunk, pieces = _compress(header, spec, rows)
             files.write(f"{temporary}/{name}", [chunk])
             extents[name] = Extent(final, pieces=pieces)
-            size, rest = len(chunk), zlib.crc32(chunk)
+            size, rest = len(chunk), crc32(chunk)
         else:
             size = header.shard_steps * spec.row_bytes
             files.write(f"{temporary}/{name}", [rows], size)
             extents[name] = Extent(final)
-            rest = zlib.crc32(bytes(size - rows.nbytes))
+            rest = crc32(bytes(size - rows.nbytes))
         written.append(WrittenFile(f"{temporary}/{name}", final, size, f"{rest:08x}"))
     return extents, written
 

@@ -52,6 +52,7 @@ ONLY_IN: dict[str, frozenset[str]] = {
     "numcodecs": frozenset({"cache.compression"}),
     "h5py": frozenset({"cache.hdf5_store"}),
     "obstore": frozenset({"cache.object_files"}),
+    "isal": frozenset({"cache.checksum"}),
     "av": frozenset({"slt_pipeline.video", "slt_pipeline.corpora.avatar"}),
     "jiwer": frozenset({"slt_pipeline.metrics"}),
     "sacrebleu": frozenset({"slt_pipeline.metrics"}),
