@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from slt_pipeline.cli.cache_pickle import export_pickle, import_pickle
+
 _STORE = click.Path(exists=True, file_okay=False, path_type=Path)
 
 
@@ -16,6 +18,10 @@ def cache() -> None:
     Example:
       $ slt cache info runs/demo/mmtlb/features
     """
+
+
+cache.add_command(import_pickle)
+cache.add_command(export_pickle)
 
 
 @cache.command()

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 
@@ -118,6 +119,111 @@ def test_storage_that_is_no_bytes_is_refused(tmp_path):
         read_pickle(write(tmp_path / "a", Calls(torch.storage._load_from_bytes, ["x"])))
 
 
+def saved(tensor):
+    """The bytes of a storage within a pickle."""
+    storage = tensor.__reduce_ex__(2)[1][0]
+    return storage.__reduce__()[1][0]
+
+
+def rebuilt(storage, size, stride, offset=0):
+    """What a tensor is pickled as, with any bytes for its storage, any shape and any place."""
+    load = Calls(torch.storage._load_from_bytes, storage)
+    return Calls(torch._utils._rebuild_tensor_v2, load, offset, size, stride, False, collections.OrderedDict())
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [
+        torch.arange(24.0).reshape(8, 3),
+        torch.arange(24.0).reshape(8, 3).T,
+        torch.arange(24.0).reshape(4, 6)[1:3, 2:5],
+        torch.arange(24.0).reshape(4, 6)[::2, ::3],
+        torch.arange(24.0)[5:11].reshape(2, 3),
+        torch.arange(24.0).reshape(4, 6).half(),
+        torch.arange(6.0).reshape(1, 6),
+        torch.tensor(3.0),
+        torch.zeros(0),
+        torch.zeros(0, 832),
+    ],
+    ids=["whole", "transposed", "window", "strided", "offset", "half", "one row", "one number", "none", "no rows"],
+)
+def test_a_tensor_has_the_numbers_that_torch_gave_it(tmp_path, tensor):
+    (got,) = read_pickle(write(tmp_path / "a", [tensor]))
+    numbers = got.numbers()
+    assert (numbers.dtype, numbers.shape) == (tensor.numpy().dtype, tuple(tensor.shape))
+    assert not numbers.flags.writeable
+    np.testing.assert_array_equal(numbers, tensor)
+
+
+def hostile_storages():
+    """Bytes that a storage may claim to be, each with what is said of them."""
+    sound, call = saved(torch.zeros(16)), pickle.dumps(Calls(os.system, "touch mark"), protocol=2)
+    parts = [sound.index(part) for part in (b"\x80\x02\x8a", b"\x80\x02M", b"\x80\x02}", b"\x80\x02(", b"\x80\x02]")]
+    start = parts[3]  # of the storage's description
+    for number, position in enumerate(parts):
+        yield f"call before part {number}", sound[:position] + call + sound[position:], r"asks for posix\.system"
+    nested = b"\x80\x02(X\x07\x00\x00\x00storage" + call[2:-1] + b"tQ."
+    yield "call within a part", sound[:start] + nested, r"asks for posix\.system"
+    yield "build", sound[:start] + b"\x80\x02}}b.", "instruction BUILD"
+    yield "memory", sound[:start] + b"\x80\x02}r\xff\xff\xff\x7f.", "reserve memory for nothing"
+    yield "double", saved(torch.zeros(16).double()), r"asks for torch\.DoubleStorage; float32 and float16"
+    yield "view", sound.replace(b"K\x10N", b"K\x10K\x01"), "storage in it is malformed"
+    yield "negative", sound.replace(b"K\x10N", b"J\xff\xff\xff\xffN"), "storage in it is malformed"
+    yield "other count", sound.replace(b"K\x10N", b"K\x20N"), "header is not torch's"
+    yield "big-endian", sound.replace(b"little_endianq\x02\x88", b"little_endianq\x02\x89"), "header is not torch's"
+    yield "too few", sound[:-4], "16 numbers of 4 bytes are announced, 60 bytes follow"
+    yield "too many", sound + b"\0", "16 numbers of 4 bytes are announced, 65 bytes follow"
+    yield "cut short", sound[:100], ""
+    yield "no pickle", b"nothing", "opcode b'n' unknown"
+    yield "empty", b"", "exhausted"
+    yield "zip", b"PK\x03\x04" + bytes(100), ""
+
+
+HOSTILE = [pytest.param(content, message, id=name) for name, content, message in hostile_storages()]
+
+
+@pytest.mark.parametrize(("content", "message"), HOSTILE)
+def test_a_storage_that_is_not_numbers_is_refused_and_nothing_is_called(tmp_path, monkeypatch, content, message):
+    monkeypatch.chdir(tmp_path)
+    (tensor,) = read_pickle(write(tmp_path / "a", [rebuilt(content, (2, 8), (8, 1))]))
+    with pytest.raises(SltError, match=rf"its tensor is (refused|damaged): .*{message}"):
+        tensor.numbers()
+    assert not (tmp_path / "mark").exists()
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "offset"),
+    [
+        ((3, 8), (8, 1), 0),
+        ((2, 8), (8, 1), 1),
+        ((2, 8), (9, 1), 0),
+        ((1, 2), (1, 16), 0),
+        ((2**40, 8), (0, 0), 0),
+        ((2, 8), (0, 2**61), 0),
+    ],
+)
+def test_a_tensor_beyond_its_storage_is_refused(tmp_path, size, stride, offset):
+    (tensor,) = read_pickle(write(tmp_path / "a", [rebuilt(saved(torch.zeros(16)), size, stride, offset)]))
+    with pytest.raises(SltError, match=r"a tensor of shape .* reaches beyond its storage of 16 numbers"):
+        tensor.numbers()
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "offset"),
+    [
+        ((-2, 8), (8, 1), 0),
+        ((2, 8), (-8, 1), 8),
+        ((2, 8), (8, 1), -1),
+        ((2, 8), (8,), 0),
+        ((2, 8.0), (8, 1), 0),
+        ((1,) * 65, (1,) * 65, 0),
+    ],
+)
+def test_a_tensor_whose_place_is_no_place_is_refused(tmp_path, size, stride, offset):
+    with pytest.raises(SltError, match="a tensor in it is malformed"):
+        read_pickle(write(tmp_path / "a", [rebuilt(saved(torch.zeros(16)), size, stride, offset)]))
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -162,7 +268,13 @@ def test_missing_file(tmp_path):
 
 
 def test_gzip_that_unpacks_to_too_much_is_refused(tmp_path):
-    path = write(tmp_path / "a", b"\0" * 10_000_000, packed=True)
+    path = write(tmp_path / "a", [b"\0" * 10_000_000], packed=True)
     assert path.stat().st_size < 20_000
+    with pytest.raises(SltError, match="unpacks to more than 1000000 bytes"):
+        read_pickle(path, max_bytes=1_000_000)
+
+
+def test_what_follows_a_pickle_is_unpacked_and_counted_too(tmp_path):
+    path = write(tmp_path / "a", pickle.dumps(PLAIN) + b"\0" * 10_000_000, packed=True)
     with pytest.raises(SltError, match="unpacks to more than 1000000 bytes"):
         read_pickle(path, max_bytes=1_000_000)

@@ -38,6 +38,7 @@ MAY_USE_STORE = frozenset(
     {
         "slt_pipeline",  # the guard against another package called cache
         "slt_pipeline.cli.cache",
+        "slt_pipeline.corpora.feature_pickles",  # features of the published systems, into a store and out of it
         "slt_pipeline.corpora.features",  # the feature data set
         "slt_pipeline.stages._store",  # phase two opens the store, its fingerprint compared
         "slt_pipeline.stages.extract",
