@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 from store_common import BACKENDS, Row, Setting, fresh, ratio, seconds, write_store
 
-NUM_WRITES = 3
-
 
 def writing(setting: Setting) -> list[Row]:
     """MB/s with checksums against plain sequential writes of the same bytes, without and with waiting for the disk."""
@@ -26,7 +24,7 @@ def writing(setting: Setting) -> list[Row]:
                 for backend in BACKENDS
             },
         }
-        found = times[durable] = _alternate(setting.folder, ways, min(NUM_WRITES, setting.repeats))
+        found = times[durable] = _alternate(setting.folder, ways, setting.repeats)
         speeds = {name: f"{setting.num_bytes / 1e6 / min(each):,.0f} MB/s" for name, each in found.items()}
         how = "waiting for the disk (fsync)" if durable else "not waiting for the disk"
         for backend in BACKENDS:
@@ -69,7 +67,8 @@ def published(setting: Setting) -> list[Row]:
 
 
 def _times(case: str, ours: float, baseline: float, unit: str) -> Row:
-    return Row(case, f"{ours:,.3g} {unit}", f"{baseline:,.3g} {unit}", baseline / ours, note="theirs over ours")
+    mine, theirs = (f"{amount:,.0f} {unit}" if amount >= 100 else f"{amount:.3g} {unit}" for amount in (ours, baseline))
+    return Row(case, mine, theirs, baseline / ours, note="theirs over ours")
 
 
 def _read_split(way: str, path: Path, with_torch: bool) -> dict[str, float]:
