@@ -68,6 +68,9 @@ def _describe(arrays: dict[str, np.ndarray]) -> tuple[memoryview, dict[str, int]
             settings.set_obj_track_times(False)
             kind, space = h5py.h5t.py_create(rows.dtype), h5py.h5s.create_simple(rows.shape)
             offsets[name] = h5py.h5d.create(file.id, name.encode(), kind, space, settings).get_offset()
+    # HDF5 writes no byte of a gap that it leaves before the last dataset, so the file in memory may end before it.
+    stream.seek(0, io.SEEK_END)
+    stream.write(bytes(max(0, max(offsets.values()) - stream.tell())))
     return stream.getbuffer(), offsets
 
 
