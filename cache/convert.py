@@ -84,6 +84,9 @@ def merge(
         shard_steps = max(1, sum(store.length(clip_id) for clip_id, store in plan.items()))
         if compression:
             shard_steps = -(-shard_steps // compression.chunk_steps) * compression.chunk_steps
+    steps, longest = max(((store.length(clip_id), clip_id) for clip_id, store in plan.items()), default=(0, ""))
+    if steps > shard_steps:
+        raise StoreError(f"clip {longest!r} has {steps} steps, a shard would hold {shard_steps}: take {steps} or more")
     header = Header(backend or first.backend, specs, shard_steps, first.fingerprint, compression)
     store = _open_target(target, header)
     with store.writer() as writer:

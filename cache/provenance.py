@@ -9,8 +9,6 @@ from typing import Any
 
 from cache.errors import StoreError
 
-_MISSING = object()
-
 
 def canonical(fingerprint: dict[str, Any]) -> str:
     """Return the one JSON text of a fingerprint: keys sorted, no spaces, UTF-8. Raises StoreError if it is not JSON."""
@@ -31,15 +29,40 @@ def fingerprint_hash(fingerprint: dict[str, Any]) -> str:
     return hashlib.sha256(canonical(fingerprint).encode()).hexdigest()
 
 
+def flatten(fingerprint: dict[str, Any]) -> dict[str, Any]:
+    """Return the values by dotted key: `{"transform": {"size": 224}}` gives `{"transform.size": 224}`."""
+    flat: dict[str, Any] = {}
+    for key, item in fingerprint.items():
+        inner = flatten(item) if isinstance(item, dict) else {}
+        flat.update({f"{key}.{name}": value for name, value in inner.items()} or {key: item})
+    return flat
+
+
+def changes(a: dict[str, Any], b: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return both values of every dotted key that differs: `{"transform.size": {"a": 224, "b": 256}}`.
+
+    The side that lacks the key is left out.
+    """
+    sides = {"a": flatten(a), "b": flatten(b)}
+    found = {}
+    for key in sorted({*sides["a"], *sides["b"]}):
+        values = {side: flat[key] for side, flat in sides.items() if key in flat}
+        if value_text(values, "a") != value_text(values, "b"):
+            found[key] = values
+    return found
+
+
+def value_text(values: dict[str, Any], side: str) -> str:
+    """Return one side of a change as JSON text, `missing` where it is left out."""
+    return json.dumps(values[side], sort_keys=True, ensure_ascii=False) if side in values else "missing"
+
+
 def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
     """Return one phrase per differing key, naming both values: `transform.size is 224 here, 256 expected`."""
-    flat_found, flat_expected = _flatten(found), _flatten(expected)
-    phrases = []
-    for key in sorted({*flat_found, *flat_expected}):
-        here, wanted = flat_found.get(key, _MISSING), flat_expected.get(key, _MISSING)
-        if _text(here) != _text(wanted):
-            phrases.append(f"{key} is {_text(here)} here, {_text(wanted)} expected")
-    return phrases
+    return [
+        f"{key} is {value_text(values, 'a')} here, {value_text(values, 'b')} expected"
+        for key, values in changes(found, expected).items()
+    ]
 
 
 def require_same(found: dict[str, Any], expected: dict[str, Any], where: str) -> None:
@@ -60,17 +83,3 @@ def _bad_keys(value: Any, path: str) -> list[str]:
     if isinstance(value, list | tuple):
         return [name for item in value for name in _bad_keys(item, path)]
     return []
-
-
-def _flatten(value: dict[str, Any], path: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, item in value.items():
-        if isinstance(item, dict) and item:
-            flat.update(_flatten(item, f"{path}{key}."))
-        else:
-            flat[f"{path}{key}"] = item
-    return flat
-
-
-def _text(value: Any) -> str:
-    return "missing" if value is _MISSING else json.dumps(value, sort_keys=True, ensure_ascii=False)

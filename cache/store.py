@@ -194,8 +194,8 @@ class FeatureStore:
         if changed:
             names = ", ".join(map(repr, changed[:5])) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
             raise StoreError(
-                f"{len(changed)} clips have changed since they were put into {self.path}: {names}: "
-                "give changed clips new ids, or extract into another folder"
+                f"{len(changed)} clips have changed since they were put into {self.path}: {names}: drop them with "
+                f"`slt cache rm {self.path} --unused` and extract again, or give changed clips new ids"
             )
 
     def read(self, clip_id: str, stream: str, start: int | None = None, stop: int | None = None) -> np.ndarray:

@@ -3,7 +3,7 @@
 `verify` reads every byte that `store.json`, the index and the data have, and finds any single flipped bit in them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ def info(store: FeatureStore) -> dict[str, Any]:
     records = store._index.records
     steps = sum(record.steps for record in records.values())
     leftovers = find_leftovers(store._files, list(records.values()))
+    folders = {f"{TEMPORARY}/{name}" for name in store._files.names(TEMPORARY)} - {*store._files.walk(TEMPORARY)}
     return {
         "path": str(store.path),
         "backend": store.backend,
@@ -58,14 +59,23 @@ def info(store: FeatureStore) -> dict[str, Any]:
         "bytes": sum(steps * spec.row_bytes for spec in store.streams.values()),
         "bytes_on_disk": sum(store._files.disk_usage(path) for record in records.values() for path in record.files),
         "unfinished_files": len(leftovers),
+        "unfinished_bytes": sum(store._files.size(path) for path in leftovers if path not in folders),
         "compression": store.compression.to_json() if store.compression else None,
         "streams": {name: {"dim": spec.dim, "dtype": spec.dtype} for name, spec in store.streams.items()},
         "fingerprint": store.fingerprint,
     }
 
 
-def verify(path: str | Path, *, files: LocalFiles | None = None) -> list[Damage]:
-    """Read everything again and return what is damaged; nothing is changed. An empty list means that all is well."""
+def verify(
+    path: str | Path,
+    *,
+    files: LocalFiles | None = None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> list[Damage]:
+    """Read everything again and return what is damaged; nothing is changed. An empty list means that all is well.
+
+    `progress` is called after each clip with the bytes that were compared and the bytes that all clips have.
+    """
     files = files or files_at(path)
     try:
         header = Header.from_bytes(files.read(HEADER_PATH), files.describe(HEADER_PATH))
@@ -75,10 +85,11 @@ def verify(path: str | Path, *, files: LocalFiles | None = None) -> list[Damage]
         return [Damage(HEADER_PATH, str(error), clips=None)]
     records, found = read_records(files)
     owners: dict[str, int] = {}
+    total = sum(record.steps * spec.row_bytes for record in records for spec in header.streams.values())
     for record in records:
         found += _check_record(header, record, owners)
         for file in record.files:
-            found += _check_file(files, header, record, file)
+            found += _check_file(files, header, record, file, lambda done: progress(done, total))
     num_shards = max((record.shard for record in records), default=-1) + 1
     for file, reason in backend_of(header).check_metadata(files, header, num_shards):
         found.append(Damage(file, reason))
@@ -92,7 +103,8 @@ def find_leftovers(files: LocalFiles, records: list[Record]) -> list[str]:
     data = [path for path in files.walk("data") if path not in named and not path.endswith("zarr.json")]
     claims = [f"{FOLDER}/{name}" for name in files.names(FOLDER) if name.endswith(".claim")]
     folders = [f"{TEMPORARY}/{name}" for name in files.names(TEMPORARY)]
-    return [*filter(files.exists, replaced), *data, *claims, *files.walk(TEMPORARY), *folders]
+    found = [*filter(files.exists, replaced), *data, *claims, *files.walk(TEMPORARY), *folders]
+    return list(dict.fromkeys(found))  # a file in the temporary folder itself is one of its names too
 
 
 def read_records(files: LocalFiles) -> tuple[list[Record], list[Damage]]:
@@ -127,7 +139,9 @@ def _check_record(header: Header, record: Record, owners: dict[str, int]) -> Ite
             yield Damage(path, f"clip {clip!r} is in shard {owners[clip]} as well", shard)
 
 
-def _check_file(files: LocalFiles, header: Header, record: Record, file: str) -> list[Damage]:
+def _check_file(
+    files: LocalFiles, header: Header, record: Record, file: str, advance: Callable[[int], object]
+) -> list[Damage]:
     """Compare the size of a file, the checksum of every clip in it, and the checksum of all that lies between."""
     clips = tuple(record.clips)
     try:
@@ -143,13 +157,11 @@ def _check_file(files: LocalFiles, header: Header, record: Record, file: str) ->
         if header.compression is None:  # or else the clips' bytes are not in the file as they are
             rest = _checksum(files, file, end, min(start, size), rest)
             end = start + record.steps * header.streams[name].row_bytes
-        damaged = [
-            clip
-            for clip, row, length, checksum in zip(
-                clips, record.rows, record.lengths, record.checksums[name], strict=True
-            )
-            if _clip_checksum(files, header, record, name, row, length) != checksum
-        ]
+        damaged = []
+        for clip, row, length, checksum in zip(clips, record.rows, record.lengths, record.checksums[name], strict=True):
+            if _clip_checksum(files, header, record, name, row, length) != checksum:
+                damaged.append(clip)
+            advance(length * header.streams[name].row_bytes)
         if damaged:
             found.append(Damage(file, f"checksums of stream {name!r} do not match", record.shard, tuple(damaged)))
     rest = _checksum(files, file, end, size, rest)

@@ -7,6 +7,7 @@ Zarr v3 core specification: https://zarr-specs.readthedocs.io/en/latest/v3/core/
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,9 @@ def write_shard(
     for name, rows in arrays.items():
         final, spec = f"data/{name}/c.{shard}.0", header.streams[name]
         if header.compression:
-            chunk, pieces = _compress(header, spec, rows)
+            # Ctrl-C waits for the thread: zarr, torn out of its event loop, complains of every task when Python ends.
+            with ThreadPoolExecutor(1) as thread:
+                chunk, pieces = thread.submit(_compress, header, spec, rows).result()
             files.write(f"{temporary}/{name}", [chunk])
             extents[name] = Extent(final, pieces=pieces)
             size, rest = len(chunk), crc32(chunk)

@@ -1,31 +1,40 @@
 """`slt cache`: care for feature stores."""
 
 import json
-from pathlib import Path
+from contextlib import contextmanager
 
 import click
 
+from slt_pipeline.cli.cache_common import STORE, goes_with, local, plain, size, some, table
+from slt_pipeline.cli.cache_copy import convert, merge, subset
+from slt_pipeline.cli.cache_diff import diff
 from slt_pipeline.cli.cache_pickle import export_pickle, import_pickle
-
-_STORE = click.Path(exists=True, file_okay=False, path_type=Path)
+from slt_pipeline.cli.cache_rm import rm
+from slt_pipeline.cli.options import load, recipe_options
 
 
 @click.group()
 def cache() -> None:
-    """Care for feature stores: look into them, check them, copy and join them.
+    """Care for feature stores: look into them, check them, copy, join, compare and prune them.
 
     \b
+    A STORE that is only read may be a URL too: s3://bucket/features, gs://, az://, https://, file:///...
     Example:
       $ slt cache info runs/demo/mmtlb/features
     """
 
 
+cache.add_command(convert)
+cache.add_command(subset)
+cache.add_command(merge)
+cache.add_command(rm)
+cache.add_command(diff)
 cache.add_command(import_pickle)
 cache.add_command(export_pickle)
 
 
 @cache.command()
-@click.argument("store", type=_STORE)
+@click.argument("store", type=STORE)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(store, as_json) -> None:
     """Print streams, clips, steps, bytes and the fingerprint of a store.
@@ -37,78 +46,176 @@ def info(store, as_json) -> None:
     from cache import FeatureStore
     from cache.verify import info as facts_of
 
-    facts = facts_of(FeatureStore.open(store))
+    opened = FeatureStore.open(store)
+    facts = facts_of(opened)
     if as_json:
         click.echo(json.dumps(facts, ensure_ascii=False))
         return
-    for name, value in facts.items():
-        shown = "".join(f"\n    {k}: {v}" for k, v in value.items()) if isinstance(value, dict) else f" {value}"
-        click.echo(f"{name}:{shown}")
+    for line in _info_lines(facts, {name: spec.row_bytes for name, spec in opened.streams.items()}):
+        click.echo(line)
 
 
 @cache.command()
-@click.argument("store", type=_STORE)
-def verify(store) -> None:
-    """Read a whole store again and list what is damaged; change nothing. Exit status 1 if anything is.
+@click.argument("store", type=STORE)
+@recipe_options
+@click.option(
+    "--sample",
+    "num_sampled",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Also encode N random clips again with the recipe's encoder, and compare.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Another seed draws other clips.")
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    default=1e-5,
+    show_default=True,
+    help="Difference that is allowed beyond the store's own rounding, as a part of the clip's largest number.",
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...: encodes the sample.")
+def verify(store, recipe_name, overrides, num_sampled, seed, tolerance, device) -> None:
+    """Read a whole store again and list what is damaged; change nothing. Exit status 1 if anything is wrong.
 
     \b
+    The clips that are lost are listed in full by `slt cache repair STORE --dry-run`.
+    With --sample, clips are drawn, encoded again and compared, once the store is known to be the recipe's. Numbers
+    may differ by the store's rounding (dtype, keep_bits) and by the tolerance: another number of threads or another
+    kind of CPU changes the last bits of float32. Features that a GPU made differ by more on a CPU: use --device, or
+    a larger --tolerance. The largest difference is shown for each stream. Clips whose video is gone are listed, and
+    they too make the exit status 1.
     Example:
       $ slt cache verify runs/demo/mmtlb/features
+      $ slt cache verify runs/demo/mmtlb/features --sample 20 -r demo/mmtlb
     """
     from cache.verify import verify as check
 
-    damage = check(store)
-    for piece in damage:
-        click.echo(str(piece))
+    goes_with("num_sampled", "recipe_name", "overrides", "seed", "tolerance", "device")
+    sampler = None
+    if num_sampled:
+        from slt_pipeline.stages.cache_care import Sampler
+
+        sampler = Sampler(load(recipe_name, overrides), store, device=device)
+    with _byte_bar() as advance:
+        damage = check(store, progress=advance)
+    for line in _damage_lines(damage):
+        click.echo(line)
     if damage:
+        if num_sampled:
+            click.echo("no clip was encoded again: repair the store first", err=True)
         raise click.exceptions.Exit(1)
     click.echo(f"{store}: all is well")
+    if sampler:
+        from functools import partial
+
+        from tqdm import tqdm
+
+        bar = partial(tqdm, desc="encode", unit="clip", disable=None)
+        sample = sampler.run(num_sampled, seed=seed, tolerance=tolerance, progress=bar)
+        for line in _sample_lines(sample):
+            click.echo(line)
+        if not sample.ok:
+            raise click.exceptions.Exit(1)
 
 
 @cache.command()
-@click.argument("store", type=_STORE)
-def repair(store) -> None:
-    """Drop damaged shards, so that `slt extract` fills them again; what is whole stays.
+@click.argument("store", type=STORE)
+@click.option("--dry-run", is_flag=True, help="List what is damaged and which clips would be dropped.")
+def repair(store, dry_run) -> None:
+    """Drop damaged clips, so that `slt extract` makes them again; what is whole stays, leftovers of killed writers go.
 
     \b
+    Nobody may write to the store meanwhile.
     Example:
+      $ slt cache repair runs/demo/mmtlb/features --dry-run
       $ slt cache repair runs/demo/mmtlb/features
     """
     from cache.repair import repair as mend
+    from cache.verify import verify as check
 
-    dropped = mend(store)
-    click.echo(f"{store}: {len(dropped)} clips dropped" + "".join(f"\n  {clip}" for clip in dropped))
-
-
-@cache.command()
-@click.argument("source", type=_STORE)
-@click.argument("target", type=click.Path(path_type=Path))
-@click.option("--backend", type=click.Choice(["zarr", "hdf5"]), help="File format.  [default: that of SOURCE]")
-@click.option("--dtype", type=click.Choice(["float16", "float32"]), help="Number format.  [default: that of SOURCE]")
-def convert(source, target, backend, dtype) -> None:
-    """Copy a store to another file or number format, and check the copy.
-
-    \b
-    Example:
-      $ slt cache convert runs/demo/mmtlb/features features_h5 --backend hdf5
-    """
-    from cache import FeatureStore
-    from cache.convert import convert as copy
-
-    click.echo(repr(copy(FeatureStore.open(source), target, backend=backend, dtype=dtype)))
+    path = local(store)
+    if not dry_run:
+        dropped = mend(path)
+        click.echo(f"{store}: {len(dropped)} clips dropped" + "".join(f"\n  {clip}" for clip in dropped))
+        return
+    with _byte_bar() as advance:
+        damage = check(path, progress=advance)
+    for line in _damage_lines(damage):
+        click.echo(line)
+    clips = sorted({clip for piece in damage for clip in piece.clips or ()})
+    unknown = sum(piece.clips is None for piece in damage)
+    click.echo(
+        f"{store}: {len(clips)} clips would be dropped"
+        + (f", and those of {unknown} files that cannot be read" if unknown else "")
+        + "".join(f"\n  {clip}" for clip in clips)
+    )
 
 
-@cache.command()
-@click.argument("sources", type=_STORE, nargs=-1, required=True)
-@click.argument("target", type=click.Path(path_type=Path))
-def merge(sources, target) -> None:
-    """Join stores of one fingerprint into one, and check it. Run again, it goes on where it was stopped.
+@contextmanager
+def _byte_bar():
+    """A progress bar over bytes, silent where nobody watches; what it yields is called with (bytes done, all bytes)."""
+    from tqdm import tqdm
 
-    \b
-    Example:
-      $ slt cache merge part1 part2 features
-    """
-    from cache import FeatureStore
-    from cache.convert import merge as join
+    with tqdm(desc="verify", unit="B", unit_scale=True, disable=None) as bar:
 
-    click.echo(repr(join([FeatureStore.open(source) for source in sources], target)))
+        def advance(done, total):
+            bar.total = total
+            bar.update(done)
+
+        yield advance
+
+
+def _damage_lines(damage):
+    for piece in damage:
+        lost = f"{len(piece.clips)} clips are lost: {some(piece.clips)}" if piece.clips else "no clip is lost"
+        yield f"{piece.file}: {piece.reason}: {'its clips are lost' if piece.clips is None else lost}"
+
+
+def _sample_lines(sample):
+    num_compared = len(sample.clips) - len(sample.not_compared)
+    yield f"{num_compared} of {len(sample.clips)} clips encoded again and compared"
+    yield from table(
+        {
+            name: f"largest difference {stream.largest_difference:<8.3g} (largest value {stream.largest_value:.3g}); "
+            f"{stream.num_equal} clips equal in every bit, {len(stream.differing)} differ"
+            for name, stream in sample.streams.items()
+        }
+    )
+    for clip, reason in sample.not_compared.items():
+        yield f"{clip}: not compared: {reason}"
+    for clip in sample.clips:
+        streams = [name for name, stream in sample.streams.items() if clip in stream.differing]
+        if streams:
+            yield f"{clip}: differs in {', '.join(streams)}"
+
+
+def _info_lines(facts, row_bytes):
+    from cache.provenance import fingerprint_hash, flatten
+
+    packed, unfinished = facts["compression"], facts["unfinished_files"]
+    yield facts["path"]
+    yield from table(
+        {
+            "backend": facts["backend"],
+            "compression": ", ".join(f"{key} {value}" for key, value in packed.items()) if packed else "none",
+            "clips": f"{facts['clips']:,}",
+            "steps": f"{facts['steps']:,} in all, {facts['longest_clip']:,} in the longest clip",
+            "shards": f"{facts['shards']:,} of up to {facts['shard_steps']:,} steps, {facts['fill']:.1%} full",
+            "features": _exact(facts["bytes"]),
+            "on disk": _exact(facts["bytes_on_disk"]),
+            "unfinished files": f"{unfinished:,}, {_exact(facts['unfinished_bytes'])}" if unfinished else "0",
+        }
+    )
+    yield "streams"
+    yield from table(
+        {
+            name: f"{stream['dim']:>5} x {stream['dtype']}  {_exact(facts['steps'] * row_bytes[name])}"
+            for name, stream in facts["streams"].items()
+        }
+    )
+    yield f"fingerprint {fingerprint_hash(facts['fingerprint'])[:12]}"
+    yield from table({key: plain(value) for key, value in flatten(facts["fingerprint"]).items()})
+
+
+def _exact(num_bytes: int) -> str:
+    return f"{size(num_bytes)} ({num_bytes:,} bytes)"

@@ -38,9 +38,14 @@ MAY_USE_STORE = frozenset(
     {
         "slt_pipeline",  # the guard against another package called cache
         "slt_pipeline.cli.cache",
+        "slt_pipeline.cli.cache_common",
+        "slt_pipeline.cli.cache_copy",
+        "slt_pipeline.cli.cache_diff",
+        "slt_pipeline.cli.cache_rm",
         "slt_pipeline.corpora.feature_pickles",  # features of the published systems, into a store and out of it
         "slt_pipeline.corpora.features",  # the feature data set
         "slt_pipeline.stages._store",  # phase two opens the store, its fingerprint compared
+        "slt_pipeline.stages.cache_care",  # clips encoded again, clips that the manifest has no use for
         "slt_pipeline.stages.extract",
         "slt_pipeline.stages.translate",
     }

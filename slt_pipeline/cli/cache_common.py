@@ -1,0 +1,82 @@
+"""What the commands of `slt cache` share."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from slt_pipeline.errors import SltError
+
+if TYPE_CHECKING:
+    from cache import FeatureStore
+
+STORE = click.Path()
+"""A folder or a URL, as text: whether there is a store is for the store to say, in one line."""
+ID_FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+"""A file of clip ids."""
+
+
+def local(store: str) -> Path:
+    """The folder of a store that is to be changed. **Raises:** SltError if it is a URL."""
+    if "://" in store:
+        raise SltError(f"{store} is an object store, which is read only: change a local copy and upload that")
+    return Path(store)
+
+
+def goes_with(option: str, *others: str) -> None:
+    """Refuse options that mean something only with another one, which was not given."""
+    context = click.get_current_context()
+    flags = {param.name: max(param.opts, key=len) for param in context.command.params}
+    for name in others:
+        if not context.params[option] and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{flags[name]} goes with {flags[option]}")
+
+
+def read_ids(path: Path) -> list[str]:
+    """Clip ids, one a line; `-` is standard input. **Raises:** SltError if there is none, or the file is not UTF-8."""
+    try:
+        with click.open_file(str(path), encoding="utf-8") as file:
+            ids = [line.rstrip("\n") for line in file if line.strip()]
+    except UnicodeDecodeError as error:
+        raise SltError(f"{path} is no UTF-8 text of clip ids, one a line: {error}") from None
+    if not ids:
+        raise SltError(f"{path} names no clip: it should have one clip id a line")
+    return ids
+
+
+def size(num_bytes: int) -> str:
+    """Bytes for people: `1.2 MB`."""
+    number, units = float(num_bytes), ["B", "kB", "MB", "GB", "TB"]
+    while number >= 999.5 and len(units) > 1:
+        number /= 1000
+        del units[0]
+    return f"{number:.3g} {units[0]}"
+
+
+def some(names: Sequence[str], most: int = 5) -> str:
+    """The first names, and how many there are more."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+
+
+def table(rows: Mapping[str, str]) -> list[str]:
+    """Indented lines `name  value`, the values below each other."""
+    width = max(map(len, rows), default=0)
+    return [f"  {name:<{width}}  {value}" for name, value in rows.items()]
+
+
+def plain(value: Any) -> str:
+    """A value of JSON for people: text without its quotes."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def describe(store: "FeatureStore") -> str:
+    """One line about a store that was made."""
+    from cache.verify import info
+
+    facts = info(store)
+    contents = f"{facts['clips']:,} clips, {facts['steps']:,} steps of {', '.join(facts['streams'])}"
+    packed = f", {facts['compression']['codec']}" if facts["compression"] else ""
+    return f"{store.path}: {contents}; {facts['backend']}{packed}, {size(facts['bytes_on_disk'])} on disk"

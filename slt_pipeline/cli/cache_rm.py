@@ -1,0 +1,121 @@
+"""`slt cache rm`: whole stores, or clips that nobody needs any more."""
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from slt_pipeline.cli.cache_common import ID_FILE, STORE, goes_with, local, read_ids, size, some
+from slt_pipeline.cli.options import load, recipe_options
+from slt_pipeline.errors import SltError
+
+if TYPE_CHECKING:
+    from cache import FeatureStore
+    from slt_pipeline.config.recipe import Recipe
+
+
+@click.command()
+@click.argument("stores", metavar="STORE...", type=STORE, nargs=-1, required=True)
+@click.option("--clips", type=ID_FILE, help="Only these clips: a file of clip ids, one a line; - is standard input.")
+@click.option(
+    "--unused",
+    is_flag=True,
+    help="Only clips that the recipe's manifest does not have, or has in another version, and leftovers.",
+)
+@recipe_options
+@click.option("--dry-run", is_flag=True, help="Say what would be removed.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+def rm(stores, clips, unused, recipe_name, overrides, dry_run, yes) -> None:
+    """Remove whole stores, or clips of them; asks first.
+
+    \b
+    A folder is removed only if it is a feature store and nothing else is in it. Removing clips also removes what
+    killed writers left, and frees the space at once; nobody may write to the store meanwhile.
+    Example:
+      $ slt cache rm runs/old/features
+      $ slt cache rm runs/demo/mmtlb/features --unused -r demo/mmtlb --dry-run
+      $ slt cache rm runs/demo/mmtlb/features --clips ids.txt --yes
+    """
+    from cache import FeatureStore
+    from cache.repair import remove
+
+    goes_with("unused", "recipe_name", "overrides")
+    if clips and unused:
+        raise click.UsageError("--clips and --unused both say which clips: give one of them")
+    paths = list(dict.fromkeys(map(local, stores)))
+    if not (clips or unused):
+        _remove_stores(paths, dry_run, yes)
+        return
+    ids, recipe = read_ids(clips) if clips else [], load(recipe_name, overrides) if unused else None
+    unwanted = {}
+    for path in paths:
+        store = FeatureStore.open(path)
+        why = _not_needed(recipe, store) if recipe else _named(ids, store)
+        if _show(store, why, dry_run):
+            unwanted[path] = why
+    if dry_run or not unwanted:
+        return
+    _confirm(yes)
+    for path, why in unwanted.items():
+        click.echo(f"{path}: {len(remove(path, why)):,} clips removed")
+
+
+def _remove_stores(paths: list[Path], dry_run: bool, yes: bool) -> None:
+    from cache.delete import deletable, delete
+
+    for path, parts in [(path, deletable(path)) for path in paths]:
+        num_bytes = sum(part.stat().st_blocks * 512 for part in parts if part.is_file())
+        click.echo(f"{path}: the whole store, {size(num_bytes)} on disk")
+    if dry_run:
+        return
+    _confirm(yes)
+    for path in paths:
+        delete(path)
+        click.echo(f"{path}: removed")
+
+
+def _not_needed(recipe: "Recipe", store: "FeatureStore") -> dict[str, str]:
+    from slt_pipeline.stages.cache_care import unused_clips
+
+    unused, manifest = unused_clips(recipe, store), recipe.corpus.manifest
+    return {
+        **dict.fromkeys(unused.gone, f"not in {manifest}"),
+        **dict.fromkeys(unused.changed, f"has changed in {manifest} since it was stored"),
+    }
+
+
+def _named(ids: list[str], store: "FeatureStore") -> dict[str, str]:
+    missing = [clip for clip in ids if clip not in store]
+    if missing:
+        click.echo(f"{store.path}: {len(missing):,} of the clips named are not in it: {some(missing)}", err=True)
+    return {clip: "named for removal" for clip in ids if clip in store}
+
+
+def _show(store: "FeatureStore", why: dict[str, str], in_full: bool) -> bool:
+    """Print what is to be removed; say whether there is anything."""
+    from cache.verify import info
+
+    facts = info(store)
+    num_bytes = sum(store.length(clip) * spec.row_bytes for clip in why for spec in store.streams.values())
+    line = f"{store.path}: {len(why):,} of {len(store):,} clips, {size(num_bytes)}"
+    if facts["unfinished_files"]:
+        line += f"; {facts['unfinished_files']:,} leftovers of killed writers, {size(facts['unfinished_bytes'])}"
+    click.echo(line)
+    for reason, count in Counter(why.values()).items():
+        click.echo(f"  {count:,} {reason}")
+    if in_full:
+        for clip, reason in why.items():
+            click.echo(f"    {clip}: {reason}")
+    return bool(why or facts["unfinished_files"])
+
+
+def _confirm(yes: bool) -> None:
+    """Ask. **Raises:** SltError if the answer is not yes."""
+    try:
+        confirmed = yes or click.confirm("Remove this for good?", err=True)
+    except click.Abort:  # nobody is there to answer
+        click.echo(err=True)
+        confirmed = False
+    if not confirmed:
+        raise SltError("nothing was removed, as that was not confirmed; --yes does not ask")
