@@ -16,7 +16,7 @@ class Backend(Protocol):
     def write_shard(
         self, files: LocalFiles, header: Header, shard: int, arrays: dict[str, np.ndarray], temporary: str
     ) -> tuple[dict[str, Extent], list[WrittenFile]]:
-        """Write the rows (steps, D) of each stream to files in the folder `temporary`, to be renamed by the caller."""
+        """Write the rows (steps, D) of each stream to files whose names start with `temporary`; the caller renames."""
         ...
 
     def publish(self, files: LocalFiles, header: Header, index: Index, temporary: str) -> None:

@@ -11,6 +11,7 @@ from cache.checksum import hex_crc32
 from cache.compression import Compression
 from cache.errors import REPAIR, StoreError
 from cache.header import DEFAULT_SHARD_STEPS, Header, StreamSpec
+from cache.progress import Progress, ignore
 from cache.provenance import require_same
 from cache.store import FeatureStore
 from cache.verify import verify
@@ -26,6 +27,7 @@ def convert(
     clips: Collection[str] | None = None,
     shard_steps: int | None = None,
     compression: Compression | Literal["keep"] | None = "keep",
+    progress: Progress = ignore,
 ) -> FeatureStore:
     """Copy a store to `target`, and check the copy. What is not said stays as it is; see `merge`."""
     return merge(
@@ -37,6 +39,7 @@ def convert(
         clips=clips,
         shard_steps=shard_steps or source.shard_steps,
         compression=compression,
+        progress=progress,
     )
 
 
@@ -50,6 +53,7 @@ def merge(
     clips: Collection[str] | None = None,
     shard_steps: int | None = DEFAULT_SHARD_STEPS,
     compression: Compression | Literal["keep"] | None = "keep",
+    progress: Progress = ignore,
 ) -> FeatureStore:
     """Copy several stores of one fingerprint into one, and check it. Run again, it goes on where it was stopped.
 
@@ -65,6 +69,7 @@ def merge(
         shard_steps: steps of a shard; None for one shard that holds everything, which for hdf5 means a single file
             (and is held in memory while it is written).
         compression: of the rows, None for none; that of the first source if not said.
+        progress: told of every clip twice, when it is copied and when the copy is read again.
 
     Raises:
         StoreError: if the sources do not go together, one of them is damaged, or the copy is not what it should be.
@@ -89,12 +94,15 @@ def merge(
         raise StoreError(f"clip {longest!r} has {steps} steps, a shard would hold {shard_steps}: take {steps} or more")
     header = Header(backend or first.backend, specs, shard_steps, first.fingerprint, compression)
     store = _open_target(target, header)
+    row_bytes = sum(spec.row_bytes for spec in specs.values())
+    total = 2 * row_bytes * sum(store.length(clip_id) for clip_id, store in plan.items())
     with store.writer() as writer:
         for clip_id, source in plan.items():
             if clip_id not in store:
                 features = {name: _read_checked(source, clip_id, name) for name in specs}
                 writer.write(clip_id, features, source=source.source(clip_id))
-    _check(store, plan)
+            progress(row_bytes * source.length(clip_id), total)
+    _check(store, plan, lambda done, _: progress(done, total))
     return store
 
 
@@ -166,8 +174,8 @@ def _read_checked(store: FeatureStore, clip_id: str, stream: str) -> np.ndarray:
     return features
 
 
-def _check(store: FeatureStore, plan: dict[str, FeatureStore]) -> None:
-    damage = verify(store.path)
+def _check(store: FeatureStore, plan: dict[str, FeatureStore], progress: Progress) -> None:
+    damage = verify(store.path, progress=progress)
     if damage:
         raise StoreError(f"the copy {store.path} is not as it was written, {damage[0]}: remove it and check the disk")
     for clip_id, source in plan.items():

@@ -146,10 +146,12 @@ class LocalFiles:
         return True
 
     def remove(self, path: str) -> None:
-        """Remove a file or an empty folder, if it is there."""
+        """Remove a file or empty folder, if it is there. Raises StoreError if links make it lie outside the store."""
         target = Path(self._prefix + path)
+        if not target.parent.resolve().is_relative_to(self.root.resolve()):
+            raise StoreError(f"{target} lies in {target.parent.resolve()}, not in the store, and was not removed")
         with contextlib.suppress(FileNotFoundError):
-            target.rmdir() if target.is_dir() else target.unlink()
+            target.rmdir() if target.is_dir() and not target.is_symlink() else target.unlink()
 
     def age(self, path: str) -> float:
         """Return the seconds since a file or folder was last changed, by the file system's own clock."""

@@ -7,6 +7,7 @@ The file is described in memory and written like any other, so the same rename m
 """
 
 import io
+import tempfile
 
 import numpy as np
 
@@ -41,37 +42,42 @@ def write_shard(
         files.write(target, [image])
         extents = {name: Extent(final, pieces=spans) for name, spans in pieces.items()}
         return extents, [WrittenFile(target, final, image.nbytes, hex_crc32(image))]
-    image, offsets = _describe(arrays)
+    offsets, around = _describe(arrays)
     # The description lies around the rows, which are written from where they are, without a copy.
-    parts, end, rest = [], 0, 0
-    for name, offset in sorted(offsets.items(), key=lambda item: item[1]):
-        before = image[end:offset]
-        parts += [before, arrays[name]]
-        rest, end = crc32(before, rest), offset + arrays[name].nbytes
-    parts.append(image[end:])
-    rest = crc32(image[end:], rest)
+    parts, rest, size = [around[0]], crc32(around[0]), len(around[0])
+    for name, after in zip(offsets, around[1:], strict=True):
+        parts += [arrays[name], after]
+        rest, size = crc32(after, rest), size + arrays[name].nbytes + len(after)
     files.write(target, parts)
     extents = {name: Extent(final, offset) for name, offset in offsets.items()}
-    return extents, [WrittenFile(target, final, max(end, len(image)), f"{rest:08x}")]
+    return extents, [WrittenFile(target, final, size, f"{rest:08x}")]
 
 
-def _describe(arrays: dict[str, np.ndarray]) -> tuple[memoryview, dict[str, int]]:
-    """Return an HDF5 file whose contiguous datasets have room for the rows but no rows, and where they belong."""
+def _describe(arrays: dict[str, np.ndarray]) -> tuple[dict[str, int], list[bytes]]:
+    """Return where the datasets begin, in the order of the file, and the bytes before, between and after them.
+
+    HDF5 describes them in a file with holes in the place of the rows, which takes next to no room.
+    """
     import h5py
 
-    stream, offsets = io.BytesIO(), {}
-    with h5py.File(stream, "w", alignment_threshold=ALIGNMENT, alignment_interval=ALIGNMENT) as file:
-        for name, rows in arrays.items():
-            settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-            settings.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
-            settings.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-            settings.set_obj_track_times(False)
-            kind, space = h5py.h5t.py_create(rows.dtype), h5py.h5s.create_simple(rows.shape)
-            offsets[name] = h5py.h5d.create(file.id, name.encode(), kind, space, settings).get_offset()
-    # HDF5 writes no byte of a gap that it leaves before the last dataset, so the file in memory may end before it.
-    stream.seek(0, io.SEEK_END)
-    stream.write(bytes(max(0, max(offsets.values()) - stream.tell())))
-    return stream.getbuffer(), offsets
+    with tempfile.TemporaryFile() as stream:
+        offsets: dict[str, int] = {}
+        with h5py.File(stream, "w", alignment_threshold=ALIGNMENT, alignment_interval=ALIGNMENT) as file:
+            for name, rows in arrays.items():
+                settings = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+                settings.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+                settings.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+                settings.set_obj_track_times(False)
+                kind, space = h5py.h5t.py_create(rows.dtype), h5py.h5s.create_simple(rows.shape)
+                offsets[name] = h5py.h5d.create(file.id, name.encode(), kind, space, settings).get_offset()
+        offsets = dict(sorted(offsets.items(), key=lambda item: item[1]))
+        ends = [0, *(offset + arrays[name].nbytes for name, offset in offsets.items())]
+        around = []
+        for end, start in zip(ends, [*offsets.values(), None], strict=True):
+            stream.seek(end)
+            # HDF5 writes no byte of a gap that it leaves before the last dataset, so the file may end within it.
+            around.append(stream.read() if start is None else stream.read(start - end).ljust(start - end, b"\0"))
+    return offsets, around
 
 
 def _compress(arrays: dict[str, np.ndarray], compression: Compression) -> tuple[memoryview, dict[str, list[list[int]]]]:

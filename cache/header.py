@@ -1,8 +1,10 @@
 """store.json: what a store is, and how its JSON is sealed with a checksum."""
 
 import json
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -86,14 +88,34 @@ class Header:
         document = unseal(data, where)
         if document.get("format") != FORMAT:
             raise StoreError(f"{where} is not a feature store's header: its format is {document.get('format')!r}")
-        if document["format_version"] > COMPRESSED:
-            raise StoreError(
-                f"{where} has format version {document['format_version']}, this program reads up to {COMPRESSED}: "
-                "update slt-pipeline"
-            )
-        streams = {name: StreamSpec(item["dim"], item["dtype"]) for name, item in document["streams"].items()}
-        compression = Compression(**document["compression"]) if "compression" in document else None
-        return cls(document["backend"], streams, document["shard_steps"], document["fingerprint"], compression)
+        with complaints(where):
+            if document["format_version"] > COMPRESSED:
+                raise StoreError(
+                    f"{where} has format version {document['format_version']}, this program reads up to {COMPRESSED}: "
+                    "update slt-pipeline"
+                )
+            streams = {name: known(StreamSpec, item) for name, item in document["streams"].items()}
+            packed = document.get("compression")
+            compression = known(Compression, packed) if packed else None
+            return known(cls, {**document, "streams": streams, "compression": compression})
+
+
+_Kind = TypeVar("_Kind")
+
+
+def known(kind: type[_Kind], document: dict[str, Any]) -> _Kind:
+    """Return a dataclass made of those keys of a JSON object that it knows; the others are of a later version."""
+    return kind(**{key.name: document[key.name] for key in fields(kind) if key.name in document})  # pyright: ignore[reportArgumentType]
+
+
+@contextmanager
+def complaints(where: str) -> Iterator[None]:
+    """Turn what goes wrong with a document of sound checksum, which some other program wrote, into a StoreError."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise StoreError(f"{where} is not as cache/README.md says: {reason}") from error
 
 
 _SEAL = b'"crc32":"'

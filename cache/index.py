@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from cache.files import LocalFiles
-from cache.header import seal, unseal
+from cache.header import complaints, known, seal, unseal
 
 FOLDER = "index"
 
@@ -31,6 +31,14 @@ class Extent:
         if self.pieces is None:
             return {"file": self.file, "offset": self.offset}
         return {"file": self.file, "pieces": self.pieces}
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> "Extent":
+        """Read what `to_json` returns. Raises ValueError where a place is before the start of the file."""
+        extent = known(cls, document)
+        if extent.offset < 0 or any(not 0 <= start <= stop for start, stop in extent.pieces or ()):
+            raise ValueError(f"it has a place before the start of {extent.file!r}")
+        return extent
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +72,24 @@ class Record:
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str) -> "Record":
-        """Read an index file. Raises StoreError where it is damaged."""
+        """Read an index file. Raises StoreError where it is damaged, makes no sense, or names files outside data/."""
         document = unseal(data, where)
-        document["extents"] = {name: Extent(**item) for name, item in document["extents"].items()}
-        return cls(**document)
+        with complaints(where):
+            extents = {name: Extent.from_json(item) for name, item in document["extents"].items()}
+            record = known(cls, {**document, "extents": extents})
+            columns = [record.rows, record.lengths, record.sources, *record.checksums.values()]
+            if any(len(column) != len(record.clips) for column in columns):
+                raise ValueError("its lists are not equally long")
+            files = {extent.file for extent in extents.values()}
+            if record.checksums.keys() != extents.keys() or record.files.keys() != files:
+                raise ValueError("its streams or files do not go together")
+            if not all({"bytes", "rest"} <= facts.keys() for facts in record.files.values()):
+                raise ValueError("it does not say the bytes or the rest of a file")
+            for file in files:
+                folder, *inner = file.split("/")
+                if folder != "data" or not inner or {"", ".", ".."} & {*inner}:
+                    raise ValueError(f"it names the file {file!r}, which is not in the store's folder data/")
+        return record
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +111,7 @@ class Index:
         self._replaced: set[int] = set()
         self.records: dict[int, Record] = {}
         self.places: dict[str, tuple[int, int, int]] = {}  # clip -> (shard, row, length)
+        self.doubled: dict[str, set[int]] = {}  # clip -> its shards, where these are several: the lowest counts
         self.refresh()
 
     def refresh(self) -> None:
@@ -136,14 +159,20 @@ class Index:
 
     def _add(self, record: Record) -> None:
         self._replaced.update(record.replaces)
-        for shard in {*record.replaces} & {*self.records}:
-            old = self.records.pop(shard)
-            self.places = {clip: place for clip, place in self.places.items() if place[0] != old.shard}
+        if record.replaces and self._replaced & self.records.keys():
+            others = [other for shard, other in self.records.items() if shard not in self._replaced]
+            self.records, self.places, self.doubled = {}, {}, {}
+            for other in others:
+                self._add(other)
         if record.shard in self._replaced:
             return
         self.records[record.shard] = record
         for clip, row, length in zip(record.clips, record.rows, record.lengths, strict=True):
-            self.places.setdefault(clip, (record.shard, row, length))
+            place = (record.shard, row, length)
+            other = self.places.setdefault(clip, place)
+            if other is not place:
+                self.doubled.setdefault(clip, {other[0]}).add(record.shard)
+                self.places[clip] = min(other, place)
 
 
 def record_path(shard: int) -> str:

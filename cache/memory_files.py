@@ -1,11 +1,14 @@
 """A store without a disk, for tests: `FeatureStore.create("name", files=MemoryFiles(), ...)`."""
 
+import errno
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cache.errors import REPAIR, StoreError
 from cache.files import LocalFiles
 
 
@@ -25,7 +28,7 @@ class MemoryFiles(LocalFiles):
 
     def read(self, path: str) -> bytes:
         """Return a whole file."""
-        return self._names[path].data
+        return self._inode(path).data
 
     def exists(self, path: str) -> bool:
         """Say whether a file or folder is there."""
@@ -38,7 +41,7 @@ class MemoryFiles(LocalFiles):
 
     def size(self, path: str) -> int:
         """Return the bytes of a file."""
-        return len(self._names[path].data)
+        return len(self._inode(path).data)
 
     def disk_usage(self, path: str) -> int:
         """Return the bytes of a file."""
@@ -49,8 +52,11 @@ class MemoryFiles(LocalFiles):
         return sorted(name for name in self._names if name.startswith(f"{folder}/"))
 
     def read_into(self, path: str, offset: int, out: np.ndarray) -> None:
-        """Fill `out` from the bytes at `offset`."""
-        flat = np.frombuffer(self._names[path].data, np.uint8)[offset : offset + out.nbytes]
+        """Fill `out` from the bytes at `offset`. Raises StoreError where the file ends too early, or is not there."""
+        data = self._names[path].data if path in self._names else b""
+        if len(data) < offset + out.nbytes:
+            raise StoreError(f"{self.describe(path)} has {len(data)} bytes, {offset + out.nbytes} needed: {REPAIR}")
+        flat = np.frombuffer(data, np.uint8)[offset : offset + out.nbytes]
         out[...] = flat.view(out.dtype).reshape(out.shape)
 
     def describe(self, path: str) -> str:
@@ -125,6 +131,11 @@ class MemoryFiles(LocalFiles):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+
+    def _inode(self, path: str) -> _Inode:
+        if path not in self._names:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return self._names[path]
 
     def _left(self, names: dict[str, _Inode], content: Callable[[_Inode], bytes]) -> "MemoryFiles":
         left = MemoryFiles()

@@ -1,81 +1,52 @@
-"""A copy of a store in an object store (S3, Google, Azure, HTTP), read in place. Needs obstore: the extra `s3`.
+"""A copy of a store in an object store (S3, Google, Azure, WebDAV), read in place. Needs obstore: the extra `s3`.
 
 Writing needs files that can be renamed, so a store is made in a folder and copied; ranges of its files are read.
 """
 
+import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
 import numpy as np
 
-from cache.errors import REPAIR, StoreError
+from cache.errors import StoreError
 from cache.files import LocalFiles
+from cache.objects import NUM_CONNECTIONS, Helper, Objects, forked
 
-NUM_CONNECTIONS = 16
-"""Ranges that are fetched at once: what a batch costs is the time that the network takes to answer, not its bytes."""
+PART = 1 << 22
+"""Bytes fetched by one request at most: longer ranges come in parts, several at once."""
 
 
 class ObjectFiles(LocalFiles):
-    """The files of a store below a URL, such as `s3://bucket/features`. Picklable; fork before the first use.
+    """The files of a store below a URL, such as `s3://bucket/features`. Picklable; safe under fork and threads.
 
     Settings (region, endpoint, credentials) come from the environment as obstore reads it: AWS_REGION, AWS_ENDPOINT_URL
-    and so on.
+    and so on. A process that was forked, before or after the first read, reads through a helper process of its own
+    (see `cache.objects`), which takes some tenths of a second to start: spawned processes need none.
     """
 
     def __init__(self, url: str) -> None:
-        try:
-            from obstore.exceptions import BaseError
-            from obstore.store import from_url
-        except ImportError as error:
-            raise StoreError(f"{url} needs obstore: pip install 'slt-pipeline[s3]'") from error
         self.root = url.rstrip("/")  # pyright: ignore[reportAttributeAccessIssue] (a URL is no path)
         self.open_files = {}
-        self._errors = (OSError, ValueError, BaseError)
-        try:
-            self._objects = from_url(self.root)
-        except self._errors as error:
-            raise StoreError(f"{url} is not a URL of an object store: {_first_line(error)}") from error
+        self._helpers: dict[int, Helper] = {}  # process -> its helper
+        self._objects = None if forked() else Objects(self.root)
 
     def read(self, path: str) -> bytes:
         """Return a whole small file. Raises FileNotFoundError if it is not there."""
-        import obstore
-
-        try:
-            return bytes(obstore.get(self._objects, path).bytes())
-        except FileNotFoundError:
-            raise
-        except self._errors as error:
-            self._fail(path, error)
+        return self._ask("read", path)
 
     def exists(self, path: str) -> bool:
         """Say whether a file is there."""
-        import obstore
-
-        try:
-            obstore.head(self._objects, path)
-        except FileNotFoundError:
-            return False
-        except self._errors as error:
-            self._fail(path, error)
-        return True
+        return self._ask("exists", path)
 
     def names(self, folder: str) -> list[str]:
         """Return the sorted names in a folder; none if there is no such folder."""
-        import obstore
-
-        try:
-            found = obstore.list_with_delimiter(self._objects, folder)
-        except self._errors as error:
-            self._fail(folder, error)
-        paths = [item["path"] for item in found["objects"]] + list(found["common_prefixes"])
-        return sorted(path.rstrip("/").rpartition("/")[2] for path in paths)
+        return self._ask("names", folder)
 
     def size(self, path: str) -> int:
-        """Return the bytes of a file."""
-        import obstore
-
-        return obstore.head(self._objects, path)["size"]
+        """Return the bytes of a file. Raises FileNotFoundError if it is not there."""
+        return self._ask("size", path)
 
     def disk_usage(self, path: str) -> int:
         """Return the bytes of a file."""
@@ -83,32 +54,26 @@ class ObjectFiles(LocalFiles):
 
     def walk(self, folder: str) -> list[str]:
         """Return all files below a folder, sorted."""
-        import obstore
-
-        try:
-            return sorted(item["path"] for page in obstore.list(self._objects, folder) for item in page)
-        except self._errors as error:
-            self._fail(folder, error)
+        return self._ask("walk", folder)
 
     def read_into(self, path: str, offset: int, out: np.ndarray) -> None:
         """Fill `out` (contiguous) from the bytes at `offset`. Raises StoreError where the file ends too early."""
-        import obstore
-
-        if not out.nbytes:
-            return
-        try:
-            data = obstore.get_range(self._objects, path, start=offset, length=out.nbytes)
-        except self._errors as error:
-            self._fail(path, error)
-        if len(data) != out.nbytes:
-            raise StoreError(f"{self.describe(path)} has {offset + len(data)} bytes, {offset + out.nbytes} needed")
-        out.reshape(-1).view(np.uint8)[:] = np.frombuffer(memoryview(data), np.uint8)
+        self.read_many([(path, offset, out)])
 
     def read_many(self, wanted: Iterable[tuple[str, int, np.ndarray]]) -> None:
         """Do `read_into` for each (path, offset, out), many at once."""
+        parts: list[tuple[str, int, np.ndarray]] = []
+        for path, offset, out in wanted:
+            flat = out.reshape(-1).view(np.uint8)
+            parts += [(path, offset + start, flat[start : start + PART]) for start in range(0, len(flat), PART)]
+        questions = [("range", path, start, len(out)) for path, start, out in parts]
+        if forked():
+            for (_, _, out), data in zip(parts, self._helper().ask(questions), strict=True):
+                out[:] = np.frombuffer(data, np.uint8)
+            return
         with ThreadPoolExecutor(NUM_CONNECTIONS) as pool:
-            for _ in pool.map(lambda item: self.read_into(*item), wanted):
-                pass
+            for (_, _, out), data in zip(parts, pool.map(lambda question: self._ask(*question), questions), strict=True):
+                out[:] = np.frombuffer(data, np.uint8)
 
     def describe(self, path: str) -> str:
         """Return the file's URL for messages."""
@@ -119,6 +84,10 @@ class ObjectFiles(LocalFiles):
         self._refuse()
 
     def write(self, path: str, parts: Iterable[Any], size: int | None = None) -> NoReturn:
+        """Refuse."""
+        self._refuse()
+
+    def sync(self, path: str) -> NoReturn:
         """Refuse."""
         self._refuse()
 
@@ -134,18 +103,26 @@ class ObjectFiles(LocalFiles):
         """Refuse."""
         self._refuse()
 
+    def age(self, path: str) -> NoReturn:
+        """Refuse: only a writer asks."""
+        self._refuse()
+
     def close(self) -> None:
-        """Do nothing: connections close by themselves."""
+        """End the helper process, if this process has one; connections close by themselves."""
+        if helper := self._helpers.pop(os.getpid(), None):
+            helper.close()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"url": self.root}
 
+    def _ask(self, *question: Any) -> Any:
+        if forked():
+            (answer,) = self._helper().ask([question])
+            return answer
+        return getattr(self._objects, question[0])(*question[1:])
+
+    def _helper(self) -> Helper:
+        return self._helpers.setdefault(os.getpid(), Helper(self.root))
+
     def _refuse(self) -> NoReturn:
         raise StoreError(f"{self.root} is an object store, which is read only: change a local copy and upload that")
-
-    def _fail(self, path: str, error: BaseException) -> NoReturn:
-        raise StoreError(f"cannot read {self.describe(path)} ({_first_line(error)}): {REPAIR}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]

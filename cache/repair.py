@@ -15,22 +15,23 @@ from cache.errors import StoreError
 from cache.files import LocalFiles, files_at
 from cache.header import HEADER_PATH, Header
 from cache.index import FOLDER, Record, record_path
+from cache.progress import Progress, ignore
 from cache.reading import read_rows
 from cache.store import FeatureStore
 from cache.verify import find_leftovers, read_records, verify
 from cache.writer import TEMPORARY
 
 
-def repair(path: str | Path, *, files: LocalFiles | None = None) -> list[str]:
+def repair(path: str | Path, *, files: LocalFiles | None = None, progress: Progress = ignore) -> list[str]:
     """Drop what is damaged, keep every clip that is not, remove leftovers, and return the clips that were dropped.
 
-    A clip whose index record is damaged cannot be named; it is gone as well.
+    A clip whose index record is damaged cannot be named; it is gone as well. `progress` is told of the reading.
 
     Raises:
         StoreError: if store.json itself is damaged; that needs a copy.
     """
     files = files or files_at(path)
-    found = verify(path, files=files)
+    found = verify(path, files=files, progress=progress)
     if any(damage.file == HEADER_PATH for damage in found):
         raise StoreError(
             f"{files.describe(HEADER_PATH)} is damaged: put back a copy of it, it never changes after `create`"
@@ -45,8 +46,12 @@ def repair(path: str | Path, *, files: LocalFiles | None = None) -> list[str]:
     return _drop(files, lost)
 
 
-def remove(path: str | Path, clips: Collection[str], *, files: LocalFiles | None = None) -> list[str]:
+def remove(
+    path: str | Path, clips: Collection[str], *, files: LocalFiles | None = None, progress: Progress = ignore
+) -> list[str]:
     """Remove clips, and what killed writers left, and return those that were there; the disk space is free at once.
+
+    `progress` is told of the clips that stay in the shards that are written anew.
 
     Raises:
         StoreError: if a record of the index is damaged, or a clip that is to stay cannot be read.
@@ -55,21 +60,25 @@ def remove(path: str | Path, clips: Collection[str], *, files: LocalFiles | None
     store = FeatureStore.open(path, files=files)
     wanted_gone = set(clips)
     found = {shard: wanted_gone & set(record.clips) for shard, record in store._index.records.items()}
-    return _drop(files, {shard: unwanted for shard, unwanted in found.items() if unwanted})
+    return _drop(files, {shard: unwanted for shard, unwanted in found.items() if unwanted}, progress)
 
 
-def _drop(files: LocalFiles, unwanted: dict[int, set[str]]) -> list[str]:
+def _drop(files: LocalFiles, unwanted: dict[int, set[str]], progress: Progress = ignore) -> list[str]:
     """Write each of these shards anew without its unwanted clips, and return the clips that are gone from the store."""
     header = Header.from_bytes(files.read(HEADER_PATH), files.describe(HEADER_PATH))
     _remove_leftovers(files)  # first, lest the record of a shard that was replaced outlives the one that replaced it
     records = {record.shard: record for record in read_records(files)[0]}
-    for shard in sorted(set(unwanted) & set(records)):
+    row_bytes, shards = sum(spec.row_bytes for spec in header.streams.values()), sorted(set(unwanted) & set(records))
+    total = row_bytes * sum(records[shard].steps for shard in shards)
+    for shard in shards:
         _rewrite(files, header, records[shard], unwanted[shard])
+        progress(row_bytes * records[shard].steps, total)
     remaining = _remove_leftovers(files)
     for file, data in backend_of(header).metadata(header, max((r.shard for r in remaining), default=-1) + 1).items():
         files.write(f"{TEMPORARY}/metadata", [data])
         files.sync(f"{TEMPORARY}/metadata")
         files.rename(f"{TEMPORARY}/metadata", file)
+        files.sync(file.rpartition("/")[0])
     files.close()  # a shard's number may be given away again
     held = {clip for record in remaining for clip in record.clips}
     return sorted({clip for clips in unwanted.values() for clip in clips} - held)

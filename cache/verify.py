@@ -16,6 +16,7 @@ from cache.errors import StoreError
 from cache.files import LocalFiles, files_at
 from cache.header import HEADER_PATH, Header
 from cache.index import FOLDER, Record, record_path
+from cache.progress import Progress, ignore
 from cache.reading import read_rows
 from cache.store import FeatureStore
 from cache.writer import TEMPORARY
@@ -46,7 +47,6 @@ def info(store: FeatureStore) -> dict[str, Any]:
     records = store._index.records
     steps = sum(record.steps for record in records.values())
     leftovers = find_leftovers(store._files, list(records.values()))
-    folders = {f"{TEMPORARY}/{name}" for name in store._files.names(TEMPORARY)} - {*store._files.walk(TEMPORARY)}
     return {
         "path": str(store.path),
         "backend": store.backend,
@@ -59,7 +59,7 @@ def info(store: FeatureStore) -> dict[str, Any]:
         "bytes": sum(steps * spec.row_bytes for spec in store.streams.values()),
         "bytes_on_disk": sum(store._files.disk_usage(path) for record in records.values() for path in record.files),
         "unfinished_files": len(leftovers),
-        "unfinished_bytes": sum(store._files.size(path) for path in leftovers if path not in folders),
+        "unfinished_bytes": sum(map(store._files.size, leftovers)),
         "compression": store.compression.to_json() if store.compression else None,
         "streams": {name: {"dim": spec.dim, "dtype": spec.dtype} for name, spec in store.streams.items()},
         "fingerprint": store.fingerprint,
@@ -70,12 +70,9 @@ def verify(
     path: str | Path,
     *,
     files: LocalFiles | None = None,
-    progress: Callable[[int, int], object] = lambda done, total: None,
+    progress: Progress = ignore,
 ) -> list[Damage]:
-    """Read everything again and return what is damaged; nothing is changed. An empty list means that all is well.
-
-    `progress` is called after each clip with the bytes that were compared and the bytes that all clips have.
-    """
+    """Read everything again and return what is damaged; nothing is changed. An empty list means that all is well."""
     files = files or files_at(path)
     try:
         header = Header.from_bytes(files.read(HEADER_PATH), files.describe(HEADER_PATH))
@@ -97,14 +94,12 @@ def verify(
 
 
 def find_leftovers(files: LocalFiles, records: list[Record]) -> list[str]:
-    """Return the files and folders that writers left which did not finish, or still have while they are writing."""
+    """Return the files that writers left which did not finish, or still have while they are writing."""
     named = {file for record in records for file in record.files}
     replaced = [record_path(shard) for record in records for shard in record.replaces]
     data = [path for path in files.walk("data") if path not in named and not path.endswith("zarr.json")]
     claims = [f"{FOLDER}/{name}" for name in files.names(FOLDER) if name.endswith(".claim")]
-    folders = [f"{TEMPORARY}/{name}" for name in files.names(TEMPORARY)]
-    found = [*filter(files.exists, replaced), *data, *claims, *files.walk(TEMPORARY), *folders]
-    return list(dict.fromkeys(found))  # a file in the temporary folder itself is one of its names too
+    return [*filter(files.exists, replaced), *data, *claims, *files.walk(TEMPORARY)]
 
 
 def read_records(files: LocalFiles) -> tuple[list[Record], list[Damage]]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cache.store import FeatureStore
 
 TEMPORARY = "tmp"
-ABANDONED = 24 * 3600.0  # seconds after which a temporary folder, which lives for one commit, has no owner any more
+ABANDONED = 24 * 3600.0  # seconds after which a temporary file, which lives for one commit, has no owner any more
 
 
 class Writer:
@@ -42,7 +42,7 @@ class Writer:
         for name in files.names(TEMPORARY):
             with contextlib.suppress(OSError):
                 if files.age(f"{TEMPORARY}/{name}") > ABANDONED:
-                    self._remove_folder(f"{TEMPORARY}/{name}")
+                    files.remove(f"{TEMPORARY}/{name}")
 
     def write(self, clip_id: str, features: Mapping[str, np.ndarray], *, source: str | None = None) -> None:
         """Add a clip: for every stream of the store an array (T, D), the same T in all of them.
@@ -107,12 +107,11 @@ class Writer:
     def _commit(self) -> None:
         files, index, backend = self._files, self._index, backend_of(self._header)
         index.refresh()
-        for clip in self._pending:
-            if self._is_there(clip):
-                raise StoreError(
-                    f"clip {clip!r} was written to {self._store.path} by another process meanwhile: "
-                    "give every writer its own clips"
-                )
+        for clip in filter(self._is_there, self._pending):
+            raise StoreError(
+                f"clip {clip!r} was written to {self._store.path} by another process meanwhile: "
+                "give every writer its own clips"
+            )
         temporary, shard = f"{TEMPORARY}/{uuid.uuid4().hex}", index.claim()
         written: list[WrittenFile] = []
         try:
@@ -122,10 +121,11 @@ class Writer:
                 files.sync(file.temporary)
             for file in written:
                 files.rename(file.temporary, file.final)
+            backend.publish(files, self._header, index, temporary)
             for folder in sorted({file.final.rpartition("/")[0] for file in written}):
                 files.sync(folder)
-            backend.publish(files, self._header, index, temporary)
-            index.commit(self._record(shard, extents, written), f"{temporary}/record")
+            index.commit(self._record(shard, extents, written), f"{temporary}.record")
+            self._require_alone(shard)
         finally:
             with contextlib.suppress(OSError):  # what cannot be removed now does no harm
                 self._clean_up(shard, temporary, written)
@@ -144,6 +144,16 @@ class Writer:
             files={file.final: {"bytes": file.bytes, "rest": file.rest} for file in written},
         )
 
+    def _require_alone(self, shard: int) -> None:
+        """Raise StoreError if another process has committed one of our clips between our look and our own commit."""
+        self._index.refresh()
+        for clip, shards in self._index.doubled.items():
+            if shard in shards:
+                raise StoreError(
+                    f"clip {clip!r} was written to {self._store.path} by another process at the same moment, and is in "
+                    "it twice: drop one of them with `slt cache repair`, and give every writer its own clips"
+                )
+
     def _is_there(self, clip_id: str) -> bool:
         place = self._index.places.get(clip_id)
         return place is not None and place[0] not in self.replaces
@@ -152,13 +162,10 @@ class Writer:
         if not self._files.exists(record_path(shard)):
             for file in written:
                 self._files.remove(file.final)
-        self._remove_folder(temporary)
+        for name in self._files.names(TEMPORARY):
+            if f"{TEMPORARY}/{name}".startswith(temporary):
+                self._files.remove(f"{TEMPORARY}/{name}")
         self._index.release(shard)
-
-    def _remove_folder(self, folder: str) -> None:
-        for name in self._files.names(folder):
-            self._files.remove(f"{folder}/{name}")
-        self._files.remove(folder)
 
     def _checked_length(self, where: str, features: Mapping[str, np.ndarray]) -> int:
         streams = self._header.streams

@@ -63,7 +63,7 @@ def array_metadata(header: Header, spec: StreamSpec, num_shards: int) -> bytes:
             "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
             "fill_value": 0.0,
             "codecs": codecs,
-            "attributes": {},
+            "attributes": {"num_shards": num_shards},  # the shape said again, so that a flipped bit in it is found
             "dimension_names": ["step", "feature"],
             "storage_transformers": [],
         }
@@ -73,7 +73,7 @@ def array_metadata(header: Header, spec: StreamSpec, num_shards: int) -> bytes:
 def write_shard(
     files: LocalFiles, header: Header, shard: int, arrays: dict[str, np.ndarray], temporary: str
 ) -> tuple[dict[str, Extent], list[WrittenFile]]:
-    """Write each stream's rows (steps, D) under a temporary name, as a whole chunk."""
+    """Write each stream's rows (steps, D) as a whole chunk, under a temporary name that starts with `temporary`."""
     extents, written = {}, []
     for name, rows in arrays.items():
         final, spec = f"data/{name}/c.{shard}.0", header.streams[name]
@@ -81,15 +81,15 @@ def write_shard(
             # Ctrl-C waits for the thread: zarr, torn out of its event loop, complains of every task when Python ends.
             with ThreadPoolExecutor(1) as thread:
                 chunk, pieces = thread.submit(_compress, header, spec, rows).result()
-            files.write(f"{temporary}/{name}", [chunk])
+            files.write(f"{temporary}.{name}", [chunk])
             extents[name] = Extent(final, pieces=pieces)
             size, rest = len(chunk), crc32(chunk)
         else:
             size = header.shard_steps * spec.row_bytes
-            files.write(f"{temporary}/{name}", [rows], size)
+            files.write(f"{temporary}.{name}", [rows], size)
             extents[name] = Extent(final)
             rest = crc32(bytes(size - rows.nbytes))
-        written.append(WrittenFile(f"{temporary}/{name}", final, size, f"{rest:08x}"))
+        written.append(WrittenFile(f"{temporary}.{name}", final, size, f"{rest:08x}"))
     return extents, written
 
 
@@ -122,9 +122,9 @@ def publish(files: LocalFiles, header: Header, index: Index, temporary: str) -> 
             num_shards = index.next_shard()
             if files.exists(path) and _num_shards(files.read(path), header) >= num_shards:
                 break
-            files.write(f"{temporary}/{name}.json", [array_metadata(header, spec, num_shards)])
-            files.sync(f"{temporary}/{name}.json")
-            files.rename(f"{temporary}/{name}.json", path)
+            files.write(f"{temporary}.{name}.json", [array_metadata(header, spec, num_shards)])
+            files.sync(f"{temporary}.{name}.json")
+            files.rename(f"{temporary}.{name}.json", path)
 
 
 _LITTLE_ENDIAN = {"name": "bytes", "configuration": {"endian": "little"}}

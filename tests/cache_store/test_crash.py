@@ -1,15 +1,26 @@
 """Whatever instant a writer dies at, the store opens, holds what was committed, and resumes."""
 
+import contextlib
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cache import FeatureStore, StoreError
+from cache import Compression, FeatureStore, StoreError, files
 from cache.memory_files import MemoryFiles
+from cache.repair import remove, repair
 from cache.testing import SHARD_STEPS, STREAMS, assert_holds, make_clips
+from cache.verify import verify
+
+CLIPS = make_clips(7)
+KINDS = pytest.mark.parametrize(
+    ("backend", "compression"),
+    [("zarr", None), ("hdf5", None), ("zarr", Compression("zstd", chunk_steps=8))],
+    ids=["zarr", "hdf5", "zarr-zstd"],
+)
 
 
 class Stopped(BaseException):
@@ -69,68 +80,169 @@ class FaultyFiles(MemoryFiles):
         raise self._error or Stopped
 
 
-@pytest.mark.parametrize("torn", [False, True])
-@pytest.mark.parametrize("backend", ["zarr", "hdf5"])
-def test_a_writer_that_stops_at_any_operation_loses_and_tears_nothing(backend: str, torn: bool) -> None:
-    clips = make_clips(7)
+def each_operation(least: int, **options: Any) -> Iterator[FaultyFiles]:
+    """Yield an empty place that fails at its first operation, one that fails at its second, and so on to the last.
+
+    least: how many operations there must be, lest the loop shows nothing.
+    """
     for stop_at in range(1000):
-        place = FaultyFiles(stop_at, torn=torn)
-        committed = write_until_stopped(place, backend, clips)
-        for left in place.after_kill(), *place.after_power_cuts():
-            check_resumes(left, clips, committed)
+        place = FaultyFiles(stop_at, **options)
+        yield place
         if not place.stopped:
             break
-    assert 30 < stop_at < 999, "the loop has not seen every operation of several shards"
+    assert least <= stop_at < 999
+
+
+@pytest.mark.parametrize("torn", [False, True])
+@KINDS
+def test_a_writer_that_stops_at_any_operation_loses_and_tears_nothing(
+    backend: str, compression: Compression | None, torn: bool
+) -> None:
+    for place in each_operation(20, torn=torn):
+        store, committed = create(place, backend, compression), []
+        until_stopped(place, lambda store=store, committed=committed: write(store, committed))
+        for left in place.after_kill(), *place.after_power_cuts():
+            check_resumes(left, committed)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS])
-@pytest.mark.parametrize("backend", ["zarr", "hdf5"])
-def test_any_operation_that_fails_gives_one_error_and_a_valid_store(backend: str, number: int) -> None:
-    clips = make_clips(7)
-    for stop_at in range(1000):
-        place = FaultyFiles(stop_at, error=OSError(number, os.strerror(number)))
-        committed: list[str] = []
+@KINDS
+def test_any_operation_that_fails_gives_one_error_and_a_valid_store(
+    backend: str, compression: Compression | None, number: int
+) -> None:
+    for place in each_operation(20, error=OSError(number, os.strerror(number))):
+        store, committed = create(place, backend, compression), []
         try:
-            write_until_stopped(place, backend, clips, committed)
+            until_stopped(place, lambda store=store, committed=committed: write(store, committed))
         except StoreError as error:
             assert os.strerror(number) in str(error)
             assert "\n" not in str(error)
-        check_resumes(place, clips, committed)
-        if not place.stopped:
+        check_resumes(place, committed)
+
+
+GONE = [clip_id for number, clip_id in enumerate(CLIPS) if number in (0, 3, 4)]
+KEPT = {clip_id: features for clip_id, features in CLIPS.items() if clip_id not in GONE}
+
+
+@KINDS
+def test_a_removal_that_stops_at_any_operation_loses_none_that_stay(
+    backend: str, compression: Compression | None
+) -> None:
+    for place in each_operation(20):
+        write(create(place, backend, compression))
+        until_stopped(place, lambda place=place: remove("store", GONE, files=place))
+        for left in place.after_kill(), *place.after_power_cuts():
+            check_holds(left, KEPT)
+            remove("store", GONE, files=left)
+            assert verify("store", files=left) == []
+            assert_holds(FeatureStore.open("store", files=left), KEPT)
+
+
+@pytest.mark.parametrize("file", ["index/00000001.json", "data"])
+@KINDS
+def test_a_repair_that_stops_at_any_operation_loses_no_sound_clip(
+    backend: str, compression: Compression | None, file: str
+) -> None:
+    for place in each_operation(2):
+        write(create(place, backend, compression))
+        record = FeatureStore.open("store", files=place)._index.records[1]
+        path = record.extents["wide"].file if file == "data" else file
+        place.put(path, bytes([place.read(path)[0] ^ 1]) + place.read(path)[1:])
+        place.sync(path)
+        place.sync(path.rpartition("/")[0])
+        lost = {clip for damage in verify("store", files=place) for clip in damage.clips or ()}
+        lost |= set(record.clips) if path == file else set()
+        sound = {clip: features for clip, features in CLIPS.items() if clip not in lost}
+        until_stopped(place, lambda place=place: repair("store", files=place))
+        for left in place.after_kill(), *place.after_power_cuts():
+            repair("store", files=left)
+            assert verify("store", files=left) == []
+            check_holds(left, sound)
+            check_resumes(left, list(sound))
+
+
+@pytest.mark.parametrize("backend", ["zarr", "hdf5"])
+def test_a_making_that_stops_at_any_operation_leaves_a_store_or_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    steps = [(files, "_write_file"), (files, "_sync_path"), (Path, "mkdir"), (Path, "rename")]
+    real = {name: getattr(owner, name) for owner, name in steps}
+    monkeypatch.setattr(files, "_remove_tree", lambda folder: None)  # who is killed does not clean up
+    made: list[bool] = []
+
+    def step(name: str, left_to_do: list[int], *arguments: Any, **options: Any) -> Any:
+        if not left_to_do[0]:
+            raise Stopped
+        left_to_do[0] -= 1
+        return real[name](*arguments, **options)
+
+    for stop_at in range(1000):
+        path, left_to_do = tmp_path / str(stop_at), [stop_at]
+        with monkeypatch.context() as patch, contextlib.suppress(Stopped):
+            for owner, name in steps:
+                patch.setattr(owner, name, lambda *a, _name=name, _left=left_to_do, **o: step(_name, _left, *a, **o))
+            FeatureStore.create(path, backend=backend, streams=STREAMS, fingerprint={})
+        made.append(FeatureStore.exists(path))
+        store = (
+            FeatureStore.open(path, mode="a")
+            if made[-1]
+            else FeatureStore.create(path, backend=backend, streams=STREAMS, fingerprint={})
+        )
+        write(store)
+        assert_holds(FeatureStore.open(path), CLIPS)
+        if left_to_do[0]:
             break
-    assert 30 < stop_at < 999, "the loop has not seen every operation of several shards"
+    assert stop_at > 8
+    assert sorted(made) == made, "once it is made it stays"
 
 
-def write_until_stopped(
-    place: FaultyFiles, backend: str, clips: dict[str, Any], committed: list[str] | None = None
-) -> list[str]:
-    """Return the clips of which the writer was told that they are in the store."""
-    committed = [] if committed is None else committed
-    store = FeatureStore.create(
-        "store", backend=backend, streams=STREAMS, fingerprint={}, shard_steps=SHARD_STEPS, files=place
+def create(place: FaultyFiles, backend: str, compression: Compression | None) -> FeatureStore:
+    return FeatureStore.create(
+        "store",
+        backend=backend,
+        streams=STREAMS,
+        fingerprint={},
+        shard_steps=SHARD_STEPS,
+        compression=compression,
+        files=place,
     )
+
+
+def write(store: FeatureStore, committed: list[str] | None = None) -> None:
+    """Write all clips; note those of which the store says that they are committed, as soon as it says so."""
+    committed = [] if committed is None else committed
+    with store.writer() as writer:
+        for clip_id, features in CLIPS.items():
+            writer.write(clip_id, features)
+            committed[:] = store.keys()
+    committed[:] = store.keys()
+
+
+def until_stopped(place: FaultyFiles, work: Callable[[], object]) -> None:
     place.armed = True
     try:
-        with store.writer() as writer:
-            for clip_id, features in clips.items():
-                writer.write(clip_id, features)
-                committed[:] = store.keys()
-        committed[:] = store.keys()
+        work()
     except Stopped:
         pass
     finally:
         place.armed = False
-    return committed
 
 
-def check_resumes(place: MemoryFiles, clips: dict[str, Any], committed: list[str]) -> None:
+def check_holds(place: MemoryFiles, clips: dict[str, Any]) -> None:
+    """At least these clips are there, and whatever is there is whole."""
+    store = FeatureStore.open("store", files=place)
+    assert set(clips) <= set(store.keys())
+    assert_holds(store, {clip_id: CLIPS[clip_id] for clip_id in store})
+
+
+def check_resumes(place: MemoryFiles, committed: list[str]) -> None:
+    assert verify("store", files=place) == []
+    check_holds(place, {clip_id: CLIPS[clip_id] for clip_id in committed})
     store = FeatureStore.open("store", mode="a", files=place)
-    assert set(committed) <= set(store.keys())
-    assert_holds(store, {clip_id: clips[clip_id] for clip_id in store})
     with store.writer() as writer:
-        for clip_id in clips:
+        for clip_id in CLIPS:
             if clip_id not in store:
-                writer.write(clip_id, clips[clip_id])
-    assert_holds(FeatureStore.open("store", files=place), clips)
+                writer.write(clip_id, CLIPS[clip_id])
+    assert_holds(FeatureStore.open("store", files=place), CLIPS)
     doubled = [clip for record in store._index.records.values() for clip in record.clips]
-    assert sorted(doubled) == sorted(clips)
+    assert sorted(doubled) == sorted(CLIPS)

@@ -130,7 +130,7 @@ def test_reader_processes_read_what_the_parent_reads(tmp_path: Path, backend: st
     expected = digest(store)  # the parent has read, so its files are open when it forks
     context = multiprocessing.get_context(method)
     results = context.SimpleQueue()
-    processes = [context.Process(target=put_digest, args=(store, results)) for _ in range(8 if method == "fork" else 2)]
+    processes = [context.Process(target=put_digest, args=(store, results)) for _ in range(8)]
     for process in processes:
         process.start()
     answers = [results.get() for _ in processes]

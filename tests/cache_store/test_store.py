@@ -1,11 +1,14 @@
 """What a local folder adds to the contract: paths, permissions, formats, what is imported."""
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,6 +59,7 @@ def test_the_zarr_metadata_is_what_zarr_itself_writes(tmp_path: Path, store: Fea
             chunks=(16, spec.dim),
             compressors=None,
             dimension_names=["step", "feature"],
+            attributes={"num_shards": rows // 16},
             chunk_key_encoding={"name": "default", "separator": "."},
         )
     for path in ("zarr.json", "wide/zarr.json", "narrow/zarr.json"):
@@ -135,13 +139,37 @@ def test_a_shorter_file_is_an_error_not_zeros(store: FeatureStore) -> None:
         FeatureStore.open(store.path).read(victim, "wide")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_permission_gives_one_error(store: FeatureStore) -> None:
-    (store.path / "index").chmod(0o500)
-    with pytest.raises(StoreError, match=r"cannot write to .*: Permission denied"), store.writer() as writer:
-        writer.write("new", next(iter(CLIPS.values())))
-    (store.path / "index").chmod(0o700)
-    assert_holds(FeatureStore.open(store.path), CLIPS)
+def write_as_nobody(store: FeatureStore, results: Any) -> None:
+    if os.geteuid() == 0:  # who may write anywhere
+        os.setgroups([])
+        os.setuid(65534)
+    try:
+        with store.writer() as writer:
+            writer.write("new", next(iter(CLIPS.values())))
+    except StoreError as error:
+        results.put(str(error))
+    else:
+        results.put("written")
+
+
+def test_a_folder_without_permission_gives_one_error() -> None:
+    with tempfile.TemporaryDirectory() as folder:  # one that everybody may enter, which pytest's are not
+        Path(folder).chmod(0o755)
+        store = FeatureStore.create(Path(folder, "s"), streams=STREAMS, fingerprint={}, shard_steps=16, durable=False)
+        with store.writer() as writer:
+            writer.write("old", next(iter(CLIPS.values())))
+        for path in ("index", "tmp"):
+            (store.path / path).chmod(0o555)
+        fork = multiprocessing.get_context("fork")
+        results = fork.SimpleQueue()
+        process = fork.Process(target=write_as_nobody, args=(store, results))
+        process.start()
+        process.join()
+        message = results.get()
+        assert message.startswith(f"cannot write to {store.path}: Permission denied: what was committed before is inta")
+        assert_holds(FeatureStore.open(store.path), {"old": next(iter(CLIPS.values()))})
+        for path in ("index", "tmp"):
+            (store.path / path).chmod(0o755)
 
 
 def test_a_disk_that_is_full_gives_one_error_and_a_retry_succeeds(store: FeatureStore) -> None:
@@ -166,10 +194,9 @@ def test_a_disk_that_is_full_gives_one_error_and_a_retry_succeeds(store: Feature
 
 def test_temporary_files_are_removed_when_they_are_old(store: FeatureStore) -> None:
     for name, age in [("old", 25), ("young", 23)]:
-        folder = store.path / "tmp" / name
-        folder.mkdir()
-        (folder / "wide").touch()
-        os.utime(folder, (time.time() - 3600 * age,) * 2)
+        path = store.path / "tmp" / name
+        path.touch()
+        os.utime(path, (time.time() - 3600 * age,) * 2)
     store.writer()
     assert [path.name for path in (store.path / "tmp").iterdir()] == ["young"]
 

@@ -1,0 +1,161 @@
+"""Index records that some other program wrote, or two writers at the same moment."""
+
+import json
+import multiprocessing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cache import FeatureStore, StoreError
+from cache.header import seal
+from cache.memory_files import MemoryFiles
+from cache.repair import remove, repair
+from cache.testing import STREAMS, assert_holds, make_clips
+from cache.verify import verify
+
+CLIPS = make_clips(5, max_steps=4)
+RECORD = "index/00000000.json"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FeatureStore:
+    store = FeatureStore.create(tmp_path / "s", streams=STREAMS, fingerprint={}, durable=False)
+    with store.writer() as writer:
+        for clip_id, features in CLIPS.items():
+            writer.write(clip_id, features)
+    return store
+
+
+def rewrite(store: FeatureStore, change: Callable[[dict[str, Any]], object], path: str = RECORD) -> None:
+    document = json.loads((store.path / path).read_bytes())
+    del document["crc32"]
+    change(document)
+    (store.path / path).write_bytes(seal(document))
+
+
+def put_file(document: dict[str, Any], file: str) -> None:
+    document["files"][file] = document["files"].pop(document["extents"]["wide"]["file"])
+    document["extents"]["wide"]["file"] = file
+
+
+@pytest.mark.parametrize(
+    "file", ["/etc/passwd", "data/../../secret", "../secret", "index/00000000.json", "data", "data//x", "data/./x", ""]
+)
+def test_a_record_that_names_a_file_outside_data_is_refused(store: FeatureStore, file: str) -> None:
+    rewrite(store, lambda document: put_file(document, file))
+    with pytest.raises(StoreError, match=r"00000000.json is not as cache/README.md says: it names the file '.*data/$"):
+        FeatureStore.open(store.path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.pop("rows"), "'rows'"),
+        (lambda d: d.pop("extents"), "it lacks 'extents'"),
+        (lambda d: d["rows"].pop(), "its lists are not equally long"),
+        (lambda d: d["checksums"]["wide"].append("00000000"), "its lists are not equally long"),
+        (lambda d: d["checksums"].pop("wide"), "its streams or files do not go together"),
+        (lambda d: d["files"].popitem(), "its streams or files do not go together"),
+        (lambda d: d["files"]["data/wide/c.0.0"].pop("rest"), "does not say the bytes or the rest"),
+        (lambda d: d["extents"]["wide"].update(offset=-1), "a place before the start of 'data/wide/c.0.0'"),
+        (lambda d: d["extents"]["wide"].update(pieces=[[8, 4]]), "a place before the start of 'data/wide/c.0.0'"),
+        (lambda d: d.update(extents=[]), "'list' object has no attribute"),
+    ],
+)
+def test_a_record_that_makes_no_sense_is_one_line(
+    store: FeatureStore, change: Callable[[dict[str, Any]], object], message: str
+) -> None:
+    rewrite(store, change)
+    with pytest.raises(StoreError, match=f"00000000.json is not as cache/README.md says: .*{message}"):
+        FeatureStore.open(store.path)
+    assert [damage.file for damage in verify(store.path)] == [RECORD]
+
+
+def test_keys_of_a_later_version_are_passed_over(store: FeatureStore) -> None:
+    def add(document: dict[str, Any]) -> None:
+        document["made_on"] = "a key of the future"
+        document["extents"]["wide"]["tier"] = 2
+
+    rewrite(store, add)
+    rewrite(store, lambda document: document["streams"]["wide"].update(unit="px"), "store.json")
+    assert_holds(FeatureStore.open(store.path), CLIPS)
+
+
+def test_a_header_that_lacks_something_is_one_line(store: FeatureStore) -> None:
+    rewrite(store, lambda document: document.pop("streams"), "store.json")
+    with pytest.raises(StoreError, match=r"store.json is not as cache/README.md says: it lacks 'streams'"):
+        FeatureStore.open(store.path)
+
+
+@pytest.mark.parametrize("folder", ["tmp", "data"])
+@pytest.mark.parametrize("care", [repair, lambda path: remove(path, [])], ids=["repair", "remove"])
+def test_nothing_outside_a_store_is_removed_through_a_link(
+    store: FeatureStore, tmp_path: Path, folder: str, care: Callable[[Path], object]
+) -> None:
+    home = tmp_path / "home"
+    (store.path / folder).rename(home)
+    (home / "thesis.tex").write_text("chapter 1")
+    (store.path / folder).symlink_to(home)
+    with pytest.raises(StoreError, match=rf"{folder}/thesis.tex lies in .*/home, not in the store, and was not remo"):
+        care(store.path)
+    assert (home / "thesis.tex").read_text() == "chapter 1"
+
+
+def test_two_writers_that_commit_a_clip_at_the_same_moment_are_told_and_it_is_read_once() -> None:
+    class Raced(MemoryFiles):
+        """Between our last look and our commit, another writer commits."""
+
+        other: FeatureStore | None = None
+
+        def rename(self, source: str, target: str) -> None:
+            if target.startswith("index/") and self.other is not None:
+                writer, self.other = self.other.writer(), None
+                writer.write("both", CLIPS[next(iter(CLIPS))])
+                writer.commit()
+            super().rename(source, target)
+
+    files = Raced()
+    ours = FeatureStore.create("s", streams=STREAMS, fingerprint={}, files=files)
+    files.other = FeatureStore.open("s", mode="a", files=files)
+    told = pytest.raises(StoreError, match=r"clip 'both' was written .* at the same moment, and is in it twice")
+    with told, ours.writer() as writer:
+        writer.write("both", CLIPS[next(iter(CLIPS))])
+        writer.write("ours", CLIPS[list(CLIPS)[1]])
+    expected = {"both": CLIPS[next(iter(CLIPS))], "ours": CLIPS[list(CLIPS)[1]]}
+    for store in (ours, FeatureStore.open("s", files=files)):
+        assert_holds(store, expected)
+        assert store._index.places["both"][0] == 0  # the lower shard counts, whichever was seen first
+    assert [str(damage.reason) for damage in verify("s", files=files)] == ["clip 'both' is in shard 0 as well"]
+    assert repair("s", files=files) == []
+    assert verify("s", files=files) == []
+    assert_holds(FeatureStore.open("s", files=files), expected)
+
+
+def write_the_same(path: Path, results: Any) -> None:
+    store = FeatureStore.open(path, mode="a", durable=False)
+    try:
+        with store.writer() as writer:
+            for clip_id, features in CLIPS.items():
+                writer.write(clip_id, features)
+    except StoreError:
+        results.put("refused")
+    else:
+        results.put("written")
+
+
+def test_of_many_writers_of_the_same_clips_at_most_one_is_not_told(tmp_path: Path) -> None:
+    fork = multiprocessing.get_context("fork")
+    for attempt in range(5):
+        path, results = tmp_path / str(attempt), fork.SimpleQueue()
+        FeatureStore.create(path, streams=STREAMS, fingerprint={}, durable=False)
+        processes = [fork.Process(target=write_the_same, args=(path, results)) for _ in range(4)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        assert [results.get() for _ in processes].count("written") <= 1
+        repair(path)
+        assert verify(path) == []
+        assert_holds(FeatureStore.open(path), CLIPS)
