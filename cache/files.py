@@ -1,6 +1,6 @@
 """Every file operation of the store, in one place, so that a test can stop after any of them.
 
-`LocalFiles` is a folder on a disk. `cache.testing` has one in memory and one that fails on demand.
+`LocalFiles` is a folder on a disk, `cache.memory_files` one in memory, `cache.object_files` a copy in an object store.
 All paths are strings relative to the store's folder, with `/` between their parts.
 """
 

@@ -35,8 +35,8 @@ def check_metadata(files: LocalFiles, header: Header, num_shards: int) -> list[t
 def write_shard(
     files: LocalFiles, header: Header, shard: int, arrays: dict[str, np.ndarray], temporary: str
 ) -> tuple[dict[str, Extent], list[WrittenFile]]:
-    """Write the rows (steps, D) of all streams as one HDF5 file under a temporary name."""
-    final, target = f"data/{shard:08d}.h5", f"{temporary}/shard.h5"
+    """Write the rows (steps, D) of all streams as one HDF5 file; its temporary name starts with `temporary`."""
+    final, target = f"data/{shard:08d}.h5", f"{temporary}.h5"
     if header.compression:
         image, pieces = _compress(arrays, header.compression)
         files.write(target, [image])

@@ -73,7 +73,7 @@ def array_metadata(header: Header, spec: StreamSpec, num_shards: int) -> bytes:
 def write_shard(
     files: LocalFiles, header: Header, shard: int, arrays: dict[str, np.ndarray], temporary: str
 ) -> tuple[dict[str, Extent], list[WrittenFile]]:
-    """Write each stream's rows (steps, D) as a whole chunk, under a temporary name that starts with `temporary`."""
+    """Write each stream's rows (steps, D) as a whole chunk; its temporary name starts with `temporary`."""
     extents, written = {}, []
     for name, rows in arrays.items():
         final, spec = f"data/{name}/c.{shard}.0", header.streams[name]

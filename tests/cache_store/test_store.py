@@ -172,8 +172,13 @@ def test_a_folder_without_permission_gives_one_error() -> None:
             (store.path / path).chmod(0o755)
 
 
-def test_a_disk_that_is_full_gives_one_error_and_a_retry_succeeds(store: FeatureStore) -> None:
+@pytest.mark.parametrize("backend", ["zarr", "hdf5"])
+def test_a_disk_that_is_full_gives_one_error_and_a_retry_succeeds(tmp_path: Path, backend: str) -> None:
     resource = pytest.importorskip("resource")
+    store = FeatureStore.create(tmp_path / "s", backend=backend, streams=STREAMS, fingerprint={}, shard_steps=16)
+    with store.writer() as writer:
+        for clip_id, features in CLIPS.items():
+            writer.write(clip_id, features)
     clip = {name: np.ones((16, spec.dim), spec.dtype) for name, spec in STREAMS.items()}
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     import signal
@@ -187,6 +192,7 @@ def test_a_disk_that_is_full_gives_one_error_and_a_retry_succeeds(store: Feature
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert_holds(FeatureStore.open(store.path), CLIPS)
     assert not list((store.path / "tmp").iterdir())
+    assert not list((store.path / "index").glob("*.claim"))
     with store.writer() as writer:
         writer.write("new", clip)
     assert_holds(FeatureStore.open(store.path), {**CLIPS, "new": clip})
