@@ -41,7 +41,7 @@ class Compression:
             raise StoreError(f"compression {self.codec!r} is not one of {', '.join(known)}")
         for name, low, high in (("level", 1, _MAX_LEVEL), ("keep_bits", 1, 23), ("chunk_steps", 1, 1 << 20)):
             value = getattr(self, name)
-            if not (name == "keep_bits" and value is None) and not (isinstance(value, int) and low <= value <= high):
+            if not (name == "keep_bits" and value is None) and not (type(value) is int and low <= value <= high):
                 raise StoreError(f"compression {name} {value!r} is not a whole number from {low} to {high}")
 
     def to_json(self) -> dict[str, Any]:
@@ -65,21 +65,24 @@ class Compression:
             )
 
     def round(self, rows: np.ndarray) -> None:
-        """Round rows of float16 or float32 to `keep_bits`, in place."""
+        """Round rows of float16 or float32 to `keep_bits`, in place; NaN and infinity stay what they are."""
         if self.keep_bits and self.keep_bits < _MANTISSA_BITS[rows.dtype.name]:
             from numcodecs.bitround import BitRound
 
-            rows.view(f"<i{rows.itemsize}")[...] = BitRound(self.keep_bits).encode(rows)
+            bits = rows.view(f"<i{rows.itemsize}")
+            infinity = np.array(np.inf, rows.dtype).view(bits.dtype)
+            # Carried beyond the exponent, a NaN with all bits set, which is what CUDA makes, would become a zero.
+            np.copyto(bits, np.asarray(BitRound(self.keep_bits).encode(rows)), where=(bits & infinity) != infinity)
 
     def unpacker(self, size: int, itemsize: int) -> Callable[[np.ndarray], np.ndarray]:
         """Return what turns a piece as stored (bytes) into `size` bytes, the rows one after the other, both uint8."""
-        unpack = _unpackers()[self.codec]
+        unpack = _unpack(self.codec)
 
         def checked(piece: np.ndarray) -> np.ndarray:
             try:
                 data = np.frombuffer(unpack(piece, itemsize), np.uint8)
-            except (ValueError, RuntimeError, zlib.error) as error:
-                raise StoreError(f"does not unpack ({error}): {REPAIR}") from error
+            except (ValueError, RuntimeError, SystemError, MemoryError, zlib.error) as error:
+                raise StoreError(f"does not unpack ({error or 'out of memory'}): {REPAIR}") from error
             if data.nbytes != size:
                 raise StoreError(f"unpacks to {data.nbytes} bytes, {size} needed: {REPAIR}")
             return data
@@ -103,15 +106,22 @@ class Compression:
 
 
 @cache
-def _unpackers() -> dict[str, Callable[[Any, int], Any]]:
+def _unpack(codec: str) -> Callable[[np.ndarray, int], Any]:
+    if codec == "gzip":
+        return lambda piece, itemsize: _unshuffle(zlib.decompress(piece.data), itemsize)
     from numcodecs.registry import get_codec
 
-    blosc, zstd = get_codec({"id": "blosc"}), get_codec({"id": "zstd"})
-    return {
-        "blosc": lambda piece, itemsize: blosc.decode(piece),
-        "zstd": lambda piece, itemsize: zstd.decode(piece),
-        "gzip": lambda piece, itemsize: _unshuffle(zlib.decompress(piece), itemsize),
-    }
+    decode = get_codec({"id": codec}).decode
+    if codec == "zstd":
+        return lambda piece, itemsize: decode(piece)
+
+    def unpack(piece: np.ndarray, itemsize: int) -> Any:
+        # Blosc reads as many bytes as its header says there are (README_CHUNK_FORMAT.rst of github.com/Blosc/c-blosc).
+        if int.from_bytes(piece[12:16].tobytes(), "little") != len(piece):
+            raise ValueError("blosc's header tells another size")
+        return decode(piece)
+
+    return unpack
 
 
 def _unshuffle(data: bytes, itemsize: int) -> np.ndarray:

@@ -76,7 +76,8 @@ def merge(
     """
     first = sources[0]
     for other in sources[1:]:
-        require_same(other.fingerprint, first.fingerprint, f"{other.path}, to be merged with {first.path},")
+        cure = "a store holds what one encoder made: keep the two apart"
+        require_same(other.fingerprint, first.fingerprint, f"{other.path}, to be merged with {first.path},", cure)
         if other.streams != first.streams:
             raise StoreError(
                 f"{other.path} has the streams {_words(other.streams)}, {first.path} has {_words(first.streams)}: "
@@ -94,6 +95,12 @@ def merge(
         raise StoreError(f"clip {longest!r} has {steps} steps, a shard would hold {shard_steps}: take {steps} or more")
     header = Header(backend or first.backend, specs, shard_steps, first.fingerprint, compression)
     store = _open_target(target, header)
+    strange = [clip_id for clip_id in store if clip_id not in plan]
+    if strange:
+        raise StoreError(
+            f"{store.path} exists and holds {len(strange)} clips that are not to be copied, such as {strange[0]!r}: "
+            "remove it, or choose another folder"
+        )
     row_bytes = sum(spec.row_bytes for spec in specs.values())
     total = 2 * row_bytes * sum(store.length(clip_id) for clip_id, store in plan.items())
     with store.writer() as writer:
@@ -157,12 +164,15 @@ def _open_target(target: str | Path, header: Header) -> FeatureStore:
     }
     if not FeatureStore.exists(target):
         return FeatureStore.create(target, fingerprint=header.fingerprint, **kind)
-    store = FeatureStore.open(target, fingerprint=header.fingerprint, mode="a")
+    store = FeatureStore.open(target, mode="a")
+    cure = "remove it, or choose another folder"
+    require_same(store.fingerprint, header.fingerprint, f"{store.path}, which exists,", cure)
     for name, value in kind.items():
         if getattr(store, name) != value:
+            there, asked = (_words(v) if name == "streams" else v for v in (getattr(store, name), value))
             raise StoreError(
-                f"{store.path} exists and is another kind of store, its {name} is {getattr(store, name)}, not {value}: "
-                "remove it, or choose another folder"
+                f"{store.path} exists and is another kind of store, its {name.replace('_', ' ')} is {there}, "
+                f"not {asked}: remove it, or choose another folder"
             )
     return store
 

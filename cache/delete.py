@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cache.errors import StoreError
+from cache.errors import StoreError, cannot_read
 from cache.header import FORMAT, HEADER_PATH, unseal
 
 FOLDERS = ("index", "data", "tmp")
@@ -16,15 +16,23 @@ def delete(path: str | Path) -> None:
         StoreError: before anything is deleted, if there is no store, or its folder holds anything else.
     """
     for entry in deletable(path):
-        entry.rmdir() if entry.is_dir() else entry.unlink()
+        try:
+            entry.rmdir() if entry.is_dir() else entry.unlink()
+        except OSError as error:
+            raise StoreError(
+                f"cannot delete {entry} ({error.strerror or error}): what is left is a store of fewer clips; make sure "
+                "that nobody writes to it, and delete it again"
+            ) from error
 
 
 def deletable(path: str | Path) -> list[Path]:
     """Return what a store consists of in the order of deletion, its folder last. Raises as `delete` does."""
-    root = Path(path)
     if "://" in str(path):
         raise StoreError(f"{path} is an object store, which is read only: delete it with the tools of the object store")
-    _require_store(root)
+    if Path(path).is_symlink():
+        raise StoreError(f"{path} is a link to {Path(path).readlink()}, so nothing was deleted: name the store itself")
+    _require_store(Path(path))
+    root = Path(path).resolve()
     strange = sorted(entry.name for entry in root.iterdir() if entry.name not in (HEADER_PATH, *FOLDERS))
     if strange:
         raise StoreError(
@@ -37,13 +45,13 @@ def deletable(path: str | Path) -> list[Path]:
 
 
 def _require_store(root: Path) -> None:
-    if root.is_symlink():
-        raise StoreError(f"{root} is a link to {root.readlink()}, so nothing was deleted: name the store itself")
     header = root / HEADER_PATH
     try:
         is_store = unseal(header.read_bytes(), str(header)).get("format") == FORMAT
     except (FileNotFoundError, NotADirectoryError):
         raise StoreError(f"there is no feature store at {root}, so nothing was deleted") from None
+    except OSError as error:
+        raise cannot_read(str(header), error) from error
     except StoreError:
         is_store = False
     if not is_store:
@@ -53,9 +61,18 @@ def _require_store(root: Path) -> None:
 
 
 def _below(folder: Path) -> list[Path]:
-    """Return files and folders below a folder, those inside first."""
-    found = [folder, *folder.rglob("*")]
-    links = [entry for entry in found if entry.is_symlink()]
-    if links:
-        raise StoreError(f"{links[0]} is a link to {links[0].readlink()}, so nothing was deleted: remove it by hand")
-    return sorted(found[1:], reverse=True)  # what is inside a folder sorts after it
+    """Return files and folders below a folder, those inside first.
+
+    Files are in ascending order: the record of a shard that was replaced goes before the one that stands for it.
+    """
+    if folder.is_symlink():
+        raise StoreError(f"{folder} is a link to {folder.readlink()}, so nothing was deleted: remove it by hand")
+    try:
+        entries = sorted(folder.iterdir())
+    except OSError as error:
+        raise cannot_read(str(folder), error) from error
+    found: list[Path] = []
+    for entry in entries:
+        found += _below(entry) if entry.is_dir() or entry.is_symlink() else []
+        found.append(entry)
+    return found

@@ -5,6 +5,7 @@ All paths are strings relative to the store's folder, with `/` between their par
 """
 
 import contextlib
+import errno
 import os
 import resource
 import tempfile
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from cache.errors import REPAIR, StoreError
+from cache.errors import REPAIR, StoreError, cannot_read
 
 # Half of what the process may open, the rest is left to others. Files beyond that are opened for each read.
 MAX_OPEN_FILES = min(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
@@ -77,11 +78,13 @@ class LocalFiles:
     def read_into(self, path: str, offset: int, out: np.ndarray) -> None:
         """Fill `out` (contiguous) from the bytes at `offset`. Raises StoreError where the file ends too early."""
         try:
-            descriptor = self.open_files[path]
+            done = preadv(self.open_files[path], (out,), offset)  # pyright: ignore[reportArgumentType]
         except KeyError:
             return self._open_and_read(path, offset, out)
-        if preadv(descriptor, (out,), offset) != out.nbytes:  # pyright: ignore[reportArgumentType]
-            self._read_all(descriptor, path, offset, out)
+        except OSError as error:
+            raise cannot_read(self.describe(path), error) from error
+        if done != out.nbytes:
+            self._read_all(self.open_files[path], path, offset, out)
 
     def read_many(self, wanted: Iterable[tuple[str, int, np.ndarray]]) -> None:
         """Do `read_into` for each (path, offset, out)."""
@@ -97,7 +100,10 @@ class LocalFiles:
 
     def create(self, files: dict[str, bytes], folders: Iterable[str] = ()) -> None:
         """Make the store's folder with these files and folders, all or nothing. Raises FileExistsError if it exists."""
-        self.root.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.root.parent.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), self.root.parent) from error
         new = self.root.parent / f".{self.root.name}.{uuid.uuid4().hex}.new"
         new.mkdir()
         try:
@@ -177,7 +183,7 @@ class LocalFiles:
         try:
             descriptor = os.open(self._prefix + path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
-            raise StoreError(f"cannot read {self.describe(path)} ({error.strerror}): {REPAIR}") from error
+            raise cannot_read(self.describe(path), error) from error
         # Kept files are never closed while the store lives, as another thread may be reading from them.
         keep = len(self.open_files) < MAX_OPEN_FILES and self.open_files.setdefault(path, descriptor) == descriptor
         try:
@@ -189,7 +195,10 @@ class LocalFiles:
     def _read_all(self, descriptor: int, path: str, offset: int, out: np.ndarray) -> None:
         view, count = out.reshape(-1).view(np.uint8).data, 0
         while count < len(view):
-            more = preadv(descriptor, [view[count:]], offset + count)
+            try:
+                more = preadv(descriptor, [view[count:]], offset + count)
+            except OSError as error:
+                raise cannot_read(self.describe(path), error) from error
             if not more:
                 size, needed = os.fstat(descriptor).st_size, offset + len(view)
                 raise StoreError(f"{self.describe(path)} has {size} bytes, {needed} needed: {REPAIR}")

@@ -129,10 +129,15 @@ def seal(document: dict[str, Any], indent: int | None = None) -> bytes:
     return body + _tail(body)
 
 
+def is_sealed(data: bytes) -> bool:
+    """Say whether this is a text of `seal`, and not a single bit of it has changed."""
+    body = data[: data.rfind(_SEAL)]
+    return body + _tail(body) == data
+
+
 def unseal(data: bytes, where: str) -> dict[str, Any]:
     """Return the document of `seal`, without `crc32`. Raises StoreError if a single bit of it has changed."""
-    body = data[: data.rfind(_SEAL)]
-    if body + _tail(body) != data:
+    if not is_sealed(data):
         raise StoreError(f"{where} is damaged, its checksum does not match: {REPAIR}")
     document = json.loads(data)
     del document["crc32"]

@@ -4,7 +4,7 @@ Writing needs files that can be renamed, so a store is made in a folder and copi
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NoReturn
 
@@ -66,14 +66,9 @@ class ObjectFiles(LocalFiles):
         for path, offset, out in wanted:
             flat = out.reshape(-1).view(np.uint8)
             parts += [(path, offset + start, flat[start : start + PART]) for start in range(0, len(flat), PART)]
-        questions = [("range", path, start, len(out)) for path, start, out in parts]
-        if forked():
-            for (_, _, out), data in zip(parts, self._helper().ask(questions), strict=True):
-                out[:] = np.frombuffer(data, np.uint8)
-            return
-        with ThreadPoolExecutor(NUM_CONNECTIONS) as pool:
-            for (_, _, out), data in zip(parts, pool.map(lambda question: self._ask(*question), questions), strict=True):
-                out[:] = np.frombuffer(data, np.uint8)
+        answers = self._ask_all([("range", path, start, len(out)) for path, start, out in parts])
+        for (_, _, out), data in zip(parts, answers, strict=True):
+            out[:] = np.frombuffer(data, np.uint8)
 
     def describe(self, path: str) -> str:
         """Return the file's URL for messages."""
@@ -116,13 +111,20 @@ class ObjectFiles(LocalFiles):
         return {"url": self.root}
 
     def _ask(self, *question: Any) -> Any:
-        if forked():
-            (answer,) = self._helper().ask([question])
-            return answer
-        return getattr(self._objects, question[0])(*question[1:])
+        (answer,) = self._ask_all([question])
+        return answer
 
-    def _helper(self) -> Helper:
-        return self._helpers.setdefault(os.getpid(), Helper(self.root))
+    def _ask_all(self, questions: list[tuple[Any, ...]]) -> Iterator[Any]:
+        if forked():
+            yield from self._helpers.setdefault(os.getpid(), Helper(self.root)).ask(questions)
+        elif len(questions) == 1:
+            yield self._answer(questions[0])
+        else:
+            with ThreadPoolExecutor(NUM_CONNECTIONS) as pool:
+                yield from pool.map(self._answer, questions)
+
+    def _answer(self, question: tuple[Any, ...]) -> Any:
+        return getattr(self._objects, question[0])(*question[1:])
 
     def _refuse(self) -> NoReturn:
         raise StoreError(f"{self.root} is an object store, which is read only: change a local copy and upload that")

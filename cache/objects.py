@@ -26,9 +26,16 @@ NUM_CONNECTIONS = 16
 """Ranges that are fetched at once: what a batch costs is the time that the network takes to answer, not its bytes."""
 PATIENCE = {"max_retries": 10, "retry_timeout": timedelta(seconds=40)}
 """When obstore gives up. A request takes 30 s at most (AWS_TIMEOUT), so a server that never answers is asked twice."""
-CHECK_SETTINGS = "check the URL and the settings in the environment (endpoint, region, credentials: AWS_ENDPOINT_URL, ...)"
+CHECK_SETTINGS = (
+    "check the URL and the settings in the environment (endpoint, region, credentials: AWS_ENDPOINT_URL, ...)"
+)
+CHECK_LISTING = "check the URL; a web server must also list its folders, by WebDAV's PROPFIND"
 COPY_AGAIN = "check the store that was copied with `slt cache verify`, then copy it again"
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+_BEYOND_THE_END = (
+    "416 Range Not Satisfiable",
+    "Requested range was invalid",
+)  # in obstore's message; folders say the second
 _STARTED = os.getpid()
 
 
@@ -44,20 +51,24 @@ class Objects:
         try:
             from obstore import parse_scheme
             from obstore.exceptions import BaseError
-            from obstore.store import from_url
+            from obstore.store import MemoryStore, from_url
         except ImportError as error:
             raise StoreError(f"{url} needs obstore: pip install 'slt-pipeline[s3]'") from error
-        self._url, self._errors = url, (OSError, ValueError, BaseError)
+        self._url, self._errors, self._cure = url, (OSError, ValueError, BaseError), CHECK_SETTINGS
         options: dict[str, Any] = {"retry_config": PATIENCE}
         try:
             if parse_scheme(url) == "http":
                 # Only here: options, once given, replace all that the environment says of them.
                 options["client_options"] = {"allow_http": url.startswith("http://")}
+                self._cure = CHECK_LISTING
             elif parse_scheme(url) == "s3":
                 _check_endpoint()
             self._store = from_url(url, **options)
         except self._errors as error:
-            raise StoreError(f"cannot open the object store {url} ({_first_line(error)}): {CHECK_SETTINGS}") from error
+            if "Unable to canonicalize filesystem root" in str(error):  # a folder that is not there has no files
+                self._store = MemoryStore()
+                return
+            raise StoreError(f"cannot open the object store {url} ({_first_line(error)}): {self._cure}") from error
 
     def read(self, path: str) -> bytes:
         """Return a whole file."""
@@ -107,10 +118,10 @@ class Objects:
             end = start + len(data)
         except FileNotFoundError as error:
             raise StoreError(f"cannot read {self._url}/{path} ({error.strerror}): {COPY_AGAIN}") from error
-        except StoreError:
-            data, end = b"", self.size(path)  # a range that begins after the end is an error of its own
-            if end > start:
+        except StoreError as error:
+            if not any(words in str(error) for words in _BEYOND_THE_END):
                 raise
+            data, end = b"", self.size(path)
         if len(data) != length:
             raise StoreError(f"{self._url}/{path} has {end} bytes, {start + length} needed: {COPY_AGAIN}")
         return data
@@ -122,7 +133,7 @@ class Objects:
         except FileNotFoundError:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), f"{self._url}/{path}") from None
         except self._errors as error:
-            raise StoreError(f"cannot read {self._url}/{path} ({_first_line(error)}): {CHECK_SETTINGS}") from error
+            raise StoreError(f"cannot read {self._url}/{path} ({_first_line(error)}): {self._cure}") from error
 
 
 class Helper:

@@ -9,6 +9,8 @@ from typing import Any
 
 from cache.errors import StoreError
 
+_CURE = "extract into another folder, or go back to the settings that made this store"
+
 
 def canonical(fingerprint: dict[str, Any]) -> str:
     """Return the one JSON text of a fingerprint: keys sorted, no spaces, UTF-8. Raises StoreError if it is not JSON."""
@@ -17,11 +19,22 @@ def canonical(fingerprint: dict[str, Any]) -> str:
     for path in _bad_keys(fingerprint, ""):
         raise StoreError(f"fingerprint key {path} is not a string: JSON objects have string keys only")
     try:
-        return json.dumps(fingerprint, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text = json.dumps(fingerprint, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text.encode()
+        return text
     except (TypeError, ValueError) as error:
         raise StoreError(
             f"the fingerprint is not JSON ({error}): use str, int, float, bool, None, list, dict"
         ) from error
+
+
+def is_text(value: str) -> bool:
+    """Say whether a string can be written as UTF-8; a file name that is not UTF-8 has lone surrogates."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def fingerprint_hash(fingerprint: dict[str, Any]) -> str:
@@ -30,9 +43,13 @@ def fingerprint_hash(fingerprint: dict[str, Any]) -> str:
 
 
 def flatten(fingerprint: dict[str, Any]) -> dict[str, Any]:
-    """Return the values by dotted key: `{"transform": {"size": 224}}` gives `{"transform.size": 224}`."""
+    """Return the values by dotted key: `{"transform": {"size": 224}}` gives `{"transform.size": 224}`.
+
+    A key that has a dot itself is quoted.
+    """
     flat: dict[str, Any] = {}
     for key, item in fingerprint.items():
+        key = json.dumps(key) if "." in key else key
         inner = flatten(item) if isinstance(item, dict) else {}
         flat.update({f"{key}.{name}": value for name, value in inner.items()} or {key: item})
     return flat
@@ -65,15 +82,12 @@ def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
     ]
 
 
-def require_same(found: dict[str, Any], expected: dict[str, Any], where: str) -> None:
+def require_same(found: dict[str, Any], expected: dict[str, Any], where: str, cure: str = _CURE) -> None:
     """Raise StoreError naming every differing key and both values; return quietly when the two are the same."""
     if canonical(found) == canonical(expected):
         return
     phrases = differences(json.loads(canonical(found)), json.loads(canonical(expected)))
-    raise StoreError(
-        f"{where} was made by something else: {'; '.join(phrases)}: "
-        "extract into another folder, or go back to the settings that made this store"
-    )
+    raise StoreError(f"{where} was made by something else: {'; '.join(phrases)}: {cure}")
 
 
 def _bad_keys(value: Any, path: str) -> list[str]:

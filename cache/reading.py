@@ -43,9 +43,12 @@ class PlainRows(dict[str, tuple[str, int, int]]):
             start, stop, _ = slice(start, stop).indices(length)
             offset, length = offset + start * self._row_bytes, max(0, stop - start)
         out = empty((length, self._dim), self._dtype)
-        # What `read_into` does first, without the call: the overhead of Python is a tenth of a read as it is.
-        if file not in self._open_files or preadv(self._open_files[file], (out,), offset) != out.nbytes:  # pyright: ignore[reportArgumentType]
-            self._files.read_into(file, offset, out)
+        try:  # what `read_into` does first, without the call: the overhead of Python is a tenth of a read as it is
+            if preadv(self._open_files[file], (out,), offset) == out.nbytes:  # pyright: ignore[reportArgumentType]
+                return out
+        except (KeyError, OSError):
+            pass
+        self._files.read_into(file, offset, out)
         return out
 
     def read_batch(self, clip_ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:

@@ -6,29 +6,42 @@ meanwhile, and whoever has the store open must open it again.
 """
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from cache.backends import backend_of
-from cache.errors import StoreError
+from cache.checksum import hex_crc32
+from cache.errors import REPAIR, StoreError
 from cache.files import LocalFiles, files_at
 from cache.header import HEADER_PATH, Header
 from cache.index import FOLDER, Record, record_path
 from cache.progress import Progress, ignore
 from cache.reading import read_rows
 from cache.store import FeatureStore
-from cache.verify import find_leftovers, read_records, verify
+from cache.verify import find_leftovers, read_header, read_records, verify
 from cache.writer import TEMPORARY
 
 
-def repair(path: str | Path, *, files: LocalFiles | None = None, progress: Progress = ignore) -> list[str]:
-    """Drop what is damaged, keep every clip that is not, remove leftovers, and return the clips that were dropped.
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """What a repair has dropped.
 
-    A clip whose index record is damaged cannot be named; it is gone as well. `progress` is told of the reading.
+    clips: those that are gone.
+    num_records: records of the index that could not be read; the clips of each are gone as well, and cannot be named.
+    """
+
+    clips: list[str]
+    num_records: int = 0
+
+
+def repair(path: str | Path, *, files: LocalFiles | None = None, progress: Progress = ignore) -> Dropped:
+    """Drop what is damaged, keep every clip that is not, and remove leftovers. `progress` is told of the reading.
 
     Raises:
-        StoreError: if store.json itself is damaged; that needs a copy.
+        StoreError: if store.json itself is damaged, which needs a copy; or if something cannot be read that may be
+            sound, for want of permission say.
     """
     files = files or files_at(path)
     found = verify(path, files=files, progress=progress)
@@ -41,9 +54,10 @@ def repair(path: str | Path, *, files: LocalFiles | None = None, progress: Progr
     for damage in found:
         if damage.shard is not None:
             lost[damage.shard].update(damage.clips or ())
-    for shard in damaged - {record.shard for record in read_records(files)[0]}:
+    unreadable = damaged - {record.shard for record in read_records(files)[0]}
+    for shard in unreadable:
         files.remove(record_path(shard))
-    return _drop(files, lost)
+    return Dropped(_drop(files, lost), len(unreadable))
 
 
 def remove(
@@ -65,7 +79,7 @@ def remove(
 
 def _drop(files: LocalFiles, unwanted: dict[int, set[str]], progress: Progress = ignore) -> list[str]:
     """Write each of these shards anew without its unwanted clips, and return the clips that are gone from the store."""
-    header = Header.from_bytes(files.read(HEADER_PATH), files.describe(HEADER_PATH))
+    header = read_header(files)
     _remove_leftovers(files)  # first, lest the record of a shard that was replaced outlives the one that replaced it
     records = {record.shard: record for record in read_records(files)[0]}
     row_bytes, shards = sum(spec.row_bytes for spec in header.streams.values()), sorted(set(unwanted) & set(records))
@@ -95,13 +109,16 @@ def _rewrite(files: LocalFiles, header: Header, record: Record, unwanted: set[st
     store = FeatureStore(files, "a")
     with store.writer() as writer:
         writer.replaces.append(record.shard)
-        for clip, row, length, source in zip(record.clips, record.rows, record.lengths, record.sources, strict=True):
+        columns = zip(record.clips, record.rows, record.lengths, record.sources, strict=True)
+        for position, (clip, row, length, source) in enumerate(columns):
             # A clip that is in another shard as well, which happens when a store was put together by hand, stays there.
             if clip not in unwanted and store._index.places[clip][0] == record.shard:
                 features = {}
                 for name, spec in header.streams.items():
-                    features[name] = np.empty((length, spec.dim), spec.numpy_dtype)
-                    read_rows(files, header, record, name, row, features[name])
+                    features[name] = rows = np.empty((length, spec.dim), spec.numpy_dtype)
+                    read_rows(files, header, record, name, row, rows)
+                    if hex_crc32(rows.data) != record.checksums[name][position]:
+                        raise StoreError(f"clip {clip!r}, stream {name!r} of {files.root} is damaged: {REPAIR}")
                 writer.write(clip, features, source=source)
     files.remove(record_path(record.shard))
     files.sync(FOLDER)

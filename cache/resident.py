@@ -4,7 +4,7 @@ B: clips of a batch. T: steps of a clip. D: width of a stream. S: steps of the s
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -28,23 +28,23 @@ def resident_rows(
     """Return the stream held as `resident` says; `rows`, which read the files, if that is `no`, or `auto` has no room.
 
     Raises:
-        StoreError: if it does not fit, naming both sizes.
+        StoreError: if it does not fit, naming both sizes, or torch cannot use the device; before anything is read.
     """
     if resident == "no":
         return rows
-    spec = header.streams[stream]
-    needed, free = sum(record.steps for record in index.records.values()) * spec.row_bytes, _free_memory()
+    spec, first, num_steps = header.streams[stream], {}, 0
+    for record in index.records.values():
+        first[record.shard], num_steps = num_steps, num_steps + record.steps
+    if resident == "device":
+        return DeviceRows(_on_device(files, header, stream, index, first, num_steps, device), first, index)
+    needed, free = num_steps * spec.row_bytes, _free_memory()
     if resident == "auto" and needed > AUTO_SHARE * free:
         return rows
     _require_room(stream, index, needed, free, "memory")
-    first: dict[int, int] = {}
-    flat = np.empty((needed // spec.row_bytes, spec.dim), spec.numpy_dtype)
-    end = 0
+    flat = np.empty((num_steps, spec.dim), spec.numpy_dtype)
     for record in index.records.values():
-        first[record.shard], end = end, end + record.steps
-        read_rows(files, header, record, stream, 0, flat[first[record.shard] : end])
-    if resident == "device":
-        return DeviceRows(flat, first, stream, index, device)
+        start = first[record.shard]
+        read_rows(files, header, record, stream, 0, flat[start : start + record.steps])
     return ResidentRows(flat, first, index)
 
 
@@ -56,12 +56,12 @@ class ResidentRows:
 
     def read(self, clip_id: str, start: int | None, stop: int | None) -> np.ndarray:
         """As in `Rows`."""
-        first, length = self._place(clip_id)
+        first, length = _place(self._index, self._first, clip_id)
         return self._flat[first : first + length][start:stop].copy()
 
     def read_batch(self, clip_ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """As in `Rows`."""
-        places = [self._place(clip_id) for clip_id in clip_ids]
+        places = [_place(self._index, self._first, clip_id) for clip_id in clip_ids]
         lengths = np.array([length for _, length in places], np.int64)
         out = np.empty((len(places), int(lengths.max(initial=0)), self._flat.shape[1]), self._flat.dtype)
         for features, (first, length) in zip(out, places, strict=True):
@@ -69,46 +69,63 @@ class ResidentRows:
             features[length:] = 0
         return out, lengths
 
-    def _place(self, clip_id: str) -> tuple[int, int]:
-        shard, row, length = find(self._index, clip_id)
-        return self._first[shard] + row, length
 
+class DeviceRows:
+    """A stream on a torch device; what it returns are tensors there, and so are the lengths of a batch.
 
-class DeviceRows(ResidentRows):
-    """A stream on a torch device; what it returns are tensors there, and so are the lengths of a batch."""
+    held: (S + 1, D), as `ResidentRows.flat` and a last row of zeros: that is what padding is gathered from.
+    """
 
-    def __init__(self, flat: np.ndarray, first: dict[int, int], stream: str, index: Index, device: Any) -> None:
-        import torch
-
-        super().__init__(flat, first, index)
-        self._device = torch.device(device)
-        if self._device.type == "cuda":
-            _require_room(stream, index, flat.nbytes, torch.cuda.mem_get_info(self._device)[0], str(self._device))
-        # One row more, of zeros: that is what padding is gathered from.
-        self._tensor = torch.zeros((len(flat) + 1, flat.shape[1]), dtype=_torch_dtype(flat), device=self._device)
-        self._tensor[:-1].copy_(torch.from_numpy(flat))
-        self._flat = flat[:0]
+    def __init__(self, held: Any, first: dict[int, int], index: Index) -> None:
+        self._held, self._first, self._index = held, first, index
 
     def read(self, clip_id: str, start: int | None, stop: int | None) -> Any:
         """As in `Rows`, a tensor."""
-        first, length = self._place(clip_id)
-        return self._tensor[first : first + length][start:stop].clone()
+        first, length = _place(self._index, self._first, clip_id)
+        return self._held[first : first + length][start:stop].clone()
 
     def read_batch(self, clip_ids: Sequence[str]) -> tuple[Any, Any]:
         """As in `Rows`, tensors: all clips gathered at once, on the device."""
         import torch
 
-        places = np.array([self._place(clip_id) for clip_id in clip_ids], np.int64).reshape(-1, 2)
-        firsts, lengths = torch.from_numpy(places).to(self._device).unbind(1)
-        steps = torch.arange(int(places[:, 1].max(initial=0)), device=self._device)
-        numbers = torch.where(steps < lengths[:, None], firsts[:, None] + steps, len(self._tensor) - 1)
-        return self._tensor[numbers], lengths
+        places = np.array([_place(self._index, self._first, clip_id) for clip_id in clip_ids], np.int64).reshape(-1, 2)
+        firsts, lengths = torch.from_numpy(places).to(self._held.device).unbind(1)
+        steps = torch.arange(int(places[:, 1].max(initial=0)), device=self._held.device)
+        numbers = torch.where(steps < lengths[:, None], firsts[:, None] + steps, len(self._held) - 1)
+        return self._held[numbers], lengths
 
 
-def _torch_dtype(flat: np.ndarray) -> Any:
+def _place(index: Index, first: dict[int, int], clip_id: str) -> tuple[int, int]:
+    """Return (first row in the stream that is held, length) of a clip."""
+    shard, row, length = find(index, clip_id)
+    return first[shard] + row, length
+
+
+def _on_device(
+    files: LocalFiles, header: Header, stream: str, index: Index, first: dict[int, int], num_steps: int, device: Any
+) -> Any:
+    """Return the stream (S + 1, D) on a device. Memory needs room for one shard, not for the stream."""
     import torch
 
-    return torch.float16 if flat.itemsize == 2 else torch.float32
+    spec = header.streams[stream]
+    dtype, needed = getattr(torch, spec.dtype), (num_steps + 1) * spec.row_bytes
+    try:
+        where = torch.device(device)
+        if where.type in ("cpu", "cuda"):
+            free = _free_on_gpu(where) if where.type == "cuda" else _free_memory()
+            _require_room(stream, index, needed, free, "memory" if where.type == "cpu" else str(where))
+        held = torch.zeros((num_steps + 1, spec.dim), dtype=dtype, device=where)
+    except (RuntimeError, AssertionError, TypeError) as error:  # all of which torch says of devices that are not there
+        why = str(error).partition("\n")[0]
+        raise StoreError(
+            f"cannot hold stream {stream!r} of {index.root} on device {str(device)!r} ({why}): "
+            "open the store with another device, or with resident='no'"
+        ) from error
+    for record in index.records.values():
+        rows = np.empty((record.steps, spec.dim), spec.numpy_dtype)
+        read_rows(files, header, record, stream, 0, rows)
+        held[first[record.shard] : first[record.shard] + record.steps].copy_(torch.from_numpy(rows))
+    return held
 
 
 def _require_room(stream: str, index: Index, needed: int, free: int, where: str) -> None:
@@ -119,20 +136,54 @@ def _require_room(stream: str, index: Index, needed: int, free: int, where: str)
         )
 
 
-def _free_memory() -> int:
-    """Return the bytes that the system, or the control group we run in, still has."""
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for line in _lines("/proc/meminfo"):
-        if line.startswith("MemAvailable:"):
-            free = int(line.split()[1]) * 1024
-    limit, used = _lines("/sys/fs/cgroup/memory.max"), _lines("/sys/fs/cgroup/memory.current")
-    if limit and used and limit[0].isdigit():
-        free = min(free, max(0, int(limit[0]) - int(used[0])))
-    return free
+def _free_on_gpu(device: Any) -> int:
+    """Return the bytes that the driver has, and those that torch holds and does not use."""
+    import torch
+
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + unused
 
 
-def _lines(path: str) -> list[str]:
+def _free_memory(system: Path = Path("/")) -> int:
+    """Return the bytes that the system, or a control group that we are in, still has."""
+    memory = _numbers(system / "proc/meminfo")
+    if "MemAvailable:" in memory:
+        found = memory["MemAvailable:"] * 1024
+    else:  # no Linux
+        pages = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in os.sysconf_names else "SC_PHYS_PAGES"
+        found = os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE")
+    return min([found, *_free_in_groups(system)])
+
+
+def _free_in_groups(system: Path) -> Iterator[int]:
+    """Yield the bytes that each control group we are in still has, of either version of Linux' interface."""
+    for line in _lines(system / "proc/self/cgroup"):
+        _, controllers, name = line.split(":", 2)
+        if controllers not in ("", "memory"):
+            continue
+        root = system / "sys/fs/cgroup" / controllers
+        limit, used = (
+            ("memory.limit_in_bytes", "memory.usage_in_bytes") if controllers else ("memory.max", "memory.current")
+        )
+        inner = root / name.lstrip("/")
+        for group in [folder for folder in (inner, *inner.parents) if folder.is_relative_to(root)]:
+            most, now, parts = _lines(group / limit), _lines(group / used), _numbers(group / "memory.stat")
+            if most and now and most[0].isdigit():
+                # Files that were read count as used, and make room when it is needed.
+                cached = sum(
+                    parts.get(f"total_{kind}_file", parts.get(f"{kind}_file", 0)) for kind in ("active", "inactive")
+                )
+                yield max(0, int(most[0]) - int(now[0]) + cached)
+
+
+def _numbers(path: Path) -> dict[str, int]:
+    """Return the second word of every line by its first."""
+    words = [line.split() for line in _lines(path)]
+    return {line[0]: int(line[1]) for line in words if len(line) > 1 and line[1].isdigit()}
+
+
+def _lines(path: Path) -> list[str]:
     try:
-        return Path(path).read_text().split("\n")
+        return path.read_text().splitlines()
     except OSError:
         return []

@@ -75,6 +75,8 @@ class FeatureStore:
             initial_files = {HEADER_PATH: header.to_bytes(), **backend_of(header).metadata(header, 0)}
             files.create(initial_files, folders=("data", "index", "tmp"))
         except FileExistsError as error:
+            if not files.exists(HEADER_PATH):
+                raise StoreError(f"{files.root} exists and is not an empty folder: choose another one") from error
             raise StoreError(
                 f"{files.root} exists: go on with it by FeatureStore.open(..., mode='a'), or choose another folder"
             ) from error

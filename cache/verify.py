@@ -3,6 +3,7 @@
 `verify` reads every byte that `store.json`, the index and the data have, and finds any single flipped bit in them.
 """
 
+import errno
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,9 @@ import numpy as np
 
 from cache.backends import backend_of
 from cache.checksum import crc32, hex_crc32
-from cache.errors import StoreError
+from cache.errors import StoreError, cannot_read
 from cache.files import LocalFiles, files_at
-from cache.header import HEADER_PATH, Header
+from cache.header import HEADER_PATH, Header, is_sealed
 from cache.index import FOLDER, Record, record_path
 from cache.progress import Progress, ignore
 from cache.reading import read_rows
@@ -22,6 +23,7 @@ from cache.store import FeatureStore
 from cache.writer import TEMPORARY
 
 PIECE = 1 << 24  # bytes read at once
+_DAMAGE = (errno.ENOENT, errno.EIO)  # other errors are of the way to the file, want of permission say, not of the file
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +74,15 @@ def verify(
     files: LocalFiles | None = None,
     progress: Progress = ignore,
 ) -> list[Damage]:
-    """Read everything again and return what is damaged; nothing is changed. An empty list means that all is well."""
+    """Read everything again and return what is damaged; nothing is changed. An empty list means that all is well.
+
+    Raises:
+        StoreError: if there is no store, it is of a newer format, or something cannot be read that may be sound.
+    """
     files = files or files_at(path)
-    try:
-        header = Header.from_bytes(files.read(HEADER_PATH), files.describe(HEADER_PATH))
-    except FileNotFoundError:
-        raise StoreError(f"there is no feature store at {files.root}") from None
-    except StoreError as error:
-        return [Damage(HEADER_PATH, str(error), clips=None)]
+    if not is_sealed(_read(files, HEADER_PATH)):
+        return [Damage(HEADER_PATH, "its checksum does not match", clips=None)]
+    header = read_header(files)
     records, found = read_records(files)
     owners: dict[str, int] = {}
     total = sum(record.steps * spec.row_bytes for record in records for spec in header.streams.values())
@@ -91,6 +94,11 @@ def verify(
     for file, reason in backend_of(header).check_metadata(files, header, num_shards):
         found.append(Damage(file, reason))
     return found
+
+
+def read_header(files: LocalFiles) -> Header:
+    """Return what store.json says. Raises StoreError if it is damaged, or there is none."""
+    return Header.from_bytes(_read(files, HEADER_PATH), files.describe(HEADER_PATH))
 
 
 def find_leftovers(files: LocalFiles, records: list[Record]) -> list[str]:
@@ -109,13 +117,17 @@ def read_records(files: LocalFiles) -> tuple[list[Record], list[Damage]]:
         if not name.endswith(".json"):
             continue
         path = f"{FOLDER}/{name}"
+        data, number = _read(files, path), int(name.partition(".")[0])
+        if not is_sealed(data):
+            found.append(Damage(path, "its checksum does not match", number, None))
+            continue
         try:
-            record = Record.from_bytes(files.read(path), files.describe(path))
-        except StoreError:
-            found.append(Damage(path, "its checksum does not match", int(name.partition(".")[0]), None))
+            record = Record.from_bytes(data, files.describe(path))
+        except StoreError as error:
+            found.append(Damage(path, str(error), number, None))
             continue
         if path != record_path(record.shard):
-            found.append(Damage(path, f"it is the record of shard {record.shard}", int(name.partition(".")[0])))
+            found.append(Damage(path, f"it is the record of shard {record.shard}", number))
             continue
         records.append(record)
     replaced = {shard for record in records for shard in record.replaces}
@@ -141,8 +153,10 @@ def _check_file(
     clips = tuple(record.clips)
     try:
         size = files.size(file)
-    except OSError as error:
+    except FileNotFoundError as error:
         return [Damage(file, error.strerror or "missing", record.shard, clips)]
+    except OSError as error:
+        raise cannot_read(files.describe(file), error) from error
     found = []
     if size != record.files[file]["bytes"]:
         found.append(Damage(file, f"it has {size} bytes, {record.files[file]['bytes']} were written", record.shard))
@@ -167,14 +181,27 @@ def _check_file(
 
 
 def _clip_checksum(files: LocalFiles, header: Header, record: Record, stream: str, row: int, length: int) -> str | None:
-    """Return the CRC-32 of a clip's rows, None if they cannot be read."""
+    """Return the CRC-32 of a clip's rows, None if they are not there."""
     spec = header.streams[stream]
     rows = np.empty((length, spec.dim), spec.numpy_dtype)
     try:
         read_rows(files, header, record, stream, row, rows)
-    except StoreError:
+    except StoreError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno not in _DAMAGE:
+            raise
         return None
     return hex_crc32(rows.data)
+
+
+def _read(files: LocalFiles, path: str) -> bytes:
+    try:
+        return files.read(path)
+    except (FileNotFoundError, NotADirectoryError):
+        if path != HEADER_PATH:
+            raise
+        raise StoreError(f"there is no feature store at {files.root}") from None
+    except OSError as error:
+        raise cannot_read(files.describe(path), error) from error
 
 
 def _checksum(files: LocalFiles, file: str, start: int, stop: int, checksum: int = 0) -> int:

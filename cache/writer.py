@@ -17,6 +17,7 @@ from cache.errors import StoreError
 from cache.files import LocalFiles
 from cache.header import Header
 from cache.index import Extent, Index, Record, WrittenFile, record_path
+from cache.provenance import is_text
 
 if TYPE_CHECKING:
     from cache.store import FeatureStore
@@ -59,8 +60,10 @@ class Writer:
                 width or dtype; or if the disk refuses the shard that this clip completes.
         """
         where = f"clip {clip_id!r}"
-        if not isinstance(clip_id, str) or not clip_id:
-            raise StoreError(f"{where}: a clip id is a text that is not empty")
+        if not isinstance(clip_id, str) or not clip_id or not is_text(clip_id):
+            raise StoreError(f"{where}: a clip id is a text that is not empty, in Unicode")
+        if source is not None and (not isinstance(source, str) or not is_text(source)):
+            raise StoreError(f"{where}: its source {source!r} is not a text in Unicode")
         if self._is_there(clip_id) or clip_id in self._pending:
             raise StoreError(
                 f"{where} is already in {self._store.path}: keys are written once; skip it or use a new store"

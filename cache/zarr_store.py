@@ -101,7 +101,8 @@ def _compress(header: Header, spec: StreamSpec, rows: np.ndarray) -> tuple[bytes
 
     assert header.compression
     stored: dict[str, Any] = {"zarr.json": Buffer.from_bytes(array_metadata(header, spec, 1))}
-    array = zarr.open_array(MemoryStore(stored), mode="r+", config={"write_empty_chunks": True})
+    # Pieces that are all zero as well: the config of `open_array` is not heeded for an array that exists.
+    array = zarr.open_array(MemoryStore(stored), mode="r+").with_config({"write_empty_chunks": True})
     array[: len(rows)] = rows
     chunk = stored["c.0.0"].to_bytes()
     num_pieces = header.shard_steps // header.compression.chunk_steps

@@ -1,16 +1,16 @@
 """`slt cache`: care for feature stores."""
 
 import json
-from contextlib import contextmanager
 
 import click
 
-from slt_pipeline.cli.cache_common import STORE, goes_with, local, plain, size, some, table
+from slt_pipeline.cli.cache_common import STORE, byte_bar, goes_with, local, plain, shown, size, some, table
 from slt_pipeline.cli.cache_copy import convert, merge, subset
 from slt_pipeline.cli.cache_diff import diff
 from slt_pipeline.cli.cache_pickle import export_pickle, import_pickle
 from slt_pipeline.cli.cache_rm import rm
 from slt_pipeline.cli.options import load, recipe_options
+from slt_pipeline.errors import SltError
 
 
 @click.group()
@@ -96,8 +96,8 @@ def verify(store, recipe_name, overrides, num_sampled, seed, tolerance, device) 
         from slt_pipeline.stages.cache_care import Sampler
 
         sampler = Sampler(load(recipe_name, overrides), store, device=device)
-    with _byte_bar() as advance:
-        damage = check(store, progress=advance)
+    with byte_bar("verify") as progress:
+        damage = check(store, progress=progress)
     for line in _damage_lines(damage):
         click.echo(line)
     if damage:
@@ -130,44 +130,36 @@ def repair(store, dry_run) -> None:
       $ slt cache repair runs/demo/mmtlb/features --dry-run
       $ slt cache repair runs/demo/mmtlb/features
     """
+    from cache.header import HEADER_PATH
     from cache.repair import repair as mend
     from cache.verify import verify as check
 
     path = local(store)
     if not dry_run:
-        dropped = mend(path)
-        click.echo(f"{store}: {len(dropped)} clips dropped" + "".join(f"\n  {clip}" for clip in dropped))
+        with byte_bar("repair") as progress:
+            dropped = mend(path, progress=progress)
+        click.echo(_dropped(store, "dropped", dropped.clips, dropped.num_records))
         return
-    with _byte_bar() as advance:
-        damage = check(path, progress=advance)
+    with byte_bar("verify") as progress:
+        damage = check(path, progress=progress)
     for line in _damage_lines(damage):
         click.echo(line)
+    if any(piece.file == HEADER_PATH for piece in damage):
+        raise SltError(
+            f"{store} can be repaired only with a copy of its {HEADER_PATH}, which never changes: put it back"
+        )
     clips = sorted({clip for piece in damage for clip in piece.clips or ()})
-    unknown = sum(piece.clips is None for piece in damage)
-    click.echo(
-        f"{store}: {len(clips)} clips would be dropped"
-        + (f", and those of {unknown} files that cannot be read" if unknown else "")
-        + "".join(f"\n  {clip}" for clip in clips)
-    )
+    click.echo(_dropped(store, "would be dropped", clips, sum(piece.clips is None for piece in damage)))
 
 
-@contextmanager
-def _byte_bar():
-    """A progress bar over bytes, silent where nobody watches; what it yields is called with (bytes done, all bytes)."""
-    from tqdm import tqdm
-
-    with tqdm(desc="verify", unit="B", unit_scale=True, disable=None) as bar:
-
-        def advance(done, total):
-            bar.total = total
-            bar.update(done)
-
-        yield advance
+def _dropped(store, verb, clips, num_records):
+    unnamed = f", and those of {num_records:,} index records that cannot be read" if num_records else ""
+    return f"{store}: {len(clips):,} clips {verb}{unnamed}" + "".join(f"\n  {shown(clip)}" for clip in clips)
 
 
 def _damage_lines(damage):
     for piece in damage:
-        lost = f"{len(piece.clips)} clips are lost: {some(piece.clips)}" if piece.clips else "no clip is lost"
+        lost = f"{len(piece.clips):,} clips are lost: {some(piece.clips)}" if piece.clips else "no clip is lost"
         yield f"{piece.file}: {piece.reason}: {'its clips are lost' if piece.clips is None else lost}"
 
 

@@ -1,7 +1,8 @@
 """What the commands of `slt cache` share."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,15 @@ def local(store: str) -> Path:
     return Path(store)
 
 
+def new_store(target: str, *sources: str) -> Path:
+    """The folder of a store that is to be made. **Raises:** SltError if it is a URL, or that of one of the sources."""
+    path = local(target)
+    for source in sources:
+        if "://" not in source and path.exists() and Path(source).exists() and path.samefile(source):
+            raise SltError(f"{target} is to be copied to itself: choose another folder for the copy")
+    return path
+
+
 def goes_with(option: str, *others: str) -> None:
     """Refuse options that mean something only with another one, which was not given."""
     context = click.get_current_context()
@@ -37,14 +47,29 @@ def goes_with(option: str, *others: str) -> None:
 
 def read_ids(path: Path) -> list[str]:
     """Clip ids, one a line; `-` is standard input. **Raises:** SltError if there is none, or the file is not UTF-8."""
+    name = "standard input" if str(path) == "-" else path
     try:
-        with click.open_file(str(path), encoding="utf-8") as file:
+        with click.open_file(str(path), encoding="utf-8-sig") as file:
             ids = [line.rstrip("\n") for line in file if line.strip()]
     except UnicodeDecodeError as error:
-        raise SltError(f"{path} is no UTF-8 text of clip ids, one a line: {error}") from None
+        raise SltError(f"{name} is no UTF-8 text of clip ids, one a line: {error}") from None
     if not ids:
-        raise SltError(f"{path} names no clip: it should have one clip id a line")
+        raise SltError(f"{name} names no clip: it should have one clip id a line")
     return ids
+
+
+@contextmanager
+def byte_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar over bytes, silent where nobody watches; what it yields is told of (bytes done, all bytes)."""
+    from tqdm import tqdm
+
+    with tqdm(desc=what, unit="B", unit_scale=True, disable=None) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done)
+
+        yield progress
 
 
 def size(num_bytes: int) -> str:
@@ -58,7 +83,7 @@ def size(num_bytes: int) -> str:
 
 def some(names: Sequence[str], most: int = 5) -> str:
     """The first names, and how many there are more."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+    return ", ".join(map(shown, names[:most])) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 def table(rows: Mapping[str, str]) -> list[str]:
@@ -67,9 +92,21 @@ def table(rows: Mapping[str, str]) -> list[str]:
     return [f"  {name:<{width}}  {value}" for name, value in rows.items()]
 
 
+def shown(text: str) -> str:
+    """Text on one line: as it is, or quoted if it is empty or has line breaks or other control characters."""
+    return text if text.isprintable() and text else repr(text)
+
+
 def plain(value: Any) -> str:
-    """A value of JSON for people: text without its quotes."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    """A value of JSON for people: text without its quotes, unless it would then read as another value (`"1"`)."""
+    quoted = json.dumps(value, ensure_ascii=False)
+    if not isinstance(value, str):
+        return quoted
+    try:
+        json.loads(value)
+    except ValueError:
+        return shown(value)
+    return quoted
 
 
 def describe(store: "FeatureStore") -> str:

@@ -1,11 +1,11 @@
 """`slt cache convert | subset | merge`: stores from stores."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from slt_pipeline.cli.cache_common import ID_FILE, STORE, describe, goes_with, read_ids
+from slt_pipeline.cli.cache_common import ID_FILE, STORE, byte_bar, describe, goes_with, new_store, read_ids
 from slt_pipeline.cli.options import load, recipe_options
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def _form_options(command):
 @click.argument("source", type=STORE)
 @click.argument("target", type=STORE)
 @_form_options
-def convert(source, target, backend, dtype, codec, level, keep_bits, shard_steps, single_file) -> None:
+def convert(source, target, **form) -> None:
     """Copy a store to another file format, number format or compression, and check the copy.
 
     \b
@@ -57,15 +57,10 @@ def convert(source, target, backend, dtype, codec, level, keep_bits, shard_steps
     from cache import FeatureStore
     from cache.convert import merge as join
 
-    opened = FeatureStore.open(source)
-    copy = join(
-        [opened],
-        target,
-        backend=backend,
-        dtype=dtype,
-        shard_steps=_shard_steps(shard_steps, single_file, opened.shard_steps),
-        compression=_compression(opened, codec, level, keep_bits),
-    )
+    target, opened = new_store(target, source), FeatureStore.open(source)
+    options = _options(opened, opened.shard_steps, **form)
+    with byte_bar("convert") as progress:
+        copy = join([opened], target, **options, progress=progress)
     click.echo(f"convert: {describe(copy)}")
 
 
@@ -92,14 +87,16 @@ def subset(source, target, clips, split, streams, recipe_name, overrides) -> Non
         raise click.UsageError("--clips and --split both say which clips: give one of them")
     if not (clips or split or streams):
         raise click.UsageError("say what to keep: --clips, --split or --streams")
-    opened, wanted = FeatureStore.open(source), None
+    target, opened, wanted = new_store(target, source), FeatureStore.open(source), None
     if clips:
         wanted = read_ids(clips)
     if split:
         from slt_pipeline.stages.cache_care import split_clips
 
         wanted = split_clips(load(recipe_name, overrides), opened, split)
-    made = copy(opened, target, clips=wanted, streams=streams.split(",") if streams else None)
+    names = [name.strip() for name in streams.split(",")] if streams else None
+    with byte_bar("subset") as progress:
+        made = copy(opened, target, clips=wanted, streams=names, progress=progress)
     click.echo(f"subset: {describe(made)}")
 
 
@@ -107,7 +104,7 @@ def subset(source, target, clips, split, streams, recipe_name, overrides) -> Non
 @click.argument("sources", type=STORE, nargs=-1, required=True)
 @click.argument("target", type=STORE)
 @_form_options
-def merge(sources, target, backend, dtype, codec, level, keep_bits, shard_steps, single_file) -> None:
+def merge(sources, target, **form) -> None:
     """Join stores of one fingerprint into one, and check it. Run again, it goes on where it was stopped.
 
     \b
@@ -121,34 +118,44 @@ def merge(sources, target, backend, dtype, codec, level, keep_bits, shard_steps,
     from cache.convert import merge as join
     from cache.header import DEFAULT_SHARD_STEPS
 
-    opened = [FeatureStore.open(source) for source in sources]
-    joined = join(
-        opened,
-        target,
-        backend=backend,
-        dtype=dtype,
-        shard_steps=_shard_steps(shard_steps, single_file, DEFAULT_SHARD_STEPS),
-        compression=_compression(opened[0], codec, level, keep_bits),
-    )
+    target, opened = new_store(target, *sources), [FeatureStore.open(source) for source in sources]
+    options = _options(opened[0], DEFAULT_SHARD_STEPS, **form)
+    with byte_bar("merge") as progress:
+        joined = join(opened, target, **options, progress=progress)
     click.echo(f"merge: {describe(joined)}")
 
 
-def _shard_steps(asked: int | None, single_file: bool, default: int) -> int | None:
-    if asked and single_file:
+def _options(
+    first: "FeatureStore", default_steps: int, *, backend, dtype, codec, level, keep_bits, shard_steps, single_file
+) -> dict[str, Any]:
+    """The options of `_form_options` as `cache.convert.merge` takes them."""
+    if shard_steps and single_file:
         raise click.UsageError("--single-file is one shard, whatever its steps: leave out --shard-steps")
-    return None if single_file else asked or default
+    return {
+        "backend": backend,
+        "dtype": dtype,
+        "shard_steps": None if single_file else shard_steps or default_steps,
+        "compression": _compression(first, backend, codec, level, keep_bits),
+    }
 
 
 def _compression(
-    source: "FeatureStore", codec: str | None, level: int | None, keep_bits: int | None
+    source: "FeatureStore", backend: str | None, codec: str | None, level: int | None, keep_bits: int | None
 ) -> "Compression | None":
     from cache import Compression
+    from cache.compression import CODECS
 
     chosen = {name: value for name, value in (("level", level), ("keep_bits", keep_bits)) if value is not None}
     if codec not in (None, "none"):
         # What was rounded stays rounded, whatever packs it.
         return replace(source.compression or Compression(codec), codec=codec, **chosen)
     if codec is None and source.compression:
+        known, had = CODECS[backend or source.backend], source.compression.codec
+        if had not in known:
+            raise click.UsageError(
+                f"{source.path} has compression {had}, which {backend} has not: say --compression "
+                + " or ".join([*known, "none"])
+            )
         return replace(source.compression, **chosen)
     if chosen:
         raise click.UsageError("--level and --keep-bits go with a --compression other than none")

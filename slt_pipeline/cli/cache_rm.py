@@ -1,12 +1,13 @@
 """`slt cache rm`: whole stores, or clips that nobody needs any more."""
 
+import os
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from slt_pipeline.cli.cache_common import ID_FILE, STORE, goes_with, local, read_ids, size, some
+from slt_pipeline.cli.cache_common import ID_FILE, STORE, byte_bar, goes_with, local, read_ids, shown, size, some
 from slt_pipeline.cli.options import load, recipe_options
 from slt_pipeline.errors import SltError
 
@@ -43,7 +44,8 @@ def rm(stores, clips, unused, recipe_name, overrides, dry_run, yes) -> None:
     goes_with("unused", "recipe_name", "overrides")
     if clips and unused:
         raise click.UsageError("--clips and --unused both say which clips: give one of them")
-    paths = list(dict.fromkeys(map(local, stores)))
+    # A store that is named twice, in whatever way, is one.
+    paths = list({os.path.realpath(path): path for path in map(local, reversed(stores))}.values())[::-1]
     if not (clips or unused):
         _remove_stores(paths, dry_run, yes)
         return
@@ -51,14 +53,16 @@ def rm(stores, clips, unused, recipe_name, overrides, dry_run, yes) -> None:
     unwanted = {}
     for path in paths:
         store = FeatureStore.open(path)
-        why = _not_needed(recipe, store) if recipe else _named(ids, store)
-        if _show(store, why, dry_run):
+        why = _not_needed(recipe, store) if recipe else _named(ids, path, store)
+        if _show(path, store, why, dry_run):
             unwanted[path] = why
     if dry_run or not unwanted:
         return
     _confirm(yes)
     for path, why in unwanted.items():
-        click.echo(f"{path}: {len(remove(path, why)):,} clips removed")
+        with byte_bar("rm") as progress:
+            removed = remove(path, why, progress=progress)
+        click.echo(f"{path}: {len(removed):,} clips removed")
 
 
 def _remove_stores(paths: list[Path], dry_run: bool, yes: bool) -> None:
@@ -85,20 +89,20 @@ def _not_needed(recipe: "Recipe", store: "FeatureStore") -> dict[str, str]:
     }
 
 
-def _named(ids: list[str], store: "FeatureStore") -> dict[str, str]:
+def _named(ids: list[str], path: Path, store: "FeatureStore") -> dict[str, str]:
     missing = [clip for clip in ids if clip not in store]
     if missing:
-        click.echo(f"{store.path}: {len(missing):,} of the clips named are not in it: {some(missing)}", err=True)
+        click.echo(f"{path}: {len(missing):,} of the clips named are not in it: {some(missing)}", err=True)
     return {clip: "named for removal" for clip in ids if clip in store}
 
 
-def _show(store: "FeatureStore", why: dict[str, str], in_full: bool) -> bool:
+def _show(path: Path, store: "FeatureStore", why: dict[str, str], in_full: bool) -> bool:
     """Print what is to be removed; say whether there is anything."""
     from cache.verify import info
 
     facts = info(store)
     num_bytes = sum(store.length(clip) * spec.row_bytes for clip in why for spec in store.streams.values())
-    line = f"{store.path}: {len(why):,} of {len(store):,} clips, {size(num_bytes)}"
+    line = f"{path}: {len(why):,} of {len(store):,} clips, {size(num_bytes)}"
     if facts["unfinished_files"]:
         line += f"; {facts['unfinished_files']:,} leftovers of killed writers, {size(facts['unfinished_bytes'])}"
     click.echo(line)
@@ -106,7 +110,7 @@ def _show(store: "FeatureStore", why: dict[str, str], in_full: bool) -> bool:
         click.echo(f"  {count:,} {reason}")
     if in_full:
         for clip, reason in why.items():
-            click.echo(f"    {clip}: {reason}")
+            click.echo(f"    {shown(clip)}: {reason}")
     return bool(why or facts["unfinished_files"])
 
 

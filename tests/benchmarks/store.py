@@ -22,12 +22,14 @@ from pathlib import Path
 from store_common import DIM, IN_MEMORY, Row, Setting, machine, make_setting, mount
 from store_fresh import cold, memory
 from store_reads import BATCH, batches, opening, warm
+from store_resident import resident
 from store_writes import published, writing
 
 PARTS: dict[str, Callable[[Setting], list[Row]]] = {
     "warm": warm,
     "cold": cold,
     "batches": batches,
+    "resident": resident,
     "open": opening,
     "memory": memory,
     "write": writing,

@@ -1,17 +1,16 @@
 """What a local folder adds to the contract: paths, permissions, formats, what is imported."""
 
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from nobody import as_nobody
 
 from cache import FeatureStore, StoreError, StreamSpec
 from cache.header import seal
@@ -139,19 +138,6 @@ def test_a_shorter_file_is_an_error_not_zeros(store: FeatureStore) -> None:
         FeatureStore.open(store.path).read(victim, "wide")
 
 
-def write_as_nobody(store: FeatureStore, results: Any) -> None:
-    if os.geteuid() == 0:  # who may write anywhere
-        os.setgroups([])
-        os.setuid(65534)
-    try:
-        with store.writer() as writer:
-            writer.write("new", next(iter(CLIPS.values())))
-    except StoreError as error:
-        results.put(str(error))
-    else:
-        results.put("written")
-
-
 def test_a_folder_without_permission_gives_one_error() -> None:
     with tempfile.TemporaryDirectory() as folder:  # one that everybody may enter, which pytest's are not
         Path(folder).chmod(0o755)
@@ -160,12 +146,12 @@ def test_a_folder_without_permission_gives_one_error() -> None:
             writer.write("old", next(iter(CLIPS.values())))
         for path in ("index", "tmp"):
             (store.path / path).chmod(0o555)
-        fork = multiprocessing.get_context("fork")
-        results = fork.SimpleQueue()
-        process = fork.Process(target=write_as_nobody, args=(store, results))
-        process.start()
-        process.join()
-        message = results.get()
+
+        def write() -> None:
+            with store.writer() as writer:
+                writer.write("new", next(iter(CLIPS.values())))
+
+        message = as_nobody(write)
         assert message.startswith(f"cannot write to {store.path}: Permission denied: what was committed before is inta")
         assert_holds(FeatureStore.open(store.path), {"old": next(iter(CLIPS.values()))})
         for path in ("index", "tmp"):
@@ -259,3 +245,21 @@ def test_fingerprints_are_compared_by_meaning() -> None:
         "b is [] here, missing expected",
         "c is missing here, {} expected",
     ]
+
+
+def test_text_that_is_no_unicode_is_refused_before_anything_is_lost(store: FeatureStore) -> None:
+    clip = next(iter(CLIPS.values()))
+    bad = b"clip-\xff".decode(errors="surrogateescape")
+    with store.writer() as writer:
+        writer.write("before", clip)
+        with pytest.raises(StoreError, match=r"clip 'clip-\\udcff': a clip id is a text that is not empty, in Unicode"):
+            writer.write(bad, clip)
+        with pytest.raises(StoreError, match=r"clip 'c': its source 'clip-\\udcff' is not a text in Unicode"):
+            writer.write("c", clip, source=bad)
+    assert_holds(FeatureStore.open(store.path), {**CLIPS, "before": clip})
+    with pytest.raises(StoreError, match="the fingerprint is not JSON"):
+        canonical({"video": bad})
+
+
+def test_keys_with_dots_are_told_from_keys_within_keys() -> None:
+    assert differences({"x.y": 1, "x": {"y": 3}}, {"x.y": 2, "x": {"y": 3}}) == ['"x.y" is 1 here, 2 expected']

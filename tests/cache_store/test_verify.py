@@ -1,16 +1,20 @@
 """Damage is found, named, and can be dropped without losing what is sound."""
 
+import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from nobody import as_nobody
 
 from cache import FeatureStore, StoreError
+from cache.header import seal
 from cache.memory_files import MemoryFiles
-from cache.repair import repair
+from cache.repair import Dropped, remove, repair
 from cache.testing import STREAMS, assert_holds, make_clips
 from cache.verify import info, verify
 
@@ -72,7 +76,7 @@ def test_repair_keeps_every_sound_clip(make_store: Any, backend: str) -> None:
     (damage,) = verify(path)
     assert damage.clips == (victim,)
     assert str(damage) == f"{extent.file}: checksums of stream 'narrow' do not match: {victim!r}"
-    assert repair(path) == [victim]
+    assert repair(path) == Dropped([victim])
     assert verify(path) == []
     store = FeatureStore.open(path, mode="a")
     assert_holds(store, {clip_id: features for clip_id, features in CLIPS.items() if clip_id != victim})
@@ -93,7 +97,9 @@ def test_repair_after_loss_of_files(make_store: Any, backend: str) -> None:
     with pytest.raises(StoreError, match=r"00000003.json is damaged.*slt cache verify"):
         FeatureStore.open(path)
     lost = {clip for shard in (1, 2, 3) for clip in records[shard].clips}
-    assert set(repair(path)) <= lost
+    dropped = repair(path)
+    assert dropped.num_records == 1
+    assert set(dropped.clips) <= lost - set(records[3].clips)
     assert verify(path) == []
     left = FeatureStore.open(path)
     assert set(left) >= set(CLIPS) - lost
@@ -107,7 +113,7 @@ def test_repair_restores_the_description_for_zarr(make_store: Any) -> None:
     (path / "data" / "wide" / "zarr.json").unlink()
     (path / "data" / "zarr.json").write_text("{}")
     assert [damage.file for damage in verify(path)] == ["data/zarr.json", "data/wide/zarr.json"]
-    assert repair(path) == []
+    assert repair(path) == Dropped([])
     assert verify(path) == []
     rows = len(FeatureStore.open(path)._index.records) * 16
     assert zarr.open_group(path / "data", mode="r")["wide"].shape == (rows, 6)
@@ -133,7 +139,7 @@ def test_leftovers_are_no_damage_and_repair_removes_them(make_store: Any, backen
     stray.write_bytes(b"2")
     assert verify(path) == []
     assert info(FeatureStore.open(path))["unfinished_files"] == 3
-    assert repair(path) == []
+    assert repair(path) == Dropped([])
     assert not stray.exists()
     assert info(FeatureStore.open(path))["unfinished_files"] == 0
     assert_holds(FeatureStore.open(path), CLIPS)
@@ -158,3 +164,58 @@ def test_a_copied_store_is_the_same_store(make_store: Any, tmp_path: Path, backe
     shutil.rmtree(path)
     assert verify(tmp_path / "elsewhere" / "copy") == []
     assert_holds(FeatureStore.open(tmp_path / "elsewhere" / "copy"), CLIPS)
+
+
+@BACKENDS
+def test_removal_does_not_make_damage_look_sound(make_store: Any, backend: str) -> None:
+    path = make_store(backend)
+    store = FeatureStore.open(path)
+    damaged, neighbour = store._index.records[0].clips[:2]
+    extent = store._index.records[0].extents["wide"]
+    with (path / extent.file).open("r+b") as file:
+        file.seek(extent.offset + 3)
+        file.write(b"\xaa")
+    with pytest.raises(StoreError, match=f"{damaged!r}.* damaged"):
+        remove(path, [neighbour])
+    assert [damage.clips for damage in verify(path)] == [(damaged,)]
+
+
+@BACKENDS
+def test_what_may_not_be_read_is_no_damage(backend: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:  # one that everybody may enter, which pytest's are not
+        Path(folder).chmod(0o755)
+        path = Path(folder, "s")
+        store = FeatureStore.create(path, backend=backend, streams=STREAMS, fingerprint={}, durable=False)
+        with store.writer() as writer:
+            for clip_id, features in CLIPS.items():
+                writer.write(clip_id, features)
+        files = [path / file for record in store._index.records.values() for file in record.files]
+        for closed in (path / "data", files[0], path / "index" / "00000000.json", path / "store.json"):
+            before = closed.stat().st_mode
+            closed.chmod(0)
+            for care in (verify, repair):
+                message = as_nobody(lambda care=care: care(path))
+                assert message.startswith(f"cannot read {closed if closed.is_file() else files[0]} (Permission denied)")
+            closed.chmod(before)
+        assert verify(path) == []
+        assert_holds(FeatureStore.open(path), CLIPS)
+
+
+def test_what_is_no_store_or_of_a_later_version_is_no_damage(make_store: Any, tmp_path: Path) -> None:
+    path = make_store("zarr")
+    (tmp_path / "file").touch()
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for care in (verify, repair):
+        for name, message in (
+            ("nothing", "there is no f"),
+            ("file", "there is no f"),
+            ("loop", "cannot read .*symbol"),
+        ):
+            with pytest.raises(StoreError, match=message):
+                care(tmp_path / name)
+    header = json.loads((path / "store.json").read_bytes())
+    del header["crc32"]
+    (path / "store.json").write_bytes(seal({**header, "format_version": 3}))
+    for care in (verify, repair):
+        with pytest.raises(StoreError, match="has format version 3, this program reads up to 2: update"):
+            care(path)

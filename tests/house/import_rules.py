@@ -57,7 +57,7 @@ ONLY_IN: dict[str, frozenset[str]] = {
     "zarr": frozenset({"cache.zarr_store"}),
     "numcodecs": frozenset({"cache.compression"}),
     "h5py": frozenset({"cache.hdf5_store"}),
-    "obstore": frozenset({"cache.object_files"}),
+    "obstore": frozenset({"cache.objects"}),
     "isal": frozenset({"cache.checksum"}),
     "av": frozenset({"slt_pipeline.video", "slt_pipeline.corpora.avatar"}),
     "jiwer": frozenset({"slt_pipeline.metrics"}),

@@ -1,0 +1,44 @@
+"""The rows of the store's benchmark about streams held whole, in memory or on an accelerator."""
+
+import torch
+from store_common import BACKENDS, STREAM, Row, Setting, ratio, rounds
+from store_reads import BATCH
+
+from cache import FeatureStore
+
+
+def resident(setting: Setting) -> list[Row]:
+    """Padded batches of a stream that is held whole, against reading them from files in the page cache."""
+    order = setting.shuffled(4)
+    wanted = [order[start : start + BATCH] for start in range(0, len(order) - BATCH + 1, BATCH)]
+    shown = []
+    for backend in BACKENDS:
+        path = setting.stores[backend]
+        files, held = FeatureStore.open(path), FeatureStore.open(path, resident="yes")
+        ways = {"files": (files, "cpu"), "memory": (held, "cpu")}
+        if torch.cuda.is_available():
+            on_device = FeatureStore.open(path, resident="device", device="cuda")
+            ways |= {"files, copied": (files, "cuda"), "device": (on_device, "cuda")}
+        runs = {
+            name: lambda store=store, device=device: _batches(store, device, wanted)
+            for name, (store, device) in ways.items()
+        }
+        if len({run() for run in runs.values()}) > 1:
+            raise SystemExit(f"{backend}: the ways to read do not give the same numbers")
+        times = rounds(runs, setting.repeats)
+        for ours, baseline in (("memory", "files"), ("device", "files, copied")):
+            if ours in ways:
+                value, note = ratio(times[ours], times[baseline])
+                cells = (f"{len(wanted) / min(times[name]):,.0f}/s" for name in (ours, baseline))
+                where = torch.cuda.get_device_name() if ours == "device" else "memory"
+                case = f"batches of {BATCH}, held in {where}, {backend} / {baseline}"
+                shown.append(Row(case, *cells, value, note=note))
+    return shown
+
+
+def _batches(store: FeatureStore, device: str, wanted: list[list[str]]) -> float:
+    """Read the batches to a device, wait for it, and return the largest number of the last one."""
+    features = torch.zeros(1)
+    for clip_ids in wanted:
+        features = torch.as_tensor(store.read_batch(clip_ids, STREAM)[0]).to(device)
+    return float(features.abs().max())
