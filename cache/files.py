@@ -7,6 +7,7 @@ All paths are strings relative to the store's folder, with `/` between their par
 import contextlib
 import errno
 import os
+import re
 import resource
 import tempfile
 import uuid
@@ -25,6 +26,8 @@ MAX_OPEN_FILES = min(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
 
 def files_at(path: str | Path, *, durable: bool = True) -> "LocalFiles":
     """Return the files of a folder, or of an object store if `path` is a URL."""
+    if isinstance(path, Path) and re.match("[a-z][a-z0-9]+:/", str(path)):
+        raise StoreError(f"{path} was a URL before it was made a Path: give it as text")
     if "://" in str(path):
         from cache.object_files import ObjectFiles
 
@@ -50,6 +53,10 @@ class LocalFiles:
     def read(self, path: str) -> bytes:
         """Return a whole small file."""
         return Path(self._prefix + path).read_bytes()
+
+    def read_each(self, paths: Iterable[str]) -> Iterable[bytes]:
+        """Return whole small files."""
+        return map(self.read, paths)
 
     def exists(self, path: str) -> bool:
         """Say whether a file or folder is there."""
@@ -97,6 +104,9 @@ class LocalFiles:
         return self._prefix + path
 
     # Writing
+
+    def require_writable(self) -> None:
+        """Raise StoreError if this is a place that is only read, whatever its permissions."""
 
     def create(self, files: dict[str, bytes], folders: Iterable[str] = ()) -> None:
         """Make the store's folder with these files and folders, all or nothing. Raises FileExistsError if it exists."""

@@ -116,11 +116,10 @@ class Index:
 
     def refresh(self) -> None:
         """Take in what has been committed since the last look. Raises StoreError on a damaged record."""
-        for name in self._files.names(FOLDER):
-            if not name.endswith(".json") or name in self._seen:
-                continue
-            path = f"{FOLDER}/{name}"
-            self._add(Record.from_bytes(self._files.read(path), self._files.describe(path)))
+        names = [name for name in self._files.names(FOLDER) if name.endswith(".json") and name not in self._seen]
+        documents = self._files.read_each(f"{FOLDER}/{name}" for name in names)
+        for name, data in zip(names, documents, strict=True):
+            self._add(Record.from_bytes(data, self._files.describe(f"{FOLDER}/{name}")))
             self._seen.add(name)
 
     def commit(self, record: Record, temporary: str) -> None:

@@ -36,6 +36,10 @@ class ObjectFiles(LocalFiles):
         """Return a whole small file. Raises FileNotFoundError if it is not there."""
         return self._ask("read", path)
 
+    def read_each(self, paths: Iterable[str]) -> Iterable[bytes]:
+        """Return whole small files, many at once."""
+        return self._ask_all([("read", path) for path in paths])
+
     def exists(self, path: str) -> bool:
         """Say whether a file is there."""
         return self._ask("exists", path)
@@ -73,6 +77,10 @@ class ObjectFiles(LocalFiles):
     def describe(self, path: str) -> str:
         """Return the file's URL for messages."""
         return f"{self.root}/{path}"
+
+    def require_writable(self) -> NoReturn:
+        """Refuse."""
+        self._refuse()
 
     def create(self, files: dict[str, bytes], folders: Iterable[str] = ()) -> NoReturn:
         """Refuse."""

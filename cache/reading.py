@@ -89,12 +89,15 @@ class PackedRows:
         return out
 
     def read_batch(self, clip_ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """As in `Rows`."""
-        clips = [self.read(clip_id, None, None) for clip_id in clip_ids]
-        lengths = np.array([len(clip) for clip in clips], np.int64)
-        out = np.zeros((len(clips), int(lengths.max(initial=0)), self._spec.dim), self._spec.numpy_dtype)
-        for features, clip in zip(out, clips, strict=True):
-            features[: len(clip)] = clip
+        """As in `Rows`: the pieces of all clips are fetched at once, each one once."""
+        places = [find(self._index, clip_id) for clip_id in clip_ids]
+        lengths = np.array([length for _, _, length in places], np.int64)
+        out = np.zeros((len(places), int(lengths.max(initial=0)), self._spec.dim), self._spec.numpy_dtype)
+        records = self._index.records
+        wanted = [
+            (records[shard], row, features[:length]) for (shard, row, length), features in zip(places, out, strict=True)
+        ]
+        _read_packed(self._files, self._header, self._stream, wanted)
         return out, lengths
 
 
@@ -103,23 +106,37 @@ def read_rows(files: LocalFiles, header: Header, record: Record, stream: str, ro
     extent, row_bytes = record.extents[stream], header.streams[stream].row_bytes
     if header.compression is None:
         return files.read_into(extent.file, extent.offset + row * row_bytes, out)
-    flat, chunk_steps = out.reshape(-1).view(np.uint8), header.compression.chunk_steps
-    unpack = header.compression.unpacker(chunk_steps * row_bytes, header.streams[stream].numpy_dtype.itemsize)
-    first, skip, done = row // chunk_steps, row % chunk_steps * row_bytes, 0
-    for start, stop in (extent.pieces or [])[first:]:
-        if done == flat.nbytes:
-            break
-        packed = np.empty(stop - start, np.uint8)
-        files.read_into(extent.file, start, packed)
+    _read_packed(files, header, stream, [(record, row, out)])
+
+
+def _read_packed(files: LocalFiles, header: Header, stream: str, wanted: list[tuple[Record, int, np.ndarray]]) -> None:
+    """Do `read_rows` of a compressed stream for each (record, row, out)."""
+    assert header.compression
+    spec, chunk_steps = header.streams[stream], header.compression.chunk_steps
+    packed: dict[tuple[str, int], np.ndarray] = {}  # (file, first byte) -> the piece as it is stored
+    parts: list[tuple[tuple[str, int], int, np.ndarray]] = []  # piece, its first row that is wanted, where that goes
+    for record, row, out in wanted:
+        file, pieces, done = record.extents[stream].file, record.extents[stream].pieces or [], 0
+        while done < len(out):
+            number, skip = divmod(row + done, chunk_steps)
+            if number >= len(pieces):
+                raise StoreError(f"{files.describe(file)} has too few pieces for row {row} on: {REPAIR}")
+            start, stop = pieces[number]
+            if (file, start) not in packed:
+                packed[file, start] = np.empty(stop - start, np.uint8)
+            parts.append(((file, start), skip, out[done : done + chunk_steps - skip]))
+            done += chunk_steps - skip
+    files.read_many((file, start, data) for (file, start), data in packed.items())
+    unpack = header.compression.unpacker(chunk_steps * spec.row_bytes, spec.numpy_dtype.itemsize)
+    rows: dict[tuple[str, int], np.ndarray] = {}
+    for (file, start), data in packed.items():
         try:
-            rows = unpack(packed)[skip:]
+            rows[file, start] = unpack(data).view(spec.numpy_dtype).reshape(chunk_steps, spec.dim)
         except StoreError as error:
-            raise StoreError(f"{files.describe(extent.file)}, bytes {start} to {stop}: {error}") from None
-        more = min(len(rows), flat.nbytes - done)
-        flat[done : done + more] = rows[:more]
-        done, skip = done + more, 0
-    if done < flat.nbytes:
-        raise StoreError(f"{files.describe(extent.file)} has too few pieces for row {row} on: {REPAIR}")
+            where = f"{files.describe(file)}, bytes {start} to {start + len(data)}"
+            raise StoreError(f"{where}: {error}") from None
+    for piece, skip, out in parts:
+        out[...] = rows[piece][skip : skip + len(out)]
 
 
 def find(index: Index, clip_id: str) -> tuple[int, int, int]:

@@ -44,6 +44,7 @@ def repair(path: str | Path, *, files: LocalFiles | None = None, progress: Progr
             sound, for want of permission say.
     """
     files = files or files_at(path)
+    files.require_writable()
     found = verify(path, files=files, progress=progress)
     if any(damage.file == HEADER_PATH for damage in found):
         raise StoreError(
@@ -71,7 +72,7 @@ def remove(
         StoreError: if a record of the index is damaged, or a clip that is to stay cannot be read.
     """
     files = files or files_at(path)
-    store = FeatureStore.open(path, files=files)
+    store = FeatureStore.open(path, mode="a", files=files)
     wanted_gone = set(clips)
     found = {shard: wanted_gone & set(record.clips) for shard, record in store._index.records.items()}
     return _drop(files, {shard: unwanted for shard, unwanted in found.items() if unwanted}, progress)

@@ -48,6 +48,20 @@ def resident_rows(
     return ResidentRows(flat, first, index)
 
 
+def require_device(device: Any) -> None:
+    """Raise StoreError if torch has no such device, or cannot use it."""
+    import torch
+
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, TypeError) as error:  # all of which torch says of devices that are not there
+        why = str(error).partition("\n")[0]
+        raise StoreError(
+            f"cannot hold features on device {str(device)!r} ({why}): "
+            "open the store with another device, or with resident='no'"
+        ) from error
+
+
 class ResidentRows:
     """A stream in memory. flat: (S, D), the shards one after the other. first: shard -> its first row in `flat`."""
 
@@ -107,20 +121,12 @@ def _on_device(
     """Return the stream (S + 1, D) on a device. Memory needs room for one shard, not for the stream."""
     import torch
 
-    spec = header.streams[stream]
-    dtype, needed = getattr(torch, spec.dtype), (num_steps + 1) * spec.row_bytes
-    try:
-        where = torch.device(device)
-        if where.type in ("cpu", "cuda"):
-            free = _free_on_gpu(where) if where.type == "cuda" else _free_memory()
-            _require_room(stream, index, needed, free, "memory" if where.type == "cpu" else str(where))
-        held = torch.zeros((num_steps + 1, spec.dim), dtype=dtype, device=where)
-    except (RuntimeError, AssertionError, TypeError) as error:  # all of which torch says of devices that are not there
-        why = str(error).partition("\n")[0]
-        raise StoreError(
-            f"cannot hold stream {stream!r} of {index.root} on device {str(device)!r} ({why}): "
-            "open the store with another device, or with resident='no'"
-        ) from error
+    spec, where = header.streams[stream], torch.device(device)
+    if where.type in ("cpu", "cuda"):
+        free = _free_on_gpu(where) if where.type == "cuda" else _free_memory()
+        needed = (num_steps + 1) * spec.row_bytes
+        _require_room(stream, index, needed, free, "memory" if where.type == "cpu" else str(where))
+    held = torch.zeros((num_steps + 1, spec.dim), dtype=getattr(torch, spec.dtype), device=where)
     for record in index.records.values():
         rows = np.empty((record.steps, spec.dim), spec.numpy_dtype)
         read_rows(files, header, record, stream, 0, rows)

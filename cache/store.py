@@ -5,6 +5,7 @@ B: clips of a batch. T: steps of a clip. D: width of a stream.
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from cache.header import DEFAULT_SHARD_STEPS, HEADER_PATH, Header, StreamSpec
 from cache.index import Index
 from cache.provenance import require_same
 from cache.reading import PackedRows, PlainRows, Rows, find
-from cache.resident import RESIDENT, Resident, resident_rows
+from cache.resident import RESIDENT, Resident, require_device, resident_rows
 from cache.writer import Writer
 
 __all__ = ["Compression", "FeatureStore", "StreamSpec"]
@@ -119,11 +120,13 @@ class FeatureStore:
             raise StoreError(f"resident {resident!r} is not one of {', '.join(RESIDENT)}")
         if (resident == "device") != (device is not None):
             raise StoreError(f"resident='device' and a device go together, got {resident!r} and {device!r}")
-        if mode == "a" and "://" in str(path):
-            raise StoreError(f"{path} is an object store, which is read only: change a local copy and upload that")
         if mode == "a" and resident != "no":
             raise StoreError(f"resident {resident!r} is for reading: open the store with mode='r'")
         files = files or files_at(path, durable=durable)
+        if mode == "a":
+            files.require_writable()
+        if device is not None:
+            require_device(device)
         if not files.exists(HEADER_PATH):
             raise StoreError(f"there is no feature store at {files.root}: make it with `slt extract`")
         try:
@@ -197,7 +200,7 @@ class FeatureStore:
             names = ", ".join(map(repr, changed[:5])) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
             raise StoreError(
                 f"{len(changed)} clips have changed since they were put into {self.path}: {names}: drop them with "
-                f"`slt cache rm {self.path} --unused` and extract again, or give changed clips new ids"
+                f"`slt cache rm {self.path} --unused -r RECIPE` and extract again, or give changed clips new ids"
             )
 
     def read(self, clip_id: str, stream: str, start: int | None = None, stop: int | None = None) -> np.ndarray:
@@ -237,9 +240,13 @@ class _Streams(dict[str, Rows]):
 
     def __init__(self, store: FeatureStore) -> None:
         super().__init__()
-        self._store = store
+        self._store, self._lock = store, Lock()
 
     def __missing__(self, stream: str) -> Rows:
+        with self._lock:  # of several threads that ask first, one reads the stream into memory
+            return self[stream] if stream in self else self._make(stream)
+
+    def _make(self, stream: str) -> Rows:
         store = self._store
         header, index, files = store._header, store._index, store._files
         if stream not in header.streams:

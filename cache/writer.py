@@ -217,7 +217,8 @@ def _copy_finite(where: str, array: np.ndarray, out: np.ndarray, compression: Co
     if not _all_finite(out):
         step, feature = np.argwhere(~np.isfinite(out))[0]
         value = array[step, feature]
-        reason = f"does not fit into {out.dtype.name}" if np.isfinite(value) else "is not finite"
+        rounded = f" rounded to {compression.keep_bits} bits" if compression and compression.keep_bits else ""
+        reason = f"does not fit into {out.dtype.name}{rounded}" if np.isfinite(value) else "is not finite"
         raise StoreError(
             f"{where}: {value} at step {step}, feature {feature} {reason}: nothing of the clip was written"
         )

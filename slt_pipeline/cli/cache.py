@@ -92,7 +92,7 @@ def verify(store, recipe_name, overrides, num_sampled, seed, tolerance, device) 
 
     goes_with("num_sampled", "recipe_name", "overrides", "seed", "tolerance", "device")
     sampler = None
-    if num_sampled:
+    if num_sampled and _opens(store):  # if it does not, that is what is to be told
         from slt_pipeline.stages.cache_care import Sampler
 
         sampler = Sampler(load(recipe_name, overrides), store, device=device)
@@ -150,6 +150,16 @@ def repair(store, dry_run) -> None:
         )
     clips = sorted({clip for piece in damage for clip in piece.clips or ()})
     click.echo(_dropped(store, "would be dropped", clips, sum(piece.clips is None for piece in damage)))
+
+
+def _opens(store):
+    from cache import FeatureStore, StoreError
+
+    try:
+        FeatureStore.open(store)
+    except StoreError:
+        return False
+    return True
 
 
 def _dropped(store, verb, clips, num_records):

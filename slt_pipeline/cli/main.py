@@ -91,8 +91,16 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("SLT_DEBUG") == "1" or not _is_for_the_user(error):
             raise
-        click.echo(f"slt: error: {' '.join(str(error).split())}", err=True)
+        click.echo(f"slt: error: {_line(error)}", err=True)
         sys.exit(2)
+
+
+def _line(error: Exception) -> str:
+    """The message on one line; of an error in a loader process torch gives the whole traceback, which ends with it."""
+    text = str(error)
+    if text.startswith(f"Caught {type(error).__name__} in DataLoader worker process"):
+        text = text.rpartition(f"{type(error).__name__}: ")[2]
+    return " ".join(text.split())
 
 
 def _is_for_the_user(error: Exception) -> bool:

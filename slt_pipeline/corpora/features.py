@@ -18,7 +18,8 @@ from slt_pipeline.errors import SltError
 class FeatureDataset(Dataset):
     """Batches by (epoch, index): one positional read into one padded array, without per-clip work in Python.
 
-    **Raises:** SltError when clips of the corpus are not in the store, before any work.
+    **Raises:** SltError if the store lacks the stream or some of the clips, StoreError if clips have changed since they
+    were stored; before any work.
     """
 
     def __init__(
@@ -29,13 +30,7 @@ class FeatureDataset(Dataset):
         encode: Callable[[Sequence[Clip]], dict[str, torch.Tensor]],
     ):
         require_stream(stream, store.streams)
-        missing = [clip.id for clip in clips if clip.id not in store]
-        if missing:
-            raise SltError(
-                f"the store lacks {len(missing)} of {len(clips)} clips, such as {missing[0]}; "
-                f"add them with `slt extract --split {clips[0].split}`"
-            )
-        store.require_sources({clip.id: clip_source(clip) for clip in clips})
+        require_clips(store, clips)
         self.store, self.stream, self.clips, self.encode = store, stream, list(clips), encode
 
     def __len__(self) -> int:
@@ -61,6 +56,17 @@ def require_stream(stream: str, streams: Collection[str]) -> None:
             f"the store has no stream {stream}, only {', '.join(streams)}; "
             f"make one that has it with `slt extract --streams {stream},...`"
         )
+
+
+def require_clips(store: FeatureStore, clips: Sequence[Clip]) -> None:
+    """Raise SltError if some of the clips are not in the store, StoreError if they have changed since they were."""
+    missing = [clip for clip in clips if clip.id not in store]
+    if missing:
+        raise SltError(
+            f"the store lacks {len(missing)} of {len(clips)} clips, such as {missing[0].id}; "
+            f"add them with `slt extract --split {missing[0].split}`"
+        )
+    store.require_sources({clip.id: clip_source(clip) for clip in clips})
 
 
 def clip_source(clip: Clip) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from cache import FeatureStore
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.clip import Clip
-from slt_pipeline.corpora.features import clip_source
+from slt_pipeline.corpora.features import clip_source, require_clips
 from slt_pipeline.corpora.manifest import read_manifest
 from slt_pipeline.errors import SltError
 from slt_pipeline.stages._corpus import load_clips, media_root
@@ -120,19 +120,30 @@ class Sampler:
             return
         # A store of float32 may be the copy of one of float16.
         dtype = min(old.dtype, np.dtype(self.recipe.extract.dtype), key=lambda dtype: dtype.itemsize)
-        with np.errstate(over="ignore"):  # then it differs
-            rounded, step = new.astype(dtype), np.spacing(np.abs(old).astype(dtype)).astype(np.float64)
-        rounding = step / 2
         compression, bits = self.store.compression, np.finfo(dtype).nmant
-        if compression and compression.keep_bits and compression.keep_bits < bits:
-            compression.round(rounded)
-            rounding += step * 2.0 ** (bits - compression.keep_bits) / 2
-        difference, largest = np.abs(rounded.astype(np.float64) - old), float(np.abs(old).max())
+        with np.errstate(over="ignore", invalid="ignore"):  # numbers too large for the type, and infinite ones, differ
+            rounded, step = new.astype(dtype), _spacing(old, dtype)
+            rounding = step / 2
+            if compression and compression.keep_bits and compression.keep_bits < bits:
+                compression.round(rounded)
+                rounding += step * 2.0 ** (bits - compression.keep_bits) / 2
+            difference, largest = np.abs(rounded.astype(np.float64) - old), float(np.abs(old).max())
+            near = np.abs(new.astype(np.float64) - old) <= rounding + tolerance * largest
         stream.largest_difference = float(np.maximum(stream.largest_difference, difference.max()))  # NaN if it is
-        stream.largest_value = max(stream.largest_value, largest)
+        stream.largest_value = float(np.maximum(stream.largest_value, largest))
         stream.num_equal += not difference.any()
-        if not (np.abs(new.astype(np.float64) - old) <= rounding + tolerance * largest).all():
+        if not (np.isfinite(largest) and near.all()):
             stream.differing.append(clip_id)
+
+
+def _spacing(numbers: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """How far neighbours of type `dtype` are apart around these numbers, float64.
+
+    `np.spacing` says inf at the largest number of float16, because the neighbour is: anything would be near it.
+    """
+    info = np.finfo(dtype)
+    _, exponents = np.frexp(numbers.astype(np.float64))  # of fractions from 0.5 to 1
+    return np.ldexp(1.0, np.maximum(exponents - 1, info.minexp) - info.nmant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +157,17 @@ class Unused:
 
 
 def unused_clips(recipe: Recipe, store: FeatureStore) -> Unused:
-    """The clips of a store that the recipe's manifest does not have, or has in another version."""
+    """The clips of a store that the recipe's manifest does not have, or has in another version.
+
+    **Raises:** SltError if the manifest has none of them, which says that it is not the store's.
+    """
     clips = {clip.id: clip for clip in read_manifest(recipe.corpus.manifest)}
     gone = [clip_id for clip_id in store if clip_id not in clips]
+    if gone and len(gone) == len(store):
+        raise SltError(
+            f"{recipe.corpus.manifest} has none of the {len(store)} clips of {store.path}, so it is not its manifest: "
+            "name the right recipe with -r, or remove the whole store"
+        )
     changed = [clip_id for clip_id in store if clip_id in clips and _has_changed(store, clips[clip_id])]
     return Unused(gone, changed)
 
@@ -156,10 +175,10 @@ def unused_clips(recipe: Recipe, store: FeatureStore) -> Unused:
 def split_clips(recipe: Recipe, store: FeatureStore, split: str) -> list[str]:
     """The clips of a split, without those that extraction rejected, which are counted in a warning.
 
-    **Raises:** StoreError if some of them have changed since they were stored.
+    **Raises:** SltError if others are not in the store, StoreError if some have changed since they were stored.
     """
     clips = encodable(recipe, store, load_clips(recipe, split))
-    store.require_sources({clip.id: clip_source(clip) for clip in clips})
+    require_clips(store, clips)
     return [clip.id for clip in clips]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from slt_pipeline.config.recipe import Recipe
-from slt_pipeline.corpora.features import FeatureDataset, as_it_is
+from slt_pipeline.corpora.features import FeatureDataset, as_it_is, require_clips, require_stream
 from slt_pipeline.models.sign_translator import SignTranslator
 from slt_pipeline.stages._corpus import load_clips
 from slt_pipeline.stages._encoder import VOCABULARY_FILE, recognise, score_glosses
@@ -71,11 +71,13 @@ def translate_train(
         "generation": config.generation.model_dump(mode="json"),
         "training": training_inputs(config.training),
     }
+    clips = encodable(recipe, store, load_clips(recipe, "train", needs=["text"]))
+    dev = encodable(recipe, store, load_clips(recipe, "dev", needs=["text"]))
+    require_stream(recipe.translator.stream, store.streams)
+    require_clips(store, [*clips, *dev])  # before `open_run` gives up an earlier run for this one
     run = open_run(recipe, STAGE, inputs, overwrite=overwrite, folder=folder)
     if run.result is not None:
         return run.result
-    clips = encodable(recipe, store, load_clips(recipe, "train", needs=["text"]))
-    dev = encodable(recipe, store, load_clips(recipe, "dev", needs=["text"]))
     side = TextSide.of(recipe)
     side.save(run.folder)
     classes = GlossVocabulary.load(recipe.run_folder("visual_train") / VOCABULARY_FILE)

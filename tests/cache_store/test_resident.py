@@ -276,12 +276,10 @@ def test_a_device_without_room_is_refused_before_anything_is_read(large: Path, m
     ("device", "words"),
     [("cuda", "CUDA|NVIDIA"), (torch.device("cuda", 3), "CUDA|NVIDIA"), ("gpu", "device string: gpu"), (2.5, "device")],
 )
-def test_a_device_that_is_not_there_is_one_line(large: Path, device: Any, words: str) -> None:
-    empty_the_files(large)
-    store = FeatureStore.open(large, resident="device", device=device)
+def test_a_device_that_is_not_there_is_one_line_when_the_store_is_opened(large: Path, device: Any, words: str) -> None:
     with pytest.raises(StoreError, match=words) as caught:
-        store.read("7", "wide")
-    assert str(caught.value).startswith(f"cannot hold stream 'wide' of {large} on device '{device}' (")
+        FeatureStore.open(large, resident="device", device=device)
+    assert str(caught.value).startswith(f"cannot hold features on device '{device}' (")
     assert str(caught.value).endswith("): open the store with another device, or with resident='no'")
     assert "\n" not in str(caught.value)
 

@@ -82,6 +82,23 @@ def test_a_mistake_about_a_store_is_one_too(monkeypatch, capsys, failing):
     assert ends(monkeypatch, capsys, *failing(StoreError("no store"))) == (2, "slt: error: no store\n")
 
 
+def test_a_mistake_that_a_loader_process_finds_is_one_too(monkeypatch, capsys, failing):
+    from torch._utils import ExceptionWrapper
+
+    from cache.errors import StoreError
+
+    def fail() -> None:
+        try:
+            raise StoreError("no store: make one")
+        except StoreError:
+            raised = ExceptionWrapper(where="in DataLoader worker process 0")
+        raised.reraise()
+
+    with pytest.raises(StoreError, match="Traceback") as caught:
+        fail()
+    assert ends(monkeypatch, capsys, *failing(caught.value)) == (2, "slt: error: no store: make one\n")
+
+
 @pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC, errno.EROFS])
 def test_a_disk_that_takes_nothing_is_one_too(monkeypatch, capsys, failing, number):
     status, stderr = ends(monkeypatch, capsys, *failing(OSError(number, "reason", "runs/x")))

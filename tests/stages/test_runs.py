@@ -120,7 +120,7 @@ def test_a_clip_that_the_store_lacks_is_named(own, stages):
     stages["extract"](recipe, split="train", device="cpu")
     shutil.rmtree(recipe.run_folder("translate_train"))
     message = refusal(stages["translate_train"], recipe)
-    assert "lacks 2 of 2 clips" in message
+    assert "lacks 2 of 8 clips, such as dev-00000; add them with `slt extract --split dev`" in message
     assert "slt extract --split dev" in message
 
 
