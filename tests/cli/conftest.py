@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from slt_pipeline.cli.main import cli
 
+sys.path.insert(0, str(Path(__file__).parent))
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -41,6 +42,16 @@ def slt():
 
     def run(*arguments: str | Path) -> Result:
         return CliRunner().invoke(cli, [str(a) for a in arguments], prog_name="slt", catch_exceptions=False)
+
+    return run
+
+
+@pytest.fixture
+def slt_reading():
+    """Run a command in this process with this text on its standard input."""
+
+    def run(text, *arguments):
+        return CliRunner().invoke(cli, [str(a) for a in arguments], input=text, prog_name="slt", catch_exceptions=False)
 
     return run
 

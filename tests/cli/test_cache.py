@@ -3,12 +3,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from stores import STREAMS, tree
 
-from cache import Compression, FeatureStore, StreamSpec
+from cache import Compression, FeatureStore
 from cache.verify import verify
 from slt_pipeline.errors import SltError
 
-STREAMS = {"s3d": StreamSpec(4, "float16"), "gloss_rep": StreamSpec(2, "float32")}
 FINGERPRINT = {"encoder_weights": "5f3a" * 16, "transform": {"size": 224, "mean": [0.5]}, "slt": "1.0.0"}
 LENGTHS = {"c0": 3, "日本/雨": 5, "c2": 4}
 
@@ -36,10 +36,6 @@ def flip(path: Path, offset: int) -> None:
     data = bytearray(path.read_bytes())
     data[offset] ^= 16
     path.write_bytes(data)
-
-
-def tree(folder: Path) -> dict[str, bytes | None]:
-    return {str(path): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
 def test_info_shows_what_is_in_a_store_and_what_made_it(slt, make_store, here):

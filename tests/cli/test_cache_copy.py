@@ -1,38 +1,17 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
+from stores import CLIPS, NEAR_ONE, STREAMS, four_clips, tree
 
-from cache import Compression, FeatureStore, StoreError, StreamSpec
+from cache import Compression, FeatureStore, StoreError
 from cache.repair import remove
 from cache.verify import verify
 from slt_pipeline.errors import SltError
 
-STREAMS = {"s3d": StreamSpec(4, "float16"), "gloss_rep": StreamSpec(2, "float32")}
-CLIPS = ["c0", "日本/雨", "c2", "c3"]
-NEAR_ONE = 1 + 2**-9  # a float16 that 7 bits of mantissa round to 1
-
 
 @pytest.fixture
 def make_store(here):
-    """Make a store of four clips; clip i has i + 2 steps and all its numbers are i + 1/512."""
-
-    def make(name="features", clips=CLIPS, offset=0.0, **options):
-        arguments = {"streams": STREAMS, "fingerprint": {"slt": "1.0"}, "shard_steps": 8, "durable": False, **options}
-        store = FeatureStore.create(here / name, **arguments)
-        with store.writer() as writer:
-            for clip_id in clips:
-                number = CLIPS.index(clip_id)
-                value = number + NEAR_ONE - 1 + offset
-                rows = {n: np.full((number + 2, s.dim), value, np.float32) for n, s in store.streams.items()}
-                writer.write(clip_id, rows, source=f"of {clip_id}")
-        return store
-
-    return make
-
-
-def tree(folder: Path) -> dict[str, bytes | None]:
-    return {str(path): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+    return lambda name="features", *arguments, **options: four_clips(here / name, *arguments, **options)
 
 
 def kind(store: FeatureStore) -> tuple:

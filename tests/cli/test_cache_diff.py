@@ -2,11 +2,11 @@ import json
 
 import numpy as np
 import pytest
+from stores import STREAMS
 
 from cache import Compression, FeatureStore, StoreError, StreamSpec
 from cache.convert import convert
 
-STREAMS = {"s3d": StreamSpec(4, "float16"), "gloss_rep": StreamSpec(2, "float32")}
 OLD, NEW = "0123456789abcdef" * 4, "fedcba9876543210" * 4
 FINGERPRINT = {
     "encoder_weights": OLD,

@@ -1,15 +1,11 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from stores import STREAMS, tree
 
-from cache import FeatureStore, StoreError, StreamSpec
+from cache import FeatureStore, StoreError
 from cache.verify import verify
-from slt_pipeline.cli.main import cli
 from slt_pipeline.errors import SltError
 
-STREAMS = {"s3d": StreamSpec(4, "float16"), "gloss_rep": StreamSpec(2, "float32")}  # 16 bytes a step
 NOT_CONFIRMED = "^nothing was removed, as that was not confirmed; --yes does not ask$"
 
 
@@ -30,20 +26,6 @@ def make_store(here):
     return make
 
 
-@pytest.fixture
-def answering():
-    """Run a command in this process with this text on its standard input."""
-
-    def run(text, *arguments):
-        return CliRunner().invoke(cli, [str(a) for a in arguments], input=text, prog_name="slt", catch_exceptions=False)
-
-    return run
-
-
-def tree(folder: Path) -> dict[str, bytes | None]:
-    return {str(path): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
-
-
 @pytest.mark.parametrize("backend", ["zarr", "hdf5"])
 def test_a_whole_store_is_removed_and_its_neighbours_stay(slt, make_store, here, backend):
     (here / "notes.txt").write_text("keep")
@@ -61,18 +43,18 @@ def test_a_whole_store_is_removed_and_its_neighbours_stay(slt, make_store, here,
 
 @pytest.mark.parametrize("answer", ["n\n", "\n", "", "no\n"])
 @pytest.mark.parametrize("options", [(), ("--clips", "ids.txt")])
-def test_without_a_yes_nothing_is_removed(answering, make_store, here, answer, options):
+def test_without_a_yes_nothing_is_removed(slt_reading, make_store, here, answer, options):
     (here / "ids.txt").write_text("c1\n")
     make_store()
     before = tree(here)
     with pytest.raises(SltError, match=NOT_CONFIRMED):
-        answering(answer, "cache", "rm", "features", *options)
+        slt_reading(answer, "cache", "rm", "features", *options)
     assert tree(here) == before
 
 
-def test_a_yes_removes_it(answering, make_store, here):
+def test_a_yes_removes_it(slt_reading, make_store, here):
     make_store()
-    run = answering("y\n", "cache", "rm", "features")
+    run = slt_reading("y\n", "cache", "rm", "features")
     assert run.exit_code == 0
     assert "Remove this for good? [y/N]" in run.stderr
     assert run.stdout.endswith("features: removed\n")
@@ -103,10 +85,10 @@ def test_a_dry_run_does_not_ask_and_changes_no_byte(slt, make_store, here, optio
     assert tree(here) == before
 
 
-def test_several_stores_are_removed_after_one_question(answering, make_store, here):
+def test_several_stores_are_removed_after_one_question(slt_reading, make_store, here):
     for name in ("a", "b", "c"):
         make_store(name)
-    run = answering("y\n", "cache", "rm", "a", "b")
+    run = slt_reading("y\n", "cache", "rm", "a", "b")
     assert run.stderr.count("Remove this for good?") == 1
     assert run.stdout.splitlines()[2:] == ["a: removed", "b: removed"]
     assert [path.name for path in here.iterdir()] == ["c"]
@@ -184,9 +166,9 @@ def test_a_dry_run_lists_every_clip(slt, make_store, here):
     ]
 
 
-def test_ids_come_from_a_pipe_if_nothing_is_asked(answering, make_store):
+def test_ids_come_from_a_pipe_if_nothing_is_asked(slt_reading, make_store):
     path = make_store()
-    assert answering("c1\r\nc0\n", "cache", "rm", "features", "--clips", "-", "--yes").exit_code == 0
+    assert slt_reading("c1\r\nc0\n", "cache", "rm", "features", "--clips", "-", "--yes").exit_code == 0
     assert FeatureStore.open(path).keys() == ["日本/雨"]
 
 

@@ -69,3 +69,19 @@ def own(toy, tmp_path) -> Toy:
     """A copy of the trained system for one test alone."""
     shutil.copytree(toy.root, tmp_path / "toy")
     return Toy(tmp_path / "toy", write_recipe(tmp_path / "toy"), toy.clips, toy.results)
+
+
+@pytest.fixture
+def slt(monkeypatch, capsys):
+    """Run a command as a user does, in this process."""
+    from cache_tools import commands
+
+    yield from commands(monkeypatch, capsys)
+
+
+@pytest.fixture
+def encoded(monkeypatch) -> list[str]:
+    """The ids of the clips that are encoded from now on, in order."""
+    from cache_tools import note_encoded
+
+    return note_encoded(monkeypatch)

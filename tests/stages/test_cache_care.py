@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cache_tools import commands, contents, note_encoded
+from cache_tools import contents
 
 from cache import Compression, FeatureStore
 from cache.convert import convert
@@ -59,16 +59,6 @@ def overwrite_first_number(path: Path, clip: str, stream: str, value: float) -> 
     record["checksums"][stream][number] = f"{zlib.crc32(rows):08x}"
     del record["crc32"]
     file.write_bytes(seal(record))
-
-
-@pytest.fixture
-def slt(monkeypatch, capsys):
-    yield from commands(monkeypatch, capsys)
-
-
-@pytest.fixture
-def encoded(monkeypatch) -> list[str]:
-    return note_encoded(monkeypatch)
 
 
 @pytest.fixture(scope="module")

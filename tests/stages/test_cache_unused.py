@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from cache_tools import commands, contents, files, note_encoded
+from cache_tools import contents, files
 
 from cache import FeatureStore
 from cache.convert import convert
@@ -12,17 +12,6 @@ from cache.verify import verify
 from slt_pipeline.corpora.features import clip_source
 from slt_pipeline.corpora.manifest import read_manifest, write_manifest
 from slt_pipeline.stages.cache_care import unused_clips
-
-
-@pytest.fixture
-def slt(monkeypatch, capsys):
-    yield from commands(monkeypatch, capsys)
-
-
-@pytest.fixture
-def encoded(monkeypatch) -> list[str]:
-    return note_encoded(monkeypatch)
-
 
 # --- clips that the manifest does not have, or has in another version
 
