@@ -1,6 +1,7 @@
 """store.json: what a store is, and how its JSON is sealed with a checksum."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
@@ -60,11 +61,15 @@ class Header:
             raise StoreError(f"backend {self.backend!r} is not one of {', '.join(BACKENDS)}")
         if not self.streams:
             raise StoreError('a store needs at least one stream: pass streams={"name": StreamSpec(dim=...)}')
-        for name in self.streams:
-            if not name.isascii() or not name.replace("_", "").isalnum():
-                raise StoreError(f"stream name {name!r} is not made of ASCII letters, digits and _ only")
+        for name, spec in self.streams.items():
+            if not isinstance(name, str) or not re.fullmatch("[A-Za-z0-9_]{1,100}", name):
+                raise StoreError(f"stream name {name!r:.120} is not made of 1 to 100 ASCII letters, digits and _")
+            if not isinstance(spec, StreamSpec):
+                raise StoreError(f"stream {name!r} is {spec!r:.60}, not a StreamSpec(dim, dtype)")
         if not isinstance(self.shard_steps, int) or self.shard_steps < 1:
             raise StoreError(f"shard_steps {self.shard_steps!r} is not a whole number of at least 1")
+        if self.compression is not None and not isinstance(self.compression, Compression):
+            raise StoreError(f"compression {self.compression!r:.60} is not a Compression(codec, ...)")
         if self.compression:
             dtypes = {name: spec.dtype for name, spec in self.streams.items()}
             self.compression.require_fit(self.backend, dtypes, self.shard_steps)

@@ -49,7 +49,8 @@ class Record:
     checksums: stream -> CRC-32 of each clip's rows, little-endian bytes, as 8 hex digits.
     files: file -> {"bytes": its size, "rest": CRC-32 of all its bytes that belong to no clip, in order; where the rows
         are compressed that is every byte}.
-    replaces: shards that this one stands for from now on; their records do not count any more.
+    replaces: shards that this one stands for from now on; their records do not count any more. If nothing is left of
+        them it is a record without clips and files: its number, and theirs, are never given to another shard.
     """
 
     shard: int
@@ -107,16 +108,22 @@ class Index:
 
     def __init__(self, files: LocalFiles) -> None:
         self._files, self.root = files, files.root
+        self._forget()
+        self.refresh()
+
+    def _forget(self) -> None:
         self._seen: set[str] = set()
         self._replaced: set[int] = set()
         self.records: dict[int, Record] = {}
         self.places: dict[str, tuple[int, int, int]] = {}  # clip -> (shard, row, length)
         self.doubled: dict[str, set[int]] = {}  # clip -> its shards, where these are several: the lowest counts
-        self.refresh()
 
     def refresh(self) -> None:
-        """Take in what has been committed since the last look. Raises StoreError on a damaged record."""
-        names = [name for name in self._files.names(FOLDER) if name.endswith(".json") and name not in self._seen]
+        """Take in what has been committed, and what removed, since the last look. Raises StoreError on damage."""
+        there = [name for name in self._files.names(FOLDER) if name.endswith(".json")]
+        if not self._seen <= {*there}:
+            self._forget()
+        names = [name for name in there if name not in self._seen]
         documents = self._files.read_each(f"{FOLDER}/{name}" for name in names)
         for name, data in zip(names, documents, strict=True):
             self._add(Record.from_bytes(data, self._files.describe(f"{FOLDER}/{name}")))

@@ -5,6 +5,7 @@ A shard that loses clips is written anew, without them, and the commit of the ne
 meanwhile, and whoever has the store open must open it again.
 """
 
+import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,8 +57,8 @@ def repair(path: str | Path, *, files: LocalFiles | None = None, progress: Progr
         if damage.shard is not None:
             lost[damage.shard].update(damage.clips or ())
     unreadable = damaged - {record.shard for record in read_records(files)[0]}
-    for shard in unreadable:
-        files.remove(record_path(shard))
+    if unreadable:
+        _leave_nothing_of(files, sorted(unreadable))
     return Dropped(_drop(files, lost), len(unreadable))
 
 
@@ -89,12 +90,15 @@ def _drop(files: LocalFiles, unwanted: dict[int, set[str]], progress: Progress =
         _rewrite(files, header, records[shard], unwanted[shard])
         progress(row_bytes * records[shard].steps, total)
     remaining = _remove_leftovers(files)
-    for file, data in backend_of(header).metadata(header, max((r.shard for r in remaining), default=-1) + 1).items():
+    for record in remaining[:-1]:  # the highest number is kept, whatever it stands for, lest it be given away again
+        if not record.clips:
+            files.remove(record_path(record.shard))
+    num_shards = max((record.shard for record in remaining if record.clips), default=-1) + 1
+    for file, data in backend_of(header).metadata(header, num_shards).items():
         files.write(f"{TEMPORARY}/metadata", [data])
         files.sync(f"{TEMPORARY}/metadata")
         files.rename(f"{TEMPORARY}/metadata", file)
         files.sync(file.rpartition("/")[0])
-    files.close()  # a shard's number may be given away again
     held = {clip for record in remaining for clip in record.clips}
     return sorted({clip for clips in unwanted.values() for clip in clips} - held)
 
@@ -108,12 +112,15 @@ def _remove_leftovers(files: LocalFiles) -> list[Record]:
 
 def _rewrite(files: LocalFiles, header: Header, record: Record, unwanted: set[str]) -> None:
     store = FeatureStore(files, "a")
+    # A clip that is in another shard as well, which happens when a store was put together by hand, stays there.
+    here = {clip for clip in record.clips if store._index.places[clip][0] == record.shard}
+    if not here - unwanted:
+        return _leave_nothing_of(files, [record.shard])
     with store.writer() as writer:
         writer.replaces.append(record.shard)
         columns = zip(record.clips, record.rows, record.lengths, record.sources, strict=True)
         for position, (clip, row, length, source) in enumerate(columns):
-            # A clip that is in another shard as well, which happens when a store was put together by hand, stays there.
-            if clip not in unwanted and store._index.places[clip][0] == record.shard:
+            if clip in here - unwanted:
                 features = {}
                 for name, spec in header.streams.items():
                     features[name] = rows = np.empty((length, spec.dim), spec.numpy_dtype)
@@ -121,5 +128,22 @@ def _rewrite(files: LocalFiles, header: Header, record: Record, unwanted: set[st
                     if hex_crc32(rows.data) != record.checksums[name][position]:
                         raise StoreError(f"clip {clip!r}, stream {name!r} of {files.root} is damaged: {REPAIR}")
                 writer.write(clip, features, source=source)
-    files.remove(record_path(record.shard))
+    _unlink(files, [record.shard])
+
+
+def _leave_nothing_of(files: LocalFiles, shards: list[int]) -> None:
+    """Put a record without clips in the place of shards, so that their numbers are not given to others."""
+    number = max(int(name.partition(".")[0]) for name in files.names(FOLDER)) + 1
+    record = Record(number, 0, [], [], [], [], {}, {}, {}, replaces=shards)
+    temporary = f"{TEMPORARY}/{uuid.uuid4().hex}.record"
+    files.write(temporary, [record.to_bytes()])
+    files.sync(temporary)
+    files.rename(temporary, record_path(number))
+    files.sync(FOLDER)
+    _unlink(files, shards)
+
+
+def _unlink(files: LocalFiles, shards: list[int]) -> None:
+    for shard in shards:
+        files.remove(record_path(shard))
     files.sync(FOLDER)

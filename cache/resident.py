@@ -42,7 +42,7 @@ def resident_rows(
         return rows
     _require_room(stream, index, needed, free, "memory")
     flat = np.empty((num_steps, spec.dim), spec.numpy_dtype)
-    for record in index.records.values():
+    for record in filter(lambda record: record.clips, index.records.values()):
         start = first[record.shard]
         read_rows(files, header, record, stream, 0, flat[start : start + record.steps])
     return ResidentRows(flat, first, index)
@@ -127,7 +127,7 @@ def _on_device(
         needed = (num_steps + 1) * spec.row_bytes
         _require_room(stream, index, needed, free, "memory" if where.type == "cpu" else str(where))
     held = torch.zeros((num_steps + 1, spec.dim), dtype=getattr(torch, spec.dtype), device=where)
-    for record in index.records.values():
+    for record in filter(lambda record: record.clips, index.records.values()):
         rows = np.empty((record.steps, spec.dim), spec.numpy_dtype)
         read_rows(files, header, record, stream, 0, rows)
         held[first[record.shard] : first[record.shard] + record.steps].copy_(torch.from_numpy(rows))

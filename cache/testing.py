@@ -2,6 +2,7 @@
 
 # ruff: noqa: D102 (the name of a test says what it shows)
 
+import contextlib
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -342,6 +343,30 @@ class StoreContract:
         assert_holds(self.reopen(store), clips)
         assert sorted(remove(store.path, list(clips), files=place)) == sorted(clips)
         assert self.reopen(store).keys() == []
+
+    def test_a_reader_sees_removals_after_refresh_and_never_another_clip(
+        self, store: FeatureStore, place: LocalFiles
+    ) -> None:
+        clips = make_clips(4)
+        first, second, third, fourth = clips
+        for clip_id in (first, second):
+            self.fill(store, {clip_id: clips[clip_id]})
+        readers = [self.reopen(store), self.reopen(store), self.reopen(store, resident="yes")]
+        for reader in readers[1:]:
+            assert_holds(reader, {first: clips[first], second: clips[second]})
+        remove(store.path, [second], files=place)
+        self.fill(self.reopen(store, mode="a"), {third: clips[third]})
+        with contextlib.suppress(StoreError):  # what is gone may still be in a file that is open
+            np.testing.assert_array_equal(readers[0].read(second, "wide"), clips[second]["wide"])
+        for reader in readers:
+            reader.refresh()
+            assert_holds(reader, {first: clips[first], third: clips[third]})
+        remove(store.path, [first, third], files=place)
+        self.fill(self.reopen(store, mode="a"), {second: clips[fourth]})
+        for reader in readers:
+            reader.refresh()
+            assert_holds(reader, {second: clips[fourth]})
+        assert verify(store.path, files=place) == []
 
     def test_a_sound_store_verifies(self, store: FeatureStore, place: LocalFiles) -> None:
         self.fill(store, make_clips(20))

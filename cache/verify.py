@@ -46,9 +46,9 @@ class Damage:
 
 def info(store: FeatureStore) -> dict[str, Any]:
     """Return what there is to know about a store, as JSON: clips, steps, shards, fill, bytes, streams, fingerprint."""
-    records = store._index.records
+    records = {shard: record for shard, record in store._index.records.items() if record.clips}
     steps = sum(record.steps for record in records.values())
-    leftovers = find_leftovers(store._files, list(records.values()))
+    leftovers = find_leftovers(store._files, list(store._index.records.values()))
     return {
         "path": str(store.path),
         "backend": store.backend,
@@ -90,7 +90,7 @@ def verify(
         found += _check_record(header, record, owners)
         for file in record.files:
             found += _check_file(files, header, record, file, lambda done: progress(done, total))
-    num_shards = max((record.shard for record in records), default=-1) + 1
+    num_shards = max((record.shard for record in records if record.clips), default=-1) + 1
     for file, reason in backend_of(header).check_metadata(files, header, num_shards):
         found.append(Damage(file, reason))
     return found
@@ -139,7 +139,7 @@ def _check_record(header: Header, record: Record, owners: dict[str, int]) -> Ite
     ends = [0, *(row + length for row, length in zip(record.rows, record.lengths, strict=True))]
     if record.rows != ends[:-1] or record.steps != ends[-1] or record.steps > header.shard_steps:
         yield Damage(path, "its rows do not lie one after the other", shard, clips)
-    if set(record.extents) != set(header.streams):
+    if clips and set(record.extents) != set(header.streams):
         yield Damage(path, "its streams are not those of the store", shard, clips)
     for clip in clips:
         if owners.setdefault(clip, shard) != shard:

@@ -37,8 +37,10 @@ def check_metadata(files: LocalFiles, header: Header, num_shards: int) -> list[t
             continue
         if data != expected:  # the shape may be larger: shards that were claimed and never committed count as well
             described = _num_shards(data, header)
-            if described < num_shards or data != metadata(header, described)[path]:
-                found.append((path, f"it does not describe {num_shards} shards as it should"))
+            if described < num_shards:
+                found.append((path, f"it describes {described} shards, there are {num_shards}"))
+            elif data != metadata(header, described)[path]:
+                found.append((path, "it is not byte for byte as it was written"))
     return found
 
 

@@ -108,7 +108,10 @@ def test_a_folder_with_something_in_it_is_left_alone(tmp_path: Path) -> None:
     [
         ({"backend": "parquet"}, "backend 'parquet' is not one of zarr, hdf5"),
         ({"streams": {}}, "at least one stream"),
-        ({"streams": {"a/b": StreamSpec(2)}}, "stream name 'a/b' is not made of ASCII letters"),
+        ({"streams": {"a/b": StreamSpec(2)}}, "stream name 'a/b' is not made of 1 to 100 ASCII letters"),
+        ({"streams": {"a" * 101: StreamSpec(2)}}, "is not made of 1 to 100 ASCII letters"),
+        ({"streams": {"a": 832}}, "stream 'a' is 832, not a StreamSpec"),
+        ({"compression": {"codec": "zstd"}}, r"compression {'codec': 'zstd'} is not a Compression\("),
         ({"shard_steps": 0}, "shard_steps 0 is not"),
         ({"fingerprint": {"x": {1, 2}}}, "the fingerprint is not JSON"),
         ({"fingerprint": {"x": float("nan")}}, "the fingerprint is not JSON"),
