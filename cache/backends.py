@@ -7,7 +7,8 @@ import numpy as np
 
 from cache.files import LocalFiles
 from cache.header import Header
-from cache.index import Extent, Index, WrittenFile
+from cache.index import Index
+from cache.record import Extent, WrittenFile
 
 
 class Backend(Protocol):

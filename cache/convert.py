@@ -37,7 +37,7 @@ def convert(
         dtype=dtype,
         streams=streams,
         clips=clips,
-        shard_steps=shard_steps or source.shard_steps,
+        shard_steps=source.shard_steps if shard_steps is None else shard_steps,
         compression=compression,
         progress=progress,
     )
@@ -74,6 +74,12 @@ def merge(
     Raises:
         StoreError: if the sources do not go together, one of them is damaged, or the copy is not what it should be.
     """
+    if not sources:
+        raise StoreError("no store was named to be copied")
+    if isinstance(clips, str):
+        raise StoreError(f"clips is the text {clips!r}: give a list of clip ids")
+    # Read from the files, wherever the stores hold their streams: all is read once.
+    sources = [FeatureStore.open(store.path, files=store._files) for store in sources]
     first = sources[0]
     for other in sources[1:]:
         cure = "a store holds what one encoder made: keep the two apart"

@@ -29,10 +29,17 @@ def deletable(path: str | Path) -> list[Path]:
     """Return what a store consists of in the order of deletion, its folder last. Raises as `delete` does."""
     if "://" in str(path):
         raise StoreError(f"{path} is an object store, which is read only: delete it with the tools of the object store")
-    if Path(path).is_symlink():
-        raise StoreError(f"{path} is a link to {Path(path).readlink()}, so nothing was deleted: name the store itself")
-    _require_store(Path(path))
-    root = Path(path).resolve()
+    try:
+        if Path(path).is_symlink():
+            target = Path(path).readlink()
+            raise StoreError(f"{path} is a link to {target}, so nothing was deleted: name the store itself")
+        _require_store(Path(path))
+        return _parts(Path(path).resolve())
+    except OSError as error:
+        raise cannot_read(str(path), error) from error
+
+
+def _parts(root: Path) -> list[Path]:
     strange = sorted(entry.name for entry in root.iterdir() if entry.name not in (HEADER_PATH, *FOLDERS))
     if strange:
         raise StoreError(
@@ -50,8 +57,6 @@ def _require_store(root: Path) -> None:
         is_store = unseal(header.read_bytes(), str(header)).get("format") == FORMAT
     except (FileNotFoundError, NotADirectoryError):
         raise StoreError(f"there is no feature store at {root}, so nothing was deleted") from None
-    except OSError as error:
-        raise cannot_read(str(header), error) from error
     except StoreError:
         is_store = False
     if not is_store:

@@ -55,7 +55,11 @@ def diff(a: FeatureStore, b: FeatureStore) -> StoreDiff:
     common = [clip for clip in a if clip in b]
     streams = _differing(a, b, _streams)
     alike = [name for name in a.streams if name in b.streams and name not in streams]
-    rounding = {name: bits for name, bits in _differing(a, b, _kept_bits).items() if name in alike}
+    differing = {
+        name: [clip for clip in common if checksum(a, clip, name) != checksum(b, clip, name)] for name in alike
+    }
+    # Of a store that is the copy of a rounded one, nothing says so but its numbers.
+    rounding = {name: bits for name, bits in _differing(a, b, _kept_bits).items() if differing.get(name)}
     return StoreDiff(
         fingerprint=changes(a.fingerprint, b.fingerprint),
         streams=streams,
@@ -65,11 +69,7 @@ def diff(a: FeatureStore, b: FeatureStore) -> StoreDiff:
         only_a=[clip for clip in a if clip not in b],
         only_b=[clip for clip in b if clip not in a],
         sources=[clip for clip in common if None not in (was := {a.source(clip), b.source(clip)}) and len(was) == 2],
-        features={
-            name: [clip for clip in common if checksum(a, clip, name) != checksum(b, clip, name)]
-            for name in alike
-            if name not in rounding
-        },
+        features={name: clips for name, clips in differing.items() if name not in rounding},
     )
 
 

@@ -1,5 +1,7 @@
 """The one error of the store."""
 
+import errno
+
 REPAIR = "see what is damaged with `slt cache verify`, drop it with `slt cache repair`, then extract again"
 
 
@@ -9,5 +11,15 @@ class StoreError(Exception):
 
 def cannot_read(where: str, error: OSError) -> StoreError:
     """Return the error for a file that the system does not let us read."""
-    cure = "let yourself read it" if isinstance(error, PermissionError) else REPAIR
+    cure = _CURES.get(error.errno or 0, "try again when that is mended")
     return StoreError(f"cannot read {where} ({error.strerror or error}): {cure}")
+
+
+_CURES = {
+    errno.EACCES: "let yourself read it",
+    errno.EPERM: "let yourself read it",
+    errno.EMFILE: "allow this process more open files (ulimit -n)",
+    errno.ENFILE: "allow this machine more open files",
+    errno.ENOENT: f"{REPAIR}; if clips were removed meanwhile, open the store again",
+    errno.EIO: REPAIR,
+}

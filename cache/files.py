@@ -9,6 +9,7 @@ import errno
 import os
 import re
 import resource
+import socket
 import tempfile
 import uuid
 from collections.abc import Iterable
@@ -22,6 +23,10 @@ from cache.errors import REPAIR, StoreError, cannot_read
 
 # Half of what the process may open, the rest is left to others. Files beyond that are opened for each read.
 MAX_OPEN_FILES = min(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+OLD, LATE = (
+    24 * 3600.0,
+    3600.0,
+)  # seconds after which a claim is given up: that of a process that is there, of one unknown
 
 
 def files_at(path: str | Path, *, durable: bool = True) -> "LocalFiles":
@@ -42,6 +47,9 @@ class LocalFiles:
     the last seconds, a killed process still loses nothing.
     """
 
+    num_open = 0
+    """Descriptors that all stores of this process keep open."""
+
     def __init__(self, root: str | Path, *, durable: bool = True) -> None:
         self.root = Path(root).absolute()
         self._durable = durable
@@ -59,8 +67,11 @@ class LocalFiles:
         return map(self.read, paths)
 
     def exists(self, path: str) -> bool:
-        """Say whether a file or folder is there."""
-        return Path(self._prefix + path).exists()
+        """Say whether a file or folder is there. Raises StoreError where that is not to be known."""
+        try:
+            return Path(self._prefix + path).exists()
+        except OSError as error:
+            raise cannot_read(self.describe(path), error) from error
 
     def names(self, folder: str) -> list[str]:
         """Return the sorted names in a folder; none if there is no such folder."""
@@ -110,6 +121,7 @@ class LocalFiles:
 
     def create(self, files: dict[str, bytes], folders: Iterable[str] = ()) -> None:
         """Make the store's folder with these files and folders, all or nothing. Raises FileExistsError if it exists."""
+        made = [parent for parent in self.root.parents if not parent.exists()]
         try:
             self.root.parent.mkdir(parents=True, exist_ok=True)
         except FileExistsError as error:
@@ -129,7 +141,8 @@ class LocalFiles:
                 raise FileExistsError(self.root)
             new.rename(self.root)  # only one of several creators gets past this: the target is no longer empty
             if self._durable:
-                _sync_path(self.root.parent)
+                for folder in (self.root, *made):
+                    _sync_path(folder.parent)
         except BaseException as error:
             _remove_tree(new)
             if isinstance(error, OSError) and self.root.is_dir() and any(self.root.iterdir()):
@@ -153,13 +166,29 @@ class LocalFiles:
         os.replace(self._prefix + source, self._prefix + target)  # noqa: PTH105
 
     def claim(self, path: str) -> bool:
-        """Make an empty file if nobody has it yet; say whether it was us."""
+        """Make a file that says who we are if nobody has it yet; say whether it was us."""
         Path(self._prefix + path).parent.mkdir(exist_ok=True)
         try:
-            os.close(os.open(self._prefix + path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            _write_file(Path(self._prefix + path), [f"{socket.gethostname()} {os.getpid()}\n".encode()], None)
         except FileExistsError:
             return False
         return True
+
+    def claim_is_live(self, path: str) -> bool:
+        """Say whether the process that made a claim is still there; of another machine's we know how old it is."""
+        try:
+            host, _, process = self.read(path).decode().rstrip().rpartition(" ")
+            age = self.age(path)
+        except FileNotFoundError:
+            return False
+        if host != socket.gethostname() or not process.isdigit():
+            return age < LATE
+        with contextlib.suppress(PermissionError):  # then it is there
+            try:
+                os.kill(int(process), 0)
+            except (ProcessLookupError, OverflowError):
+                return False
+        return age < OLD
 
     def remove(self, path: str) -> None:
         """Remove a file or empty folder, if it is there. Raises StoreError if links make it lie outside the store."""
@@ -178,6 +207,7 @@ class LocalFiles:
         """Close every open file."""
         while self.open_files:
             os.close(self.open_files.popitem()[1])
+            LocalFiles.num_open -= 1
 
     def __getstate__(self) -> dict[str, Any]:
         return {"root": self.root, "durable": self._durable}
@@ -195,7 +225,8 @@ class LocalFiles:
         except OSError as error:
             raise cannot_read(self.describe(path), error) from error
         # Kept files are never closed while the store lives, as another thread may be reading from them.
-        keep = len(self.open_files) < MAX_OPEN_FILES and self.open_files.setdefault(path, descriptor) == descriptor
+        keep = LocalFiles.num_open < MAX_OPEN_FILES and self.open_files.setdefault(path, descriptor) == descriptor
+        LocalFiles.num_open += keep
         try:
             self._read_all(descriptor, path, offset, out)
         finally:

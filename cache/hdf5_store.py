@@ -15,7 +15,8 @@ from cache.checksum import crc32, hex_crc32
 from cache.compression import Compression
 from cache.files import LocalFiles
 from cache.header import Header
-from cache.index import Extent, Index, WrittenFile
+from cache.index import Index
+from cache.record import Extent, WrittenFile
 
 ALIGNMENT = 4096  # datasets start on a page, so that a clip touches as few pages of the disk as it can
 

@@ -32,7 +32,7 @@ class StreamSpec:
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise StoreError(f"stream dtype {self.dtype!r} is not one of {', '.join(DTYPES)}")
-        if not isinstance(self.dim, int) or self.dim < 1:
+        if type(self.dim) is not int or self.dim < 1:
             raise StoreError(f"stream dim {self.dim!r} is not a whole number of at least 1")
 
     @property
@@ -66,7 +66,7 @@ class Header:
                 raise StoreError(f"stream name {name!r:.120} is not made of 1 to 100 ASCII letters, digits and _")
             if not isinstance(spec, StreamSpec):
                 raise StoreError(f"stream {name!r} is {spec!r:.60}, not a StreamSpec(dim, dtype)")
-        if not isinstance(self.shard_steps, int) or self.shard_steps < 1:
+        if type(self.shard_steps) is not int or self.shard_steps < 1:
             raise StoreError(f"shard_steps {self.shard_steps!r} is not a whole number of at least 1")
         if self.compression is not None and not isinstance(self.compression, Compression):
             raise StoreError(f"compression {self.compression!r:.60} is not a Compression(codec, ...)")

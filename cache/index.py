@@ -5,138 +5,96 @@ A writer owns shard 7 from the moment it makes `index/00000007.claim`, which it 
 """
 
 from bisect import bisect_left
-from dataclasses import dataclass, field, fields
-from typing import Any
+from collections.abc import Iterable, Sequence
 
+from cache.errors import StoreError
 from cache.files import LocalFiles
-from cache.header import complaints, known, seal, unseal
+from cache.header import Header
+from cache.record import Record
 
 FOLDER = "index"
-
-
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """Where a stream's rows of a shard are.
-
-    Plain: row r is at byte `offset + r * dim * itemsize` of `file`. Compressed: piece p, which holds the rows from
-    p * chunk_steps on, is the bytes [start, stop) = `pieces[p]` of `file`.
-    """
-
-    file: str
-    offset: int = 0
-    pieces: list[list[int]] | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return what the index file says of it."""
-        if self.pieces is None:
-            return {"file": self.file, "offset": self.offset}
-        return {"file": self.file, "pieces": self.pieces}
-
-    @classmethod
-    def from_json(cls, document: dict[str, Any]) -> "Extent":
-        """Read what `to_json` returns. Raises ValueError where a place is before the start of the file."""
-        extent = known(cls, document)
-        if extent.offset < 0 or any(not 0 <= start <= stop for start, stop in extent.pieces or ()):
-            raise ValueError(f"it has a place before the start of {extent.file!r}")
-        return extent
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One committed shard; the lists run parallel.
-
-    sources: what each clip was made from (a hash or any text; None if not said).
-    checksums: stream -> CRC-32 of each clip's rows, little-endian bytes, as 8 hex digits.
-    files: file -> {"bytes": its size, "rest": CRC-32 of all its bytes that belong to no clip, in order; where the rows
-        are compressed that is every byte}.
-    replaces: shards that this one stands for from now on; their records do not count any more. If nothing is left of
-        them it is a record without clips and files: its number, and theirs, are never given to another shard.
-    """
-
-    shard: int
-    steps: int
-    clips: list[str]
-    rows: list[int]
-    lengths: list[int]
-    sources: list[str | None]
-    checksums: dict[str, list[str]]
-    extents: dict[str, Extent]
-    files: dict[str, dict[str, Any]]
-    replaces: list[int] = field(default_factory=list)
-
-    def to_bytes(self) -> bytes:
-        """Return the bytes of the index file."""
-        document = {key.name: getattr(self, key.name) for key in fields(self)}
-        if not self.replaces:
-            del document["replaces"]
-        return seal({**document, "extents": {name: extent.to_json() for name, extent in self.extents.items()}})
-
-    @classmethod
-    def from_bytes(cls, data: bytes, where: str) -> "Record":
-        """Read an index file. Raises StoreError where it is damaged, makes no sense, or names files outside data/."""
-        document = unseal(data, where)
-        with complaints(where):
-            extents = {name: Extent.from_json(item) for name, item in document["extents"].items()}
-            record = known(cls, {**document, "extents": extents})
-            columns = [record.rows, record.lengths, record.sources, *record.checksums.values()]
-            if any(len(column) != len(record.clips) for column in columns):
-                raise ValueError("its lists are not equally long")
-            files = {extent.file for extent in extents.values()}
-            if record.checksums.keys() != extents.keys() or record.files.keys() != files:
-                raise ValueError("its streams or files do not go together")
-            if not all({"bytes", "rest"} <= facts.keys() for facts in record.files.values()):
-                raise ValueError("it does not say the bytes or the rest of a file")
-            for file in files:
-                folder, *inner = file.split("/")
-                if folder != "data" or not inner or {"", ".", ".."} & {*inner}:
-                    raise ValueError(f"it names the file {file!r}, which is not in the store's folder data/")
-        return record
-
-
-@dataclass(frozen=True, slots=True)
-class WrittenFile:
-    """A file of a shard that waits under a temporary name. bytes, rest: as in `Record.files`."""
-
-    temporary: str
-    final: str
-    bytes: int
-    rest: str
+Place = tuple[Record, int, int]
+"""Where a clip is: the record of its shard, its first row in it, its length."""
+_TRIES = 5
 
 
 class Index:
     """The committed shards of a store, in order of their number, and the place of every clip."""
 
-    def __init__(self, files: LocalFiles) -> None:
-        self._files, self.root = files, files.root
-        self._forget()
+    def __init__(self, files: LocalFiles, header: Header) -> None:
+        self._files, self._header, self.root = files, header, files.root
+        self._take({})
         self.refresh()
 
-    def _forget(self) -> None:
-        self._seen: set[str] = set()
-        self._replaced: set[int] = set()
-        self.records: dict[int, Record] = {}
-        self.places: dict[str, tuple[int, int, int]] = {}  # clip -> (shard, row, length)
-        self.doubled: dict[str, set[int]] = {}  # clip -> its shards, where these are several: the lowest counts
+    def _take(self, documents: dict[int, Record]) -> None:
+        """Know these records and no others. What others read while this happens is either the old or the new."""
+        replaced = {shard for record in documents.values() for shard in record.replaces}
+        places: dict[str, Place] = {}
+        doubled: dict[str, set[int]] = {}
+        records = {shard: documents[shard] for shard in sorted(documents) if shard not in replaced}
+        for record in records.values():
+            _put(record, places, doubled)
+        self._documents = documents  # shard -> every record that is there, also those that are replaced
+        self.records, self.doubled = records, doubled  # `doubled`: clip -> its shards, if several: the lowest counts
+        self.places = places
 
     def refresh(self) -> None:
-        """Take in what has been committed, and what removed, since the last look. Raises StoreError on damage."""
-        there = [name for name in self._files.names(FOLDER) if name.endswith(".json")]
-        if not self._seen <= {*there}:
-            self._forget()
-        names = [name for name in there if name not in self._seen]
-        documents = self._files.read_each(f"{FOLDER}/{name}" for name in names)
-        for name, data in zip(names, documents, strict=True):
-            self._add(Record.from_bytes(data, self._files.describe(f"{FOLDER}/{name}")))
-            self._seen.add(name)
+        """Take in what has been committed, and what removed, since the last look.
+
+        Raises:
+            StoreError: if a record is damaged; what was known before is known still.
+        """
+        for attempt in range(_TRIES):
+            try:
+                return self._look()
+            except FileNotFoundError:  # a record that was removed between listing and reading it
+                if attempt == _TRIES - 1:
+                    raise
+
+    def _look(self) -> None:
+        there = _numbers(self._files.names(FOLDER), "json")
+        fresh = [shard for shard in there if shard not in self._documents]
+        documents = self._files.read_each(map(record_path, fresh))
+        found = {
+            shard: Record.from_bytes(data, self._files.describe(record_path(shard)), self._header)
+            for shard, data in zip(fresh, documents, strict=True)
+        }
+        for shard, record in found.items():
+            if record.shard != shard:
+                raise StoreError(
+                    f"{self._files.describe(record_path(shard))} is the record of shard {record.shard}: "
+                    "give it back its own name"
+                )
+        later = not self._documents or not fresh or min(fresh) > max(self._documents)
+        if len(there) - len(fresh) < len(self._documents) or any(r.replaces for r in found.values()) or not later:
+            self._take({shard: found.get(shard) or self._documents[shard] for shard in there})
+            return
+        for record in found.values():
+            self._add(record)
 
     def commit(self, record: Record, temporary: str) -> None:
         """Make a claimed shard part of the store, for good, in one step."""
-        self._files.write(temporary, [record.to_bytes()])
-        self._files.sync(temporary)
-        self._files.rename(temporary, record_path(record.shard))
-        self._files.sync(FOLDER)
-        self._add(record)
-        self._seen.add(record_path(record.shard).rpartition("/")[2])
+        if not self._files.exists(claim_path(record.shard)):
+            raise StoreError(
+                f"{self.root} was repaired or pruned while shard {record.shard} was being written, which is given up: "
+                "run again when that is done"
+            )
+        self.put(record, temporary)
+
+    def put(self, record: Record, temporary: str) -> None:
+        """As `commit`, without a claim: where nobody else writes."""
+        put_record(self._files, record, temporary)
+        if record.shard > max(self._documents, default=-1):
+            self._add(record)
+        else:
+            self._take({**self._documents, record.shard: record})
+
+    def unlink(self, shards: Sequence[int]) -> None:
+        """Remove records that others stand for."""
+        unlink_records(self._files, shards)
+        for shard in shards:
+            self._documents.pop(shard, None)
+            self.records.pop(shard, None)
 
     def claim(self) -> int:
         """Return a shard number that is ours alone."""
@@ -154,31 +112,65 @@ class Index:
 
     def next_shard(self) -> int:
         """Return the number after the highest that is committed or claimed."""
-        names = [name for name in self._files.names(FOLDER) if name.endswith((".json", ".claim"))]
-        return max((int(name.partition(".")[0]) for name in names), default=-1) + 1
+        return max(_numbers(self._files.names(FOLDER)), default=-1) + 1
 
     def position(self, clip: str) -> tuple[Record, int]:
         """Return the record that holds a clip, and the clip's position in its lists."""
-        shard, row, _ = self.places[clip]
-        record = self.records[shard]
+        record, row, _ = self.places[clip]
         return record, bisect_left(record.rows, row)
 
     def _add(self, record: Record) -> None:
-        self._replaced.update(record.replaces)
-        if record.replaces and self._replaced & self.records.keys():
-            others = [other for shard, other in self.records.items() if shard not in self._replaced]
-            self.records, self.places, self.doubled = {}, {}, {}
-            for other in others:
-                self._add(other)
-        if record.shard in self._replaced:
-            return
+        """Know one more record, of the highest number of all."""
+        self._documents[record.shard] = record
+        old = [self.records[shard] for shard in record.replaces if shard in self.records]
+        if old and self.doubled:
+            return self._take(self._documents)
+        for gone in old:
+            del self.records[gone.shard]
+            for clip in gone.clips:
+                del self.places[clip]
         self.records[record.shard] = record
-        for clip, row, length in zip(record.clips, record.rows, record.lengths, strict=True):
-            place = (record.shard, row, length)
-            other = self.places.setdefault(clip, place)
-            if other is not place:
-                self.doubled.setdefault(clip, {other[0]}).add(record.shard)
-                self.places[clip] = min(other, place)
+        _put(record, self.places, self.doubled)
+
+
+def _put(record: Record, places: dict[str, Place], doubled: dict[str, set[int]]) -> None:
+    for clip, row, length in zip(record.clips, record.rows, record.lengths, strict=True):
+        place = (record, row, length)
+        first = places.setdefault(clip, place)
+        if first is not place:
+            doubled.setdefault(clip, {first[0].shard}).add(record.shard)
+
+
+def _numbers(names: Iterable[str], kind: str | None = None) -> list[int]:
+    """Return the shard numbers in the names of records and claims, or of one `kind`; names of strangers are no ours."""
+    parts = (name.partition(".") for name in names)
+    kinds = (kind,) if kind else ("json", "claim")
+    return sorted(int(number) for number, _, rest in parts if rest in kinds and len(number) >= 8 and number.isdecimal())
+
+
+def put_record(files: LocalFiles, record: Record, temporary: str) -> None:
+    """Write a record; it appears whole."""
+    files.write(temporary, [record.to_bytes()])
+    files.sync(temporary)
+    files.rename(temporary, record_path(record.shard))
+    files.sync(FOLDER)
+
+
+def unlink_records(files: LocalFiles, shards: Iterable[int]) -> None:
+    """Remove records that others stand for, for good."""
+    for shard in shards:
+        files.remove(record_path(shard))
+    files.sync(FOLDER)
+
+
+def records_there(files: LocalFiles) -> list[int]:
+    """Return the numbers of all records in the index, readable or not."""
+    return _numbers(files.names(FOLDER), "json")
+
+
+def claims_there(files: LocalFiles) -> list[int]:
+    """Return the numbers of all claims in the index."""
+    return _numbers(files.names(FOLDER), "claim")
 
 
 def record_path(shard: int) -> str:

@@ -22,6 +22,7 @@ class MemoryFiles(LocalFiles):
 
     def __init__(self) -> None:
         self.root = Path("memory")
+        self._alive = True
         self.open_files = {}
         self._names: dict[str, _Inode] = {}
         self._names_on_disk: dict[str, _Inode] = {}
@@ -100,6 +101,10 @@ class MemoryFiles(LocalFiles):
         """Make an empty file if nobody has it yet; say whether it was us."""
         return path not in self._names and bool(self._names.setdefault(path, _Inode(b"")))
 
+    def claim_is_live(self, path: str) -> bool:
+        """Say whether the process that made the claim is still there: not after a kill or a power cut."""
+        return path in self._names and self._alive
+
     def remove(self, path: str) -> None:
         """Remove a file, if it is there."""
         self._names.pop(path, None)
@@ -139,6 +144,7 @@ class MemoryFiles(LocalFiles):
 
     def _left(self, names: dict[str, _Inode], content: Callable[[_Inode], bytes]) -> "MemoryFiles":
         left = MemoryFiles()
+        left._alive = False
         left._names = {name: _Inode(content(inode)) for name, inode in names.items()}
         return left
 

@@ -13,7 +13,8 @@ from numpy import empty
 from cache.errors import REPAIR, StoreError
 from cache.files import LocalFiles
 from cache.header import Header, StreamSpec
-from cache.index import Index, Record
+from cache.index import Index, Place
+from cache.record import Record
 
 
 class Rows(Protocol):
@@ -67,8 +68,8 @@ class PlainRows(dict[str, tuple[str, int, int]]):
         return out, lengths
 
     def __missing__(self, clip_id: str) -> tuple[str, int, int]:
-        shard, row, length = find(self._index, clip_id)
-        extent = self._index.records[shard].extents[self._stream]
+        record, row, length = find(self._index, clip_id)
+        extent = record.extents[self._stream]
         self[clip_id] = place = (extent.file, extent.offset + row * self._row_bytes, length)
         return place
 
@@ -82,10 +83,10 @@ class PackedRows:
 
     def read(self, clip_id: str, start: int | None, stop: int | None) -> np.ndarray:
         """As in `Rows`."""
-        shard, row, length = find(self._index, clip_id)
+        record, row, length = find(self._index, clip_id)
         start, stop, _ = slice(start, stop).indices(length)
         out = np.empty((max(0, stop - start), self._spec.dim), self._spec.numpy_dtype)
-        read_rows(self._files, self._header, self._index.records[shard], self._stream, row + start, out)
+        read_rows(self._files, self._header, record, self._stream, row + start, out)
         return out
 
     def read_batch(self, clip_ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
@@ -93,10 +94,7 @@ class PackedRows:
         places = [find(self._index, clip_id) for clip_id in clip_ids]
         lengths = np.array([length for _, _, length in places], np.int64)
         out = np.zeros((len(places), int(lengths.max(initial=0)), self._spec.dim), self._spec.numpy_dtype)
-        records = self._index.records
-        wanted = [
-            (records[shard], row, features[:length]) for (shard, row, length), features in zip(places, out, strict=True)
-        ]
+        wanted = [(record, row, features[:length]) for (record, row, length), features in zip(places, out, strict=True)]
         _read_packed(self._files, self._header, self._stream, wanted)
         return out, lengths
 
@@ -139,11 +137,14 @@ def _read_packed(files: LocalFiles, header: Header, stream: str, wanted: list[tu
         out[...] = rows[piece][skip : skip + len(out)]
 
 
-def find(index: Index, clip_id: str) -> tuple[int, int, int]:
-    """Return (shard, row, length) of a clip. Raises StoreError if the store does not have it."""
+def find(index: Index, clip_id: str) -> Place:
+    """Return where a clip is. Raises StoreError if the store does not have it."""
     try:
         return index.places[clip_id]
     except KeyError:
-        raise StoreError(
-            f"clip {clip_id!r} is not in {index.root} ({len(index.places)} clips): add it with `slt extract`"
-        ) from None
+        raise not_there(clip_id, index.root, len(index.places)) from None
+
+
+def not_there(clip_id: str, root: object, num_clips: int) -> StoreError:
+    """Return the error for a clip that a store does not have."""
+    return StoreError(f"clip {clip_id!r} is not in {root} ({num_clips} clips): add it with `slt extract`")

@@ -1,12 +1,13 @@
 """Dropping clips: those that are damaged, those that are no longer wanted.
 
 A shard that loses clips is written anew, without them, and the commit of the new one is what makes the old one go
-(`Record.replaces`): killed at any point, nothing but the dropped clips is lost. Nobody else may be writing
-meanwhile, and whoever has the store open must open it again.
+(`Record.replaces`): killed at any point, nothing but the dropped clips is lost. Whoever has the store open sees it by
+`refresh`.
 """
 
 import uuid
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +18,13 @@ from cache.checksum import hex_crc32
 from cache.errors import REPAIR, StoreError
 from cache.files import LocalFiles, files_at
 from cache.header import HEADER_PATH, Header
-from cache.index import FOLDER, Record, record_path
+from cache.index import put_record, records_there, unlink_records
+from cache.leftovers import TEMPORARY, remove_leftovers
 from cache.progress import Progress, ignore
 from cache.reading import read_rows
+from cache.record import Record
 from cache.store import FeatureStore
-from cache.verify import find_leftovers, read_header, read_records, verify
-from cache.writer import TEMPORARY
+from cache.verify import read_header, read_records, verify
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +53,17 @@ def repair(path: str | Path, *, files: LocalFiles | None = None, progress: Progr
         raise StoreError(
             f"{files.describe(HEADER_PATH)} is damaged: put back a copy of it, it never changes after `create`"
         )
-    damaged = {damage.shard for damage in found if damage.shard is not None}
-    lost: dict[int, set[str]] = {shard: set() for shard in damaged}
+    lost: dict[int, set[str]] = {}
     for damage in found:
         if damage.shard is not None:
-            lost[damage.shard].update(damage.clips or ())
-    unreadable = damaged - {record.shard for record in read_records(files)[0]}
-    if unreadable:
-        _leave_nothing_of(files, sorted(unreadable))
-    return Dropped(_drop(files, lost), len(unreadable))
+            lost.setdefault(damage.shard, set()).update(damage.clips or ())
+    with _one_error(files):
+        header = read_header(files)
+        unreadable = sorted(lost.keys() - {record.shard for record in read_records(files, header)[0]})
+        if unreadable:
+            put_record(files, _nothing_of(unreadable, max(records_there(files)) + 1), _temporary())
+            unlink_records(files, unreadable)
+        return Dropped(_drop(files, header, lost), len(unreadable))
 
 
 def remove(
@@ -72,78 +76,89 @@ def remove(
     Raises:
         StoreError: if a record of the index is damaged, or a clip that is to stay cannot be read.
     """
+    if isinstance(clips, str):
+        raise StoreError(f"clips is the text {clips!r}: give a list of clip ids")
     files = files or files_at(path)
     store = FeatureStore.open(path, mode="a", files=files)
     wanted_gone = set(clips)
     found = {shard: wanted_gone & set(record.clips) for shard, record in store._index.records.items()}
-    return _drop(files, {shard: unwanted for shard, unwanted in found.items() if unwanted}, progress)
+    with _one_error(files):
+        header = read_header(files)
+        return _drop(files, header, {shard: unwanted for shard, unwanted in found.items() if unwanted}, progress)
 
 
-def _drop(files: LocalFiles, unwanted: dict[int, set[str]], progress: Progress = ignore) -> list[str]:
+def _drop(files: LocalFiles, header: Header, unwanted: dict[int, set[str]], progress: Progress = ignore) -> list[str]:
     """Write each of these shards anew without its unwanted clips, and return the clips that are gone from the store."""
-    header = read_header(files)
-    _remove_leftovers(files)  # first, lest the record of a shard that was replaced outlives the one that replaced it
-    records = {record.shard: record for record in read_records(files)[0]}
-    row_bytes, shards = sum(spec.row_bytes for spec in header.streams.values()), sorted(set(unwanted) & set(records))
+
+    def read() -> list[Record]:
+        return read_records(files, header)[0]
+
+    records = {record.shard: record for record in remove_leftovers(files, read)}
+    shards, store = _with_second_copies(records, unwanted), FeatureStore(files, "a")
+    row_bytes = sum(spec.row_bytes for spec in header.streams.values())
     total = row_bytes * sum(records[shard].steps for shard in shards)
-    for shard in shards:
-        _rewrite(files, header, records[shard], unwanted[shard])
+    for shard in sorted(shards, reverse=True):  # second copies go before first ones, so that the first always counts
+        _rewrite(store, header, records[shard], shards[shard])
         progress(row_bytes * records[shard].steps, total)
-    remaining = _remove_leftovers(files)
-    for record in remaining[:-1]:  # the highest number is kept, whatever it stands for, lest it be given away again
-        if not record.clips:
-            files.remove(record_path(record.shard))
+    remaining = remove_leftovers(files, read)
+    # The highest number is kept, whatever it stands for, lest it be given away again.
+    store._index.unlink([record.shard for record in remaining[:-1] if not record.clips])
     num_shards = max((record.shard for record in remaining if record.clips), default=-1) + 1
-    for file, data in backend_of(header).metadata(header, num_shards).items():
-        files.write(f"{TEMPORARY}/metadata", [data])
-        files.sync(f"{TEMPORARY}/metadata")
-        files.rename(f"{TEMPORARY}/metadata", file)
+    for file, _ in backend_of(header).check_metadata(files, header, num_shards):
+        temporary = _temporary()
+        files.write(temporary, [backend_of(header).metadata(header, store._index.next_shard())[file]])
+        files.sync(temporary)
+        files.rename(temporary, file)
         files.sync(file.rpartition("/")[0])
-    held = {clip for record in remaining for clip in record.clips}
-    return sorted({clip for clips in unwanted.values() for clip in clips} - held)
+    return sorted({clip for clips in unwanted.values() for clip in clips if clip not in store})
 
 
-def _remove_leftovers(files: LocalFiles) -> list[Record]:
-    records = read_records(files)[0]
-    for leftover in find_leftovers(files, records):
-        files.remove(leftover)
-    return records
+def _with_second_copies(records: dict[int, Record], unwanted: dict[int, set[str]]) -> dict[int, set[str]]:
+    """Return shard -> clips to drop: those unwanted, and of a clip in several shards all but the first sound copy."""
+    owners: dict[str, int] = {}
+    for shard, record in sorted(records.items()):
+        for clip in set(record.clips) - unwanted.get(shard, set()):
+            owners.setdefault(clip, shard)
+    drop = {shard: {clip for clip in record.clips if owners.get(clip) != shard} for shard, record in records.items()}
+    return {shard: clips for shard, clips in drop.items() if clips or shard in unwanted}
 
 
-def _rewrite(files: LocalFiles, header: Header, record: Record, unwanted: set[str]) -> None:
-    store = FeatureStore(files, "a")
-    # A clip that is in another shard as well, which happens when a store was put together by hand, stays there.
-    here = {clip for clip in record.clips if store._index.places[clip][0] == record.shard}
-    if not here - unwanted:
-        return _leave_nothing_of(files, [record.shard])
+def _rewrite(store: FeatureStore, header: Header, record: Record, unwanted: set[str]) -> None:
+    files, index = store._files, store._index
+    if unwanted >= set(record.clips):
+        index.put(_nothing_of([record.shard], index.next_shard()), _temporary())
+        return index.unlink([record.shard])
     with store.writer() as writer:
         writer.replaces.append(record.shard)
         columns = zip(record.clips, record.rows, record.lengths, record.sources, strict=True)
         for position, (clip, row, length, source) in enumerate(columns):
-            if clip in here - unwanted:
-                features = {}
-                for name, spec in header.streams.items():
-                    features[name] = rows = np.empty((length, spec.dim), spec.numpy_dtype)
-                    read_rows(files, header, record, name, row, rows)
-                    if hex_crc32(rows.data) != record.checksums[name][position]:
-                        raise StoreError(f"clip {clip!r}, stream {name!r} of {files.root} is damaged: {REPAIR}")
-                writer.write(clip, features, source=source)
-    _unlink(files, [record.shard])
+            if clip in unwanted:
+                continue
+            features = {}
+            for name, spec in header.streams.items():
+                features[name] = rows = np.empty((length, spec.dim), spec.numpy_dtype)
+                read_rows(files, header, record, name, row, rows)
+                if hex_crc32(rows.data) != record.checksums[name][position]:
+                    raise StoreError(f"clip {clip!r}, stream {name!r} of {files.root} is damaged: {REPAIR}")
+            writer.write(clip, features, source=source)
+    index.unlink([record.shard])
 
 
-def _leave_nothing_of(files: LocalFiles, shards: list[int]) -> None:
-    """Put a record without clips in the place of shards, so that their numbers are not given to others."""
-    number = max(int(name.partition(".")[0]) for name in files.names(FOLDER)) + 1
-    record = Record(number, 0, [], [], [], [], {}, {}, {}, replaces=shards)
-    temporary = f"{TEMPORARY}/{uuid.uuid4().hex}.record"
-    files.write(temporary, [record.to_bytes()])
-    files.sync(temporary)
-    files.rename(temporary, record_path(number))
-    files.sync(FOLDER)
-    _unlink(files, shards)
+def _nothing_of(shards: list[int], number: int) -> Record:
+    """Return a record without clips that stands for shards, so that their numbers are not given to others."""
+    return Record(number, 0, [], [], [], [], {}, {}, {}, replaces=shards)
 
 
-def _unlink(files: LocalFiles, shards: list[int]) -> None:
-    for shard in shards:
-        files.remove(record_path(shard))
-    files.sync(FOLDER)
+def _temporary() -> str:
+    return f"{TEMPORARY}/{uuid.uuid4().hex}"
+
+
+@contextmanager
+def _one_error(files: LocalFiles) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"cannot change {files.root}: {error.strerror or error}: no clip was lost but those that are to go; "
+            "mend that and run again"
+        ) from error

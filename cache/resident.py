@@ -6,7 +6,7 @@ B: clips of a batch. T: steps of a clip. D: width of a stream. S: steps of the s
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NoReturn, get_args
 
 import numpy as np
 
@@ -14,7 +14,8 @@ from cache.errors import StoreError
 from cache.files import LocalFiles
 from cache.header import Header
 from cache.index import Index
-from cache.reading import Rows, find, read_rows
+from cache.reading import Rows, not_there, read_rows
+from cache.record import Record
 
 Resident = Literal["no", "auto", "yes", "device"]
 RESIDENT = get_args(Resident)
@@ -32,20 +33,24 @@ def resident_rows(
     """
     if resident == "no":
         return rows
-    spec, first, num_steps = header.streams[stream], {}, 0
-    for record in index.records.values():
+    spec, places = header.streams[stream], list(index.places.items())
+    first: dict[int, int] = {}
+    num_steps, records = 0, sorted({id(place[0]): place[0] for _, place in places}.values(), key=lambda r: r.shard)
+    for record in records:
         first[record.shard], num_steps = num_steps, num_steps + record.steps
+    table = _Table(index, {clip: (first[record.shard] + row, length) for clip, (record, row, length) in places})
+    needed = num_steps * spec.row_bytes
     if resident == "device":
-        return DeviceRows(_on_device(files, header, stream, index, first, num_steps, device), first, index)
-    needed, free = num_steps * spec.row_bytes, _free_memory()
+        return DeviceRows(_on_device(files, header, stream, records, needed, device), table)
+    free = _free_memory()
     if resident == "auto" and needed > AUTO_SHARE * free:
         return rows
-    _require_room(stream, index, needed, free, "memory")
+    _require_room(stream, files, needed, free, "memory")
     flat = np.empty((num_steps, spec.dim), spec.numpy_dtype)
-    for record in filter(lambda record: record.clips, index.records.values()):
+    for record in records:
         start = first[record.shard]
         read_rows(files, header, record, stream, 0, flat[start : start + record.steps])
-    return ResidentRows(flat, first, index)
+    return ResidentRows(flat, table)
 
 
 def require_device(device: Any) -> None:
@@ -62,20 +67,31 @@ def require_device(device: Any) -> None:
         ) from error
 
 
-class ResidentRows:
-    """A stream in memory. flat: (S, D), the shards one after the other. first: shard -> its first row in `flat`."""
+class _Table(dict[str, tuple[int, int]]):
+    """Clip id -> (first row in the stream that is held, length), as it was when the stream was read."""
 
-    def __init__(self, flat: np.ndarray, first: dict[int, int], index: Index) -> None:
-        self._flat, self._first, self._index = flat, first, index
+    def __init__(self, index: Index, places: dict[str, tuple[int, int]]) -> None:
+        super().__init__(places)
+        self._root = index.root
+
+    def __missing__(self, clip_id: str) -> NoReturn:
+        raise not_there(clip_id, self._root, len(self))
+
+
+class ResidentRows:
+    """A stream in memory. flat: (S, D), the shards one after the other."""
+
+    def __init__(self, flat: np.ndarray, table: _Table) -> None:
+        self._flat, self._table = flat, table
 
     def read(self, clip_id: str, start: int | None, stop: int | None) -> np.ndarray:
         """As in `Rows`."""
-        first, length = _place(self._index, self._first, clip_id)
+        first, length = self._table[clip_id]
         return self._flat[first : first + length][start:stop].copy()
 
     def read_batch(self, clip_ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """As in `Rows`."""
-        places = [_place(self._index, self._first, clip_id) for clip_id in clip_ids]
+        places = [self._table[clip_id] for clip_id in clip_ids]
         lengths = np.array([length for _, length in places], np.int64)
         out = np.empty((len(places), int(lengths.max(initial=0)), self._flat.shape[1]), self._flat.dtype)
         for features, (first, length) in zip(out, places, strict=True):
@@ -90,54 +106,48 @@ class DeviceRows:
     held: (S + 1, D), as `ResidentRows.flat` and a last row of zeros: that is what padding is gathered from.
     """
 
-    def __init__(self, held: Any, first: dict[int, int], index: Index) -> None:
-        self._held, self._first, self._index = held, first, index
+    def __init__(self, held: Any, table: _Table) -> None:
+        self._held, self._table = held, table
 
     def read(self, clip_id: str, start: int | None, stop: int | None) -> Any:
         """As in `Rows`, a tensor."""
-        first, length = _place(self._index, self._first, clip_id)
+        first, length = self._table[clip_id]
         return self._held[first : first + length][start:stop].clone()
 
     def read_batch(self, clip_ids: Sequence[str]) -> tuple[Any, Any]:
         """As in `Rows`, tensors: all clips gathered at once, on the device."""
         import torch
 
-        places = np.array([_place(self._index, self._first, clip_id) for clip_id in clip_ids], np.int64).reshape(-1, 2)
+        places = np.array([self._table[clip_id] for clip_id in clip_ids], np.int64).reshape(-1, 2)
         firsts, lengths = torch.from_numpy(places).to(self._held.device).unbind(1)
         steps = torch.arange(int(places[:, 1].max(initial=0)), device=self._held.device)
         numbers = torch.where(steps < lengths[:, None], firsts[:, None] + steps, len(self._held) - 1)
         return self._held[numbers], lengths
 
 
-def _place(index: Index, first: dict[int, int], clip_id: str) -> tuple[int, int]:
-    """Return (first row in the stream that is held, length) of a clip."""
-    shard, row, length = find(index, clip_id)
-    return first[shard] + row, length
-
-
-def _on_device(
-    files: LocalFiles, header: Header, stream: str, index: Index, first: dict[int, int], num_steps: int, device: Any
-) -> Any:
+def _on_device(files: LocalFiles, header: Header, stream: str, records: list[Record], needed: int, device: Any) -> Any:
     """Return the stream (S + 1, D) on a device. Memory needs room for one shard, not for the stream."""
     import torch
 
     spec, where = header.streams[stream], torch.device(device)
     if where.type in ("cpu", "cuda"):
         free = _free_on_gpu(where) if where.type == "cuda" else _free_memory()
-        needed = (num_steps + 1) * spec.row_bytes
-        _require_room(stream, index, needed, free, "memory" if where.type == "cpu" else str(where))
-    held = torch.zeros((num_steps + 1, spec.dim), dtype=getattr(torch, spec.dtype), device=where)
-    for record in filter(lambda record: record.clips, index.records.values()):
+        _require_room(stream, files, needed, free, "memory" if where.type == "cpu" else str(where))
+    shape = (needed // spec.row_bytes + 1, spec.dim)
+    held = torch.zeros(shape, dtype=getattr(torch, spec.dtype), device=where)
+    end = 0
+    for record in records:
         rows = np.empty((record.steps, spec.dim), spec.numpy_dtype)
         read_rows(files, header, record, stream, 0, rows)
-        held[first[record.shard] : first[record.shard] + record.steps].copy_(torch.from_numpy(rows))
+        held[end : end + record.steps].copy_(torch.from_numpy(rows))
+        end += record.steps
     return held
 
 
-def _require_room(stream: str, index: Index, needed: int, free: int, where: str) -> None:
+def _require_room(stream: str, files: LocalFiles, needed: int, free: int, where: str) -> None:
     if needed > free:
         raise StoreError(
-            f"stream {stream!r} of {index.root} takes {needed >> 20} MiB, {free >> 20} MiB are free in {where}: "
+            f"stream {stream!r} of {files.root} takes {needed >> 20} MiB, {free >> 20} MiB are free in {where}: "
             "open the store with resident='no'"
         )
 

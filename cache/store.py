@@ -3,7 +3,9 @@
 B: clips of a batch. T: steps of a clip. D: width of a stream.
 """
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
@@ -15,7 +17,7 @@ from cache.compression import Compression
 from cache.errors import StoreError
 from cache.files import LocalFiles, files_at
 from cache.header import DEFAULT_SHARD_STEPS, HEADER_PATH, Header, StreamSpec
-from cache.index import Index
+from cache.index import Index, Place
 from cache.provenance import require_same
 from cache.reading import PackedRows, PlainRows, Rows, find
 from cache.resident import RESIDENT, Resident, require_device, resident_rows
@@ -38,9 +40,10 @@ class FeatureStore:
         self.path, self.mode = files.root, mode
         self.resident: Resident = resident
         self._files, self._device = files, device
-        self._header = Header.from_bytes(files.read(HEADER_PATH), files.describe(HEADER_PATH))
-        self._index = Index(files)
-        self._rows = _Streams(self)
+        with _reading(files):
+            self._header = Header.from_bytes(files.read(HEADER_PATH), files.describe(HEADER_PATH))
+            self._index = Index(files, self._header)
+        self._rows = _Streams(files, self._header, self._index, resident, device)
 
     @classmethod
     def create(
@@ -129,10 +132,7 @@ class FeatureStore:
             require_device(device)
         if not files.exists(HEADER_PATH):
             raise StoreError(f"there is no feature store at {files.root}: make it with `slt extract`")
-        try:
-            store = cls(files, mode, resident, device)
-        except OSError as error:
-            raise StoreError(f"cannot open the store {files.root}: {error.strerror or error}") from error
+        store = cls(files, mode, resident, device)
         if fingerprint is not None:
             require_same(store.fingerprint, fingerprint, f"the store {store.path}")
         return store
@@ -209,6 +209,8 @@ class FeatureStore:
 
     def read_batch(self, clip_ids: Sequence[str], stream: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the clips padded with zeros (B, T, D), and their lengths (B,) int64."""
+        if isinstance(clip_ids, str):
+            raise StoreError(f"clip_ids is the text {clip_ids!r}: give a list of clip ids")
         return self._rows[stream].read_batch(clip_ids)
 
     def writer(self) -> Writer:
@@ -218,8 +220,9 @@ class FeatureStore:
         return Writer(self, self._files, self._header, self._index)
 
     def refresh(self) -> None:
-        """See what other processes have committed meanwhile."""
-        self._index.refresh()
+        """See what other processes have committed, or removed, meanwhile."""
+        with _reading(self._files):
+            self._index.refresh()
         self._rows.clear()
 
     def __repr__(self) -> str:
@@ -231,30 +234,42 @@ class FeatureStore:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)
 
-    def _place(self, clip_id: str) -> tuple[int, int, int]:
+    def _place(self, clip_id: str) -> Place:
         return find(self._index, clip_id)
+
+
+@contextmanager
+def _reading(files: LocalFiles) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"cannot open the store {files.root}: {error.strerror or error}") from error
 
 
 class _Streams(dict[str, Rows]):
     """Stream name -> the reader of its rows, made on first use."""
 
-    def __init__(self, store: FeatureStore) -> None:
+    def __init__(self, files: LocalFiles, header: Header, index: Index, resident: Resident, device: Any) -> None:
         super().__init__()
-        self._store, self._lock = store, Lock()
+        self._files, self._header, self._index = files, header, index
+        self._resident: Resident = resident
+        self._device = device
+        self._lock, self._process = Lock(), os.getpid()
 
     def __missing__(self, stream: str) -> Rows:
+        if self._process != os.getpid():  # forked, perhaps while another thread held the lock
+            self._lock, self._process = Lock(), os.getpid()
         with self._lock:  # of several threads that ask first, one reads the stream into memory
             return self[stream] if stream in self else self._make(stream)
 
     def _make(self, stream: str) -> Rows:
-        store = self._store
-        header, index, files = store._header, store._index, store._files
+        header, index, files = self._header, self._index, self._files
         if stream not in header.streams:
-            raise StoreError(f"stream {stream!r} is not in {store.path}, it has {', '.join(header.streams)}")
+            raise StoreError(f"stream {stream!r} is not in {files.root}, it has {', '.join(header.streams)}")
         rows: Rows = (
             PackedRows(stream, header, index, files)
             if header.compression
             else PlainRows(stream, header.streams[stream], index, files)
         )
-        self[stream] = rows = resident_rows(rows, stream, header, index, files, store.resident, store._device)
+        self[stream] = rows = resident_rows(rows, stream, header, index, files, self._resident, self._device)
         return rows

@@ -5,6 +5,7 @@
 
 import errno
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,12 @@ from cache.checksum import crc32, hex_crc32
 from cache.errors import StoreError, cannot_read
 from cache.files import LocalFiles, files_at
 from cache.header import HEADER_PATH, Header, is_sealed
-from cache.index import FOLDER, Record, record_path
+from cache.index import record_path, records_there
+from cache.leftovers import find_leftovers
 from cache.progress import Progress, ignore
 from cache.reading import read_rows
+from cache.record import Record
 from cache.store import FeatureStore
-from cache.writer import TEMPORARY
 
 PIECE = 1 << 24  # bytes read at once
 _DAMAGE = (errno.ENOENT, errno.EIO)  # other errors are of the way to the file, want of permission say, not of the file
@@ -48,7 +50,8 @@ def info(store: FeatureStore) -> dict[str, Any]:
     """Return what there is to know about a store, as JSON: clips, steps, shards, fill, bytes, streams, fingerprint."""
     records = {shard: record for shard, record in store._index.records.items() if record.clips}
     steps = sum(record.steps for record in records.values())
-    leftovers = find_leftovers(store._files, list(store._index.records.values()))
+    files = store._files
+    leftovers = find_leftovers(files, list(store._index.records.values()))
     return {
         "path": str(store.path),
         "backend": store.backend,
@@ -59,9 +62,9 @@ def info(store: FeatureStore) -> dict[str, Any]:
         "shard_steps": store.shard_steps,
         "fill": round(steps / (len(records) * store.shard_steps), 4) if records else 0.0,
         "bytes": sum(steps * spec.row_bytes for spec in store.streams.values()),
-        "bytes_on_disk": sum(store._files.disk_usage(path) for record in records.values() for path in record.files),
+        "bytes_on_disk": sum(_size(files.disk_usage, path) for record in records.values() for path in record.files),
         "unfinished_files": len(leftovers),
-        "unfinished_bytes": sum(map(store._files.size, leftovers)),
+        "unfinished_bytes": sum(_size(files.size, path) for path in leftovers),
         "compression": store.compression.to_json() if store.compression else None,
         "streams": {name: {"dim": spec.dim, "dtype": spec.dtype} for name, spec in store.streams.items()},
         "fingerprint": store.fingerprint,
@@ -80,14 +83,14 @@ def verify(
         StoreError: if there is no store, it is of a newer format, or something cannot be read that may be sound.
     """
     files = files or files_at(path)
-    if not is_sealed(_read(files, HEADER_PATH)):
+    if not is_sealed(_read_header(files)):
         return [Damage(HEADER_PATH, "its checksum does not match", clips=None)]
     header = read_header(files)
-    records, found = read_records(files)
+    records, found = read_records(files, header)
     owners: dict[str, int] = {}
     total = sum(record.steps * spec.row_bytes for record in records for spec in header.streams.values())
     for record in records:
-        found += _check_record(header, record, owners)
+        found += _check_record(record, owners)
         for file in record.files:
             found += _check_file(files, header, record, file, lambda done: progress(done, total))
     num_shards = max((record.shard for record in records if record.clips), default=-1) + 1
@@ -98,52 +101,52 @@ def verify(
 
 def read_header(files: LocalFiles) -> Header:
     """Return what store.json says. Raises StoreError if it is damaged, or there is none."""
-    return Header.from_bytes(_read(files, HEADER_PATH), files.describe(HEADER_PATH))
+    return Header.from_bytes(_read_header(files), files.describe(HEADER_PATH))
 
 
-def find_leftovers(files: LocalFiles, records: list[Record]) -> list[str]:
-    """Return the files that writers left which did not finish, or still have while they are writing."""
-    named = {file for record in records for file in record.files}
-    replaced = [record_path(shard) for record in records for shard in record.replaces]
-    data = [path for path in files.walk("data") if path not in named and not path.endswith("zarr.json")]
-    claims = [f"{FOLDER}/{name}" for name in files.names(FOLDER) if name.endswith(".claim")]
-    return [*filter(files.exists, replaced), *data, *claims, *files.walk(TEMPORARY)]
-
-
-def read_records(files: LocalFiles) -> tuple[list[Record], list[Damage]]:
+def read_records(files: LocalFiles, header: Header) -> tuple[list[Record], list[Damage]]:
     """Return the records that count, and those that cannot be read."""
-    records, found = [], []
-    for name in files.names(FOLDER):
-        if not name.endswith(".json"):
-            continue
-        path = f"{FOLDER}/{name}"
-        data, number = _read(files, path), int(name.partition(".")[0])
-        if not is_sealed(data):
-            found.append(Damage(path, "its checksum does not match", number, None))
-            continue
-        try:
-            record = Record.from_bytes(data, files.describe(path))
-        except StoreError as error:
-            found.append(Damage(path, str(error), number, None))
-            continue
-        if path != record_path(record.shard):
-            found.append(Damage(path, f"it is the record of shard {record.shard}", number))
-            continue
-        records.append(record)
+    found = [_read_record(files, header, shard) for shard in records_there(files)]
+    records = [record for record in found if isinstance(record, Record)]
     replaced = {shard for record in records for shard in record.replaces}
-    return [record for record in records if record.shard not in replaced], found
+    damages = [damage for damage in found if isinstance(damage, Damage)]
+    return [record for record in records if record.shard not in replaced], damages
 
 
-def _check_record(header: Header, record: Record, owners: dict[str, int]) -> Iterator[Damage]:
-    path, shard, clips = record_path(record.shard), record.shard, tuple(record.clips)
-    ends = [0, *(row + length for row, length in zip(record.rows, record.lengths, strict=True))]
-    if record.rows != ends[:-1] or record.steps != ends[-1] or record.steps > header.shard_steps:
-        yield Damage(path, "its rows do not lie one after the other", shard, clips)
-    if clips and set(record.extents) != set(header.streams):
-        yield Damage(path, "its streams are not those of the store", shard, clips)
-    for clip in clips:
-        if owners.setdefault(clip, shard) != shard:
-            yield Damage(path, f"clip {clip!r} is in shard {owners[clip]} as well", shard)
+def _read_record(files: LocalFiles, header: Header, shard: int) -> Record | Damage | None:
+    """Return a record, what is wrong with it, or None if it has been removed meanwhile."""
+    path = record_path(shard)
+    try:
+        data = files.read(path)
+        if not is_sealed(data):
+            return Damage(path, "its checksum does not match", shard, None)
+        record = Record.from_bytes(data, files.describe(path), header)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno not in _DAMAGE:
+            raise cannot_read(files.describe(path), error) from error
+        return Damage(path, error.strerror or "cannot be read", shard, None)
+    except StoreError as error:
+        return Damage(path, str(error), shard, None)
+    if record.shard != shard:
+        return Damage(path, f"it is the record of shard {record.shard}", shard, None)
+    return record
+
+
+def _size(measure: Callable[[str], int], path: str) -> int:
+    """Return the bytes of a file, 0 if it is not there (any more)."""
+    try:
+        return measure(path)
+    except FileNotFoundError:
+        return 0
+
+
+def _check_record(record: Record, owners: dict[str, int]) -> Iterator[Damage]:
+    for clip in record.clips:
+        if owners.setdefault(clip, record.shard) != record.shard:
+            reason = f"clip {clip!r} is in shard {owners[clip]} as well"
+            yield Damage(record_path(record.shard), reason, record.shard)
 
 
 def _check_file(
@@ -161,10 +164,10 @@ def _check_file(
     if size != record.files[file]["bytes"]:
         found.append(Damage(file, f"it has {size} bytes, {record.files[file]['bytes']} were written", record.shard))
     streams = sorted((extent.offset, name) for name, extent in record.extents.items() if extent.file == file)
-    rest, end = 0, 0
+    between, end = [], 0
     for start, name in streams:
         if header.compression is None:  # or else the clips' bytes are not in the file as they are
-            rest = _checksum(files, file, end, min(start, size), rest)
+            between.append((end, min(start, size)))
             end = start + record.steps * header.streams[name].row_bytes
         damaged = []
         for clip, row, length, checksum in zip(clips, record.rows, record.lengths, record.checksums[name], strict=True):
@@ -173,8 +176,7 @@ def _check_file(
             advance(length * header.streams[name].row_bytes)
         if damaged:
             found.append(Damage(file, f"checksums of stream {name!r} do not match", record.shard, tuple(damaged)))
-    rest = _checksum(files, file, end, size, rest)
-    if f"{rest:08x}" != record.files[file]["rest"]:
+    if _rest(files, file, [*between, (end, size)]) != record.files[file]["rest"]:
         what = "the file" if header.compression else "what lies between the clips"
         found.append(Damage(file, f"the checksum of {what} does not match", record.shard))
     return found
@@ -184,29 +186,39 @@ def _clip_checksum(files: LocalFiles, header: Header, record: Record, stream: st
     """Return the CRC-32 of a clip's rows, None if they are not there."""
     spec = header.streams[stream]
     rows = np.empty((length, spec.dim), spec.numpy_dtype)
-    try:
+    with _damage_only():
         read_rows(files, header, record, stream, row, rows)
+        return hex_crc32(rows.data)
+    return None
+
+
+def _rest(files: LocalFiles, file: str, spans: list[tuple[int, int]]) -> str | None:
+    """Return the CRC-32 of the bytes of these spans, one after the other, None if they are not there."""
+    checksum = 0
+    with _damage_only():
+        for start, stop in spans:
+            while start < stop:
+                piece = np.empty(min(PIECE, stop - start), np.uint8)
+                files.read_into(file, start, piece)
+                checksum, start = crc32(piece.data, checksum), start + len(piece)
+        return f"{checksum:08x}"
+    return None
+
+
+@contextmanager
+def _damage_only() -> Iterator[None]:
+    """Leave the block quietly where what is to be read is damaged; errors on the way there are raised."""
+    try:
+        yield
     except StoreError as error:
         if isinstance(error.__cause__, OSError) and error.__cause__.errno not in _DAMAGE:
             raise
-        return None
-    return hex_crc32(rows.data)
 
 
-def _read(files: LocalFiles, path: str) -> bytes:
+def _read_header(files: LocalFiles) -> bytes:
     try:
-        return files.read(path)
+        return files.read(HEADER_PATH)
     except (FileNotFoundError, NotADirectoryError):
-        if path != HEADER_PATH:
-            raise
         raise StoreError(f"there is no feature store at {files.root}") from None
     except OSError as error:
-        raise cannot_read(files.describe(path), error) from error
-
-
-def _checksum(files: LocalFiles, file: str, start: int, stop: int, checksum: int = 0) -> int:
-    while start < stop:
-        piece = np.empty(min(PIECE, stop - start), np.uint8)
-        files.read_into(file, start, piece)
-        checksum, start = crc32(piece.data, checksum), start + len(piece)
-    return checksum
+        raise cannot_read(files.describe(HEADER_PATH), error) from error

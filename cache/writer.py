@@ -16,13 +16,14 @@ from cache.compression import Compression
 from cache.errors import StoreError
 from cache.files import LocalFiles
 from cache.header import Header
-from cache.index import Extent, Index, Record, WrittenFile, record_path
+from cache.index import Index, record_path
+from cache.leftovers import TEMPORARY
 from cache.provenance import is_text
+from cache.record import Extent, Record, WrittenFile
 
 if TYPE_CHECKING:
     from cache.store import FeatureStore
 
-TEMPORARY = "tmp"
 ABANDONED = 24 * 3600.0  # seconds after which a temporary file, which lives for one commit, has no owner any more
 
 
@@ -35,9 +36,14 @@ class Writer:
     def __init__(self, store: "FeatureStore", files: LocalFiles, header: Header, index: Index) -> None:
         self._store, self._files, self._header, self._index = store, files, header, index
         self._steps = self._header.shard_steps
-        self._buffers = {
-            name: np.zeros((self._steps, spec.dim), spec.numpy_dtype) for name, spec in self._header.streams.items()
-        }
+        try:
+            self._buffers = {
+                name: np.zeros((self._steps, spec.dim), spec.numpy_dtype) for name, spec in self._header.streams.items()
+            }
+        except (MemoryError, ValueError) as error:
+            raise StoreError(
+                f"a shard of {self._steps} steps does not fit into memory: make a store of a smaller shard_steps"
+            ) from error
         self.replaces: list[int] = []  # shards whose place the next one takes: for `cache.repair` only
         self._clear()
         for name in files.names(TEMPORARY):
@@ -92,9 +98,14 @@ class Writer:
         try:
             self._commit()
         except OSError as error:
+            with contextlib.suppress(OSError, StoreError):  # what failed may have come after the commit itself
+                self._index.refresh()
+            missing = sum(not self._is_there(clip) for clip in self._pending)
+            if not missing:
+                self._clear()
             raise StoreError(
                 f"cannot write to {self._store.path}: {error.strerror or error}: what was committed before is intact "
-                f"({len(self._store)} clips), {len(self._pending)} clips are not; mend that and run again"
+                f"({len(self._store)} clips), {missing} clips are not; mend that and run again"
             ) from error
         self._clear()
 
@@ -111,11 +122,14 @@ class Writer:
         files, index, backend = self._files, self._index, backend_of(self._header)
         index.refresh()
         for clip in filter(self._is_there, self._pending):
+            given_up = len(self._pending)
+            self._clear()
             raise StoreError(
-                f"clip {clip!r} was written to {self._store.path} by another process meanwhile: "
-                "give every writer its own clips"
+                f"clip {clip!r} was written to {self._store.path} by another process meanwhile, so the {given_up} "
+                "clips of this shard are given up: give every writer its own clips"
             )
-        temporary, shard = f"{TEMPORARY}/{uuid.uuid4().hex}", index.claim()
+        shard = index.claim()
+        temporary = f"{TEMPORARY}/{shard:08d}.{uuid.uuid4().hex}"
         written: list[WrittenFile] = []
         try:
             arrays = {name: buffer[: self._used] for name, buffer in self._buffers.items()}
@@ -128,7 +142,8 @@ class Writer:
             for folder in sorted({file.final.rpartition("/")[0] for file in written}):
                 files.sync(folder)
             index.commit(self._record(shard, extents, written), f"{temporary}.record")
-            self._require_alone(shard)
+            if not self.replaces:
+                self._require_alone(shard)
         finally:
             with contextlib.suppress(OSError):  # what cannot be removed now does no harm
                 self._clean_up(shard, temporary, written)
@@ -158,8 +173,7 @@ class Writer:
                 )
 
     def _is_there(self, clip_id: str) -> bool:
-        place = self._index.places.get(clip_id)
-        return place is not None and place[0] not in self.replaces
+        return clip_id in self._index.places and not self.replaces
 
     def _clean_up(self, shard: int, temporary: str, written: list[WrittenFile]) -> None:
         if not self._files.exists(record_path(shard)):

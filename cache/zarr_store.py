@@ -15,7 +15,8 @@ import numpy as np
 from cache.checksum import crc32
 from cache.files import LocalFiles
 from cache.header import Header, StreamSpec
-from cache.index import Extent, Index, WrittenFile
+from cache.index import Index
+from cache.record import Extent, WrittenFile
 
 
 def metadata(header: Header, num_shards: int) -> dict[str, bytes]:
@@ -117,17 +118,18 @@ def publish(files: LocalFiles, header: Header, index: Index, temporary: str) -> 
     """Let the arrays' shape cover every shard that is claimed or committed.
 
     Needs no lock among writers: whoever writes the shape looks again afterwards, so the last one to write has seen all
-    claims made before it. Our own reader never asks the shape.
+    claims made before it. (Killed just before it looks again, it may leave a shape that is too small, which the next
+    commit mends.) Our own reader never asks the shape.
     """
-    for name, spec in header.streams.items():
-        path = _metadata_path(name)
-        while True:
-            num_shards = index.next_shard()
-            if files.exists(path) and _num_shards(files.read(path), header) >= num_shards:
-                break
-            files.write(f"{temporary}.{name}.json", [array_metadata(header, spec, num_shards)])
-            files.sync(f"{temporary}.{name}.json")
-            files.rename(f"{temporary}.{name}.json", path)
+    covered = -1
+    while covered < (num_shards := index.next_shard()):
+        for name, spec in header.streams.items():
+            path = _metadata_path(name)
+            if not files.exists(path) or _num_shards(files.read(path), header) < num_shards:
+                files.write(f"{temporary}.{name}.json", [array_metadata(header, spec, num_shards)])
+                files.sync(f"{temporary}.{name}.json")
+                files.rename(f"{temporary}.{name}.json", path)
+        covered = min(_num_shards(files.read(_metadata_path(name)), header) for name in header.streams)
 
 
 _LITTLE_ENDIAN = {"name": "bytes", "configuration": {"endian": "little"}}

@@ -125,7 +125,7 @@ def repair(store, dry_run) -> None:
     """Drop damaged clips, so that `slt extract` makes them again; what is whole stays, leftovers of killed writers go.
 
     \b
-    Nobody may write to the store meanwhile.
+    Others may write to the store meanwhile, but not repair or prune it too.
     Example:
       $ slt cache repair runs/demo/mmtlb/features --dry-run
       $ slt cache repair runs/demo/mmtlb/features

@@ -32,7 +32,7 @@ def rm(stores, clips, unused, recipe_name, overrides, dry_run, yes) -> None:
 
     \b
     A folder is removed only if it is a feature store and nothing else is in it. Removing clips also removes what
-    killed writers left, and frees the space at once; nobody may write to the store meanwhile.
+    killed writers left, and frees the space at once; others may write to the store meanwhile.
     Example:
       $ slt cache rm runs/old/features
       $ slt cache rm runs/demo/mmtlb/features --unused -r demo/mmtlb --dry-run

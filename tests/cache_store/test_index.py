@@ -56,11 +56,22 @@ def test_a_record_that_names_a_file_outside_data_is_refused(store: FeatureStore,
         (lambda d: d.pop("extents"), "it lacks 'extents'"),
         (lambda d: d["rows"].pop(), "its lists are not equally long"),
         (lambda d: d["checksums"]["wide"].append("00000000"), "its lists are not equally long"),
-        (lambda d: d["checksums"].pop("wide"), "its streams or files do not go together"),
-        (lambda d: d["files"].popitem(), "its streams or files do not go together"),
-        (lambda d: d["files"]["data/wide/c.0.0"].pop("rest"), "does not say the bytes or the rest"),
-        (lambda d: d["extents"]["wide"].update(offset=-1), "a place before the start of 'data/wide/c.0.0'"),
-        (lambda d: d["extents"]["wide"].update(pieces=[[8, 4]]), "a place before the start of 'data/wide/c.0.0'"),
+        (lambda d: d["checksums"].pop("wide"), "its places and checksums are not those of the streams wide, narrow"),
+        (lambda d: d["extents"].pop("wide"), "its places and checksums are not those of the streams wide, narrow"),
+        (lambda d: d["files"].popitem(), "its files are not those of its streams"),
+        (lambda d: d["files"]["data/wide/c.0.0"].pop("rest"), "does not say the bytes and the rest"),
+        (lambda d: d["files"]["data/wide/c.0.0"].update(bytes=1e9), "does not say the bytes and the rest"),
+        (lambda d: d["extents"]["wide"].update(offset=-1), "'wide' do not lie within data/wide/c.0.0"),
+        (lambda d: d["extents"]["wide"].update(offset=10**12), "'wide' do not lie within data/wide/c.0.0"),
+        (lambda d: d["extents"]["wide"].update(pieces=[[8, 4]]), "'wide' do not lie within data/wide/c.0.0"),
+        (lambda d: d["lengths"].__setitem__(0, 10**13), "its rows do not lie one after the other"),
+        (lambda d: d["lengths"].__setitem__(0, -1), "a number in it is not whole, or is negative"),
+        (lambda d: d.update(shard="0"), "a number in it is not whole, or is negative"),
+        (lambda d: d.update(replaces=["q"]), "a number in it is not whole, or is negative"),
+        (lambda d: d.update(replaces=[0]), "it replaces itself"),
+        (lambda d: d["clips"].__setitem__(0, []), "its clips are not texts, each another"),
+        (lambda d: d["clips"].__setitem__(0, d["clips"][1]), "its clips are not texts, each another"),
+        (lambda d: d.update(steps=10**13, lengths=[10**13 - 4, 1, 1, 1, 1], rows=[*range(10**13 - 4, 10**13)]), ""),
         (lambda d: d.update(extents=[]), "'list' object has no attribute"),
     ],
 )
@@ -94,13 +105,25 @@ def test_a_header_that_lacks_something_is_one_line(store: FeatureStore) -> None:
 def test_nothing_outside_a_store_is_removed_through_a_link(
     store: FeatureStore, tmp_path: Path, folder: str, care: Callable[[Path], object]
 ) -> None:
-    home = tmp_path / "home"
+    home, name = tmp_path / "home", {"tmp": "thesis.tex", "data": "00000077.h5"}[folder]
     (store.path / folder).rename(home)
-    (home / "thesis.tex").write_text("chapter 1")
+    (home / name).write_text("chapter 1")
     (store.path / folder).symlink_to(home)
-    with pytest.raises(StoreError, match=rf"{folder}/thesis.tex lies in .*/home, not in the store, and was not remo"):
+    with pytest.raises(StoreError, match=rf"{folder}/{name} lies in .*/home, not in the store, and was not removed"):
         care(store.path)
-    assert (home / "thesis.tex").read_text() == "chapter 1"
+    assert (home / name).read_text() == "chapter 1"
+
+
+def test_files_of_strangers_are_passed_over_and_left_alone(store: FeatureStore) -> None:
+    for name in ("index/._00000000.json", "index/00000000 (1).json", "index/1.json", "data/notes.txt", "data/wide/c.x"):
+        (store.path / name).write_text("{")
+    assert_holds(FeatureStore.open(store.path), CLIPS)
+    assert verify(store.path) == []
+    assert repair(store.path).clips == []
+    assert remove(store.path, []) == []
+    with FeatureStore.open(store.path, mode="a").writer() as writer:
+        writer.write("new", CLIPS[next(iter(CLIPS))])
+    assert (store.path / "data" / "notes.txt").read_text() == (store.path / "index" / "1.json").read_text() == "{"
 
 
 def test_two_writers_that_commit_a_clip_at_the_same_moment_are_told_and_it_is_read_once() -> None:
@@ -126,7 +149,7 @@ def test_two_writers_that_commit_a_clip_at_the_same_moment_are_told_and_it_is_re
     expected = {"both": CLIPS[next(iter(CLIPS))], "ours": CLIPS[list(CLIPS)[1]]}
     for store in (ours, FeatureStore.open("s", files=files)):
         assert_holds(store, expected)
-        assert store._index.places["both"][0] == 0  # the lower shard counts, whichever was seen first
+        assert store._index.places["both"][0].shard == 0  # the lower shard counts, whichever was seen first
     assert [str(damage.reason) for damage in verify("s", files=files)] == ["clip 'both' is in shard 0 as well"]
     assert repair("s", files=files).clips == []
     assert verify("s", files=files) == []

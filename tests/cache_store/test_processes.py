@@ -1,5 +1,6 @@
 """Many processes, killed processes, forked and spawned processes."""
 
+import gc
 import hashlib
 import multiprocessing
 import os
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from cache import FeatureStore, StreamSpec
+from cache.files import LocalFiles
 from cache.testing import STREAMS, assert_holds, make_clips
 
 NUM_KILLS = int(os.environ.get("SLT_NUM_KILLS", "25"))  # of each backend; 200 on request
@@ -143,7 +145,8 @@ def test_reader_processes_read_what_the_parent_reads(tmp_path: Path, backend: st
 def test_threads_read_what_one_thread_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
-    monkeypatch.setattr("cache.files.MAX_OPEN_FILES", 3)
+    gc.collect()
+    monkeypatch.setattr("cache.files.MAX_OPEN_FILES", LocalFiles.num_open + 3)
     FeatureStore.create(
         tmp_path / "s", streams={"wide": StreamSpec(6), "narrow": StreamSpec(3)}, fingerprint={}, shard_steps=16
     )

@@ -1,5 +1,6 @@
 """What a local folder adds to the contract: paths, permissions, formats, what is imported."""
 
+import gc
 import json
 import os
 import subprocess
@@ -13,8 +14,9 @@ import pytest
 from nobody import as_nobody
 
 from cache import FeatureStore, StoreError, StreamSpec
+from cache.files import LocalFiles
 from cache.header import seal
-from cache.index import Index, claim_path
+from cache.index import claim_path
 from cache.memory_files import MemoryFiles
 from cache.provenance import canonical, differences, fingerprint_hash
 from cache.testing import STREAMS, assert_holds, make_clips
@@ -197,11 +199,15 @@ def test_temporary_files_are_removed_when_they_are_old(store: FeatureStore) -> N
 
 
 def test_more_shards_than_open_files(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cache.files.MAX_OPEN_FILES", 2)
+    gc.collect()
+    monkeypatch.setattr("cache.files.MAX_OPEN_FILES", LocalFiles.num_open + 2)
     limited = FeatureStore.open(store.path)
     for _ in range(2):
         assert_holds(limited, CLIPS)
     assert len(limited._files.open_files) == 2
+    another = FeatureStore.open(store.path)
+    assert_holds(another, CLIPS)
+    assert not another._files.open_files, "the limit is that of the process"
 
 
 def test_a_claim_that_was_given_up_after_its_commit_is_not_taken_again() -> None:
@@ -226,7 +232,7 @@ def test_a_claim_that_was_given_up_after_its_commit_is_not_taken_again() -> None
     assert_holds(ours, {"theirs": CLIPS[next(iter(CLIPS))], "ours": CLIPS[list(CLIPS)[1]]})
     assert sorted(ours._index.records) == [0, 1]
     assert not files.exists(claim_path(0))
-    assert Index(files).next_shard() == 2
+    assert ours._index.next_shard() == 2
 
 
 def test_a_store_frees_its_files(store: FeatureStore) -> None:
@@ -238,6 +244,10 @@ def test_a_store_frees_its_files(store: FeatureStore) -> None:
     assert num_open() == 2 * len(store._index.records)
     store._files.close()
     assert num_open() == 0
+    again = FeatureStore.open(store.path)
+    assert_holds(again, CLIPS)
+    del again
+    assert num_open() == 0, "at once, not when the garbage collector comes by"
 
 
 def test_fingerprints_are_compared_by_meaning() -> None:

@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
 import numpy as np
@@ -133,7 +134,7 @@ def test_a_damaged_header_cannot_be_repaired(make_store: Any) -> None:
 @BACKENDS
 def test_leftovers_are_no_damage_and_repair_removes_them(make_store: Any, backend: str) -> None:
     path = make_store(backend)
-    (path / "index" / "00000099.claim").touch()
+    (path / "index" / "00000099.claim").write_text(f"{gethostname()} 999999999\n")
     (path / "tmp" / "0123.wide").write_bytes(b"1")
     stray = path / "data" / ("wide/c.99.0" if backend == "zarr" else "00000099.h5")
     stray.write_bytes(b"2")

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from socket import gethostname
 
 import numpy as np
 import pytest
@@ -165,7 +166,7 @@ def test_repair_drops_what_is_damaged_and_keeps_the_rest(slt, make_store):
 def test_repair_removes_what_killed_writers_left(slt, make_store):
     path = make_store()
     before = tree(path)
-    (path / "index" / "00000007.claim").touch()
+    (path / "index" / "00000007.claim").write_text(f"{gethostname()} 999999999\n")
     (path / "tmp" / "f00d").write_bytes(b"1")
     (path / "data" / "s3d" / "c.7.0").write_bytes(b"2")
     assert slt("cache", "repair", "features").output == "features: 0 clips dropped\n"

@@ -1,0 +1,49 @@
+"""What writers left that did not finish: claims, temporary files, files of shards that no record names."""
+
+import re
+from collections.abc import Callable
+
+from cache.files import LocalFiles
+from cache.index import claim_path, claims_there, record_path
+from cache.record import Record
+
+TEMPORARY = "tmp"
+_SHARD = re.compile(r"data/(?:\w+/c\.([0-9]+)\.0|([0-9]{8,})\.h5)|tmp/([0-9]{8,})\..*")
+
+
+def find_leftovers(files: LocalFiles, records: list[Record]) -> list[str]:
+    """Return the files that belong to no shard of `records`, those of writers that are still there included."""
+    claims = [claim_path(shard) for shard in claims_there(files)]
+    return [*_replaced(files, records), *_unnamed(files.walk("data"), records), *claims, *files.walk(TEMPORARY)]
+
+
+def remove_leftovers(files: LocalFiles, read_records: Callable[[], list[Record]]) -> list[Record]:
+    """Remove what belongs to no shard and to no writer that is still there; return the records that count."""
+    # In this order, which is the reverse of a writer's: a file that we see was claimed before, and if its claim is gone
+    # by the time that we look for it, the file is in a record by the time that we look for that.
+    data, temporary = files.walk("data"), files.walk(TEMPORARY)
+    claims = claims_there(files)
+    live = {shard for shard in claims if files.claim_is_live(claim_path(shard))}
+    records = read_records()
+    for path in [*_replaced(files, records), *_unnamed(data, records), *temporary]:
+        if _shard(path) not in live:
+            files.remove(path)
+    for shard in set(claims) - live:
+        files.remove(claim_path(shard))
+    return records
+
+
+def _replaced(files: LocalFiles, records: list[Record]) -> list[str]:
+    return [path for record in records for shard in record.replaces if files.exists(path := record_path(shard))]
+
+
+def _unnamed(data: list[str], records: list[Record]) -> list[str]:
+    """Return those of the files in `data` that writers made, and no record names; those of strangers are no ours."""
+    named = {file for record in records for file in record.files}
+    return [path for path in data if path not in named and _shard(path) is not None]
+
+
+def _shard(path: str) -> int | None:
+    """Return the shard that a file in `data` or `tmp` was made for; None if it says none."""
+    match = _SHARD.fullmatch(path)
+    return int(next(filter(None, match.groups()))) if match else None
