@@ -4,13 +4,14 @@ import errno
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from socket import gethostname
 from typing import Any
 
 import numpy as np
 import pytest
+from faulty import each_operation, until_stopped
 from nobody import as_nobody
 
 from cache import FeatureStore, StoreError, StreamSpec
@@ -214,50 +215,13 @@ def test_what_the_disk_cannot_give_back_is_damage_that_repair_drops(path: str) -
 # A file system that refuses
 
 
-def each_failure(number: int) -> Iterator[MemoryFiles]:
-    """Yield stores whose first, second, ... changing operation fails, once armed."""
-
-    class Failing(MemoryFiles):
-        left = -1
-
-        def _step(self) -> None:
-            self.left -= 1
-            if self.left == -1:
-                raise OSError(number, os.strerror(number))
-
-        def write(self, *arguments: Any) -> None:
-            self._step()
-            super().write(*arguments)
-
-        def sync(self, path: str) -> None:
-            self._step()
-            super().sync(path)
-
-        def rename(self, source: str, target: str) -> None:
-            self._step()
-            super().rename(source, target)
-
-        def remove(self, path: str) -> None:
-            self._step()
-            super().remove(path)
-
-    for left in range(1000):
-        files = Failing()
-        memory(pick(A, B), pick(C), files=files)
-        files.left = left
-        yield files
-        if files.left >= 0:
-            break
-    assert left > 10
-
-
 def test_an_operation_that_fails_during_removal_is_one_error_and_the_second_try_ends_it() -> None:
-    for files in each_failure(errno.EIO):
+    for files in each_operation(10, error=OSError(errno.EIO, os.strerror(errno.EIO))):
+        memory(pick(A, B), pick(C), files=files)
         try:
-            remove("s", [A], files=files)
+            until_stopped(files, lambda files=files: remove("s", [A], files=files))
         except StoreError as error:
             assert os.strerror(errno.EIO) in str(error)
-        files.left = -1
         assert {B, C} <= set(FeatureStore.open("s", files=files))
         remove("s", [A], files=files)
         assert verify("s", files=files) == []
