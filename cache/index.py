@@ -82,7 +82,7 @@ class Index:
         self.put(record, temporary)
 
     def put(self, record: Record, temporary: str) -> None:
-        """As `commit`, without a claim: where nobody else writes."""
+        """As `commit`, whatever has become of the claim."""
         put_record(self._files, record, temporary)
         if record.shard > max(self._documents, default=-1):
             self._add(record)
@@ -98,13 +98,7 @@ class Index:
 
     def claim(self) -> int:
         """Return a shard number that is ours alone."""
-        shard = self.next_shard()
-        while True:
-            if self._files.claim(claim_path(shard)):
-                if not self._files.exists(record_path(shard)):
-                    return shard
-                self.release(shard)  # its owner committed it and gave up the claim between our two looks
-            shard += 1
+        return claim_number(self._files)
 
     def release(self, shard: int) -> None:
         """Give up a claim: after the commit, or when the shard cannot be written."""
@@ -112,7 +106,7 @@ class Index:
 
     def next_shard(self) -> int:
         """Return the number after the highest that is committed or claimed."""
-        return max(_numbers(self._files.names(FOLDER)), default=-1) + 1
+        return _next_number(self._files)
 
     def position(self, clip: str) -> tuple[Record, int]:
         """Return the record that holds a clip, and the clip's position in its lists."""
@@ -146,6 +140,21 @@ def _numbers(names: Iterable[str], kind: str | None = None) -> list[int]:
     parts = (name.partition(".") for name in names)
     kinds = (kind,) if kind else ("json", "claim")
     return sorted(int(number) for number, _, rest in parts if rest in kinds and len(number) >= 8 and number.isdecimal())
+
+
+def claim_number(files: LocalFiles) -> int:
+    """Return a shard number that is ours alone."""
+    shard = _next_number(files)
+    while True:
+        if files.claim(claim_path(shard)):
+            if not files.exists(record_path(shard)):
+                return shard
+            files.remove(claim_path(shard))  # its owner committed it and gave up the claim between our two looks
+        shard += 1
+
+
+def _next_number(files: LocalFiles) -> int:
+    return max(_numbers(files.names(FOLDER)), default=-1) + 1
 
 
 def put_record(files: LocalFiles, record: Record, temporary: str) -> None:

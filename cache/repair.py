@@ -18,7 +18,7 @@ from cache.checksum import hex_crc32
 from cache.errors import REPAIR, StoreError
 from cache.files import LocalFiles, files_at
 from cache.header import HEADER_PATH, Header
-from cache.index import put_record, records_there, unlink_records
+from cache.index import claim_number, claim_path, put_record, unlink_records
 from cache.leftovers import TEMPORARY, remove_leftovers
 from cache.progress import Progress, ignore
 from cache.reading import read_rows
@@ -61,7 +61,8 @@ def repair(path: str | Path, *, files: LocalFiles | None = None, progress: Progr
         header = read_header(files)
         unreadable = sorted(lost.keys() - {record.shard for record in read_records(files, header)[0]})
         if unreadable:
-            put_record(files, _nothing_of(unreadable, max(records_there(files)) + 1), _temporary())
+            with _standing_for(files, unreadable) as record:
+                put_record(files, record, _temporary())
             unlink_records(files, unreadable)
         return Dropped(_drop(files, header, lost), len(unreadable))
 
@@ -126,7 +127,8 @@ def _with_second_copies(records: dict[int, Record], unwanted: dict[int, set[str]
 def _rewrite(store: FeatureStore, header: Header, record: Record, unwanted: set[str]) -> None:
     files, index = store._files, store._index
     if unwanted >= set(record.clips):
-        index.put(_nothing_of([record.shard], index.next_shard()), _temporary())
+        with _standing_for(files, [record.shard]) as nothing:
+            index.put(nothing, _temporary())
         return index.unlink([record.shard])
     with store.writer() as writer:
         writer.replaces.append(record.shard)
@@ -144,9 +146,14 @@ def _rewrite(store: FeatureStore, header: Header, record: Record, unwanted: set[
     index.unlink([record.shard])
 
 
-def _nothing_of(shards: list[int], number: int) -> Record:
-    """Return a record without clips that stands for shards, so that their numbers are not given to others."""
-    return Record(number, 0, [], [], [], [], {}, {}, {}, replaces=shards)
+@contextmanager
+def _standing_for(files: LocalFiles, shards: list[int]) -> Iterator[Record]:
+    """Yield a record without clips that stands for shards, so that their numbers are not given to others."""
+    number = claim_number(files)
+    try:
+        yield Record(number, 0, [], [], [], [], {}, {}, {}, replaces=shards)
+    finally:
+        files.remove(claim_path(number))
 
 
 def _temporary() -> str:
