@@ -147,10 +147,13 @@ def claim_number(files: LocalFiles) -> int:
     shard = _next_number(files)
     while True:
         if files.claim(claim_path(shard)):
-            if not files.exists(record_path(shard)):
+            # Its owner may have committed it, and somebody replaced it, between our two looks: no number is used twice.
+            if shard > max(records_there(files), default=-1):
                 return shard
-            files.remove(claim_path(shard))  # its owner committed it and gave up the claim between our two looks
-        shard += 1
+            files.remove(claim_path(shard))
+            shard = _next_number(files)
+        else:
+            shard += 1
 
 
 def _next_number(files: LocalFiles) -> int:

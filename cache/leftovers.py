@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 from cache.files import LocalFiles
-from cache.index import claim_path, claims_there, record_path
+from cache.index import FOLDER, claim_path, claims_there, record_path
 from cache.record import Record
 
 TEMPORARY = "tmp"
@@ -25,6 +25,7 @@ def remove_leftovers(files: LocalFiles, read_records: Callable[[], list[Record]]
     claims = claims_there(files)
     live = {shard for shard in claims if files.claim_is_live(claim_path(shard))}
     records = read_records()
+    files.sync(FOLDER)  # before anything goes, what stands for it must be on the disk
     for path in [*_replaced(files, records), *_unnamed(data, records), *temporary]:
         if _shard(path) not in live:
             files.remove(path)

@@ -92,7 +92,10 @@ def _drop(files: LocalFiles, header: Header, unwanted: dict[int, set[str]], prog
     """Write each of these shards anew without its unwanted clips, and return the clips that are gone from the store."""
 
     def read() -> list[Record]:
-        return read_records(files, header)[0]
+        found, damages = read_records(files, header)
+        for damage in damages:
+            raise StoreError(f"{files.describe(damage.file)} cannot be read now ({damage.reason}): {REPAIR}")
+        return found
 
     records = {record.shard: record for record in remove_leftovers(files, read)}
     shards, store = _with_second_copies(records, unwanted), FeatureStore(files, "a")
