@@ -23,10 +23,8 @@ from cache.errors import REPAIR, StoreError, cannot_read
 
 # Half of what the process may open, the rest is left to others. Files beyond that are opened for each read.
 MAX_OPEN_FILES = min(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
-OLD, LATE = (
-    24 * 3600.0,
-    3600.0,
-)  # seconds after which a claim is given up: that of a process that is there, of one unknown
+# Seconds after which a claim is given up: of a process that is there (another one by then), of one that is unknown.
+OLD, LATE = 24 * 3600.0, 3600.0
 
 
 def files_at(path: str | Path, *, durable: bool = True) -> "LocalFiles":
@@ -154,6 +152,12 @@ class LocalFiles:
         target = Path(self._prefix + path)
         target.parent.mkdir(parents=True, exist_ok=True)
         _write_file(target, parts, size)
+
+    def write_whole(self, path: str, data: bytes, temporary: str) -> None:
+        """Write a small file, which appears whole, by way of a temporary name; its folder is for the caller to sync."""
+        self.write(temporary, [data])
+        self.sync(temporary)
+        self.rename(temporary, path)
 
     def sync(self, path: str) -> None:
         """Wait until the file's bytes (or the folder's names) are on the disk."""

@@ -162,9 +162,7 @@ def _next_number(files: LocalFiles) -> int:
 
 def put_record(files: LocalFiles, record: Record, temporary: str) -> None:
     """Write a record; it appears whole."""
-    files.write(temporary, [record.to_bytes()])
-    files.sync(temporary)
-    files.rename(temporary, record_path(record.shard))
+    files.write_whole(record_path(record.shard), record.to_bytes(), temporary)
     files.sync(FOLDER)
 
 

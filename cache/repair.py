@@ -109,10 +109,8 @@ def _drop(files: LocalFiles, header: Header, unwanted: dict[int, set[str]], prog
     store._index.unlink([record.shard for record in remaining[:-1] if not record.clips])
     num_shards = max((record.shard for record in remaining if record.clips), default=-1) + 1
     for file, _ in backend_of(header).check_metadata(files, header, num_shards):
-        temporary = _temporary()
-        files.write(temporary, [backend_of(header).metadata(header, store._index.next_shard())[file]])
-        files.sync(temporary)
-        files.rename(temporary, file)
+        data = backend_of(header).metadata(header, store._index.next_shard())[file]
+        files.write_whole(file, data, _temporary())
         files.sync(file.rpartition("/")[0])
     return sorted({clip for clips in unwanted.values() for clip in clips if clip not in store})
 

@@ -35,7 +35,7 @@ def resident_rows(
         return rows
     spec, places = header.streams[stream], list(index.places.items())
     first: dict[int, int] = {}
-    num_steps, records = 0, sorted({id(place[0]): place[0] for _, place in places}.values(), key=lambda r: r.shard)
+    num_steps, records = 0, [record for _, record in sorted({r.shard: r for _, (r, _, _) in places}.items())]
     for record in records:
         first[record.shard], num_steps = num_steps, num_steps + record.steps
     table = _Table(index, {clip: (first[record.shard] + row, length) for clip, (record, row, length) in places})

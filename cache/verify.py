@@ -83,9 +83,10 @@ def verify(
         StoreError: if there is no store, it is of a newer format, or something cannot be read that may be sound.
     """
     files = files or files_at(path)
-    if not is_sealed(_read_header(files)):
+    data = _read_header(files)
+    if not is_sealed(data):
         return [Damage(HEADER_PATH, "its checksum does not match", clips=None)]
-    header = read_header(files)
+    header = Header.from_bytes(data, files.describe(HEADER_PATH))
     records, found = read_records(files, header)
     owners: dict[str, int] = {}
     total = sum(record.steps * spec.row_bytes for record in records for spec in header.streams.values())

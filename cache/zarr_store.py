@@ -126,9 +126,7 @@ def publish(files: LocalFiles, header: Header, index: Index, temporary: str) -> 
         for name, spec in header.streams.items():
             path = _metadata_path(name)
             if not files.exists(path) or _num_shards(files.read(path), header) < num_shards:
-                files.write(f"{temporary}.{name}.json", [array_metadata(header, spec, num_shards)])
-                files.sync(f"{temporary}.{name}.json")
-                files.rename(f"{temporary}.{name}.json", path)
+                files.write_whole(path, array_metadata(header, spec, num_shards), f"{temporary}.{name}.json")
         covered = min(_num_shards(files.read(_metadata_path(name)), header) for name in header.streams)
 
 
