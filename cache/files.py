@@ -45,6 +45,8 @@ class LocalFiles:
     the last seconds, a killed process still loses nothing.
     """
 
+    lists_at_once = False
+    """Whether a folder is listed as it is at one moment, even while it changes."""
     num_open = 0
     """Descriptors that all stores of this process keep open."""
 
@@ -171,11 +173,15 @@ class LocalFiles:
 
     def claim(self, path: str) -> bool:
         """Make a file that says who we are if nobody has it yet; say whether it was us."""
-        Path(self._prefix + path).parent.mkdir(exist_ok=True)
+        target = Path(self._prefix + path)
+        target.parent.mkdir(exist_ok=True)
         try:
-            _write_file(Path(self._prefix + path), [f"{socket.gethostname()} {os.getpid()}\n".encode()], None)
+            _write_file(target, [f"{socket.gethostname()} {os.getpid()}\n".encode()], None)
         except FileExistsError:
             return False
+        except OSError:  # a full disk has room for a name, if for nothing else
+            target.unlink(missing_ok=True)
+            raise
         return True
 
     def claim_is_live(self, path: str) -> bool:

@@ -4,18 +4,20 @@
 A writer owns shard 7 from the moment it makes `index/00000007.claim`, which it removes after the commit.
 """
 
+import errno
+import os
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
 from cache.errors import StoreError
 from cache.files import LocalFiles
 from cache.header import Header
+from cache.locks import ForkLock
 from cache.record import Record
 
 FOLDER = "index"
 Place = tuple[Record, int, int]
 """Where a clip is: the record of its shard, its first row in it, its length."""
-_TRIES = 5
 
 
 class Index:
@@ -23,6 +25,7 @@ class Index:
 
     def __init__(self, files: LocalFiles, header: Header) -> None:
         self._files, self._header, self.root = files, header, files.root
+        self._lock = ForkLock()
         self._take({})
         self.refresh()
 
@@ -44,33 +47,44 @@ class Index:
         Raises:
             StoreError: if a record is damaged; what was known before is known still.
         """
-        for attempt in range(_TRIES):
-            try:
-                return self._look()
-            except FileNotFoundError:  # a record that was removed between listing and reading it
-                if attempt == _TRIES - 1:
-                    raise
+        with self._lock:
+            self._look()
 
     def _look(self) -> None:
-        there = _numbers(self._files.names(FOLDER), "json")
-        fresh = [shard for shard in there if shard not in self._documents]
-        documents = self._files.read_each(map(record_path, fresh))
-        found = {
-            shard: Record.from_bytes(data, self._files.describe(record_path(shard)), self._header)
-            for shard, data in zip(fresh, documents, strict=True)
-        }
-        for shard, record in found.items():
-            if record.shard != shard:
-                raise StoreError(
-                    f"{self._files.describe(record_path(shard))} is the record of shard {record.shard}: "
-                    "give it back its own name"
-                )
-        later = not self._documents or not fresh or min(fresh) > max(self._documents)
-        if len(there) - len(fresh) < len(self._documents) or any(r.replaces for r in found.values()) or not later:
-            self._take({shard: found.get(shard) or self._documents[shard] for shard in there})
-            return
-        for record in found.values():
+        found: dict[int, Record] = {}
+        there = records_there(self._files)
+        while True:
+            complete = self._read([shard for shard in there if shard not in self._documents], found)
+            gone = not self._documents.keys() <= {*there}
+            if complete and not found and not gone:
+                return
+            if complete and self._files.lists_at_once:
+                break
+            before, there = there, records_there(self._files)
+            if there == before:  # a folder that changes while it is listed may be listed without what was always in it
+                break
+        if not complete:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.root))
+        fresh = [found[shard] for shard in there if shard in found]
+        later = min((record.shard for record in fresh), default=0) > max(self._documents, default=-1)
+        if gone or any(record.replaces for record in fresh) or not later:
+            return self._take({shard: found.get(shard) or self._documents[shard] for shard in there})
+        for record in fresh:
             self._add(record)
+
+    def _read(self, shards: Sequence[int], found: dict[int, Record]) -> bool:
+        """Read those of the records into `found` that are not in it; say whether none was removed meanwhile."""
+        missing = [shard for shard in shards if shard not in found]
+        try:
+            for shard, data in zip(missing, self._files.read_each(map(record_path, missing)), strict=True):
+                where = self._files.describe(record_path(shard))
+                record = Record.from_bytes(data, where, self._header)
+                if record.shard != shard:
+                    raise StoreError(f"{where} is the record of shard {record.shard}: give it back its own name")
+                found[shard] = record
+        except FileNotFoundError:
+            return False
+        return True
 
     def commit(self, record: Record, temporary: str) -> None:
         """Make a claimed shard part of the store, for good, in one step."""
@@ -84,6 +98,10 @@ class Index:
     def put(self, record: Record, temporary: str) -> None:
         """As `commit`, whatever has become of the claim."""
         put_record(self._files, record, temporary)
+        with self._lock:
+            self._know(record)
+
+    def _know(self, record: Record) -> None:
         if record.shard > max(self._documents, default=-1):
             self._add(record)
         else:

@@ -26,6 +26,8 @@ class ObjectFiles(LocalFiles):
     (see `cache.objects`), which takes some tenths of a second to start: spawned processes need none.
     """
 
+    lists_at_once = True
+
     def __init__(self, url: str) -> None:
         self.root = url.rstrip("/")  # pyright: ignore[reportAttributeAccessIssue] (a URL is no path)
         self.open_files = {}

@@ -3,11 +3,9 @@
 B: clips of a batch. T: steps of a clip. D: width of a stream.
 """
 
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +16,7 @@ from cache.errors import StoreError
 from cache.files import LocalFiles, files_at
 from cache.header import DEFAULT_SHARD_STEPS, HEADER_PATH, Header, StreamSpec
 from cache.index import Index, Place
+from cache.locks import ForkLock
 from cache.provenance import require_same
 from cache.reading import PackedRows, PlainRows, Rows, find
 from cache.resident import RESIDENT, Resident, require_device, resident_rows
@@ -223,7 +222,7 @@ class FeatureStore:
         """See what other processes have committed, or removed, meanwhile."""
         with _reading(self._files):
             self._index.refresh()
-        self._rows.clear()
+        self._rows.forget()
 
     def __repr__(self) -> str:
         return f"FeatureStore({str(self.path)!r}, {self.backend}, {len(self)} clips, streams {', '.join(self.streams)})"
@@ -254,13 +253,17 @@ class _Streams(dict[str, Rows]):
         self._files, self._header, self._index = files, header, index
         self._resident: Resident = resident
         self._device = device
-        self._lock, self._process = Lock(), os.getpid()
+        self._lock = ForkLock()
 
     def __missing__(self, stream: str) -> Rows:
-        if self._process != os.getpid():  # forked, perhaps while another thread held the lock
-            self._lock, self._process = Lock(), os.getpid()
         with self._lock:  # of several threads that ask first, one reads the stream into memory
-            return self[stream] if stream in self else self._make(stream)
+            rows = self.get(stream)
+            return self._make(stream) if rows is None else rows
+
+    def forget(self) -> None:
+        """Make the readers anew; one that is being made is done with first, and forgotten too."""
+        with self._lock:
+            self.clear()
 
     def _make(self, stream: str) -> Rows:
         header, index, files = self._header, self._index, self._files

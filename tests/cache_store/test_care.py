@@ -329,3 +329,33 @@ def test_a_store_that_is_held_on_a_device_is_copied_from_its_files(local: Featur
     pytest.importorskip("torch")
     held = FeatureStore.open(local.path, resident="device", device="cpu")
     assert_holds(convert(held, tmp_path / "t", backend="hdf5"), pick(A, B, C))
+
+
+def test_a_store_opens_while_it_is_pruned() -> None:
+    class Pruned(MemoryFiles):
+        """Before each of the first records is read, somebody puts another in its place."""
+
+        left = 0
+
+        def read(self, path: str) -> bytes:
+            if self.left and path.startswith("index/"):
+                self.left -= 1
+                remove("s", [FeatureStore.open("s", files=self.after_kill()).keys()[0]], files=self)
+            return super().read(path)
+
+    files = Pruned()
+    memory(*(pick(clip) for clip in CLIPS), files=files)
+    files.left = 1
+    store = FeatureStore.open("s", files=files)
+    assert_holds(store, {clip: CLIPS[clip] for clip in list(CLIPS)[1:]})
+
+
+def test_a_full_disk_leaves_no_claim(local: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(descriptor: int, data: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.write", full)
+        with pytest.raises(OSError, match="No space"):
+            local._files.claim("index/00000009.claim")
+    assert not list((local.path / "index").glob("*.claim"))
