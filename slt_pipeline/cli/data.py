@@ -164,7 +164,7 @@ def synth(recipe_name, overrides, out, workers) -> None:
     Example:
       $ slt data synth -r demo/mmtlb --out avatar -o synth.num_train=50
     """
-    from slt_pipeline.corpora.avatar import synthesize
+    from slt_pipeline.avatar import synthesize
     from slt_pipeline.errors import SltError
 
     recipe = load(recipe_name, overrides)

@@ -25,7 +25,7 @@ COMMANDS = {
     "score": "score:score",
     "translate": "translate:translate",
     "recipe": "recipe:recipe",
-    "cache": "cache:cache",
+    "cache": "cache.care:cache",
 }
 
 

@@ -8,7 +8,7 @@ from slt_pipeline.config.base import Config
 
 
 class S3DConfig(Config):
-    """The S3D backbone. The defaults are the published network (facts.md section 3)."""
+    """The S3D backbone. The defaults are the published network (FACTS 3)."""
 
     use_blocks: int = Field(default=4, ge=1, le=5)
     """Number of leading blocks kept, 1 to 5. Four give T/4 steps of 832 channels; five are the classifier's trunk."""
@@ -33,7 +33,7 @@ class S3DConfig(Config):
 
 
 class HeadConfig(Config):
-    """The visual head between the backbone and the gloss classifier. Defaults as published (facts.md section 4)."""
+    """The visual head between the backbone and the gloss classifier. Defaults as published (FACTS 4)."""
 
     hidden: int = Field(default=512, ge=2, multiple_of=2)
     """Channels of the gloss representation; even, as the positional encoding pairs them."""

@@ -29,6 +29,7 @@ from slt_pipeline.config.text import TextConfig
 from slt_pipeline.config.translator import TranslatorConfig
 from slt_pipeline.config.video import VideoConfig
 from slt_pipeline.errors import SltError
+from slt_pipeline.files import write_text
 
 
 class Recipe(Config):
@@ -111,11 +112,8 @@ def list_recipes() -> list[str]:
 
 def save_recipe(recipe: Recipe, folder: Path) -> Path:
     """Write the resolved recipe to folder/recipe.yaml, atomically; `slt ... -r` reads it again."""
-    folder.mkdir(parents=True, exist_ok=True)
     target = folder / "recipe.yaml"
-    scratch = target.with_suffix(".yaml.tmp")
-    scratch.write_text(dump_recipe(recipe), encoding="utf-8")
-    scratch.replace(target)
+    write_text(target, dump_recipe(recipe))
     return target
 
 

@@ -38,7 +38,7 @@ class VisualTrainConfig(Config):
     init: str | None = "visual_pretrain"
     """S3D weights to start from: `visual_pretrain` (the best checkpoint of that stage), a safetensors file, or None."""
     vocabulary_splits: tuple[str, ...] = ("train", "dev", "test")
-    """Splits whose glosses become classes; published: all three (facts.md 1.5)."""
+    """Splits whose glosses become classes; published: all three (FACTS 1.5)."""
     beam_size: int = Field(default=1, ge=0)
     """CTC beams of validation; 0: best path; published: 1."""
     max_infeasible: float = Field(default=0.05, ge=0, le=1)
@@ -83,7 +83,7 @@ class Gloss2TextTrainConfig(Config):
     generation: GenerationConfig = GenerationConfig(num_beams=4)
     """Beam search of validation."""
     freeze_embeddings: bool = False
-    """Keep the text embedding (with the tied output layer) and the gloss table fixed: published (facts.md 6.4), and
+    """Keep the text embedding (with the tied output layer) and the gloss table fixed: published (FACTS 6.4), and
     right only where both come from a pre-trained mBART."""
 
 
@@ -96,7 +96,7 @@ class TranslateTrainConfig(Config):
     """Beam search of validation."""
     init_head: Literal["visual_train"] | None = "visual_train"
     """Weights of a trained head: `visual_train`, or None: random, which is what the published configs do
-    (facts.md 8.4)."""
+    (FACTS 8.4)."""
     init_language: Literal["gloss2text_train"] | None = "gloss2text_train"
     """Weights of mBART: `gloss2text_train` or None."""
     beam_size: int = Field(default=1, ge=0)

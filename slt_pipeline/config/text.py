@@ -9,7 +9,7 @@ class TextConfig(Config):
     """How sentences become ids and back, and which glosses a translator reads."""
 
     language: str = "de_DE"
-    """Target language, one of mBART's 25 codes; it starts every decoded sentence (facts.md 6.2)."""
+    """Target language, one of mBART's 25 codes; it starts every decoded sentence (FACTS 6.2)."""
     gloss_language: str = "de_DGS"
     """Source language code of gloss and feature input, a row of the gloss table: de_DGS, zh_CSL or your own."""
     tokenizer: Path | None = None

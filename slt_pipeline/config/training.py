@@ -8,7 +8,7 @@ from slt_pipeline.config.base import Config, YesNoWord
 
 
 class OptimiserConfig(Config):
-    """Adam as published (facts.md 8.1): one parameter group per part of the model."""
+    """Adam as published (FACTS 8.1): one parameter group per part of the model."""
 
     name: Literal["adam", "adamw"] = "adam"
     """`adam` applies weight decay as an L2 term of the gradient (as published), `adamw` decouples it."""

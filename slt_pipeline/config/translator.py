@@ -34,11 +34,11 @@ class MBartConfig(Config):
     """Standard deviation of the first position vectors where weights are random. 0.02 is mBART's; features and glosses
     enter times sqrt(d_model), beside which that is little: a small run from scratch learns order sooner with 0.2."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
-    """Dropout, in place of the folder's own (facts.md 6.1: 0.3 in every published stage)."""
+    """Dropout, in place of the folder's own (FACTS 6.1: 0.3 in every published stage)."""
     attention_dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Dropout of the attention probabilities, in place of the folder's own (facts.md 6.1)."""
+    """Dropout of the attention probabilities, in place of the folder's own (FACTS 6.1)."""
     freeze_text_embedding: bool = False
-    """Keep the text embedding and so the tied output layer fixed: yes in the published Gloss2Text (facts.md 6.4)."""
+    """Keep the text embedding and so the tied output layer fixed: yes in the published Gloss2Text (FACTS 6.4)."""
 
     @model_validator(mode="after")
     def _heads_divide_width(self) -> "MBartConfig":
@@ -48,7 +48,7 @@ class MBartConfig(Config):
 
 
 class MapperConfig(Config):
-    """The V-L mapper: what it reads and how it brings that to mBART's width (facts.md 7)."""
+    """The V-L mapper: what it reads and how it brings that to mBART's width (FACTS 7)."""
 
     input: Literal["gloss_rep", "gloss_logits", "gloss_probs", "s3d"] = "gloss_rep"
     """What the mapper reads: the gloss representation, the gloss logits, their softmax, or pooled S3D features."""
@@ -82,19 +82,19 @@ class TranslatorConfig(Config):
     """The mapper before it; Gloss2Text has none and does not read this."""
     suffix: Literal["gls", "txt"] = "gls"
     """Rows appended to every source: `</s>` and source language of the gloss table (MMTLB), or `</s>` and target
-    language of the text embedding (CV-SLT) (facts.md 6.5)."""
+    language of the text embedding (CV-SLT) (FACTS 6.5)."""
     gloss_table: Literal["pieces", "random"] = "pieces"
-    """First values of the gloss table: `pieces`, the mean of each gloss's piece vectors (facts.md 6.1), or `random`.
+    """First values of the gloss table: `pieces`, the mean of each gloss's piece vectors (FACTS 6.1), or `random`.
     A `gloss_embeddings.bin` in mBART's folder holds the same means and is read in their place."""
     freeze_gloss_table: bool = False
-    """Keep the gloss table fixed: yes in the published Gloss2Text (facts.md 6.4)."""
+    """Keep the gloss table fixed: yes in the published Gloss2Text (FACTS 6.4)."""
     label_smoothing: float = Field(default=0.2, ge=0, lt=1)
-    """Probability mass spread over the wrong pieces (facts.md 6.3)."""
+    """Probability mass spread over the wrong pieces (FACTS 6.3)."""
     head: Literal["frozen", "trained"] = "frozen"
     """`frozen`: read the stored stream of `mapper.input`. `trained`: read the stored `s3d` and run and train the visual
-    head, with CTC, as the published systems do (facts.md 8.3)."""
+    head, with CTC, as the published systems do (FACTS 8.3)."""
     recognition_weight: float = Field(default=1.0, ge=0)
-    """Weight of the CTC loss where the head is trained: 1 in MMTLB, 0 in CV-SLT (facts.md 8.2)."""
+    """Weight of the CTC loss where the head is trained: 1 in MMTLB, 0 in CV-SLT (FACTS 8.2)."""
     translation_weight: float = Field(default=1.0, ge=0)
     """Weight of the translation loss where the head is trained."""
 
@@ -105,7 +105,7 @@ class TranslatorConfig(Config):
 
 
 class GenerationConfig(Config):
-    """Beam search (facts.md 6.6); the published settings per stage are in facts.md 8.2."""
+    """Beam search (FACTS 6.6); the published settings per stage are in FACTS 8.2."""
 
     num_beams: int = Field(default=4, ge=1)
     """Beams; 1 is greedy."""

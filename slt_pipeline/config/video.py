@@ -12,7 +12,7 @@ Triple = tuple[float, float, float]
 
 
 class SamplingConfig(Config):
-    """Frame selection, as published (facts.md 2.1)."""
+    """Frame selection, as published (FACTS 2.1)."""
 
     max_frames: int = Field(default=400, ge=1)
     """Longest clip kept, in frames: evaluation takes the middle ones, training never draws more."""
@@ -34,7 +34,7 @@ class SamplingConfig(Config):
 
 
 class TransformConfig(Config):
-    """From RGB bytes to the tensor that enters S3D, as published (facts.md 2.2 and 2.3)."""
+    """From RGB bytes to the tensor that enters S3D, as published (FACTS 2.2 and 2.3)."""
 
     pre_crop_top: int = Field(default=0, ge=0)
     """Rows cut off the top of each frame before anything else, in pixels."""

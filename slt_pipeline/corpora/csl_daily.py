@@ -1,4 +1,4 @@
-"""CSL-Daily from its annotation files as distributed with public code (facts.md 1.1, 1.6, 1.7)."""
+"""CSL-Daily from its annotation files as distributed with public code (FACTS 1.1, 1.6, 1.7)."""
 
 from collections.abc import Sequence
 from pathlib import Path

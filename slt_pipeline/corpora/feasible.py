@@ -16,5 +16,5 @@ def ctc_feasible(glosses: Sequence[str], num_frames: int, *, max_frames: int = 4
 
 
 def half_speed(num_frames: int, *, tmin: float = 0.5, stride: int = 4) -> int:
-    """Fewest frames that training draws from a clip: tmin of them, rounded up to the stride (facts.md 2.1)."""
+    """Fewest frames that training draws from a clip: tmin of them, rounded up to the stride (FACTS 2.1)."""
     return -(-int(tmin * num_frames) // stride) * stride

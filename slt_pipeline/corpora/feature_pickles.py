@@ -1,4 +1,4 @@
-"""Feature dumps of the published systems: read into a store, and written from one (facts.md section 11).
+"""Feature dumps of the published systems: read into a store, and written from one (FACTS 11).
 
 A dump is a gzip pickle of a list of dicts {name, gloss, text, num_frames, sign}, a file a split; `sign` is a tensor
 (T, D) float32. T steps of a clip, D width of the stream.

@@ -1,4 +1,4 @@
-"""RWTH-PHOENIX-Weather 2014T from its annotation files as distributed with public code (facts.md 1.1, 1.4, 1.6)."""
+"""RWTH-PHOENIX-Weather 2014T from its annotation files as distributed with public code (FACTS 1.1, 1.4, 1.6)."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Counts of a corpus, split by split (the counts of facts.md 1.2)."""
+"""Counts of a corpus, split by split (the counts of FACTS 1.2)."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""Corpus BLEU-1..4 with one reference (facts.md 10.1).
+"""Corpus BLEU-1..4 with one reference (FACTS 10.1).
 
 Equal to the patched sacrebleu that both published systems carry: no tokenisation beyond white space, case-sensitive,
 no smoothing (an order without a match gives exactly 0), no effective order, brevity penalty.

@@ -1,4 +1,4 @@
-"""Gloss clean-up before WER on the PHOENIX corpora (facts.md 10.4).
+"""Gloss clean-up before WER on the PHOENIX corpora (FACTS 10.4).
 
 The rules are part of the corpora's evaluation protocols: markers and prefixes go, spelled letters are joined, repeats
 collapse. They look at capitals, so glosses are upper-cased before (see `protocols`), after which the rules for

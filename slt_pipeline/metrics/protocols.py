@@ -52,9 +52,9 @@ class Protocol:
     upper_case_gloss: bool = True
     """Upper-case both sides before clean-up and WER: decoders emit lower-case names, references are as annotated."""
     gloss_cleanup: Cleanup | None = None
-    """Clean-up of both sides before WER (facts.md 10.4)."""
+    """Clean-up of both sides before WER (FACTS 10.4)."""
     text_normalisation: TextNormalisation | None = None
-    """Normalisation of hypotheses and references before BLEU and ROUGE (facts.md 1.7)."""
+    """Normalisation of hypotheses and references before BLEU and ROUGE (FACTS 1.7)."""
 
     def score_translation(self, hypotheses: Sequence[str], references: Sequence[str]) -> TranslationScores:
         """BLEU-1..4 and ROUGE-L. Raises SltError for unequal or zero numbers of sentences."""

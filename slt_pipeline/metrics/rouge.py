@@ -1,4 +1,4 @@
-"""ROUGE-L as the published code computes it (facts.md 10.2).
+"""ROUGE-L as the published code computes it (FACTS 10.2).
 
 Sentence-level F over the longest common subsequence, averaged over sentences, in percent. Its beta is
 precision / recall, not the usual 1.2. The rouge-score package is no substitute: it drops umlauts and all Chinese.

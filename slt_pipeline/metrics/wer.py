@@ -1,4 +1,4 @@
-"""Word error rate from the published alignment (facts.md 10.3).
+"""Word error rate from the published alignment (FACTS 10.3).
 
 Deletion and insertion cost 3, substitution 4, a match nothing; the errors are counted along one cheapest alignment,
 found from the end with a fixed order of preference. jiwer is not used: it minimises the plain edit distance, and where
@@ -135,7 +135,7 @@ def _pad(rows: list[np.ndarray], value: int) -> tuple[np.ndarray, np.ndarray]:
 def _costs(hypothesis: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Table of cheapest costs, (R + 1, N, H + 1) int32: [i, n, j] aligns i reference with j hypothesis tokens.
 
-    The published code keeps 8-bit cells, which wrap from 86 tokens on; these do not (facts.md 10.3).
+    The published code keeps 8-bit cells, which wrap from 86 tokens on; these do not (FACTS 10.3).
     """
     num_pairs, num_columns = hypothesis.shape
     gaps = _GAP * np.arange(num_columns, dtype=np.int32)

@@ -1,4 +1,4 @@
-"""mBART's beam search (facts.md 6.6).  B sentences, T source steps, M = mBART's width, N target positions."""
+"""mBART's beam search (FACTS 6.6).  B sentences, T source steps, M = mBART's width, N target positions."""
 
 from typing import Any, NamedTuple, cast
 

@@ -1,4 +1,4 @@
-"""CTC: loss, decoding and alignment of gloss sequences (facts.md 5).
+"""CTC: loss, decoding and alignment of gloss sequences (FACTS 5).
 
 B: clips. T: steps (a quarter of the frames). K: gloss classes, of which class 0 is the blank. L: glosses of a sequence.
 """

@@ -1,4 +1,4 @@
-"""TensorFlow's CTC prefix beam search (facts.md 5), for many clips at once, in numpy.
+"""TensorFlow's CTC prefix beam search (FACTS 5), for many clips at once, in numpy.
 
 A prefix keeps the log-score of all paths that spell it, separately for paths that end in a blank and in its last label.
 In every step each kept prefix is first carried on (blank; repeat of its last label; what arrives from its parent, if

@@ -1,4 +1,4 @@
-"""One vector per gloss in mBART's text space (facts.md 6.1, point 4).  G glosses, V pieces, M = mBART's width."""
+"""One vector per gloss in mBART's text space (FACTS 6.1, point 4).  G glosses, V pieces, M = mBART's width."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path

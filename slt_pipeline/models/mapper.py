@@ -1,4 +1,4 @@
-"""The V-L mapper: from a tap of the visual encoder to mBART's width (facts.md 7).
+"""The V-L mapper: from a tap of the visual encoder to mBART's width (FACTS 7).
 
 B clips, T feature steps, D features of the tap, K gloss classes, M = mBART's width.
 """

@@ -6,7 +6,7 @@ from slt_pipeline.errors import SltError
 
 
 class MaskedBatchNorm(nn.Module):
-    """Batch norm whose training statistics come from valid steps only (facts.md 4, point 2).
+    """Batch norm whose training statistics come from valid steps only (FACTS 4, point 2).
 
     In training, padded steps pass through unchanged; in evaluation every step, padded or not, is normalised with the
     running statistics. Each process of a distributed run uses its own batch's statistics unless `norm` is converted

@@ -1,4 +1,4 @@
-"""mBART as transformers has it, built from our configuration or from a local folder (facts.md 6.1)."""
+"""mBART as transformers has it, built from our configuration or from a local folder (FACTS 6.1)."""
 
 import json
 from pathlib import Path

@@ -15,7 +15,7 @@ from slt_pipeline.config.encoder import S3DConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.models.s3d_cpu import run_element
 
-# Elements of the sequence `features` at which blocks 1 to 5 end (facts.md 3.1).
+# Elements of the sequence `features` at which blocks 1 to 5 end (FACTS 3.1).
 BLOCK_ENDS = (1, 4, 7, 13, 16)
 
 # Output channels of an inception element: branch 0 | branch 1 middle -> out | branch 2 middle -> out | branch 3.
@@ -35,7 +35,7 @@ _INCEPTION = {
 class S3D(nn.Module):
     """The first `use_blocks` blocks of S3D, averaged over height and width.
 
-    Built from torchvision's own blocks, which compute exactly what the published network does (facts.md 3.5), and with
+    Built from torchvision's own blocks, which compute exactly what the published network does (FACTS 3.5), and with
     torchvision's state-dict names: `features.<i>...`. `models.weights` maps other checkpoints onto them.
     """
 
@@ -85,7 +85,7 @@ class S3D(nn.Module):
 
 
 def output_lengths(frame_lengths: Tensor, num_frames: int, num_steps: int) -> Tensor:
-    """Return valid steps (B,) int64: floor(frame_lengths * num_steps / num_frames), both padded (facts.md 2.4)."""
+    """Return valid steps (B,) int64: floor(frame_lengths * num_steps / num_frames), both padded (FACTS 2.4)."""
     return torch.div(frame_lengths * num_steps, num_frames, rounding_mode="floor").long()
 
 

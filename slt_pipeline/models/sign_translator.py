@@ -1,6 +1,6 @@
 """Stored features to text: the translator alone, or with the visual head before it and trained with it.
 
-Sources: facts.md 8.1, 8.3.
+Sources: FACTS 8.1, 8.3.
 
 B clips, T feature steps, D S3D channels, K gloss classes, L glosses, N target positions, V pieces.
 """
@@ -93,7 +93,7 @@ class SignTranslator(nn.Module):
         return self._recognise(features, lengths)[1]
 
     def parts(self) -> dict[str, list[nn.Parameter]]:
-        """Return the parameters by part, which is how learning rates are given (facts.md 8.1)."""
+        """Return the parameters by part, which is how learning rates are given (FACTS 8.1)."""
         mapper, head = self.translator.mapper, self.head
         parts = {} if head is None else {"recognition": list(head.parameters())}
         if mapper is not None:

@@ -1,4 +1,4 @@
-"""The translation network: mapped features or glosses -> mBART -> text (facts.md 6).
+"""The translation network: mapped features or glosses -> mBART -> text (FACTS 6).
 
 B sentences, T source steps, D width of the stored stream, M = mBART's width, N target positions, V pieces.
 The steps are separate methods (source, encode, decode), so that a bridge between encoder and decoder finds its place.
@@ -170,7 +170,7 @@ class Translator(nn.Module):
         length_penalty: float = 1.0,
         num_return: int = 1,
     ) -> Generation:
-        """Search the best texts with `num_beams` beams (facts.md 6.6); arguments as in `forward` and GenerationConfig.
+        """Search the best texts with `num_beams` beams (FACTS 6.6); arguments as in `forward` and GenerationConfig.
 
         Call `eval()` before: dropout is not switched off here.
 

@@ -1,4 +1,4 @@
-"""The visual head: backbone features to gloss representations and gloss logits (facts.md 4).
+"""The visual head: backbone features to gloss representations and gloss logits (FACTS 4).
 
 Letters: B clips, T feature steps (padded), D channels of the backbone, H of the representation, K gloss classes.
 """

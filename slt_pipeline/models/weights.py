@@ -20,7 +20,7 @@ def convert_s3d_keys(state: Mapping[str, Value]) -> dict[str, Value]:
 
     Takes the published names (`base.<i>...`, under any prefix: `module.`, `backbone.`,
     `recognition_network.visual_backbone.backbone.`), torchvision's (`features.<i>...`) and ours under `s3d.`.
-    Entries outside of the trunk (classifiers, heads) are left out. Source: facts.md 3.4, 3.5.
+    Entries outside of the trunk (classifiers, heads) are left out. Source: FACTS 3.4, 3.5.
     """
     converted = {}
     for key, value in state.items():

@@ -14,7 +14,7 @@ import torch
 from slt_pipeline.config.recipe import Recipe, save_recipe
 from slt_pipeline.config.training import TrainingConfig
 from slt_pipeline.errors import SltError
-from slt_pipeline.training.checkpoint import read_json, write_json
+from slt_pipeline.files import read_json, write_json
 from slt_pipeline.training.loop import Job, train
 
 log = logging.getLogger(__name__)

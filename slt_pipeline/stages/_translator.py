@@ -12,6 +12,7 @@ from slt_pipeline.config.translator import GenerationConfig
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.features import FeatureDataset, require_stream
 from slt_pipeline.errors import SltError
+from slt_pipeline.files import read_json
 from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.models.sign_translator import SignTranslator
 from slt_pipeline.models.translator import Translator
@@ -23,7 +24,7 @@ from slt_pipeline.text.batch import pad_ids
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.text.tokenizer import MODEL_FILE, Tokenizer
 from slt_pipeline.text.train_tokenizer import train_tokenizer
-from slt_pipeline.training.checkpoint import best_checkpoint, read_json
+from slt_pipeline.training.checkpoint import best_checkpoint
 
 WIDTHS_FILE = "streams.json"
 

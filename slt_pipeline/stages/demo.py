@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from slt_pipeline import __version__
+from slt_pipeline.avatar import synthesize
 from slt_pipeline.config.recipe import Recipe
-from slt_pipeline.corpora.avatar import synthesize
 from slt_pipeline.corpora.manifest import read_manifest
 from slt_pipeline.corpora.validate import validate
 from slt_pipeline.errors import SltError
+from slt_pipeline.files import read_json, read_json_lines, write_json
 from slt_pipeline.report.plots import plot_gloss_timeline, plot_losses, plot_wer
 from slt_pipeline.report.tables import markdown_table, text_table
 from slt_pipeline.stages._corpus import load_clips, media_root
@@ -24,8 +25,6 @@ from slt_pipeline.stages.sweep import sweep
 from slt_pipeline.stages.translate import Translate
 from slt_pipeline.stages.visual_pretrain import visual_pretrain
 from slt_pipeline.stages.visual_train import visual_train
-from slt_pipeline.training.checkpoint import read_json, write_json
-from slt_pipeline.training.runlog import read_records
 from slt_pipeline.video.reader import open_video
 
 NUM_FRESH = 3
@@ -124,7 +123,7 @@ def _translate_fresh(recipe: Recipe, home: Path, device: str) -> list[dict[str, 
 
 def _plots(recipe: Recipe, home: Path, fresh: list[dict[str, Any]]) -> list[str]:
     stages = ("visual_pretrain", "visual_train", "gloss2text_train", "translate_train")
-    records = {stage: read_records(recipe.run_folder(stage) / "metrics.jsonl") for stage in stages}
+    records = {stage: read_json_lines(recipe.run_folder(stage) / "metrics.jsonl") for stage in stages}
     paths = []
     for stage, found in records.items():
         if found:

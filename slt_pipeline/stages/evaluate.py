@@ -10,6 +10,7 @@ import torch
 from slt_pipeline.config.recipe import Recipe, save_recipe
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.features import FeatureDataset
+from slt_pipeline.files import write_json
 from slt_pipeline.report.tables import text_table
 from slt_pipeline.stages._corpus import load_clips
 from slt_pipeline.stages._encoder import VOCABULARY_FILE, recognise, score_glosses
@@ -24,7 +25,6 @@ from slt_pipeline.stages._translator import (
     sign2text,
 )
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
-from slt_pipeline.training.checkpoint import write_json
 from slt_pipeline.training.devices import pick_device
 
 

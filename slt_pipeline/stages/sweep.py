@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from slt_pipeline.config.recipe import Recipe, save_recipe, with_values
+from slt_pipeline.files import read_json, write_json
 from slt_pipeline.report.tables import markdown_table, text_table
 from slt_pipeline.stages._corpus import load_clips
 from slt_pipeline.stages._run import Plan
 from slt_pipeline.stages._store import encodable, open_features
 from slt_pipeline.stages.evaluate import decode_sign2text, write_hypotheses
 from slt_pipeline.stages.translate_train import translate_train
-from slt_pipeline.training.checkpoint import read_json, write_json
 from slt_pipeline.training.devices import pick_device
 
 STAGE = "sweep"

@@ -8,11 +8,11 @@ import torch
 
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.errors import SltError
+from slt_pipeline.files import read_json
 from slt_pipeline.models.ctc import align, decode_clips
 from slt_pipeline.stages._encoder import SHAPE_FILE, load_encoder
 from slt_pipeline.stages._run import Plan
 from slt_pipeline.stages._translator import generate, load_sign2text
-from slt_pipeline.training.checkpoint import read_json
 from slt_pipeline.training.devices import pick_device
 from slt_pipeline.video.fit import fit_frames, resample_indices
 from slt_pipeline.video.reader import open_video

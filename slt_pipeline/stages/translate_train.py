@@ -7,6 +7,7 @@ import torch
 
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.features import FeatureDataset, as_it_is, require_clips, require_stream
+from slt_pipeline.files import write_json
 from slt_pipeline.models.sign_translator import SignTranslator
 from slt_pipeline.stages._corpus import load_clips
 from slt_pipeline.stages._encoder import VOCABULARY_FILE, recognise, score_glosses
@@ -22,7 +23,7 @@ from slt_pipeline.stages._translator import (
     text_inputs,
 )
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
-from slt_pipeline.training.checkpoint import WEIGHTS, Checkpoint, best_checkpoint, write_json
+from slt_pipeline.training.checkpoint import WEIGHTS, Checkpoint, best_checkpoint
 from slt_pipeline.training.devices import pick_device
 from slt_pipeline.training.loop import Job
 

@@ -13,6 +13,7 @@ from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.feasible import ctc_feasible
 from slt_pipeline.corpora.frames import ClipDataset, collate_clips
 from slt_pipeline.errors import SltError
+from slt_pipeline.files import write_json
 from slt_pipeline.models.ctc import ctc_loss
 from slt_pipeline.models.visual_encoder import VisualEncoder
 from slt_pipeline.models.weights import load_s3d
@@ -26,7 +27,7 @@ from slt_pipeline.stages._encoder import (
 )
 from slt_pipeline.stages._run import Plan, file_hash, open_run, training_inputs
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
-from slt_pipeline.training.checkpoint import best_checkpoint, read_weights, write_json
+from slt_pipeline.training.checkpoint import best_checkpoint, read_weights
 from slt_pipeline.training.devices import pick_device
 from slt_pipeline.training.loop import Job
 from slt_pipeline.video.reader import open_video

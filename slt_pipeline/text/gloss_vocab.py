@@ -1,4 +1,4 @@
-"""Gloss classes and gloss inputs: a list of names, an id is a position in it (facts.md 1.5).
+"""Gloss classes and gloss inputs: a list of names, an id is a position in it (FACTS 1.5).
 
 Two layouts are in use, and a trained system has one vocabulary of each:
 

@@ -1,6 +1,6 @@
 """Text normalisation that changes references and training targets."""
 
-# facts.md 1.7: mBART's SentencePiece model normalises in the manner of NFKC and so can emit the half-width forms
+# FACTS 1.7: mBART's SentencePiece model normalises in the manner of NFKC and so can emit the half-width forms
 # only; these are the four characters of CSL-Daily that it changes. 。 and the quotation marks stay.
 _HALF_WIDTH = str.maketrans({"，": ",", "？": "?", "！": "!", "：": ":"})
 

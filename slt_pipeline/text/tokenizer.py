@@ -1,4 +1,4 @@
-"""Sentences to mBART's ids and back, on a SentencePiece model (facts.md 6.1, 6.2, 6.6).
+"""Sentences to mBART's ids and back, on a SentencePiece model (FACTS 6.1, 6.2, 6.6).
 
 Ids follow fairseq: `<s>` 0, `<pad>` 1, `</s>` 2, `<unk>` 3, piece p of the SentencePiece model p + 1, then the 25
 language codes in their fixed order, `<mask>` last. A pruned model renumbers these through a map old id -> new id.
@@ -127,7 +127,7 @@ class Tokenizer:
         return [self._new_id(piece + 1) if piece else _UNK for piece in self._pieces.encode(text)]
 
     def encode_target(self, texts: Sequence[str]) -> Targets:
-        """Return labels and decoder inputs (facts.md 6.2).
+        """Return labels and decoder inputs (FACTS 6.2).
 
         Labels are the pieces and `</s>`, then `<pad>`. Decoder inputs are the language code, the pieces and `</s>`;
         shorter rows carry the language code once more behind `</s>`, where the label is `<pad>`.
@@ -139,7 +139,7 @@ class Tokenizer:
         return Targets(labels, torch.cat([start, ids[:, :-1]], dim=1))
 
     def gloss_pieces(self, name: str) -> list[int]:
-        """Return the ids whose rows average to a gloss's vector (facts.md 6.1): its pieces, or a special token's id.
+        """Return the ids whose rows average to a gloss's vector (FACTS 6.1): its pieces, or a special token's id.
 
         Sign language codes stand for the spoken language beside them; the blank and the like have none.
         """
@@ -152,7 +152,7 @@ class Tokenizer:
         return [] if name.startswith("<") and name.endswith(">") else self.encode(name)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Return the text of generated ids; special tokens and language codes are skipped (facts.md 6.6).
+        """Return the text of generated ids; special tokens and language codes are skipped (FACTS 6.6).
 
         Spaces before punctuation go, as in the published systems; German gets the one before a final full stop back.
         """

@@ -1,6 +1,5 @@
 """Checkpoints: `step-00012000/` holds weights, trainer state and, written last, `meta.json` as the finished mark."""
 
-import json
 import os
 import random
 import shutil
@@ -15,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_model
 
 from slt_pipeline.errors import SltError
+from slt_pipeline.files import read_json, write_json
 
 WEIGHTS, STATE, META = "weights.safetensors", "state.pt", "meta.json"
 
@@ -142,22 +142,6 @@ def set_random_state(state: dict[str, Any]) -> None:
     np.random.set_state((name, np.array(keys, dtype=np.uint32), pos, has_gauss, cached))
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write JSON atomically: to a temporary name, flushed, then renamed."""
-    scratch = path.with_name(path.name + ".tmp")
-    scratch.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    _flush(scratch)
-    scratch.replace(path)
-
-
-def read_json(path: Path) -> Any:
-    """Read JSON; a damaged file is named."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SltError(f"{path} cannot be read: {error}; delete it and run its command again") from error
 
 
 def _flush(path: Path) -> None:

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from slt_pipeline.config.training import TrainingConfig
 from slt_pipeline.errors import SltError
+from slt_pipeline.files import write_json
 from slt_pipeline.training.batches import EpochBatches
 from slt_pipeline.training.checkpoint import (
     list_checkpoints,
@@ -24,7 +25,6 @@ from slt_pipeline.training.checkpoint import (
     save_checkpoint,
     seed_all,
     set_random_state,
-    write_json,
 )
 from slt_pipeline.training.devices import make_accelerator
 from slt_pipeline.training.optim import build_optimiser, rate_factor, set_rates

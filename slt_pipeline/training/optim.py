@@ -1,4 +1,4 @@
-"""Optimiser groups and learning-rate schedules (facts.md 8.1)."""
+"""Optimiser groups and learning-rate schedules (FACTS 8.1)."""
 
 import math
 from collections.abc import Mapping, Sequence

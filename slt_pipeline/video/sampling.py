@@ -1,4 +1,4 @@
-"""Which frames of a clip enter the encoder (facts.md 2.1). n = frames of the clip."""
+"""Which frames of a clip enter the encoder (FACTS 2.1). n = frames of the clip."""
 
 import numpy as np
 

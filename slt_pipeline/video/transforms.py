@@ -1,4 +1,4 @@
-"""From RGB bytes to the tensor that enters S3D (facts.md 2.2, 2.3): crop, resize, channel order, normalisation.
+"""From RGB bytes to the tensor that enters S3D (FACTS 2.2, 2.3): crop, resize, channel order, normalisation.
 
 B = clips, T = frames, H, W = height and width in pixels, S = `image_size`.
 Random choices are drawn first (`draw_augmentation`), once for a whole clip, and then applied (`apply_augmentation`), so
@@ -115,7 +115,7 @@ def prepare(frames: np.ndarray, config: TransformConfig) -> np.ndarray:
 
 
 def pad_frames(clips: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Batch clips of several lengths by repeating the last frame of the shorter ones (facts.md 2.2).
+    """Batch clips of several lengths by repeating the last frame of the shorter ones (FACTS 2.2).
 
     clips: each (3, T, S, S), T at least 1.
 

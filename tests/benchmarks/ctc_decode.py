@@ -33,7 +33,7 @@ class _Node:
 
 
 def plain_prefix_beam_search(logits: Sequence[Sequence[float]], width: int) -> list[int]:
-    """The published algorithm, line by line as facts.md 5 describes it. logits: T rows of K, blank first."""
+    """The published algorithm, line by line as FACTS 5 describes it. logits: T rows of K, blank first."""
     root = _Node(None, 0)
     root.new = (0.0, _NEVER, 0.0)
     leaves = [root]

@@ -8,7 +8,7 @@ from slt_pipeline.errors import SltError
 from slt_pipeline.models.s3d import S3D
 from slt_pipeline.models.weights import convert_head_keys, convert_s3d_keys, load_s3d
 
-# facts.md 3.5, one line of the table each.
+# FACTS 3.5, one line of the table each.
 PUBLISHED_TO_OURS = {
     "base.0.conv_s.weight": "features.0.0.0.weight",
     "base.3.bn_s.running_var": "features.3.0.1.running_var",

@@ -10,11 +10,11 @@ import torch
 
 from cache import FeatureStore
 from slt_pipeline.config.recipe import load_recipe
+from slt_pipeline.files import read_json_lines
 from slt_pipeline.models.ctc import ctc_loss
 from slt_pipeline.stages import visual_train as visual_train_stage
 from slt_pipeline.stages._encoder import encode_clips, load_encoder
 from slt_pipeline.training.checkpoint import best_checkpoint, list_checkpoints
-from slt_pipeline.training.runlog import read_records
 
 TRAINED = ("visual_pretrain", "visual_train", "gloss2text_train", "translate_train")
 CPU = torch.device("cpu")
@@ -38,7 +38,7 @@ def test_a_trained_stage_leaves_its_best_weights_its_recipe_and_its_log(toy, sta
     assert json.loads((folder / "result.json").read_text()) == result
     assert best_checkpoint(folder, made_by="").meta["step"] == result["best_step"]
     assert load_recipe(str(folder / "recipe.yaml")) == toy.recipe()
-    records = read_records(folder / "metrics.jsonl")
+    records = read_json_lines(folder / "metrics.jsonl")
     best = [r[result["score"]] for r in records if r["split"] == "dev" and r["step"] == result["best_step"]]
     assert best == [result["best_score"]]
     assert all(math.isfinite(record["loss"]) for record in records if record["split"] == "train")
@@ -47,7 +47,7 @@ def test_a_trained_stage_leaves_its_best_weights_its_recipe_and_its_log(toy, sta
 @pytest.mark.parametrize("stage", ["visual_train", "gloss2text_train", "translate_train"])
 def test_the_loss_falls(toy, stage):
     losses = [
-        r["loss"] for r in read_records(toy.recipe().run_folder(stage) / "metrics.jsonl") if r["split"] == "train"
+        r["loss"] for r in read_json_lines(toy.recipe().run_folder(stage) / "metrics.jsonl") if r["split"] == "train"
     ]
     assert np.mean(losses[-2:]) < 0.9 * np.mean(losses[:2])
 
@@ -66,7 +66,7 @@ def test_the_store_holds_what_the_encoder_makes_of_every_clip(toy):
 def test_scores_of_a_stage_are_those_that_evaluate_finds_again(toy):
     rows = {(row["task"], row["split"]): row for row in toy.results["evaluate"]["rows"]}
     assert rows["sign2gloss", "dev"]["wer"] == pytest.approx(toy.results["visual_train"]["best_score"])
-    records = read_records(toy.recipe().run_folder("translate_train") / "metrics.jsonl")
+    records = read_json_lines(toy.recipe().run_folder("translate_train") / "metrics.jsonl")
     found = rows["sign2text", "dev"]
     for name in ("bleu1", "bleu4", "rouge"):
         assert found[name] == pytest.approx(records[-1][name])
@@ -141,7 +141,7 @@ def test_translate_train_starts_from_the_language_model_and_the_head(own, stages
     assert [name in after for name in heads] == [head == "trained"] * len(heads)
     if head == "trained":
         assert all(torch.equal(encoder[name], after[name]) for name in heads)
-    records = read_records(recipe.run_folder("translate_train") / "metrics.jsonl")
+    records = read_json_lines(recipe.run_folder("translate_train") / "metrics.jsonl")
     assert [("wer" in record) for record in records if record["split"] == "dev"] == [head == "trained"]
     assert ("recognition_loss" in records[0]) == (head == "trained")
     assert result["score"] == "bleu4"

@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from slt_pipeline.avatar import synthesize
 from slt_pipeline.config.recipe import Recipe, load_recipe
 from slt_pipeline.config.synth import SynthConfig
-from slt_pipeline.corpora.avatar import synthesize
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.manifest import read_manifest, write_manifest
 

@@ -7,9 +7,11 @@ import torch
 from toy_run import NUM_ITEMS, Sequences, toy_job, toy_train
 
 from slt_pipeline.errors import SltError
-from slt_pipeline.training.checkpoint import best_checkpoint, list_checkpoints, read_json
+from slt_pipeline.files import read_json_lines
+from slt_pipeline.files import read_json
+from slt_pipeline.training.checkpoint import best_checkpoint, list_checkpoints
 from slt_pipeline.training.devices import make_accelerator, pick_device
-from slt_pipeline.training.runlog import RunLog, read_records
+from slt_pipeline.training.runlog import RunLog
 
 
 def scored(*scores):
@@ -52,7 +54,7 @@ def test_validation_runs_in_eval_mode_without_gradients_and_training_goes_on_in_
 
 def test_metrics_hold_losses_rates_and_scores_by_step(tmp_path):
     toy_train(tmp_path, epochs=2)
-    records = read_records(tmp_path / "metrics.jsonl")
+    records = read_json_lines(tmp_path / "metrics.jsonl")
     assert [(r["split"], r["step"], r["epoch"]) for r in records] == [
         ("train", 2, 0),
         ("train", 4, 0),
@@ -160,7 +162,7 @@ def test_a_log_starts_anew_without_a_checkpoint(tmp_path):
     path = tmp_path / "metrics.jsonl"
     RunLog(path, resume_step=0).write({"step": 1})
     log = RunLog(path, resume_step=0)
-    assert read_records(path) == []
+    assert read_json_lines(path) == []
     log.write({"step": 1, "text": "größer"})
     assert path.read_text(encoding="utf-8") == '{"step": 1, "text": "größer"}\n'
 
@@ -172,6 +174,6 @@ def test_a_log_keeps_what_the_checkpoint_covers_and_drops_the_rest(tmp_path):
         log.write({"step": step})
     with path.open("a") as file:
         file.write('{"step": 3, "los')
-    assert read_records(path) == [{"step": step} for step in (1, 2, 2, 3)]
+    assert read_json_lines(path) == [{"step": step} for step in (1, 2, 2, 3)]
     RunLog(path, resume_step=2)
-    assert read_records(path) == [{"step": step} for step in (1, 2, 2)]
+    assert read_json_lines(path) == [{"step": step} for step in (1, 2, 2)]

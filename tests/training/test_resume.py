@@ -11,8 +11,8 @@ import torch
 import toy_run
 from toy_run import SignalAt, toy_job, toy_train
 
+from slt_pipeline.files import read_json_lines
 from slt_pipeline.training.checkpoint import list_checkpoints
-from slt_pipeline.training.runlog import read_records
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_STEPS = 15
@@ -68,7 +68,7 @@ def unbroken(tmp_path_factory) -> Path:
 
 
 def test_training_changes_the_weights_and_lowers_the_loss(unbroken):
-    train = [r["loss"] for r in read_records(unbroken / "metrics.jsonl") if r["split"] == "train"]
+    train = [r["loss"] for r in read_json_lines(unbroken / "metrics.jsonl") if r["split"] == "train"]
     assert train[-1] < 0.8 * train[0]
 
 
@@ -100,7 +100,7 @@ def test_the_schedule_of_epochs_and_rare_validation_resume_too(tmp_path):
     toy_train(tmp_path / "unbroken", **changes)
     stop_after(tmp_path / "stopped", 6, **changes)
     toy_train(tmp_path / "stopped", **changes)
-    dev = [r["epoch"] for r in read_records(tmp_path / "stopped/metrics.jsonl") if r["split"] == "dev"]
+    dev = [r["epoch"] for r in read_json_lines(tmp_path / "stopped/metrics.jsonl") if r["split"] == "dev"]
     assert dev == [2, 3]  # the last epoch is always validated
     newest = [list_checkpoints(tmp_path / name / "checkpoints")[-1] for name in ("stopped", "unbroken")]
     assert same(newest[0].weights, newest[1].weights)
@@ -149,7 +149,7 @@ def test_a_resumed_run_logs_no_step_twice(tmp_path):
     with (folder / "metrics.jsonl").open("a") as file:  # what a kill behind the last checkpoint leaves
         file.write('{"split": "train", "step": 4, "epoch": 0, "loss": 1.0}\n{"split": "train", "st')
     toy_train(folder, epochs=1, log_every=1)
-    assert [r["step"] for r in read_records(folder / "metrics.jsonl")] == [1, 2, 3, 4, 5, 5]
+    assert [r["step"] for r in read_json_lines(folder / "metrics.jsonl")] == [1, 2, 3, 4, 5, 5]
     assert (folder / "metrics.jsonl").read_text() == (tmp_path / "a/metrics.jsonl").read_text()
 
 

@@ -10,13 +10,13 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
+from slt_pipeline.avatar import synthesize
+from slt_pipeline.avatar.draw import Stage, render
+from slt_pipeline.avatar.face import FACES, face
+from slt_pipeline.avatar.lexicon import LEXICON
+from slt_pipeline.avatar.motion import plan, rest, stroke
+from slt_pipeline.avatar.signer import make_signer
 from slt_pipeline.config.synth import AnnotationsConfig, SynthConfig
-from slt_pipeline.corpora.avatar import synthesize
-from slt_pipeline.corpora.avatar.draw import Stage, render
-from slt_pipeline.corpora.avatar.face import FACES, face
-from slt_pipeline.corpora.avatar.lexicon import LEXICON
-from slt_pipeline.corpora.avatar.motion import plan, rest, stroke
-from slt_pipeline.corpora.avatar.signer import make_signer
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.manifest import read_manifest, write_manifest
 from slt_pipeline.errors import SltError

@@ -8,7 +8,7 @@ towards the other side.
 import hashlib
 from dataclasses import dataclass
 
-from slt_pipeline.corpora.avatar.hands import SHAPES
+from slt_pipeline.avatar.hands import SHAPES
 
 PLACES: dict[str, tuple[float, float]] = {
     "rest": (-15, 91),

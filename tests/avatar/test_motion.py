@@ -5,12 +5,12 @@ from itertools import combinations
 import numpy as np
 import pytest
 
+from slt_pipeline.avatar.face import FACES, face, label_face
+from slt_pipeline.avatar.hands import SHAPES, label_shape
+from slt_pipeline.avatar.lexicon import HANDS, LEXICON, PATHS, PLACES, Sign, sign_of
+from slt_pipeline.avatar.motion import plan, rest, stroke
+from slt_pipeline.avatar.reenact import reenact
 from slt_pipeline.config.synth import SynthConfig
-from slt_pipeline.corpora.avatar.face import FACES, face, label_face
-from slt_pipeline.corpora.avatar.hands import SHAPES, label_shape
-from slt_pipeline.corpora.avatar.lexicon import HANDS, LEXICON, PATHS, PLACES, Sign, sign_of
-from slt_pipeline.corpora.avatar.motion import plan, rest, stroke
-from slt_pipeline.corpora.avatar.reenact import reenact
 
 CONFIG = SynthConfig()
 SENTENCE = [LEXICON[gloss] for gloss in ("MONTAG", "NORD", "REGEN", "SONNE")]

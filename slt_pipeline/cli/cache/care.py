@@ -4,11 +4,11 @@ import json
 
 import click
 
-from slt_pipeline.cli.cache_common import STORE, byte_bar, goes_with, local, plain, shown, size, some, table
-from slt_pipeline.cli.cache_copy import convert, merge, subset
-from slt_pipeline.cli.cache_diff import diff
-from slt_pipeline.cli.cache_pickle import export_pickle, import_pickle
-from slt_pipeline.cli.cache_rm import rm
+from slt_pipeline.cli.cache.common import STORE, byte_bar, goes_with, local, plain, shown, size, some, table
+from slt_pipeline.cli.cache.copy import convert, merge, subset
+from slt_pipeline.cli.cache.diff import diff
+from slt_pipeline.cli.cache.feature_pickles import export_pickle, import_pickle
+from slt_pipeline.cli.cache.rm import rm
 from slt_pipeline.cli.options import load, recipe_options
 from slt_pipeline.errors import SltError
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from slt_pipeline.corpora.avatar.draw import Stage
-from slt_pipeline.corpora.avatar.face import face
-from slt_pipeline.corpora.avatar.lexicon import Sign
-from slt_pipeline.corpora.avatar.motion import rest, stroke
-from slt_pipeline.corpora.avatar.signer import Signer
+from slt_pipeline.avatar.draw import Stage
+from slt_pipeline.avatar.face import face
+from slt_pipeline.avatar.lexicon import Sign
+from slt_pipeline.avatar.motion import rest, stroke
+from slt_pipeline.avatar.signer import Signer
 
 _MOMENTS = (0.0, 0.35, 0.65, 1.0)  # parts of the stroke that the sheet shows
 _COLUMNS = 4

@@ -5,10 +5,10 @@ from itertools import pairwise
 
 import numpy as np
 
-from slt_pipeline.corpora.avatar.face import NUM_FACE_VALUES, face, label_face
-from slt_pipeline.corpora.avatar.hands import SHAPES, label_shape
-from slt_pipeline.corpora.avatar.lexicon import Sign
-from slt_pipeline.corpora.avatar.motion import Motion, rest, stroke, transition
+from slt_pipeline.avatar.face import NUM_FACE_VALUES, face, label_face
+from slt_pipeline.avatar.hands import SHAPES, label_shape
+from slt_pipeline.avatar.lexicon import Sign
+from slt_pipeline.avatar.motion import Motion, rest, stroke, transition
 
 _ONSET_SHARE, _LONGEST_ONSET = 0.3, 5  # how much of a sign's span its approach may take; frames
 _LONGEST_RETURN = 8  # frames of the way back to rest

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
+from slt_pipeline.avatar.hands import label_shape
+from slt_pipeline.avatar.jobs import Job, isolated_jobs
+from slt_pipeline.avatar.lexicon import Sign, sign_of
+from slt_pipeline.avatar.signer import Signer, make_signer
+from slt_pipeline.avatar.timing import aligned_spans, learn_models, uniform_spans
 from slt_pipeline.config.synth import AnnotationsConfig, SynthConfig
-from slt_pipeline.corpora.avatar.hands import label_shape
-from slt_pipeline.corpora.avatar.jobs import Job, isolated_jobs
-from slt_pipeline.corpora.avatar.lexicon import Sign, sign_of
-from slt_pipeline.corpora.avatar.signer import Signer, make_signer
-from slt_pipeline.corpora.avatar.timing import aligned_spans, learn_models, uniform_spans
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.manifest import read_manifest
 from slt_pipeline.errors import SltError

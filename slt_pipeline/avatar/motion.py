@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from slt_pipeline.avatar.face import face
+from slt_pipeline.avatar.hands import NUM_SHAPE_VALUES, SHAPES
+from slt_pipeline.avatar.lexicon import PLACES, Sign
 from slt_pipeline.config.synth import SynthConfig
-from slt_pipeline.corpora.avatar.face import face
-from slt_pipeline.corpora.avatar.hands import NUM_SHAPE_VALUES, SHAPES
-from slt_pipeline.corpora.avatar.lexicon import PLACES, Sign
 
 NUM_HAND_VALUES = 3 + NUM_SHAPE_VALUES
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 from PIL import Image, ImageDraw
 
-from slt_pipeline.corpora.avatar.motion import Motion
-from slt_pipeline.corpora.avatar.signer import Colour, Signer
+from slt_pipeline.avatar.motion import Motion
+from slt_pipeline.avatar.signer import Colour, Signer
 
 _DESIGN = 96.0
 _ARM = 47.0  # upper arm and forearm together

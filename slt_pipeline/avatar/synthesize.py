@@ -14,13 +14,13 @@ from pathlib import Path
 from PIL import Image
 from tqdm import tqdm
 
+from slt_pipeline.avatar.annotated import annotation_jobs, manifest_digest
+from slt_pipeline.avatar.draw import render
+from slt_pipeline.avatar.encode import remove_unfinished, write_folder, write_mp4
+from slt_pipeline.avatar.face import FACES, label_face
+from slt_pipeline.avatar.jobs import Job, clip_seed, grammar_jobs, perform
+from slt_pipeline.avatar.sheet import draw_sheet, write_sheet
 from slt_pipeline.config.synth import SynthConfig
-from slt_pipeline.corpora.avatar.annotated import annotation_jobs, manifest_digest
-from slt_pipeline.corpora.avatar.draw import render
-from slt_pipeline.corpora.avatar.encode import remove_unfinished, write_folder, write_mp4
-from slt_pipeline.corpora.avatar.face import FACES, label_face
-from slt_pipeline.corpora.avatar.jobs import Job, clip_seed, grammar_jobs, perform
-from slt_pipeline.corpora.avatar.sheet import draw_sheet, write_sheet
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.manifest import write_manifest
 from slt_pipeline.errors import SltError

@@ -5,12 +5,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from slt_pipeline.avatar import grammar
+from slt_pipeline.avatar.face import FACES
+from slt_pipeline.avatar.grammar import write_report
+from slt_pipeline.avatar.jobs import grammar_jobs, perform
+from slt_pipeline.avatar.lexicon import LEXICON
 from slt_pipeline.config.synth import SynthConfig
-from slt_pipeline.corpora.avatar import grammar
-from slt_pipeline.corpora.avatar.face import FACES
-from slt_pipeline.corpora.avatar.grammar import write_report
-from slt_pipeline.corpora.avatar.jobs import grammar_jobs, perform
-from slt_pipeline.corpora.avatar.lexicon import LEXICON
 from slt_pipeline.errors import SltError
 
 CONFIG = SynthConfig(isolated_per_gloss=2, isolated_dev_per_gloss=1)

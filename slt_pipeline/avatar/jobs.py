@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from slt_pipeline.avatar.face import FACES
+from slt_pipeline.avatar.grammar import write_report
+from slt_pipeline.avatar.lexicon import LEXICON, Sign
+from slt_pipeline.avatar.motion import Motion, plan
+from slt_pipeline.avatar.reenact import reenact
+from slt_pipeline.avatar.signer import Signer, make_signer
 from slt_pipeline.config.synth import SynthConfig
-from slt_pipeline.corpora.avatar.face import FACES
-from slt_pipeline.corpora.avatar.grammar import write_report
-from slt_pipeline.corpora.avatar.lexicon import LEXICON, Sign
-from slt_pipeline.corpora.avatar.motion import Motion, plan
-from slt_pipeline.corpora.avatar.reenact import reenact
-from slt_pipeline.corpora.avatar.signer import Signer, make_signer
 
 _NEUTRAL_SHARE = 0.35  # of isolated clips; the others show one of the faces, all equally often
 

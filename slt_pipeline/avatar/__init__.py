@@ -1,5 +1,5 @@
 """Avatar, the synthetic signer: signing video with glosses and German, made from a seed."""
 
-from slt_pipeline.corpora.avatar.synthesize import SynthReport, synthesize
+from slt_pipeline.avatar.synthesize import SynthReport, synthesize
 
 __all__ = ["SynthReport", "synthesize"]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slt_pipeline.cli.cache_common import ID_FILE, STORE, byte_bar, describe, goes_with, new_store, read_ids
+from slt_pipeline.cli.cache.common import ID_FILE, STORE, byte_bar, describe, goes_with, new_store, read_ids
 from slt_pipeline.cli.options import load, recipe_options
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from slt_pipeline.cli.cache_common import ID_FILE, STORE, byte_bar, goes_with, local, read_ids, shown, size, some
+from slt_pipeline.cli.cache.common import ID_FILE, STORE, byte_bar, goes_with, local, read_ids, shown, size, some
 from slt_pipeline.cli.options import load, recipe_options
 from slt_pipeline.errors import SltError
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slt_pipeline.cli.cache_common import STORE, plain, some
+from slt_pipeline.cli.cache.common import STORE, plain, some
 
 if TYPE_CHECKING:
     from cache.diff import StoreDiff

@@ -2,7 +2,7 @@
 
 import pytest
 
-from slt_pipeline.corpora.avatar.timing import Run, aligned_spans, find_runs, learn_models, uniform_spans
+from slt_pipeline.avatar.timing import Run, aligned_spans, find_runs, learn_models, uniform_spans
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.manifest import read_manifest
 from slt_pipeline.corpora.phoenix14t import import_phoenix14t
