@@ -1,6 +1,6 @@
 """Sections of a recipe that describe the visual encoder: the S3D backbone and the visual head."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -49,6 +49,10 @@ class HeadConfig(Config):
 
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Probability of dropping an activation, after the positional encoding and after each convolution."""
+
+    padding: Literal["masked", "published"] = "masked"
+    """Where clips of a batch differ in length: `masked`, padding is zero to the temporal convolutions, as beyond the
+    end of a clip alone; `published`, it is not, and reaches a clip's last steps (FACTS 4)."""
 
     @model_validator(mode="after")
     def _kernels_are_odd(self) -> "HeadConfig":

@@ -1,17 +1,18 @@
 """One section per command that computes; each shares its name with the command, its file and its run folder."""
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from slt_pipeline.config.base import Config, YesNoWord
+from slt_pipeline.config.base import Config
+from slt_pipeline.config.objective import Weight
+from slt_pipeline.config.taps import STREAMS, Stream
 from slt_pipeline.config.training import TrainingConfig
 from slt_pipeline.config.translator import GenerationConfig
 
 TASKS = ("sign2gloss", "gloss2text", "sign2gloss2text", "sign2text")
 Task = Literal["sign2gloss", "gloss2text", "sign2gloss2text", "sign2text"]
-Stream = Literal["s3d", "gloss_rep", "gloss_logits"]
-Resident = Literal["no", "auto", "yes", "device"]
+FeaturesIn = Literal["files", "memory", "auto", "device"]
 
 
 class VisualPretrainConfig(Config):
@@ -48,7 +49,7 @@ class VisualTrainConfig(Config):
 class ExtractConfig(Config):
     """Video to feature store."""
 
-    streams: tuple[Stream, ...] = Field(default=("s3d", "gloss_rep", "gloss_logits"), min_length=1)
+    streams: tuple[Stream, ...] = Field(default=STREAMS, min_length=1)
     """What to store per step."""
     backend: Literal["zarr", "hdf5"] = "zarr"
     """File format of the store."""
@@ -58,8 +59,6 @@ class ExtractConfig(Config):
     """`blosc` or `zstd` with zarr, `gzip` with hdf5; `none` is read fastest (cache/README.md has sizes and times)."""
     keep_bits: int | None = Field(default=None, ge=1, le=23)
     """With compression: bits of the mantissa to keep, of float16's 10 or float32's 23; None: all, nothing is lost."""
-    batch_size: int = Field(default=1, ge=1)
-    """Clips encoded at once; above 1 they are batched only with clips of equal length, so that no number changes."""
     shard_clips: int = Field(default=64, ge=1)
     """Clips committed at once: what a kill can cost."""
     store: str | None = None
@@ -101,15 +100,19 @@ class TranslateTrainConfig(Config):
     """Weights of mBART: `gloss2text_train` or None."""
     beam_size: int = Field(default=1, ge=0)
     """CTC beams of validation where the head is trained."""
-    resident: Annotated[Resident, YesNoWord] = "no"
-    """Hold the features whole while training: `yes` in memory, `auto` in memory if they take at most half of what is
-    free, `device` on the GPU; `no` reads them from the files, which is as fast where the disk is local."""
+    objective: dict[str, Weight] = Field(default={"translation": 1.0, "recognition": 1.0}, min_length=1)
+    """Weight of each part of the loss, a number or a ramp over optimiser steps: `translation`, and where the head is
+    trained `recognition`, the CTC loss: 1 in MMTLB, 0 in CV-SLT (FACTS 8.2)."""
+    features_in: FeaturesIn = "files"
+    """Where features are while training: `files` reads them as they are asked for, which is as fast as anything where
+    the disk is local; `memory` holds them whole, `auto` too if they take at most half of what is free, `device` holds
+    them on the GPU."""
 
     @model_validator(mode="after")
     def _one_process_on_the_device(self) -> "TranslateTrainConfig":
-        if self.resident == "device" and self.training.num_workers:
+        if self.features_in == "device" and self.training.num_workers:
             raise ValueError(
-                f"resident is device and training.num_workers is {self.training.num_workers}: "
+                f"features_in is device and training.num_workers is {self.training.num_workers}: "
                 "features on a device are read by the training process itself, set num_workers to 0"
             )
         return self

@@ -1,6 +1,7 @@
 """Configuration of the text side: language, tokenizer, gloss inputs."""
 
 from pathlib import Path
+from typing import Literal
 
 from slt_pipeline.config.base import Config
 
@@ -14,5 +15,11 @@ class TextConfig(Config):
     """Source language code of gloss and feature input, a row of the gloss table: de_DGS, zh_CSL or your own."""
     tokenizer: Path | None = None
     """Folder with `sentencepiece.bpe.model` (any Hugging Face mBART); none: trained on the training texts."""
+    detokenise: Literal["none", "published"] = "none"
+    """Spelling of decoded text: `none`, as the pieces say; `published`, with the clean-up of the published systems (no
+    space before punctuation, in German one before a final full stop; FACTS 6.6), right for PHOENIX and CSL-Daily."""
+    gloss_splits: tuple[str, ...] = ("train",)
+    """Splits whose glosses get a row of the gloss table; published: all three (FACTS 1.5), right only where the rows
+    come from a pre-trained mBART."""
     vocab_size: int = 1000
     """Most pieces of a trained tokenizer; a small corpus gets fewer. Not read where `tokenizer` is given."""

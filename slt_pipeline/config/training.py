@@ -1,10 +1,10 @@
 """How a model is trained: the part every training stage shares."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from slt_pipeline.config.base import Config, YesNoWord
+from slt_pipeline.config.base import Config
 
 
 class OptimiserConfig(Config):
@@ -51,8 +51,8 @@ class TrainingConfig(Config):
     """Adam and its rates."""
     schedule: ScheduleConfig = ScheduleConfig()
     """Learning rate over time."""
-    mixed_precision: Annotated[Literal["no", "fp16", "bf16"], YesNoWord] = "no"
-    """Autocast type; `fp16` also scales the loss."""
+    precision: Literal["fp32", "fp16", "bf16"] = "fp32"
+    """Number format of the forward pass; `fp16` and `bf16` by autocast, `fp16` also scales the loss."""
     validate_every: int = Field(default=1, ge=1)
     """Epochs between validations; the last epoch is always validated."""
     checkpoint_minutes: float = Field(default=10.0, gt=0)

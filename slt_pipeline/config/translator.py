@@ -6,13 +6,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from slt_pipeline.config.base import Config
-
-STREAM_OF_INPUT = {
-    "gloss_rep": "gloss_rep",
-    "gloss_logits": "gloss_logits",
-    "gloss_probs": "gloss_logits",
-    "s3d": "s3d",
-}
+from slt_pipeline.config.taps import TAPS, Stream, TapName
 
 
 class MBartConfig(Config):
@@ -50,7 +44,7 @@ class MBartConfig(Config):
 class MapperConfig(Config):
     """The V-L mapper: what it reads and how it brings that to mBART's width (FACTS 7)."""
 
-    input: Literal["gloss_rep", "gloss_logits", "gloss_probs", "s3d"] = "gloss_rep"
+    input: TapName = "gloss_rep"
     """What the mapper reads: the gloss representation, the gloss logits, their softmax, or pooled S3D features."""
     type: Literal["projection", "embedding"] = "projection"
     """`projection`: Linear-ReLU-Linear. `embedding`: a matrix of gloss vectors; probabilities average them."""
@@ -60,11 +54,6 @@ class MapperConfig(Config):
     """Hidden layers of the projection: 1 in the published code, 2 in the paper's text, 0 for a plain linear map."""
     freeze: bool = False
     """Keep the embedding mapper at its initial gloss vectors."""
-
-    @property
-    def stream(self) -> Literal["s3d", "gloss_rep", "gloss_logits"]:
-        """The stored stream that holds this input."""
-        return STREAM_OF_INPUT[self.input]  # type: ignore[return-value]
 
     @model_validator(mode="after")
     def _embedding_reads_probabilities(self) -> "MapperConfig":
@@ -90,18 +79,19 @@ class TranslatorConfig(Config):
     """Keep the gloss table fixed: yes in the published Gloss2Text (FACTS 6.4)."""
     label_smoothing: float = Field(default=0.2, ge=0, lt=1)
     """Probability mass spread over the wrong pieces (FACTS 6.3)."""
-    head: Literal["frozen", "trained"] = "frozen"
-    """`frozen`: read the stored stream of `mapper.input`. `trained`: read the stored `s3d` and run and train the visual
-    head, with CTC, as the published systems do (FACTS 8.3)."""
-    recognition_weight: float = Field(default=1.0, ge=0)
-    """Weight of the CTC loss where the head is trained: 1 in MMTLB, 0 in CV-SLT (FACTS 8.2)."""
-    translation_weight: float = Field(default=1.0, ge=0)
-    """Weight of the translation loss where the head is trained."""
+    head: Literal["stored", "trained"] = "stored"
+    """`stored`: read the stored stream of `mapper.input`; no head is built. `trained`: read the stored `s3d`, run the
+    visual head on it and train it, with CTC, as the published systems do (FACTS 8.3)."""
 
     @property
-    def stream(self) -> Literal["s3d", "gloss_rep", "gloss_logits"]:
+    def stream(self) -> Stream:
         """The stored stream that this translator reads."""
-        return "s3d" if self.head == "trained" else self.mapper.stream
+        return "s3d" if self.head == "trained" else TAPS[self.mapper.input].stream
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the losses that this system makes: what an objective weighs."""
+        return ("translation", "recognition")
 
 
 class GenerationConfig(Config):
