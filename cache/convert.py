@@ -99,7 +99,7 @@ def merge(
     steps, longest = max(((store.length(clip_id), clip_id) for clip_id, store in plan.items()), default=(0, ""))
     if steps > shard_steps:
         raise StoreError(f"clip {longest!r} has {steps} steps, a shard would hold {shard_steps}: take {steps} or more")
-    header = Header(backend or first.backend, specs, shard_steps, first.fingerprint, compression)
+    header = Header(backend or first.backend, specs, shard_steps, first.fingerprint, compression, first.recorded)
     store = _open_target(target, header)
     strange = [clip_id for clip_id in store if clip_id not in plan]
     if strange:
@@ -169,7 +169,7 @@ def _open_target(target: str | Path, header: Header) -> FeatureStore:
         "compression": header.compression,
     }
     if not FeatureStore.exists(target):
-        return FeatureStore.create(target, fingerprint=header.fingerprint, **kind)
+        return FeatureStore.create(target, fingerprint=header.fingerprint, recorded=header.recorded, **kind)
     store = FeatureStore.open(target, mode="a")
     cure = "remove it, or choose another folder"
     require_same(store.fingerprint, header.fingerprint, f"{store.path}, which exists,", cure)

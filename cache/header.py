@@ -55,6 +55,7 @@ class Header:
     shard_steps: int
     fingerprint: dict[str, Any] = field(default_factory=dict)
     compression: Compression | None = None
+    recorded: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.backend not in BACKENDS:
@@ -84,6 +85,7 @@ class Header:
             **({"compression": self.compression.to_json()} if self.compression else {}),
             "streams": {name: {"dim": spec.dim, "dtype": spec.dtype} for name, spec in self.streams.items()},
             "fingerprint": json.loads(canonical(self.fingerprint)),
+            **({"recorded": json.loads(canonical(self.recorded))} if self.recorded else {}),
         }
         return seal(document, indent=1)
 

@@ -51,6 +51,7 @@ class FeatureStore:
         *,
         streams: Mapping[str, StreamSpec],
         fingerprint: dict[str, Any],
+        recorded: dict[str, Any] | None = None,
         backend: str = "zarr",
         shard_steps: int = DEFAULT_SHARD_STEPS,
         compression: Compression | None = None,
@@ -63,6 +64,7 @@ class FeatureStore:
             path: a folder that does not exist yet, or is empty.
             streams: name -> width and dtype.
             fingerprint: what makes the features, as JSON; compared on every `open`.
+            recorded: what else is worth knowing of their making, as JSON; shown, never compared.
             backend: `zarr` (an array a stream, a chunk file a shard) or `hdf5` (a file a shard).
             shard_steps: steps a shard can hold; no clip may be longer, and it is held in memory while it fills.
             compression: how to compress the rows; None, the default, is what is read fastest.
@@ -73,7 +75,7 @@ class FeatureStore:
             StoreError: if there is something at `path`, or it cannot be written.
         """
         files = files or files_at(path, durable=durable)
-        header = Header(backend, dict(streams), shard_steps, fingerprint, compression)
+        header = Header(backend, dict(streams), shard_steps, fingerprint, compression, recorded or {})
         try:
             initial_files = {HEADER_PATH: header.to_bytes(), **backend_of(header).metadata(header, 0)}
             files.create(initial_files, folders=("data", "index", "tmp"))
@@ -155,6 +157,11 @@ class FeatureStore:
     def fingerprint(self) -> dict[str, Any]:
         """What made the features, as given to `create`."""
         return self._header.fingerprint
+
+    @property
+    def recorded(self) -> dict[str, Any]:
+        """What else is known of their making, as given to `create`."""
+        return self._header.recorded
 
     @property
     def compression(self) -> Compression | None:

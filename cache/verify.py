@@ -68,6 +68,7 @@ def info(store: FeatureStore) -> dict[str, Any]:
         "compression": store.compression.to_json() if store.compression else None,
         "streams": {name: {"dim": spec.dim, "dtype": spec.dtype} for name, spec in store.streams.items()},
         "fingerprint": store.fingerprint,
+        "recorded": store.recorded,
     }
 
 

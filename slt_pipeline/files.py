@@ -10,6 +10,7 @@ import os
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -91,16 +92,22 @@ def json_line(row: Any) -> str:
 
 
 def file_hash(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex.
+    """SHA-256 of a file's bytes, in hex. A file that has not changed since is not read a second time.
 
     Raises:
         SltError: it cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        status = path.stat()
+        return _hash_of(path.resolve(), status.st_ino, status.st_size, status.st_mtime_ns)
     except OSError as error:
         raise SltError(f"{path} cannot be read: {os.strerror(error.errno or 0)}") from error
+
+
+@lru_cache(maxsize=256)
+def _hash_of(path: Path, *_version: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def text_hash(text: str) -> str:

@@ -2,11 +2,12 @@
 
 import click
 
-from slt_pipeline.cli.options import load, run_options, show_plan
+from slt_pipeline.cli.options import load, run_option, run_options, show_plan
 
 
 @click.command()
 @run_options
+@run_option
 @click.option(
     "--task",
     "tasks",
@@ -15,20 +16,23 @@ from slt_pipeline.cli.options import load, run_options, show_plan
     help="sign2gloss, gloss2text, sign2gloss2text, sign2text; several times.  [default: the recipe's]",
 )
 @click.option("--split", "splits", multiple=True, help="dev, test, ...; several times.  [default: the recipe's]")
-def evaluate(recipe_name, overrides, device, dry_run, tasks, splits) -> None:
+def evaluate(recipe_name, overrides, device, dry_run, run, tasks, splits) -> None:
     """Decode and score splits: WER for Sign2Gloss, BLEU-1..4 and ROUGE-L for the three translation tasks.
 
     \b
-    Reads the store and the trained models, writes hypotheses and scores to runs/<recipe>/evaluate/.
+    Reads the store and the trained models, writes hypotheses and scores to runs/<recipe>/evaluate/. With --run, scores
+    that translator, with its own recipe, and writes into its folder.
     Example:
       $ slt evaluate --task sign2text --split test
+      $ slt evaluate --run runs/demo/mmtlb/translate_train
     """
     from slt_pipeline.stages import evaluate as stage
 
     chosen = [f"evaluate.tasks=[{','.join(tasks)}]"] if tasks else []
     chosen += [f"evaluate.splits=[{','.join(splits)}]"] if splits else []
-    recipe = load(recipe_name, (*overrides, *chosen))
+    recipe = load(recipe_name, (*overrides, *chosen), run)
     if dry_run:
-        show_plan(recipe, *stage.plan(recipe))
+        show_plan(recipe, *stage.plan(recipe, run))
         return
-    click.echo(stage.evaluate(recipe, device=device)["table"])
+    asked = recipe.evaluate.tasks if tasks or not run else stage.own_tasks(recipe)
+    click.echo(stage.evaluate(recipe, device=device, run=run, tasks=asked)["table"])

@@ -31,8 +31,8 @@ def extract(recipe_name, overrides, device, dry_run, split, streams, backend, dt
         show_plan(recipe, *stage.plan(recipe))
         return
     report = stage.extract(recipe, split=split, device=device)
-    counts = f"{report['written']} clips written, {report['present']} were there, {report['rejected']} rejected"
+    counts = f"{report.written} clips written, {report.present} were there, {report.rejected} rejected"
     click.echo(f"extract: {counts}; {recipe.store_folder}")
-    if report["rejected"]:
-        click.echo(f"extract: reasons in {report['rejected_file']}", err=True)
+    if report.rejected:
+        click.echo(f"extract: reasons in {report.rejected_file}", err=True)
         raise click.exceptions.Exit(1)

@@ -40,15 +40,33 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def overwrite_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--overwrite`: start anew where a run folder holds work made with other settings."""
-    return click.option("--overwrite", is_flag=True, help="Delete this stage's earlier run and start anew.")(command)
+    """`--overwrite`: start anew where a run folder holds an earlier run."""
+    return click.option("--overwrite", is_flag=True, help="Start anew; an earlier run is given up once the new one has a checkpoint.")(command)
 
 
-def load(recipe_name: str | None, overrides: tuple[str, ...]) -> "Recipe":
-    """The recipe that the options name."""
-    from slt_pipeline.config.recipe import default_recipe, load_recipe
+def run_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--run`: a trained run in place of a recipe."""
+    return click.option(
+        "--run",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        metavar="FOLDER",
+        help="The translator in this run folder, such as a sweep's winner, with the recipe that is saved there.",
+    )(command)
 
-    return load_recipe(recipe_name or default_recipe(), overrides)
+
+def load(recipe_name: str | None, overrides: tuple[str, ...], run: Path | None = None) -> "Recipe":
+    """The recipe that the options name: by name, file or run folder.
+
+    Raises:
+        click.UsageError: both a recipe and a run are named.
+    """
+    from slt_pipeline.config.recipe import default_recipe, load_recipe, recipe_of_run
+
+    if run is None:
+        return load_recipe(recipe_name or default_recipe(), overrides)
+    if recipe_name:
+        raise click.UsageError("--run brings its own recipe: leave out --recipe")
+    return recipe_of_run(run, overrides)
 
 
 def show_plan(recipe: "Recipe", reads: Mapping[str, Path | str | None], writes: Mapping[str, Path | str]) -> None:

@@ -6,13 +6,16 @@ from slt_pipeline.cli.options import load, overwrite_option, run_options, show_p
 
 
 @click.command()
+@click.argument("name", required=False)
 @run_options
 @overwrite_option
-def sweep(recipe_name, overrides, device, dry_run, overwrite) -> None:
+def sweep(name, recipe_name, overrides, device, dry_run, overwrite) -> None:
     """Train many translators on one store and print one table, mean and spread over seeds.
 
     \b
-    The recipe's `sweep.grid` gives the values by key; all combinations run once per seed. Run again, it resumes.
+    The recipe's `sweep.grid` gives the values by key; all combinations run once per seed. NAME is one of the recipe's
+    `sweeps` in its place. Every run has a folder of its own, which `slt evaluate --run` and `slt translate --run` take;
+    a run that fails is a row that says why. Run again, it resumes.
     Example:
       $ slt sweep
       $ slt sweep -o 'sweep.grid={translator.mapper.input: [gloss_rep, s3d]}' -o 'sweep.seeds=[1, 2, 3]'
@@ -21,6 +24,10 @@ def sweep(recipe_name, overrides, device, dry_run, overwrite) -> None:
 
     recipe = load(recipe_name, overrides)
     if dry_run:
-        show_plan(recipe, *stage.plan(recipe))
+        show_plan(recipe, *stage.plan(recipe, name))
         return
-    click.echo(stage.sweep(recipe, device=device, overwrite=overwrite)["table"])
+    report = stage.sweep(recipe, name, device=device, overwrite=overwrite)
+    click.echo(report["table"])
+    click.echo(f"sweep: {report['folder']}", err=True)
+    if not any("scores" in result for result in report["results"]):
+        raise click.exceptions.Exit(1)

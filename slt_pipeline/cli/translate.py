@@ -2,15 +2,16 @@
 
 import click
 
-from slt_pipeline.cli.options import load, run_options, show_plan
+from slt_pipeline.cli.options import load, run_option, run_options, show_plan
 
 
 @click.command()
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEO...")
 @run_options
+@run_option
 @click.option("--out", type=click.Path(dir_okay=False), help="Write there instead of stdout.")
 @click.option("--num-best", type=click.IntRange(min=1), help="Translations per video.  [default: the recipe's]")
-def translate(videos, recipe_name, overrides, device, dry_run, out, num_best) -> None:
+def translate(videos, recipe_name, overrides, device, dry_run, run, out, num_best) -> None:
     """Translate plain videos, no labels needed: text, and glosses with times, one JSON line a video.
 
     \b
@@ -24,11 +25,11 @@ def translate(videos, recipe_name, overrides, device, dry_run, out, num_best) ->
     from slt_pipeline.stages import translate as stage
 
     chosen = [f"translate.num_best={num_best}"] if num_best else []
-    recipe = load(recipe_name, (*overrides, *chosen))
+    recipe = load(recipe_name, (*overrides, *chosen), run)
     if dry_run:
-        show_plan(recipe, *stage.plan(recipe))
+        show_plan(recipe, *stage.plan(recipe, run))
         return
-    system = stage.Translate(recipe, device=device)
+    system = stage.Translate(recipe, device=device, run=run)
     failed = False
     with click.open_file(out or "-", "w", encoding="utf-8", atomic=bool(out)) as file:
         for video in videos:

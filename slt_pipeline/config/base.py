@@ -1,5 +1,7 @@
 """The base of every configuration section."""
 
+from typing import ClassVar
+
 from pydantic import BaseModel, ConfigDict
 
 
@@ -7,3 +9,6 @@ class Config(BaseModel):
     """Frozen, typed, and closed: a key that no field names is an error, not a silent no-op."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    recorded: ClassVar[frozenset[str]] = frozenset()
+    """Fields that are recorded and decide nothing: how a run goes, or where something lies whose content is hashed."""

@@ -1,13 +1,15 @@
 """Configuration of the text side: language, tokenizer, gloss inputs."""
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from slt_pipeline.config.base import Config
 
 
 class TextConfig(Config):
     """How sentences become ids and back, and which glosses a translator reads."""
+
+    recorded: ClassVar[frozenset[str]] = frozenset({"tokenizer"})  # what lies in it is hashed
 
     language: str = "de_DE"
     """Target language, one of mBART's 25 codes; it starts every decoded sentence (FACTS 6.2)."""

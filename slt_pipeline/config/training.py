@@ -1,6 +1,6 @@
 """How a model is trained: the part every training stage shares."""
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -38,6 +38,8 @@ class ScheduleConfig(Config):
 
 class TrainingConfig(Config):
     """One training run."""
+
+    recorded: ClassVar[frozenset[str]] = frozenset({"num_workers", "log_every", "checkpoint_minutes", "keep_last"})
 
     epochs: int = Field(default=40, ge=1)
     """Passes over the training split."""

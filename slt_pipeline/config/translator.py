@@ -1,7 +1,7 @@
 """Configuration of the translation model: mBART, the mapper before it, its losses and its beam search."""
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,8 @@ from slt_pipeline.config.taps import TAPS, Stream, TapName
 
 class MBartConfig(Config):
     """Where mBART comes from: a local Hugging Face folder, or from scratch in the size given here."""
+
+    recorded: ClassVar[frozenset[str]] = frozenset({"folder"})  # what lies in it is hashed
 
     folder: Path | None = None
     """Local Hugging Face folder (config.json, weights), pruned or whole; none: random weights in the sizes below."""

@@ -13,12 +13,12 @@ import numpy as np
 from cache import FeatureStore
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.clip import Clip
-from slt_pipeline.corpora.features import clip_source, require_clips
+from slt_pipeline.corpora.features import has_changed, require_clips
+from slt_pipeline.corpora.load import load_clips, media_root
 from slt_pipeline.corpora.manifest import read_manifest
 from slt_pipeline.errors import SltError
-from slt_pipeline.stages._corpus import load_clips, media_root
-from slt_pipeline.stages._encoder import encode_clips, fingerprint, load_encoder
-from slt_pipeline.stages._store import encodable
+from slt_pipeline.systems.features import encodable, require_features_of
+from slt_pipeline.systems.recogniser import open_recogniser
 from slt_pipeline.training.devices import pick_device
 
 TOLERANCE = 1e-5
@@ -63,12 +63,13 @@ class Sampler:
     def __init__(self, recipe: Recipe, path: str | Path, *, device: str = "auto"):
         """Load the recipe's encoder and open the store.
 
-        **Raises:** SltError if there is no encoder or no manifest; StoreError if the store was made by something else,
-        naming every value that differs.
+        Raises:
+            SltError: there is no encoder or no manifest, or the store was made by something else.
         """
-        self.recipe, self.device = recipe, pick_device(device)
-        self.encoder = load_encoder(recipe, self.device)
-        self.store = FeatureStore.open(path, fingerprint=fingerprint(recipe, self.encoder.checkpoint))
+        self.recipe = recipe
+        self.recogniser = open_recogniser(recipe, pick_device(device))
+        self.store = FeatureStore.open(path)
+        require_features_of(self.store, recipe, self.recogniser.checkpoint)
         self.clips = {clip.id: clip for clip in read_manifest(recipe.corpus.manifest)}
 
     def run(
@@ -100,10 +101,10 @@ class Sampler:
         manifest = self.recipe.corpus.manifest
         if clip is None:
             raise SltError(f"it is not in {manifest}")
-        if _has_changed(self.store, clip):
+        root = media_root(self.recipe.corpus)
+        if has_changed(self.store, clip, root):
             raise SltError(f"it has changed in {manifest} since its features were made")
-        encoded = encode_clips(self.encoder.model, self.recipe, [clip], media_root(self.recipe), self.device)
-        ((_, streams),) = encoded
+        streams = self.recogniser.encode_clip(clip, root)
         return {name: streams[name].float().cpu().numpy() for name in self.store.streams}
 
     def _compare(self, clip_id: str, name: str, new: np.ndarray, tolerance: float, stream: StreamSample) -> None:
@@ -159,7 +160,8 @@ class Unused:
 def unused_clips(recipe: Recipe, store: FeatureStore) -> Unused:
     """The clips of a store that the recipe's manifest does not have, or has in another version.
 
-    **Raises:** SltError if the manifest has none of them, which says that it is not the store's.
+    Raises:
+        SltError: the manifest has none of them, which says that it is not the store's.
     """
     clips = {clip.id: clip for clip in read_manifest(recipe.corpus.manifest)}
     gone = [clip_id for clip_id in store if clip_id not in clips]
@@ -168,19 +170,17 @@ def unused_clips(recipe: Recipe, store: FeatureStore) -> Unused:
             f"{recipe.corpus.manifest} has none of the {len(store)} clips of {store.path}, so it is not its manifest: "
             "name the right recipe with -r, or remove the whole store"
         )
-    changed = [clip_id for clip_id in store if clip_id in clips and _has_changed(store, clips[clip_id])]
+    root = media_root(recipe.corpus)
+    changed = [clip_id for clip_id in store if clip_id in clips and has_changed(store, clips[clip_id], root)]
     return Unused(gone, changed)
 
 
 def split_clips(recipe: Recipe, store: FeatureStore, split: str) -> list[str]:
     """The clips of a split, without those that extraction rejected, which are counted in a warning.
 
-    **Raises:** SltError if others are not in the store, StoreError if some have changed since they were stored.
+    Raises:
+        SltError: others are not in the store, or have changed since they were stored.
     """
-    clips = encodable(recipe, store, load_clips(recipe, split))
+    clips = encodable(recipe, store, load_clips(recipe.corpus.manifest, split))
     require_clips(store, clips)
     return [clip.id for clip in clips]
-
-
-def _has_changed(store: FeatureStore, clip: Clip) -> bool:
-    return store.source(clip.id) not in (None, clip_source(clip))

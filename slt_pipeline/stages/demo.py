@@ -1,6 +1,5 @@
 """`slt demo`: the whole system once, from rendered video to scored and translated text."""
 
-import json
 import logging
 import time
 from collections.abc import Callable
@@ -10,21 +9,22 @@ from typing import Any
 from slt_pipeline import __version__
 from slt_pipeline.avatar import synthesize
 from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.corpora.load import load_clips, media_root
 from slt_pipeline.corpora.manifest import read_manifest
 from slt_pipeline.corpora.validate import validate
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import read_json, read_json_lines, write_json
+from slt_pipeline.files import read_json, read_json_lines, write_json, write_json_lines, write_text
 from slt_pipeline.report.plots import plot_gloss_timeline, plot_losses, plot_wer
 from slt_pipeline.report.tables import markdown_table, text_table
-from slt_pipeline.stages._corpus import load_clips, media_root
-from slt_pipeline.stages._run import Plan
-from slt_pipeline.stages.evaluate import evaluate
+from slt_pipeline.stages.evaluate import COLUMNS, evaluate
 from slt_pipeline.stages.extract import extract
 from slt_pipeline.stages.gloss2text_train import gloss2text_train
 from slt_pipeline.stages.sweep import sweep
 from slt_pipeline.stages.translate import Translate
+from slt_pipeline.stages.translate_train import translate_train
 from slt_pipeline.stages.visual_pretrain import visual_pretrain
 from slt_pipeline.stages.visual_train import visual_train
+from slt_pipeline.training.run import Plan
 from slt_pipeline.video.reader import open_video
 
 NUM_FRESH = 3
@@ -53,13 +53,14 @@ def demo(recipe: Recipe, *, device: str = "auto") -> str:
     clock.run("visual-train", lambda: visual_train(recipe, device=device))
     clock.run("extract", lambda: _extract(recipe, device))
     clock.run("gloss2text-train", lambda: gloss2text_train(recipe, device=device))
+    clock.run("translate-train", lambda: translate_train(recipe, device=device))
     swept = clock.run("sweep", lambda: sweep(recipe, device=device))
     scored = clock.run("evaluate", lambda: evaluate(recipe, device=device))
     fresh = clock.run("translate", lambda: _translate_fresh(recipe, home, device))
     plots = clock.run("plots", lambda: _plots(recipe, home, fresh))
     summary = _summary(recipe, clock, swept["rows"], scored["rows"], fresh, plots)
     write_json(home / "summary.json", summary)
-    (home / "summary.md").write_text(_page(summary, markdown_table), encoding="utf-8")
+    write_text(home / "summary.md", _page(summary, markdown_table))
     return _page(summary, text_table)
 
 
@@ -93,8 +94,8 @@ def _validate(recipe: Recipe) -> None:
 
 def _extract(recipe: Recipe, device: str) -> None:
     report = extract(recipe, device=device)
-    if report["rejected"]:
-        raise SltError(f"{report['rejected']} clips could not be encoded; see {report['rejected_file']}")
+    if report.rejected:
+        raise SltError(f"{report.rejected} clips could not be encoded; see {report.rejected_file}")
 
 
 def _translate_fresh(recipe: Recipe, home: Path, device: str) -> list[dict[str, Any]]:
@@ -108,7 +109,7 @@ def _translate_fresh(recipe: Recipe, home: Path, device: str) -> list[dict[str, 
         known = {clip.text for clip in read_manifest(recipe.corpus.manifest)}
         clips = [clip for clip in read_manifest(root / "manifest.jsonl") if clip.text not in known][:NUM_FRESH]
     else:
-        root, clips = media_root(recipe), load_clips(recipe, "test")[:NUM_FRESH]
+        root, clips = media_root(recipe.corpus), load_clips(recipe.corpus.manifest, "test")[:NUM_FRESH]
     system = Translate(recipe, device=device)
     results = []
     for clip in clips:
@@ -116,8 +117,7 @@ def _translate_fresh(recipe: Recipe, home: Path, device: str) -> list[dict[str, 
         results.append(
             {**result, "reference": clip.text, "reference_glosses": list(clip.gloss or ()), "extra": clip.extra}
         )
-    lines = "".join(json.dumps(result, ensure_ascii=False) + "\n" for result in results)
-    (home / "translations.jsonl").write_text(lines, encoding="utf-8")
+    write_json_lines(home / "translations.jsonl", results)
     return results
 
 
@@ -161,13 +161,12 @@ def _summary(recipe: Recipe, clock: _Clock, swept: list, scored: list, fresh: li
 
 def _page(summary: dict[str, Any], table: Callable[..., str]) -> str:
     """The summary for a reader; `table` decides how tables look."""
-    columns = ("task", "split", "wer", "bleu1", "bleu2", "bleu3", "bleu4", "rouge")
     seconds = ", ".join(f"{name} {value:.0f}" for name, value in summary["seconds"].items())
     clips = ", ".join(f"{count} {split}" for split, count in summary["clips"].items())
     lines = [
         f"# {summary['recipe']}, seed {summary['seed']}: {clips} clips, {summary['seconds_total']:.0f} s",
         "",
-        table(list(summary["scores"].values()), columns=columns),
+        table(list(summary["scores"].values()), columns=COLUMNS),
         "",
         "Sign2Text by what the mapper reads:",
         "",

@@ -1,116 +1,125 @@
 """`slt extract`: video to feature store, once."""
 
-import json
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from cache import Compression, FeatureStore, StreamSpec
+from slt_pipeline.config.stages import ExtractConfig
+from slt_pipeline.config.provenance import plain
 from slt_pipeline.config.recipe import Recipe, save_recipe
 from slt_pipeline.corpora.clip import Clip
-from slt_pipeline.corpora.features import clip_source
+from slt_pipeline.corpora.features import clip_source, require_unchanged
+from slt_pipeline.corpora.load import load_clips, media_root
 from slt_pipeline.errors import SltError
-from slt_pipeline.stages._corpus import load_clips, media_root
-from slt_pipeline.stages._encoder import TrainedEncoder, encode_clips, fingerprint, load_encoder
-from slt_pipeline.stages._run import Plan
-from slt_pipeline.stages._store import read_rejected, rejected_path
+from slt_pipeline.files import write_json_lines
+from slt_pipeline.models.taps import stream_widths
+from slt_pipeline.systems.features import fingerprint, read_rejected, rejected_path, require_features_of
+from slt_pipeline.systems.recogniser import Recogniser, open_recogniser, recorded
 from slt_pipeline.training.devices import pick_device
+from slt_pipeline.training.run import Plan
 
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Extraction:
+    """What an extraction did, in clips."""
+
+    written: int
+    present: int
+    rejected: int
+    rejected_file: Path
+
+
 def plan(recipe: Recipe) -> Plan:
     """What the stage would read and write."""
-    return {"clips": recipe.corpus.manifest, "weights": recipe.run_folder("visual_train")}, {
-        "store": recipe.store_folder
-    }
+    reads = {"clips": recipe.corpus.manifest, "weights": recipe.encoder_folder}
+    return reads, {"store": recipe.store_folder}
 
 
-def extract(recipe: Recipe, *, split: str = "all", device: str = "auto") -> dict[str, Any]:
+def extract(recipe: Recipe, *, split: str = "all", device: str = "auto") -> Extraction:
     """Encode the clips of a split that the store lacks; a clip whose video is bad is listed in rejected.jsonl.
 
-    **Raises:** StoreError if the store was made by other weights or settings.
+    Raises:
+        SltError: the store was made by other weights or settings, or clips of it have other media now.
     """
-    where = pick_device(device)
-    encoder = load_encoder(recipe, where)
-    store = _open_store(recipe, encoder)
+    recogniser = open_recogniser(recipe, pick_device(device))
+    store = _open_store(recipe, recogniser)
     splits = ["train", "dev", "test"] if split == "all" else [split]
-    clips = [clip for name in splits for clip in load_clips(recipe, name)]
-    store.require_sources({clip.id: clip_source(clip) for clip in clips if clip.id in store})
+    clips = [clip for name in splits for clip in load_clips(recipe.corpus.manifest, name)]
+    require_unchanged(store, clips, media_root(recipe.corpus))
     todo = [clip for clip in clips if clip.id not in store]
-    rejected = _write(recipe, encoder, store, todo, where)
-    rejected_file = rejected_path(recipe)
+    rejected = _write(recipe, recogniser, store, todo)
     tried = {clip.id for clip in clips}
     listed = [row for row in read_rejected(recipe) if row["id"] not in tried] + rejected
-    lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in listed)
-    if lines:
-        rejected_file.write_text(lines, encoding="utf-8")
+    if listed:
+        write_json_lines(rejected_path(recipe), listed)
     else:
-        rejected_file.unlink(missing_ok=True)
-    return {
-        "written": len(todo) - len(rejected),
-        "present": len(clips) - len(todo),
-        "rejected": len(rejected),
-        "rejected_file": str(rejected_file),
-    }
+        rejected_path(recipe).unlink(missing_ok=True)
+    return Extraction(len(todo) - len(rejected), len(clips) - len(todo), len(rejected), rejected_path(recipe))
 
 
-def _open_store(recipe: Recipe, encoder: TrainedEncoder) -> FeatureStore:
+def _open_store(recipe: Recipe, recogniser: Recogniser) -> FeatureStore:
     path, config = recipe.store_folder, recipe.extract
-    made_from = fingerprint(recipe, encoder.checkpoint)
     if path.exists():
-        store = FeatureStore.open(path, fingerprint=made_from, mode="a")
-        _check_same("backend", config.backend, store.backend, path)
-        _check_same("streams", sorted(config.streams), sorted(store.streams), path)
-        _check_same("dtype", config.dtype, ", ".join({spec.dtype for spec in store.streams.values()}), path)
-        there = store.compression
-        _check_same("compression", config.compression, there.codec if there else "none", path)
-        _check_same("keep_bits", config.keep_bits, there.keep_bits if there else None, path)
+        store = FeatureStore.open(path, mode="a")
+        require_features_of(store, recipe, recogniser.checkpoint)
+        _check_form(config, store)
         return store
-    s3d = encoder.model.s3d.out_channels
-    dims = {"s3d": s3d, "gloss_rep": recipe.encoder.head.hidden, "gloss_logits": len(encoder.vocabulary)}
-    streams = {name: StreamSpec(dim=dims[name], dtype=config.dtype) for name in config.streams}
-    path.parent.mkdir(parents=True, exist_ok=True)
+    widths = stream_widths(
+        recogniser.model.s3d.out_channels, recipe.encoder.head.hidden, len(recogniser.classes)
+    )
     save_recipe(recipe, path.parent / "extract")
-    compression = None
-    if config.compression != "none":
-        compression = Compression(config.compression, keep_bits=config.keep_bits)
+    packed = None if config.compression == "none" else Compression(config.compression, keep_bits=config.keep_bits)
     return FeatureStore.create(
-        path, backend=config.backend, streams=streams, fingerprint=made_from, compression=compression
+        path,
+        backend=config.backend,
+        streams={name: StreamSpec(dim=widths[name], dtype=config.dtype) for name in config.streams},
+        fingerprint=plain(fingerprint(recipe, recogniser.checkpoint)),
+        recorded=recorded(recogniser.device),
+        compression=packed,
     )
 
 
-def _check_same(name: str, asked: Any, there: Any, path: Path) -> None:
-    if asked != there:
-        raise SltError(
-            f"{path} has {name} {there}, but {asked} is asked for; leave extract.{name} as it is, "
-            "choose another folder with -o extract.store=..., or copy the store with `slt cache convert`"
-        )
+def _check_form(config: ExtractConfig, store: FeatureStore) -> None:
+    """Refuse to add to a store that is kept in another form than is asked for."""
+    packed = store.compression
+    forms = {
+        "backend": (config.backend, store.backend),
+        "streams": (sorted(config.streams), sorted(store.streams)),
+        "dtype": (config.dtype, ", ".join({spec.dtype for spec in store.streams.values()})),
+        "compression": (config.compression, packed.codec if packed else "none"),
+        "keep_bits": (config.keep_bits, packed.keep_bits if packed else None),
+    }
+    for name, (asked, there) in forms.items():
+        if asked != there:
+            raise SltError(
+                f"{store.path} has {name} {there}, but {asked} is asked for; leave extract.{name} as it is, "
+                "choose another folder with -o extract.store=..., or copy the store with `slt cache convert`"
+            )
 
 
-def _write(
-    recipe: Recipe, encoder: TrainedEncoder, store: FeatureStore, todo: list[Clip], device: torch.device
-) -> list[dict[str, str]]:
+def _write(recipe: Recipe, recogniser: Recogniser, store: FeatureStore, todo: list[Clip]) -> list[dict[str, str]]:
+    """Encode and store clips; return those that could not be encoded, with the reason."""
     rejected: list[dict[str, str]] = []
-    root = media_root(recipe)
-    frames_done = 0
+    root, frames_done = media_root(recipe.corpus), 0
     with (
         store.writer() as writer,
         tqdm(todo, desc="extract", unit="clip", disable=None, dynamic_ncols=True) as progress,
     ):
         for number, clip in enumerate(progress, 1):
             try:
-                ((_, streams),) = encode_clips(encoder.model, recipe, [clip], root, device)
+                source = clip_source(clip, root)  # before it is read: what changes meanwhile is seen the next time
+                streams = recogniser.encode_clip(clip, root)
             except SltError as error:
                 rejected.append({"id": clip.id, "reason": str(error)})
                 log.warning("rejected %s: %s", clip.id, error)
                 continue
-            writer.write(
-                clip.id, {name: streams[name].float().cpu().numpy() for name in store.streams}, source=clip_source(clip)
-            )
+            writer.write(clip.id, {name: streams[name].float().cpu().numpy() for name in store.streams}, source=source)
             frames_done += clip.num_frames
             progress.set_postfix_str(f"{frames_done} frames", refresh=False)
             if number % recipe.extract.shard_clips == 0:

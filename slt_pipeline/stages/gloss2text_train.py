@@ -7,19 +7,17 @@ import torch
 
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.features import LabelDataset, as_it_is
+from slt_pipeline.corpora.labels import GlossInputs, Labels, TextLabels
+from slt_pipeline.corpora.load import load_clips
+from slt_pipeline.files import file_hash
 from slt_pipeline.models.translator import Translator
-from slt_pipeline.stages._corpus import load_clips
-from slt_pipeline.stages._run import Plan, file_hash, open_run, training_inputs
-from slt_pipeline.stages._translator import (
-    BatchLabels,
-    TextSide,
-    build_gloss2text,
-    gloss2text,
-    score_texts,
-    text_inputs,
-)
+from slt_pipeline.systems.scores import score_texts
+from slt_pipeline.systems.translator import Gloss2Text, build_gloss2text, language_inputs, save_architecture
+from slt_pipeline.systems.vocabularies import Vocabularies, check_texts
 from slt_pipeline.training.devices import pick_device
-from slt_pipeline.training.loop import Job
+from slt_pipeline.training.loop import Trainable
+from slt_pipeline.training.objective import Objective
+from slt_pipeline.training.run import Plan, find_run
 
 STAGE = "gloss2text_train"
 
@@ -36,45 +34,59 @@ def plan(recipe: Recipe) -> Plan:
 
 def gloss2text_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = False) -> dict[str, Any]:
     """Train mBART on gloss to text; the best checkpoint is by dev BLEU-4."""
-    config = recipe.gloss2text_train
-    inputs = {
-        "seed": recipe.seed,
-        "clips": file_hash(Path(recipe.corpus.manifest)),
-        "protocol": recipe.corpus.protocol,
-        **text_inputs(recipe),
-        "freeze_embeddings": config.freeze_embeddings,
-        "generation": config.generation.model_dump(mode="json"),
-        "training": training_inputs(config.training),
-    }
-    run = open_run(recipe, STAGE, inputs, overwrite=overwrite)
+    config, manifest, protocol = recipe.gloss2text_train, recipe.corpus.manifest, recipe.corpus.protocol
+    run = find_run(recipe.run_folder(STAGE), STAGE, _inputs(recipe), overwrite=overwrite)
     if run.result is not None:
         return run.result
     where = pick_device(device)
-    clips = load_clips(recipe, "train", needs=["gloss", "text"])
-    dev = load_clips(recipe, "dev", needs=["gloss", "text"])
-    side = TextSide.of(recipe)
-    side.save(run.folder)
+    clips, dev = (load_clips(manifest, split, needs=["gloss", "text"]) for split in ("train", "dev"))
+    vocabularies = Vocabularies.build(recipe.corpus, recipe.text)
     torch.manual_seed(recipe.seed)
-    model = build_gloss2text(recipe, side)
+    model = build_gloss2text(recipe, vocabularies)
+    check_texts(
+        vocabularies.text,
+        [*clips, *dev],
+        max_positions=model.mbart.config.max_position_embeddings,
+        generation=config.generation,
+        protocol=protocol,
+    )
+    folder = run.begin(recipe)
+    vocabularies.save(folder)
+    save_architecture(folder, model)
+    objective = Objective({"translation": 1.0})
 
     def losses(translator: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return {"loss": translator(**batch).loss}
+        return translator(batch, objective.parts)
 
     def validate(translator: torch.nn.Module) -> dict[str, float]:
         assert isinstance(translator, Translator)
-        glosses = [clip.gloss or () for clip in dev]
-        size = config.training.batch_size
-        return score_texts(recipe, gloss2text(translator, side, glosses, config.generation, size), dev)
+        system = Gloss2Text(translator, vocabularies)
+        texts = system.translate([clip.gloss or () for clip in dev], config.generation, config.training.batch_size)
+        return score_texts(protocol, texts, dev)
 
-    job = Job(
+    trainable = Trainable(
         model=model,
-        parts={"translation": list(model.parameters())},
-        dataset=LabelDataset(clips, BatchLabels(side, gloss_input=True)),
+        parameter_groups=model.parameter_groups(objective.parts),
+        dataset=LabelDataset(clips, Labels(TextLabels(vocabularies.text), GlossInputs(vocabularies.glosses))),
         num_items=len(clips),
         collate=as_it_is,
         losses=losses,
+        objective=objective,
         validate=validate,
         score="bleu4",
         higher_is_better=True,
     )
-    return run.train(job, config.training, recipe.seed, where)
+    return run.train(trainable, config.training, recipe.seed, where)
+
+
+def _inputs(recipe: Recipe) -> dict[str, Any]:
+    config = recipe.gloss2text_train
+    return {
+        "seed": recipe.seed,
+        "clips": file_hash(Path(recipe.corpus.manifest)),
+        "protocol": recipe.corpus.protocol,
+        **language_inputs(recipe),
+        "freeze_embeddings": config.freeze_embeddings,
+        "generation": config.generation,
+        "training": config.training,
+    }

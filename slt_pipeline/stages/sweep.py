@@ -3,98 +3,214 @@
 import itertools
 import json
 import logging
+import re
 import shutil
-import statistics
-from collections.abc import Iterator
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slt_pipeline.config.recipe import Recipe, save_recipe, with_values
-from slt_pipeline.files import read_json, write_json
+from slt_pipeline.config.recipe import Recipe, dump_recipe, save_recipe, with_values
+from slt_pipeline.config.stages import LOWER_IS_BETTER, SweepConfig
+from slt_pipeline.config.training import TrainingConfig
+from slt_pipeline.errors import SltError
+from slt_pipeline.files import json_line, read_json, read_json_lines, text_hash, write_json, write_json_lines, write_text
+from slt_pipeline.report.sweeps import sweep_rows
 from slt_pipeline.report.tables import markdown_table, text_table
-from slt_pipeline.stages._corpus import load_clips
-from slt_pipeline.stages._run import Plan
-from slt_pipeline.stages._store import encodable, open_features
-from slt_pipeline.stages.evaluate import decode_sign2text, write_hypotheses
+from slt_pipeline.stages.evaluate import STAGE as EVALUATE
+from slt_pipeline.stages.evaluate import score
 from slt_pipeline.stages.translate_train import translate_train
+from slt_pipeline.systems.tasks import Systems
 from slt_pipeline.training.devices import pick_device
+from slt_pipeline.training.run import Plan
 
 STAGE = "sweep"
+RESULTS_FILE, TABLE_FILE, BASE_FILE = "results.jsonl", "table.md", "sweep.json"
 log = logging.getLogger(__name__)
 
+# Sections of a recipe that a translator, trained on a store and scored, depends on.
+_MATTERS = ("translator", "translate_train", "text", "corpus.protocol", "encoder.head", "evaluate", "extract.store", "uses")
+_DOES_NOT = ("evaluate.tasks", "evaluate.splits", "evaluate.batch_size")
 
-def plan(recipe: Recipe) -> Plan:
+
+def plan(recipe: Recipe, name: str | None = None) -> Plan:
     """What the stage would read and write."""
-    runs = {f"run {i}": recipe.run_folder(STAGE) / slug for i, (slug, _, _) in enumerate(_variants(recipe), 1)}
-    return {"clips": recipe.corpus.manifest, "store": recipe.store_folder}, {"table": recipe.run_folder(STAGE), **runs}
+    found = _Sweep.of(recipe, name)
+    runs = {f"run {i}": found.folder / variant.slug for i, variant in enumerate(found.variants, 1)}
+    return {"clips": recipe.corpus.manifest, "store": recipe.store_folder}, {"table": found.folder, **runs}
 
 
-def sweep(recipe: Recipe, *, device: str = "auto", overwrite: bool = False) -> dict[str, Any]:
+def sweep(recipe: Recipe, name: str | None = None, *, device: str = "auto", overwrite: bool = False) -> dict[str, Any]:
     """Train and score every combination with every seed; finished runs are kept, so a sweep that was killed goes on.
 
-    Writes results.jsonl (every run), table.md (mean and standard deviation over seeds), both rewritten after each run.
+    A run that fails is a row that says why. `results.jsonl` (every run) and `table.md` (mean and standard deviation over
+    seeds, best on dev first) are written anew after each run.
+
+    Args:
+        recipe: the experiment that is varied.
+        name: one of the recipe's `sweeps`; None: its `sweep`.
+        device: where it computes.
+        overwrite: give up earlier runs of this sweep.
+
+    Raises:
+        SltError: a value is wrong, or a key can make no difference; before the first run.
     """
-    folder = recipe.run_folder(STAGE)
-    # All values are checked before the first run.
-    variants = [
-        (slug, values, seed, with_values(recipe, {**values, "seed": seed})) for slug, values, seed in _variants(recipe)
-    ]
-    if overwrite and folder.exists():
-        shutil.rmtree(folder)
-    save_recipe(recipe, folder)
-    results: list[dict[str, Any]] = []
-    for number, (slug, values, seed, variant) in enumerate(variants, 1):
-        log.info("sweep: run %d of %d: %s", number, len(variants), slug)
-        # The combination that is the recipe itself is its own translate-train run, not a second one.
-        own = variant == recipe
-        scores = _run(variant, recipe.run_folder("translate_train") if own else folder / slug, device)
-        results.append({"values": values, "seed": seed, "scores": scores})
-        lines = "".join(json.dumps(result, ensure_ascii=False) + "\n" for result in results)
-        (folder / "results.jsonl").write_text(lines, encoding="utf-8")
-    rows = _summarise(results, recipe.sweep.metric)
-    (folder / "table.md").write_text(markdown_table(rows) + "\n", encoding="utf-8")
-    return {"rows": rows, "results": results, "table": text_table(rows)}
+    found = _Sweep.of(recipe, name)
+    if overwrite and found.folder.exists():
+        shutil.rmtree(found.folder)
+    found.begin(recipe)
+    results = {_key(row): row for row in read_json_lines(found.folder / RESULTS_FILE)}
+    for number, variant in enumerate(found.variants, 1):
+        log.info("sweep: run %d of %d: %s", number, len(found.variants), variant.slug)
+        row = {"values": variant.values, "seed": variant.seed, "folder": variant.slug, **_run(variant, found, device)}
+        results[_key(row)] = row
+        write_json_lines(found.folder / RESULTS_FILE, results.values())
+        rows = sweep_rows(list(results.values()), found.config.metric, found.config.metric in LOWER_IS_BETTER)
+        write_text(found.folder / TABLE_FILE, markdown_table(rows) + "\n")
+    return {"rows": rows, "results": list(results.values()), "table": text_table(rows), "folder": str(found.folder)}
 
 
-def _run(variant: Recipe, folder: Path, device: str) -> dict[str, dict[str, float]]:
-    """Scores by split of one run, trained and decoded if that was not done before."""
-    translate_train(variant, device=device, folder=folder)
-    done, settings = folder / "scores.json", variant.evaluate.model_dump(mode="json")
+@dataclass(frozen=True)
+class _Variant:
+    """One run of a sweep."""
+
+    values: dict[str, Any]
+    seed: int
+    recipe: Recipe | None
+    error: str = ""
+    """Why the values do not go together, where they do not."""
+
+    @property
+    def slug(self) -> str:
+        """Name of its folder: every key that it sets, whole."""
+        pairs = {**self.values, "seed": self.seed}.items()
+        text = "_".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in pairs)
+        plain = re.sub(r"[^\w=.+-]+", "-", text.replace('"', ""))
+        return plain if len(plain) <= 120 else f"{plain[:110]}-{text_hash(text)[:8]}"
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """A sweep, all of its values checked."""
+
+    config: SweepConfig
+    folder: Path
+    variants: list[_Variant]
+    base: str
+    """Hash of what the runs have in common."""
+
+    @classmethod
+    def of(cls, recipe: Recipe, name: str | None) -> "_Sweep":
+        config = _named(recipe, name)
+        for key in config.grid:
+            _require_that_it_matters(key)
+        variants = [
+            _variant(recipe, dict(zip(config.grid, chosen, strict=True)), seed)
+            for chosen in itertools.product(*config.grid.values())
+            for seed in config.seeds or (recipe.seed,)
+        ]
+        _require_sound_values(config, variants)
+        base = _base(recipe, config)
+        folder = name or f"{'+'.join(config.grid)[:80]}-{base[:8]}"
+        return cls(config, recipe.run_folder(STAGE) / folder, variants, base)
+
+    def begin(self, recipe: Recipe) -> None:
+        """Refuse a folder that holds a sweep of the same name over something else."""
+        path = self.folder / BASE_FILE
+        if path.is_file() and read_json(path)["base"] != self.base:
+            raise SltError(
+                f"{self.folder} holds a sweep with other settings beside its grid ({read_json(path)['base'][:8]}, now "
+                f"{self.base[:8]}); add --overwrite to start anew, or give this sweep another name"
+            )
+        save_recipe(recipe, self.folder)
+        write_json(path, {"base": self.base, "grid": self.config.grid, "seeds": self.config.seeds})
+
+
+def _named(recipe: Recipe, name: str | None) -> SweepConfig:
+    if name is None:
+        return recipe.sweep
+    if name not in recipe.sweeps:
+        known = ", ".join(recipe.sweeps) or "none"
+        raise SltError(f"recipe {recipe.name} has no sweep {name}; its named sweeps are: {known}")
+    return recipe.sweeps[name]
+
+
+def _require_that_it_matters(key: str) -> None:
+    if key == "seed":
+        raise SltError("sweep: seed is no key of the grid; give the seeds as sweep.seeds")
+
+    def below(prefixes: tuple[str, ...]) -> bool:
+        return any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)
+
+    recorded = key.startswith("translate_train.training.") and key.rpartition(".")[2] in TrainingConfig.recorded
+    if not below(_MATTERS) or below(_DOES_NOT) or recorded:
+        raise SltError(
+            f"sweep: {key} can make no difference to a translator that is trained on the store and scored; "
+            f"keys that do are below {', '.join(_MATTERS)}"
+        )
+
+
+def _variant(recipe: Recipe, values: dict[str, Any], seed: int) -> _Variant:
+    try:
+        return _Variant(values, seed, with_values(recipe, {**values, "seed": seed}))
+    except SltError as error:
+        return _Variant(values, seed, None, str(error))
+
+
+def _require_sound_values(config: SweepConfig, variants: list[_Variant]) -> None:
+    """A value that no combination can have is a mistake; one that some cannot have is a row that says so."""
+    for key, values in config.grid.items():
+        for value in values:
+            those = [variant for variant in variants if variant.values[key] == value]
+            if all(variant.recipe is None for variant in those):
+                raise SltError(those[0].error)
+    heads = {variant.recipe.translator.head for variant in variants if variant.recipe}
+    if config.metric in LOWER_IS_BETTER and heads != {"trained"}:
+        raise SltError(
+            f"sweep.metric is {config.metric}, which only translators with translator.head: trained have; take bleu4"
+        )
+
+
+def _run(variant: _Variant, found: _Sweep, device: str) -> dict[str, Any]:
+    """Scores by split of one run, trained and decoded if that was not done before; or why there are none."""
+    if variant.recipe is None:
+        return {"error": variant.error}
+    folder = found.folder / variant.slug
+    try:
+        translate_train(variant.recipe, device=device, folder=folder)
+        return {"scores": _scores(variant.recipe, folder, device)}
+    except SltError as error:
+        log.warning("sweep: %s failed: %s", variant.slug, error)
+        return {"error": str(error)}
+
+
+def _scores(recipe: Recipe, folder: Path, device: str) -> dict[str, dict[str, Any]]:
+    done, settings = folder / "scored.json", recipe.evaluate.model_dump(mode="json")
     if done.is_file() and (before := read_json(done))["evaluate"] == settings:
         return before["scores"]
-    scores = {}
-    store = open_features(variant)
-    for split in variant.evaluate.splits:
-        clips = encodable(variant, store, load_clips(variant, split, needs=("text",)))
-        texts, scores[split] = decode_sign2text(variant, store, clips, pick_device(device), folder)
-        write_hypotheses(folder / f"sign2text-{split}.json", "sign2text", split, clips, texts, scores[split])
+    systems = Systems(recipe, pick_device(device), folder)
+    scores: dict[str, dict[str, Any]] = {}
+    for split in recipe.evaluate.splits:
+        scores[split] = {
+            **(score(systems, "sign2gloss", split, folder / EVALUATE) if recipe.translator.head == "trained" else {}),
+            **score(systems, "sign2text", split, folder / EVALUATE),
+        }
     write_json(done, {"evaluate": settings, "scores": scores})
     return scores
 
 
-def _variants(recipe: Recipe) -> Iterator[tuple[str, dict[str, Any], int]]:
-    """Folder name, values by key and seed of every run."""
-    keys = list(recipe.sweep.grid)
-    for chosen in itertools.product(*recipe.sweep.grid.values()):
-        values = dict(zip(keys, chosen, strict=True))
-        name = "_".join(f"{key.rsplit('.', 1)[-1]}={value}" for key, value in values.items())
-        for seed in recipe.sweep.seeds:
-            yield "".join(c if c.isalnum() or c in "=-_." else "-" for c in f"{name}_seed={seed}"), values, seed
+def _base(recipe: Recipe, config: SweepConfig) -> str:
+    """Hash of all that the runs of a sweep share, without what is varied and what plays no part."""
+    data = recipe.model_dump(mode="json", exclude={"name", "description", "sweep", "sweeps", "evaluate", "translate"})
+    for key in (*config.grid, "seed"):
+        node: Any = data
+        *parents, last = key.split(".")
+        for part in parents:
+            node = node.get(part, {}) if isinstance(node, dict) else {}
+        if isinstance(node, dict):
+            node.pop(last, None)
+    return text_hash(json_line(data))
 
 
-def _summarise(results: list[dict[str, Any]], metric: str) -> list[dict[str, Any]]:
-    """One row a combination: mean over seeds, with the standard deviation where there are several."""
-    rows = []
-    for values, group in itertools.groupby(results, key=lambda result: result["values"]):
-        runs = list(group)
-        row: dict[str, Any] = {key.rsplit(".", 1)[-1]: value for key, value in values.items()}
-        row["seeds"] = len(runs)
-        for split in runs[0]["scores"]:
-            for name in dict.fromkeys(["bleu4", "rouge", metric]):
-                figures = [run["scores"][split][name] for run in runs]
-                row[f"{split} {name}"] = statistics.fmean(figures)
-                if len(figures) > 1:
-                    row[f"{split} {name} sd"] = statistics.stdev(figures)
-        rows.append(row)
-    first = next(iter(results[0]["scores"]))
-    return sorted(rows, key=lambda row: -row[f"{first} {metric}"])
+def _key(row: Mapping[str, Any]) -> str:
+    return json_line([row["values"], row["seed"]])

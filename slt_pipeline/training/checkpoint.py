@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_model
 
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import read_json, write_json
+from slt_pipeline.files import file_hash, read_json, write_json
 
 WEIGHTS, STATE, META = "weights.safetensors", "state.pt", "meta.json"
 
@@ -27,12 +27,26 @@ class Checkpoint:
     meta: dict[str, Any]
 
     @property
+    def weights_hash(self) -> str:
+        """SHA-256 of the weights' file: what `meta.json` says, or of the file where an earlier version wrote it."""
+        return self.meta.get("weights") or file_hash(self.folder / WEIGHTS)
+
     def weights(self) -> dict[str, torch.Tensor]:
-        """Parameters and buffers by name, on the CPU. Of tied parameters one name is stored."""
+        """Read parameters and buffers by name, on the CPU. Of tied parameters one name is stored.
+
+        Raises:
+            SltError: the file is damaged, or is not the one that the checkpoint was written with.
+        """
+        self._require_own_weights()
         return load_file(self.folder / WEIGHTS)
 
     def load_model(self, model: torch.nn.Module) -> None:
-        """Copy the weights into `model`; names and shapes must match."""
+        """Copy the weights into `model`.
+
+        Raises:
+            SltError: names or shapes differ, or the file is not the one that the checkpoint was written with.
+        """
+        self._require_own_weights()
         try:
             load_model(model, self.folder / WEIGHTS, strict=True)
         except RuntimeError as error:
@@ -42,11 +56,16 @@ class Checkpoint:
             raise self._damaged(WEIGHTS, error) from error
 
     def load_state(self) -> dict[str, Any]:
-        """Optimiser, scaler and random states."""
+        """Read the states of optimiser, scaler and random generators."""
         try:
             return torch.load(self.folder / STATE, weights_only=True, map_location="cpu")
         except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
             raise self._damaged(STATE, error) from error
+
+    def _require_own_weights(self) -> None:
+        found = file_hash(self.folder / WEIGHTS)
+        if found != self.weights_hash:
+            raise self._damaged(WEIGHTS, ValueError(f"its SHA-256 is {found[:12]}, not {self.weights_hash[:12]}"))
 
     def _damaged(self, name: str, error: Exception) -> SltError:
         reason = " ".join(str(error).split())[:120]
@@ -66,13 +85,13 @@ def save_checkpoint(
     torch.save(state, folder / STATE)
     for name in (WEIGHTS, STATE):
         _flush(folder / name)
-    meta = {"step": step, **meta}
+    meta = {"step": step, "weights": file_hash(folder / WEIGHTS), **meta}
     write_json(folder / META, meta)
     return Checkpoint(folder, meta)
 
 
 def list_checkpoints(root: Path) -> list[Checkpoint]:
-    """Finished checkpoints, by rising step number."""
+    """Return the finished checkpoints, by rising step number."""
     found = []
     for folder in root.glob("step-*"):
         if folder.name[5:].isdigit() and (folder / META).is_file():
@@ -81,7 +100,15 @@ def list_checkpoints(root: Path) -> list[Checkpoint]:
 
 
 def best_checkpoint(run_folder: Path, made_by: str) -> Checkpoint:
-    """The best checkpoint of a run; `made_by` is the command that makes it, for the error."""
+    """Return the best checkpoint of a run.
+
+    Args:
+        run_folder: the run's.
+        made_by: the command that makes it, for the error.
+
+    Raises:
+        SltError: there is none.
+    """
     pointer = run_folder / "best.json"
     if pointer.is_file():
         folder = run_folder / "checkpoints" / f"step-{read_json(pointer)['step']:08d}"

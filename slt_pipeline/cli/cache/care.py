@@ -217,6 +217,9 @@ def _info_lines(facts, row_bytes):
     )
     yield f"fingerprint {fingerprint_hash(facts['fingerprint'])[:12]}"
     yield from table({key: plain(value) for key, value in flatten(facts["fingerprint"]).items()})
+    if facts["recorded"]:
+        yield "recorded, and never compared"
+        yield from table({key: plain(value) for key, value in flatten(facts["recorded"]).items()})
 
 
 def _exact(num_bytes: int) -> str:

@@ -1,0 +1,50 @@
+"""What commands read of a corpus: the clips of a split, where their media lie, and which media they are."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from slt_pipeline.config.corpus import CorpusConfig
+from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.corpora.manifest import read_manifest
+from slt_pipeline.errors import SltError
+from slt_pipeline.video.identity import media_identity
+
+log = logging.getLogger(__name__)
+
+
+def load_clips(manifest: str | Path, split: str, *, needs: Sequence[str] = ()) -> list[Clip]:
+    """Read the clips of a split, in the order of the manifest.
+
+    Args:
+        manifest: JSON Lines file.
+        split: `train`, `dev`, `test` or another that the manifest has.
+        needs: fields (`gloss`, `text`) that every clip must have.
+
+    Raises:
+        SltError: there is no clip, or one without such a field.
+    """
+    clips = read_manifest(manifest, split)
+    if not clips:
+        raise SltError(f"{manifest} has no clips of split {split}")
+    for field in needs:
+        bare = [clip.id for clip in clips if not getattr(clip, field)]
+        if bare:
+            raise SltError(
+                f"{manifest}: {len(bare)} {split} clips have no {field}, such as {bare[0]}; this stage needs it"
+            )
+    return clips
+
+
+def media_root(corpus: CorpusConfig) -> Path:
+    """Folder that the manifest's video references are relative to."""
+    return Path(corpus.media_root or Path(corpus.manifest).parent)
+
+
+def media_digest(clips: Sequence[Clip], root: Path) -> str:
+    """One hash of the media of all clips: another file under the same name, or another media root, changes it."""
+    digest = hashlib.sha256()
+    for clip in clips:
+        digest.update(f"{clip.id}\0{clip.video}\0{media_identity(clip.video, root)}\n".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()

@@ -1,0 +1,90 @@
+"""The feature store of a recipe: opened only if it is the one that the recipe's encoder makes."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from cache import FeatureStore
+from slt_pipeline.config.provenance import require_made_with
+from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.config.stages import FeaturesIn
+from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.errors import SltError
+from slt_pipeline.files import read_json_lines
+from slt_pipeline.systems.recogniser import encoder_fingerprint, trained_encoder
+from slt_pipeline.training.checkpoint import Checkpoint
+
+log = logging.getLogger(__name__)
+
+_RESIDENT: dict[FeaturesIn, Literal["no", "auto", "yes", "device"]]
+_RESIDENT = {"files": "no", "memory": "yes", "auto": "auto", "device": "device"}
+
+
+def open_features(
+    recipe: Recipe, *, features_in: FeaturesIn = "files", device: torch.device | None = None
+) -> FeatureStore:
+    """Open the recipe's store for reading.
+
+    Args:
+        recipe: names the store, and the encoder that must have made it.
+        features_in: where its streams are while they are read.
+        device: where they are with `features_in: device`.
+
+    Raises:
+        SltError: there is none, or other weights or settings made it; the first difference is named with both values.
+    """
+    path = recipe.store_folder
+    if not path.exists():
+        raise SltError(f"no feature store at {path}; make it with `slt extract --split all -r {recipe.name}`")
+    on = device if features_in == "device" else None
+    store = FeatureStore.open(path, resident=_RESIDENT[features_in], device=on)
+    if recipe.encoder_folder.exists():
+        require_features_of(store, recipe, trained_encoder(recipe))
+    else:
+        log.warning("%s is used as it is: there is no %s to compare it with", path, recipe.encoder_folder)
+    return store
+
+
+def require_features_of(store: FeatureStore, recipe: Recipe, encoder: Checkpoint) -> None:
+    """Refuse a store whose features are not those that an encoder makes with a recipe.
+
+    Raises:
+        SltError: the first difference is named with both values.
+    """
+    require_made_with(
+        store.fingerprint,
+        fingerprint(recipe, encoder),
+        f"the store {store.path}",
+        "set it back, or extract into another folder with -o extract.store=...",
+    )
+
+
+def fingerprint(recipe: Recipe, encoder: Checkpoint) -> dict[str, Any]:
+    """Return what makes the features: whatever changes a number in the store is named here.
+
+    The clips are not: the store remembers each clip's own source (`corpora.features.clip_source`), so that a manifest
+    may grow.
+    """
+    return {**encoder_fingerprint(recipe, encoder), "dtype": recipe.extract.dtype}
+
+
+def rejected_path(recipe: Recipe) -> Path:
+    """Where extraction lists the clips that it could not encode."""
+    return recipe.store_folder.parent / "rejected.jsonl"
+
+
+def read_rejected(recipe: Recipe) -> list[dict[str, str]]:
+    """Those clips: id and reason."""
+    return read_json_lines(rejected_path(recipe))
+
+
+def encodable(recipe: Recipe, store: FeatureStore, clips: Sequence[Clip]) -> list[Clip]:
+    """Return the clips without those that extraction had to reject, which are counted in a warning."""
+    listed = {row["id"] for row in read_rejected(recipe)}
+    kept = [clip for clip in clips if clip.id not in listed or clip.id in store]
+    if len(kept) < len(clips):
+        log.warning("%d of %d clips are left out: see %s", len(clips) - len(kept), len(clips), rejected_path(recipe))
+    return kept

@@ -1,0 +1,151 @@
+"""The recogniser: a trained visual encoder with its gloss classes, video to features and glosses."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from slt_pipeline import __version__
+from slt_pipeline.config.provenance import require_made_with
+from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.config.video import VideoConfig
+from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.corpora.frames import EvalFrames
+from slt_pipeline.files import read_json
+from slt_pipeline.models.ctc import decode_clips
+from slt_pipeline.models.visual_encoder import VisualEncoder
+from slt_pipeline.text.gloss_vocab import GlossVocabulary
+from slt_pipeline.training.checkpoint import Checkpoint, best_checkpoint
+from slt_pipeline.training.run import INPUTS
+
+CLASSES_FILE = "glosses.json"
+SHAPE_FILE = "frames.json"
+
+FEATURES = 1
+"""Raised by hand when the same weights and settings would give other features than the version before."""
+
+
+@dataclass(frozen=True)
+class Recogniser:
+    """The best visual encoder of a run, in evaluation mode, with its gloss classes."""
+
+    model: VisualEncoder
+    classes: GlossVocabulary
+    checkpoint: Checkpoint
+    video: VideoConfig
+    """How frames are made for it."""
+    made_by: dict[str, Any]
+    """What decides its features, for fingerprints."""
+    width: int
+    height: int
+    """Size of the videos that it was trained on, in pixels."""
+    fps: float
+    """Their frames per second."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.model.parameters()).device
+
+    def encode_clips(
+        self, clips: Sequence[Clip], root: Path | None
+    ) -> Iterator[tuple[Clip, dict[str, torch.Tensor]]]:
+        """Yield the streams (S,D) of every clip."""
+        return encode_clips(self.model, self.video, clips, root, self.device)
+
+    def encode_clip(self, clip: Clip, root: Path | None) -> dict[str, torch.Tensor]:
+        """Return the streams (S,D) of one clip.
+
+        Raises:
+            SltError: its video cannot be read or is too short.
+        """
+        ((_, streams),) = self.encode_clips([clip], root)
+        return streams
+
+
+def open_recogniser(recipe: Recipe, device: torch.device) -> Recogniser:
+    """Open the encoder that a recipe uses, and check that it was trained with the recipe's frames and network.
+
+    Raises:
+        SltError: there is none, or it was trained with other settings, which are named with both values.
+    """
+    folder = recipe.encoder_folder
+    checkpoint = trained_encoder(recipe)
+    classes = GlossVocabulary.load(folder / CLASSES_FILE)
+    model = VisualEncoder(recipe.encoder, len(classes))
+    checkpoint.load_model(model)
+    made_by = encoder_fingerprint(recipe, checkpoint)
+    shape = read_json(folder / SHAPE_FILE)
+    return Recogniser(
+        model.to(device).eval(),
+        classes,
+        checkpoint,
+        recipe.video,
+        made_by,
+        int(shape["width"]),
+        int(shape["height"]),
+        float(shape["fps"]),
+    )
+
+
+def trained_encoder(recipe: Recipe) -> Checkpoint:
+    """Return the best checkpoint of the encoder that a recipe uses, checked against the recipe; nothing is loaded.
+
+    Raises:
+        SltError: there is none, or it was trained with another network or other frames.
+    """
+    folder = recipe.encoder_folder
+    checkpoint = best_checkpoint(folder, made_by=f"slt visual-train -r {recipe.name}")
+    made_with = {k: v for k, v in read_json(folder / INPUTS).items() if k.startswith(("encoder.", "video."))}
+    require_made_with(
+        made_with,
+        {"encoder": recipe.encoder, "video": recipe.video},
+        f"the encoder in {folder}",
+        "set it back, or train another encoder with `slt visual-train`",
+    )
+    return checkpoint
+
+
+def encode_clips(
+    model: VisualEncoder, video: VideoConfig, clips: Sequence[Clip], root: Path | None, device: torch.device
+) -> Iterator[tuple[Clip, dict[str, torch.Tensor]]]:
+    """Yield the streams (S,D) of every clip, encoded alone: in a batch, padding would reach its last two steps."""
+    eval_frames = EvalFrames(video)
+    for clip in clips:
+        frames = eval_frames(clip.video, root)[None].to(device)
+        streams, lengths = model.encode(frames, torch.tensor([frames.shape[2]], device=device))
+        yield clip, {name: stream[0, : int(lengths[0])] for name, stream in streams.items()}
+
+
+def recognise(
+    gloss_logits: Sequence[torch.Tensor], classes: GlossVocabulary, beam_size: int
+) -> list[tuple[str, ...]]:
+    """Return the glosses decoded from the logits (S,K) of each clip."""
+    logits = [clip.float().cpu() for clip in gloss_logits]
+    return [tuple(classes.decode(ids)) for ids in decode_clips(logits, beam_size)]
+
+
+def encoder_fingerprint(recipe: Recipe, checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return what decides the features of an encoder, whatever holds them."""
+    return {
+        "features": FEATURES,
+        "encoder_weights": checkpoint.weights_hash,
+        "encoder": recipe.encoder,
+        "sampling": recipe.video.sampling,
+        "transform": recipe.video.transform,
+    }
+
+
+def recorded(device: torch.device) -> dict[str, str]:
+    """Return what is worth knowing of how features were made and decides nothing: versions, device, date."""
+    return {
+        "slt": __version__,
+        "decoder": f"av {version('av')}",
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "date": datetime.now(UTC).date().isoformat(),
+    }

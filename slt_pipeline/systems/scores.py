@@ -1,0 +1,18 @@
+"""Scores of what was decoded, under the protocol of the corpus, and what each number is a number of."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.metrics.protocols import get_protocol
+
+
+def score_texts(protocol: str, hypotheses: Sequence[str], clips: Sequence[Clip]) -> dict[str, float]:
+    """Return bleu1..bleu4 and rouge."""
+    return asdict(get_protocol(protocol).score_translation(hypotheses, [clip.text or "" for clip in clips]))
+
+
+def score_glosses(protocol: str, hypotheses: Sequence[Sequence[str]], clips: Sequence[Clip]) -> dict[str, float]:
+    """Return wer, its kinds of errors in percent, and their counts."""
+    references = [" ".join(clip.gloss or ()) for clip in clips]
+    return asdict(get_protocol(protocol).score_recognition([" ".join(h) for h in hypotheses], references))

@@ -1,0 +1,67 @@
+"""What a translator of signs starts from: the vocabularies and weights of the runs before it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.config.taps import Stream
+from slt_pipeline.models.sign_to_text import SignToText
+from slt_pipeline.models.taps import HeadFront
+from slt_pipeline.systems.recogniser import CLASSES_FILE, trained_encoder
+from slt_pipeline.systems.translator import build_sign2text, trained_language_model
+from slt_pipeline.systems.vocabularies import Vocabularies
+from slt_pipeline.text.gloss_vocab import GlossVocabulary
+from slt_pipeline.training.checkpoint import Checkpoint
+
+
+@dataclass(frozen=True)
+class Start:
+    """Checked and not loaded yet."""
+
+    recipe: Recipe
+    vocabularies: Vocabularies
+    """Those of the language model where there is one: its weights mean nothing with other ids."""
+    classes: GlossVocabulary
+    """Of the recogniser."""
+    head: Checkpoint | None
+    """The recogniser, whose head is taken."""
+    language: Checkpoint | None
+    """Gloss2Text, whose mBART and gloss table are taken."""
+
+    @classmethod
+    def of(cls, recipe: Recipe) -> "Start":
+        """Look up what a recipe says to start from.
+
+        Raises:
+            SltError: a run is missing, or was made with other settings, which are named with both values.
+        """
+        config = recipe.translate_train
+        classes = GlossVocabulary.load(recipe.encoder_folder / CLASSES_FILE)
+        trains_head = recipe.translator.head == "trained" and config.init_head is not None
+        language = None
+        if config.init_language is not None:
+            language = trained_language_model(recipe, recipe.language_folder)
+            vocabularies = Vocabularies.load(recipe.language_folder)
+        else:
+            vocabularies = Vocabularies.build(recipe.corpus, recipe.text)
+        head = trained_encoder(recipe) if trains_head else None
+        return cls(recipe, vocabularies.with_classes(classes), classes, head, language)
+
+    def inputs(self) -> dict[str, Any]:
+        """Return what of this decides a run's result."""
+        return {
+            "head": self.head and self.head.weights_hash,
+            "language": self.language and self.language.weights_hash,
+            "vocabularies": self.vocabularies.digests(),
+        }
+
+    def build(self, widths: Mapping[Stream, int]) -> SignToText:
+        """Build the model for a store whose streams have these widths, and load what it starts from."""
+        model = build_sign2text(self.recipe, self.vocabularies, widths)
+        if self.language:
+            model.translator.load_language_model(self.language.weights())
+        if self.head and isinstance(model.front, HeadFront):
+            weights = self.head.weights()
+            model.front.head.load_state_dict({k[5:]: v for k, v in weights.items() if k.startswith("head.")})
+        return model

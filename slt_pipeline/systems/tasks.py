@@ -1,0 +1,155 @@
+"""The four tasks on the trained systems of a recipe: what each decodes, how it is scored, what its number is a number of."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from slt_pipeline.config.recipe import Recipe, dump_recipe
+from slt_pipeline.config.stages import Task
+from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.corpora.features import FeatureDataset, require_clips, require_stream
+from slt_pipeline.corpora.labels import no_labels
+from slt_pipeline.corpora.load import load_clips
+from slt_pipeline.files import text_hash
+from slt_pipeline.systems.features import FeatureStore, encodable, open_features
+from slt_pipeline.systems.recogniser import CLASSES_FILE, recognise
+from slt_pipeline.systems.scores import score_glosses, score_texts
+from slt_pipeline.systems.translator import Gloss2Text, Sign2Text, open_gloss2text, open_sign2text
+from slt_pipeline.text.gloss_vocab import GlossVocabulary
+from slt_pipeline.training.checkpoint import best_checkpoint
+
+_NEEDS: dict[Task, tuple[str, ...]] = {
+    "sign2gloss": ("gloss",),
+    "gloss2text": ("gloss", "text"),
+    "sign2gloss2text": ("text",),
+    "sign2text": ("text",),
+}
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a task made of a split."""
+
+    clips: Sequence[Clip]
+    hypotheses: Sequence[str]
+    scores: Mapping[str, float]
+
+    def pairs(self, task: Task) -> list[dict[str, str | None]]:
+        """Return what was decoded beside what was right, clip by clip."""
+        wanted = [" ".join(clip.gloss or ()) if task == "sign2gloss" else clip.text for clip in self.clips]
+        return [
+            {"id": clip.id, "hypothesis": hypothesis, "reference": reference}
+            for clip, hypothesis, reference in zip(self.clips, self.hypotheses, wanted, strict=True)
+        ]
+
+
+class Systems:
+    """The trained systems of a recipe, each opened once, when it is first asked for, and decoding a split once."""
+
+    def __init__(self, recipe: Recipe, device: torch.device, run: Path | None = None):
+        """Open nothing yet.
+
+        Args:
+            recipe: names the systems, and is what they are checked against.
+            device: where they compute.
+            run: folder of the translator, such as a sweep's winner; None: the recipe's own.
+        """
+        self.recipe, self.device = recipe, device
+        self.run = run or recipe.run_folder("translate_train")
+        self._by_split: dict[str, tuple[list[str], list[torch.Tensor]]] = {}
+        self._glosses: dict[str, dict[str, tuple[str, ...]]] = {}
+
+    def decode(self, task: Task, split: str) -> Decoded:
+        """Decode and score one task on one split.
+
+        Raises:
+            SltError: a system is not trained or was made for something else; clips lack what the task needs.
+        """
+        protocol, config = self.recipe.corpus.protocol, self.recipe.evaluate
+        clips = load_clips(self.recipe.corpus.manifest, split, needs=_NEEDS[task])
+        if task != "gloss2text":
+            clips = encodable(self.recipe, self.store, clips)
+        if task == "sign2gloss":
+            glosses = self._recognised(split, clips)
+            return Decoded(clips, [" ".join(g) for g in glosses], score_glosses(protocol, glosses, clips))
+        if task == "sign2text":
+            texts = self._translated(split, clips)
+        else:
+            signed = [clip.gloss or () for clip in clips] if task == "gloss2text" else self._recognised(split, clips)
+            texts = self.gloss2text.translate(signed, config.generation, config.batch_size)
+        return Decoded(clips, texts, score_texts(protocol, texts, clips))
+
+    def made_by(self, task: Task) -> dict[str, Any]:
+        """Return what a number of this task is a number of: protocol, recipe and weights."""
+        weights = {}
+        if task in ("sign2gloss", "sign2gloss2text") and not self._own_glosses:
+            weights["encoder"] = self.store.fingerprint.get("encoder_weights", "unknown")
+        if task in ("gloss2text", "sign2gloss2text"):
+            weights["language"] = best_checkpoint(self.recipe.language_folder, "").weights_hash
+        if task == "sign2text" or (task != "gloss2text" and self._own_glosses):
+            weights["translator"] = best_checkpoint(self.run, "").weights_hash
+        return {
+            "protocol": self.recipe.corpus.protocol,
+            "recipe": text_hash(dump_recipe(self.recipe))[:12],
+            "weights": {name: value[:12] for name, value in weights.items()},
+        }
+
+    @cached_property
+    def store(self) -> FeatureStore:
+        """The recipe's features."""
+        return open_features(self.recipe)
+
+    @cached_property
+    def gloss2text(self) -> Gloss2Text:
+        """Glosses to text."""
+        return open_gloss2text(self.recipe, self.device)
+
+    @cached_property
+    def sign2text(self) -> Sign2Text:
+        """Features to text."""
+        return open_sign2text(self.recipe, self.device, self.store.fingerprint, self.run)
+
+    @cached_property
+    def classes(self) -> GlossVocabulary:
+        """Classes of the gloss logits in the store; where the encoder is gone, as the translator remembers them."""
+        encoder = self.recipe.encoder_folder / CLASSES_FILE
+        return GlossVocabulary.load(encoder if encoder.is_file() else self.run / CLASSES_FILE)
+
+    @property
+    def _own_glosses(self) -> bool:
+        """Whether glosses are those of the translator's own head: a score is of the system that is named."""
+        return self.recipe.translator.head == "trained"
+
+    def _recognised(self, split: str, clips: Sequence[Clip]) -> list[tuple[str, ...]]:
+        """Glosses of the clips; the search runs once for all tasks that ask."""
+        known = self._glosses.setdefault(split, {})
+        todo = [clip for clip in clips if clip.id not in known]
+        if todo:
+            logits, classes = self._gloss_logits(split, todo)
+            found = recognise(logits, classes, self.recipe.evaluate.beam_size)
+            known |= dict(zip((clip.id for clip in todo), found, strict=True))
+        return [known[clip.id] for clip in clips]
+
+    def _gloss_logits(self, split: str, clips: Sequence[Clip]) -> tuple[list[torch.Tensor], GlossVocabulary]:
+        if self._own_glosses:
+            assert self.sign2text.vocabularies.classes is not None
+            return self._run_translator(clips)[1], self.sign2text.vocabularies.classes
+        require_stream("gloss_logits", self.store.streams)
+        require_clips(self.store, clips)
+        return [torch.from_numpy(self.store.read(clip.id, "gloss_logits")).float() for clip in clips], self.classes
+
+    def _translated(self, split: str, clips: Sequence[Clip]) -> list[str]:
+        return self._run_translator(clips)[0]
+
+    def _run_translator(self, clips: Sequence[Clip]) -> tuple[list[str], list[torch.Tensor]]:
+        """Texts and gloss logits of the clips; a split that was decoded is not decoded again."""
+        key = text_hash("\n".join(clip.id for clip in clips))
+        if key not in self._by_split:
+            config = self.recipe.evaluate
+            features = FeatureDataset(self.store, self.recipe.translator.stream, clips, no_labels)
+            self._by_split[key] = self.sign2text.translate_features(features, config.generation, config.batch_size)
+        return self._by_split[key]

@@ -1,0 +1,254 @@
+"""Translators, trained or in training, with their vocabularies: Gloss2Text and Sign2Text."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from slt_pipeline.config.provenance import require_made_with
+from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.config.taps import Stream
+from slt_pipeline.config.translator import GenerationConfig
+from slt_pipeline.corpora.features import FeatureDataset, require_stream
+from slt_pipeline.corpora.labels import GlossInputs
+from slt_pipeline.files import file_hash, read_json, write_json
+from slt_pipeline.models.mbart import architecture
+from slt_pipeline.models.sign_to_text import SignToText
+from slt_pipeline.models.taps import HeadFront, StoredTap, Taps, stream_widths
+from slt_pipeline.models.translator import Translator, build_translator
+from slt_pipeline.models.visual_head import VisualHead
+from slt_pipeline.systems.vocabularies import Vocabularies, tokenizer_files
+from slt_pipeline.training.checkpoint import Checkpoint, best_checkpoint
+from slt_pipeline.training.run import INPUTS
+
+WIDTHS_FILE = "streams.json"
+LANGUAGE_FILE = "mbart.json"
+_MBART_FILES = ("config.json", "model.safetensors", "pytorch_model.bin", "gloss_embeddings.bin")
+
+
+class Translations(NamedTuple):
+    """Texts of a batch, best first, `num_return` rows a source; with scores if they were asked for."""
+
+    texts: list[str]
+    scores: list[float] | None
+
+
+@dataclass(frozen=True)
+class Gloss2Text:
+    """Glosses to text."""
+
+    model: Translator
+    vocabularies: Vocabularies
+
+    def translate(
+        self, glosses: Sequence[Sequence[str]], generation: GenerationConfig, batch_size: int
+    ) -> list[str]:
+        """Return the text of every sequence of glosses."""
+        encode, device = GlossInputs(self.vocabularies.glosses), _device(self.model)
+        texts: list[str] = []
+        for i in range(0, len(glosses), batch_size):
+            batch = {name: ids.to(device) for name, ids in encode.of(glosses[i : i + batch_size]).items()}
+            found = self.model.generate(self.model.source(batch), **generation.model_dump())
+            texts += self.vocabularies.text.decode_batch(found.ids)
+        return texts
+
+
+@dataclass(frozen=True)
+class Sign2Text:
+    """The taps of a visual encoder to text, and with a head of its own to glosses."""
+
+    model: SignToText
+    vocabularies: Vocabularies
+
+    @property
+    def recognises(self) -> bool:
+        """Whether it makes gloss logits of its own: its visual head is trained with it."""
+        return isinstance(self.model.front, HeadFront)
+
+    def translate(
+        self, taps: Taps, generation: GenerationConfig, *, num_return: int = 1, with_scores: bool = False
+    ) -> Translations:
+        """Return the texts of a batch of taps."""
+        settings = {**generation.model_dump(), "num_return": num_return, "with_scores": with_scores}
+        found = self.model.generate(taps, **settings)
+        scores = None if found.scores is None else found.scores.tolist()
+        return Translations(self.vocabularies.text.decode_batch(found.ids), scores)
+
+    def translate_features(
+        self, features: FeatureDataset, generation: GenerationConfig, batch_size: int
+    ) -> tuple[list[str], list[torch.Tensor]]:
+        """Return the text of every clip, and where `recognises` its gloss logits (S,K), in the order of the clips."""
+        device = _device(self.model)
+        texts: dict[str, str] = {}
+        logits: dict[str, torch.Tensor] = {}
+        for clips in self._batches(features, batch_size):
+            batch = features.batch(clips)
+            with torch.no_grad():
+                taps = self.model.front({name: batch[name].to(device) for name in ("features", "lengths")})
+            texts |= dict(zip((clip.id for clip in clips), self.translate(taps, generation).texts, strict=True))
+            if self.recognises and taps.gloss_logits is not None:
+                rows = zip(clips, taps.gloss_logits.cpu(), batch["lengths"].tolist(), strict=True)
+                logits |= {clip.id: row[:length] for clip, row, length in rows}
+        return [texts[clip.id] for clip in features.clips], [logits[clip.id] for clip in features.clips if logits]
+
+    def _batches(self, features: FeatureDataset, batch_size: int) -> Iterator[list[Any]]:
+        """Batches of clips; of equal length where padding would reach a clip's last steps through the published head."""
+        groups: dict[int, list[Any]] = {}
+        for clip in features.clips:
+            length = features.store.length(clip.id) if self.recognises and self.model.front.leaks else 0
+            groups.setdefault(length, []).append(clip)
+        for clips in groups.values():
+            yield from (clips[i : i + batch_size] for i in range(0, len(clips), batch_size))
+
+
+def language_inputs(recipe: Recipe) -> dict[str, Any]:
+    """Return what decides the language side of a translator: for a run's inputs."""
+    config = recipe.translator
+    names = ("mbart", "suffix", "gloss_table", "freeze_gloss_table", "label_smoothing")
+    folder = config.mbart.folder
+    found = {name: path for name in _MBART_FILES if folder and (path := folder / name).is_file()}
+    return {
+        "text": recipe.text,
+        **tokenizer_files(recipe.text),
+        "language_model": {name: getattr(config, name) for name in names},
+        "mbart_files": {name.replace(".", "_"): file_hash(path) for name, path in found.items()} or None,
+    }
+
+
+def build_gloss2text(recipe: Recipe, vocabularies: Vocabularies, folder: Path | None = None) -> Translator:
+    """Build a translator that reads glosses: no mapper.
+
+    Args:
+        recipe: its sizes and sources of weights.
+        vocabularies: its tokenizer and gloss table.
+        folder: a trained run, whose own architecture is taken: what it was started from need not exist any more.
+    """
+    config = recipe.translator
+    if recipe.gloss2text_train.freeze_embeddings:
+        mbart = config.mbart.model_copy(update={"freeze_text_embedding": True})
+        config = config.model_copy(update={"mbart": mbart, "freeze_gloss_table": True})
+    return build_translator(
+        config,
+        vocabularies.text,
+        vocabularies.glosses,
+        gloss_language=recipe.text.gloss_language,
+        architecture=_architecture(folder),
+    )
+
+
+def build_sign2text(
+    recipe: Recipe, vocabularies: Vocabularies, stored: Mapping[Stream, int], folder: Path | None = None
+) -> SignToText:
+    """Build a translator that reads a store.
+
+    Args:
+        recipe: its sizes and sources of weights.
+        vocabularies: its tokenizer, gloss table and classes.
+        stored: widths of the store's streams.
+        folder: as in `build_gloss2text`.
+
+    Raises:
+        SltError: the store lacks the stream that is read.
+    """
+    config = recipe.translator
+    assert vocabularies.classes is not None, "a translator of signs knows the classes of its recogniser"
+    require_stream(config.stream, stored)
+    front: StoredTap | HeadFront = StoredTap(config.stream)
+    widths = stored
+    if config.head == "trained":
+        head = VisualHead(recipe.encoder.head, stored["s3d"], len(vocabularies.classes))
+        front = HeadFront(head)
+        widths = stream_widths(stored["s3d"], recipe.encoder.head.hidden, len(vocabularies.classes))
+    translator = build_translator(
+        config,
+        vocabularies.text,
+        vocabularies.glosses,
+        gloss_language=recipe.text.gloss_language,
+        widths=widths,
+        class_names=vocabularies.classes.names,
+        architecture=_architecture(folder),
+    )
+    return SignToText(front, translator)
+
+
+def save_architecture(folder: Path, translator: Translator) -> None:
+    """Write the sizes of a translator's mBART beside its checkpoints, so that the run opens from itself."""
+    write_json(folder / LANGUAGE_FILE, architecture(translator.mbart))
+
+
+def open_gloss2text(recipe: Recipe, device: torch.device, folder: Path | None = None) -> Gloss2Text:
+    """Open the best Gloss2Text model that a recipe uses, in evaluation mode.
+
+    Args:
+        recipe: what it is checked against.
+        device: where it computes.
+        folder: its run; None: the one that the recipe uses.
+
+    Raises:
+        SltError: there is none, or it was trained with other settings, which are named with both values.
+    """
+    folder = folder or recipe.language_folder
+    checkpoint = trained_language_model(recipe, folder)
+    vocabularies = Vocabularies.load(folder)
+    model = build_gloss2text(recipe, vocabularies, folder)
+    checkpoint.load_model(model)
+    return Gloss2Text(model.to(device).eval(), vocabularies)
+
+
+def open_sign2text(
+    recipe: Recipe, device: torch.device, made_by: Mapping[str, Any] | None, folder: Path | None = None
+) -> Sign2Text:
+    """Open the best translator of a run, in evaluation mode.
+
+    Args:
+        recipe: what it is checked against.
+        device: where it computes.
+        made_by: what makes the features that it will read: a store's fingerprint or an encoder's.
+        folder: its run; None: the recipe's own.
+
+    Raises:
+        SltError: there is none, or it was trained with other settings or on the features of another encoder.
+    """
+    folder = folder or recipe.run_folder("translate_train")
+    checkpoint = best_checkpoint(folder, made_by=f"slt translate-train -r {recipe.name}")
+    now: dict[str, Any] = {"text": recipe.text, "translator": recipe.translator}
+    if recipe.translator.head == "trained":
+        now["head_config"] = recipe.encoder.head
+    if made_by is not None:
+        now["store"] = made_by
+    _require(folder, now, f"the translator in {folder}", "slt translate-train")
+    vocabularies = Vocabularies.load(folder)
+    model = build_sign2text(recipe, vocabularies, read_json(folder / WIDTHS_FILE), folder)
+    checkpoint.load_model(model)
+    return Sign2Text(model.to(device).eval(), vocabularies)
+
+
+def trained_language_model(recipe: Recipe, folder: Path) -> Checkpoint:
+    """Return the best checkpoint of a Gloss2Text run, checked against the recipe; nothing is loaded.
+
+    Raises:
+        SltError: there is none, or it was trained with another language side.
+    """
+    checkpoint = best_checkpoint(folder, made_by=f"slt gloss2text-train -r {recipe.name}")
+    inputs = language_inputs(recipe)
+    now = {name: inputs[name] for name in ("text", "language_model")}
+    _require(folder, now, f"the language model in {folder}", "slt gloss2text-train")
+    return checkpoint
+
+
+def _require(folder: Path, now: Mapping[str, Any], what: str, command: str) -> None:
+    """Compare the sections of `now` with what a run was made with."""
+    before = {key: value for key, value in read_json(folder / INPUTS).items() if key.split(".")[0] in now}
+    require_made_with(before, now, what, f"set it back, or train anew with `{command} --overwrite`")
+
+
+def _architecture(folder: Path | None) -> dict[str, Any] | None:
+    """Sizes of a trained run's mBART; a run of an earlier version has no such file and is built from its recipe."""
+    path = folder and folder / LANGUAGE_FILE
+    return read_json(path) if path and path.is_file() else None
+
+
+def _device(model: torch.nn.Module) -> torch.device:
+    return next(model.parameters()).device

@@ -1,0 +1,144 @@
+"""The vocabularies of a translator: ids travel with what gave them their meaning, and are compared by content."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from slt_pipeline.config.corpus import CorpusConfig
+from slt_pipeline.config.text import TextConfig
+from slt_pipeline.config.translator import GenerationConfig
+from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.corpora.load import load_clips
+from slt_pipeline.errors import SltError
+from slt_pipeline.files import file_hash
+from slt_pipeline.metrics.protocols import get_protocol
+from slt_pipeline.systems.recogniser import CLASSES_FILE
+from slt_pipeline.text.gloss_vocab import GlossVocabulary
+from slt_pipeline.text.tokenizer import MAP_FILES, META_FILE, MODEL_FILE, Tokenizer
+from slt_pipeline.text.train_tokenizer import train_tokenizer
+
+log = logging.getLogger(__name__)
+
+TOKENIZER_FOLDER = "tokenizer"
+GLOSS_INPUTS_FILE = "gloss_inputs.json"
+
+
+@dataclass(frozen=True)
+class Vocabularies:
+    """What a translator's ids mean."""
+
+    text: Tokenizer
+    """Pieces of the spoken language: rows of the text embedding."""
+    glosses: GlossVocabulary
+    """Rows of the gloss table."""
+    classes: GlossVocabulary | None = None
+    """Gloss classes of the recogniser before it; None: Gloss2Text."""
+
+    @classmethod
+    def build(cls, corpus: CorpusConfig, text: TextConfig) -> "Vocabularies":
+        """Read the tokenizer or train it on the training texts, and collect the glosses of `text.gloss_splits`.
+
+        The same manifest gives the same vocabularies.
+        """
+        clips = load_clips(corpus.manifest, "train", needs=["text"])
+        if text.tokenizer:
+            tokenizer = Tokenizer.load(text.tokenizer, text.language, detokenise=text.detokenise)
+        else:
+            tokenizer = train_tokenizer(
+                (clip.text or "" for clip in clips),
+                vocab_size=text.vocab_size,
+                language=text.language,
+                detokenise=text.detokenise,
+            )
+        signed = (clip.gloss for split in text.gloss_splits for clip in load_clips(corpus.manifest, split))
+        return cls(tokenizer, GlossVocabulary.build(signed, layout="translation", language=text.gloss_language))
+
+    def with_classes(self, classes: GlossVocabulary) -> "Vocabularies":
+        """Return the same with the classes of a recogniser."""
+        return replace(self, classes=classes)
+
+    def save(self, folder: Path) -> None:
+        """Write all of them beside a model's checkpoints."""
+        self.text.save(folder / TOKENIZER_FOLDER)
+        self.glosses.save(folder / GLOSS_INPUTS_FILE)
+        if self.classes is not None:
+            self.classes.save(folder / CLASSES_FILE)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Vocabularies":
+        """Read what `save` wrote."""
+        classes = folder / CLASSES_FILE
+        return cls(
+            Tokenizer.load(folder / TOKENIZER_FOLDER),
+            GlossVocabulary.load(folder / GLOSS_INPUTS_FILE),
+            GlossVocabulary.load(classes) if classes.is_file() else None,
+        )
+
+    def digests(self) -> dict[str, str | None]:
+        """Hash of the content of each, for a run's inputs."""
+        return {
+            "pieces": self.text.digest(),
+            "gloss_inputs": self.glosses.digest(),
+            "classes": self.classes.digest() if self.classes else None,
+        }
+
+
+def tokenizer_files(text: TextConfig) -> dict[str, Any]:
+    """Hashes of the files that a given tokenizer is read from; None where it is trained."""
+    if text.tokenizer is None:
+        return {"tokenizer": None}
+    found = {name: path for name in (*MAP_FILES, META_FILE) if (path := text.tokenizer / name).is_file()}
+    return {
+        "tokenizer": file_hash(text.tokenizer / MODEL_FILE),
+        **{f"tokenizer_files.{name.replace('.', '_')}": file_hash(path) for name, path in found.items()},
+    }
+
+
+def check_texts(
+    tokenizer: Tokenizer,
+    clips: Sequence[Clip],
+    *,
+    max_positions: int,
+    generation: GenerationConfig,
+    protocol: str,
+) -> None:
+    """Find before training what would stop it, or would cost a perfect system its score.
+
+    Args:
+        tokenizer: of the translator.
+        clips: all that train and validate it.
+        max_positions: longest target of its mBART, in pieces, language code and `</s>` included.
+        generation: of validation; longer references cannot be reached.
+        protocol: how texts are scored.
+
+    Raises:
+        SltError: a text is longer than mBART's positions; the clip is named.
+    """
+    lengths = {clip.id: len(tokenizer.encode(clip.text or "")) + 2 for clip in clips}
+    longest = max(lengths, key=lambda clip: lengths[clip])
+    if lengths[longest] > max_positions:
+        too_long = sum(length > max_positions for length in lengths.values())
+        raise SltError(
+            f"the text of {longest} has {lengths[longest]} pieces, mBART has {max_positions} positions "
+            f"({too_long} clips are too long); raise translator.mbart.max_positions or text.vocab_size, or split the text"
+        )
+    cut = sum(length > generation.max_length for length in lengths.values())
+    if cut:
+        log.warning(
+            "%d of %d references have more pieces than generation.max_length %d and cannot be reached; the longest has %d",
+            *(cut, len(lengths), generation.max_length, lengths[longest]),
+        )
+    _warn_of_spelling(tokenizer, [clip.text or "" for clip in clips if clip.split != "train"], protocol)
+
+
+def _warn_of_spelling(tokenizer: Tokenizer, references: Iterable[str], protocol: str) -> None:
+    texts = list(references)
+    best = get_protocol(protocol).score_translation([tokenizer.decode(tokenizer.encode(t)) for t in texts], texts).bleu4
+    if texts and best < 99.5:
+        log.warning(
+            "a perfect system would score BLEU-4 %.2f, not 100: decoded text is spelt unlike the references "
+            "(text.detokenise is %s, <unk> stands for pieces that the tokenizer lacks)",
+            *(best, tokenizer.detokenise),
+        )

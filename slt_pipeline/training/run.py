@@ -1,0 +1,127 @@
+"""A run folder: what a stage was given, whether it is done, and the refusal to mix two experiments in one folder."""
+
+import logging
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from slt_pipeline.config.provenance import flatten, require_made_with
+from slt_pipeline.config.recipe import Recipe, save_recipe
+from slt_pipeline.config.training import TrainingConfig
+from slt_pipeline.files import read_json, write_json
+from slt_pipeline.training.checkpoint import list_checkpoints
+from slt_pipeline.training.loop import Trainable, train
+
+log = logging.getLogger(__name__)
+
+INPUTS, RESULT = "inputs.json", "result.json"
+
+Plan = tuple[Mapping[str, Path | str | None], Mapping[str, Path | str]]
+"""What a command would read and write, by name: what `--dry-run` prints."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder that is there or is to be made; nothing is changed before `begin`."""
+
+    folder: Path
+    stage: str
+    inputs: Mapping[str, Any]
+    """Everything that decides the result: recipe sections, hashes of what is read."""
+    anew: bool = False
+    """Whether an earlier run in the folder is to be given up for this one."""
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """What the finished run reported, or None."""
+        path = self.folder / RESULT
+        return read_json(path) if path.is_file() and not self.anew else None
+
+    def begin(self, recipe: Recipe) -> Path:
+        """Make the folder, or go on in it, and save the resolved recipe and the inputs.
+
+        An earlier run that is to be given up is moved aside until the new one has written its first checkpoint.
+
+        Returns:
+            the folder.
+        """
+        if self.anew and self.folder.exists():
+            _remove(_aside(self.folder))
+            self.folder.rename(_aside(self.folder))
+        save_recipe(recipe, self.folder)
+        write_json(self.folder / INPUTS, flatten(self.inputs))
+        return self.folder
+
+    def train(self, trainable: Trainable, config: TrainingConfig, seed: int, device: torch.device) -> dict[str, Any]:
+        """Train, from where an earlier call was stopped, and mark the run as done.
+
+        If it fails before its first checkpoint, the run that was moved aside is put back.
+        """
+        try:
+            ended = train(
+                trainable,
+                config,
+                self.folder,
+                seed=seed,
+                device=device,
+                title=self.stage,
+                on_checkpoint=lambda: _remove(_aside(self.folder)),
+            )
+        except Exception:
+            _put_back(self.folder)
+            raise
+        return self.finish({"score": trainable.score, "best_score": ended.best_score, "best_step": ended.best_step})
+
+    def finish(self, result: Mapping[str, Any]) -> dict[str, Any]:
+        """Mark the run as done."""
+        write_json(self.folder / RESULT, dict(result))
+        return dict(result)
+
+
+def find_run(folder: Path, stage: str, inputs: Mapping[str, Any], *, overwrite: bool = False) -> Run:
+    """Look at a run folder: new, begun or finished.
+
+    Args:
+        folder: where the run lies or will lie.
+        stage: names the run.
+        inputs: everything that decides the result, as config sections and plain values.
+        overwrite: start anew, whatever is there.
+
+    Raises:
+        SltError: the folder holds work made from other inputs; the first difference is named.
+    """
+    if _aside(folder).exists() and (overwrite or not _begun_with(folder, inputs)):
+        _put_back(folder)  # what a kill before the first checkpoint has left
+    if not overwrite and (folder / INPUTS).is_file():
+        cure = "add --overwrite to start anew, or -o runs_dir=... to keep both"
+        require_made_with(read_json(folder / INPUTS), inputs, f"{folder} holds a run that", cure)
+    return Run(folder, stage, inputs, anew=overwrite)
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.before")
+
+
+def _begun_with(folder: Path, inputs: Mapping[str, Any]) -> bool:
+    return (folder / INPUTS).is_file() and read_json(folder / INPUTS) == flatten(inputs)
+
+
+def _put_back(folder: Path) -> None:
+    """Undo the moving aside, unless the new run has something to show by now."""
+    if not _aside(folder).exists():
+        return
+    if (folder / RESULT).is_file() or list_checkpoints(folder / "checkpoints"):
+        _remove(_aside(folder))
+        return
+    _remove(folder)
+    _aside(folder).rename(folder)
+    log.warning("%s is as it was before: the new run came to nothing", folder)
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)

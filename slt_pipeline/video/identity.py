@@ -1,0 +1,55 @@
+"""Which media a reference leads to, told by content and not by name; nothing is decoded."""
+
+import hashlib
+import os
+from pathlib import Path, PurePosixPath
+
+from slt_pipeline.video.pictures import natural_key, zip_members
+
+_EDGE = 65536
+"""Bytes that are read at the head and at the tail of a file: where containers keep their tables."""
+
+
+def media_identity(reference: str, root: Path | None) -> str:
+    """Return a short name of the bytes behind a media reference; `absent` where there is nothing to read.
+
+    A video file is known by its size and the hash of its head and tail, a folder or a series of pictures by their number,
+    and that of the first, middle and last picture; members of a zip by their own checksums. Time stamps and the path do
+    not count, so that a corpus can be copied.
+
+    Args:
+        reference: as in a manifest (`video.reader.open_video`).
+        root: media root.
+    """
+    archive, bang, member = reference.partition("!")
+    path = (root or Path()) / (archive if bang else reference)
+    try:
+        if bang and archive.lower().endswith(".zip"):
+            return _short(zip_members(path, PurePosixPath(member)))
+        if path.is_dir():
+            return _pictures(path)
+        return _file(path) if path.is_file() else _pictures(path.parent)
+    except OSError:
+        return "absent"
+
+
+def _pictures(folder: Path) -> str:
+    with os.scandir(folder) as entries:
+        names = sorted((entry.name for entry in entries if not entry.name.startswith(".")), key=natural_key)
+    if not names:
+        return "absent"
+    some = dict.fromkeys((names[0], names[len(names) // 2], names[-1]))
+    return _short([len(names), *((name, _file(folder / name)) for name in some)])
+
+
+def _file(path: Path) -> str:
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        edges = file.read(_EDGE)
+        file.seek(max(len(edges), size - _EDGE))
+        edges += file.read(_EDGE)
+    return _short([size, hashlib.sha256(edges).hexdigest()])
+
+
+def _short(facts: list) -> str:
+    return hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass")).hexdigest()[:16]
