@@ -1,37 +1,31 @@
-"""Clips as training items: features from the store, glosses and text.
-
-B clips, T steps, D width of the stream, L glosses, N pieces.
-"""
+"""Clips as training items: features from the store, and labels. B clips, S steps, D width of the stream."""
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch.utils.data import Dataset
 
 from cache import FeatureStore
 from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.corpora.labels import Labeller
 from slt_pipeline.errors import SltError
 
 
 class FeatureDataset(Dataset):
-    """Batches by (epoch, index): one positional read into one padded array, without per-clip work in Python.
+    """Batches by (epoch, index): one positional read into one padded array, without per-clip work in Python."""
 
-    **Raises:** SltError if the store lacks the stream or some of the clips, StoreError if clips have changed since they
-    were stored; before any work.
-    """
+    def __init__(self, store: FeatureStore, stream: str, clips: Sequence[Clip], labels: Labeller):
+        """Take a store, the stream to read and the clips, in the order of their indices.
 
-    def __init__(
-        self,
-        store: FeatureStore,
-        stream: str,
-        clips: Sequence[Clip],
-        encode: Callable[[Sequence[Clip]], dict[str, torch.Tensor]],
-    ):
+        Raises:
+            SltError: the store lacks the stream or some of the clips.
+            StoreError: clips have changed since they were stored.
+        """
         require_stream(stream, store.streams)
         require_clips(store, clips)
-        self.store, self.stream, self.clips, self.encode = store, stream, list(clips), encode
+        self.store, self.stream, self.clips, self.labels = store, stream, list(clips), labels
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -40,17 +34,21 @@ class FeatureDataset(Dataset):
         return self.batch([self.clips[index] for _, index in keys])
 
     def batch(self, clips: Sequence[Clip]) -> dict[str, torch.Tensor]:
-        """`features (B,T,D)` float32, zero beyond `lengths (B,)`, and what `encode` makes of the clips' labels."""
+        """Return `features (B, S, D)` float32, zero beyond `lengths (B,)`, and what the labeller makes of the clips."""
         features, lengths = self.store.read_batch([clip.id for clip in clips], self.stream)
         return {
             "features": torch.as_tensor(features).float(),  # a tensor already where the store is resident on a device
             "lengths": torch.as_tensor(lengths),
-            **self.encode(clips),
+            **self.labels(clips),
         }
 
 
 def require_stream(stream: str, streams: Collection[str]) -> None:
-    """Raise SltError if a store's `streams` lack the one that is needed."""
+    """Require a stream.
+
+    Raises:
+        SltError: `streams`, those of a store, lack it.
+    """
     if stream not in streams:
         raise SltError(
             f"the store has no stream {stream}, only {', '.join(streams)}; "
@@ -59,7 +57,12 @@ def require_stream(stream: str, streams: Collection[str]) -> None:
 
 
 def require_clips(store: FeatureStore, clips: Sequence[Clip]) -> None:
-    """Raise SltError if some of the clips are not in the store, StoreError if they have changed since they were."""
+    """Require clips as they are now.
+
+    Raises:
+        SltError: some of them are not in the store.
+        StoreError: some have changed since they were stored.
+    """
     missing = [clip for clip in clips if clip.id not in store]
     if missing:
         raise SltError(
@@ -70,7 +73,7 @@ def require_clips(store: FeatureStore, clips: Sequence[Clip]) -> None:
 
 
 def clip_source(clip: Clip) -> str:
-    """What a clip's features were made from, as the store remembers it: a manifest may grow, a clip may not change."""
+    """Return what a clip's features were made from: a manifest may grow, a clip that is in the store may not change."""
     made_from = json.dumps([clip.video, clip.num_frames, clip.fps], ensure_ascii=False)
     return hashlib.sha256(made_from.encode()).hexdigest()[:16]
 
@@ -78,16 +81,16 @@ def clip_source(clip: Clip) -> str:
 class LabelDataset(Dataset):
     """Batches of labels alone, by (epoch, index): what Gloss2Text trains on."""
 
-    def __init__(self, clips: Sequence[Clip], encode: Callable[[Sequence[Clip]], dict[str, torch.Tensor]]):
-        self.clips, self.encode = list(clips), encode
+    def __init__(self, clips: Sequence[Clip], labels: Labeller):
+        self.clips, self.labels = list(clips), labels
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> dict[str, torch.Tensor]:
-        return self.encode([self.clips[index] for _, index in keys])
+        return self.labels([self.clips[index] for _, index in keys])
 
 
 def as_it_is(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Collate function of data sets that make whole batches."""
+    """Return the batch: the collate function of data sets that make whole batches."""
     return batch

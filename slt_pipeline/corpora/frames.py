@@ -1,11 +1,8 @@
-"""Clips as training items: frames and glosses, read from video.
+"""Clips as training items: frames, read from video, and labels. B clips, T frames, H and W pixels after cropping."""
 
-B clips, T frames, S pixels of a side after cropping, L glosses.
-"""
-
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -13,8 +10,8 @@ from torch.utils.data import Dataset
 
 from slt_pipeline.config.video import VideoConfig
 from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.corpora.labels import Labeller
 from slt_pipeline.errors import SltError
-from slt_pipeline.text.batch import pad_ids
 from slt_pipeline.video.reader import open_video
 from slt_pipeline.video.sampling import eval_indices, train_indices
 from slt_pipeline.video.transforms import EvalTransform, TrainTransform, pad_frames
@@ -26,36 +23,33 @@ class ClipDataset(Dataset):
     An item is therefore the same whoever makes it and whenever, which is what an exact resume needs.
     """
 
-    def __init__(
-        self,
-        clips: Sequence[Clip],
-        root: Path,
-        config: VideoConfig,
-        *,
-        encode: Callable[[Clip], list[int]],
-        seed: int,
-    ):
-        self.clips, self.root, self.config = list(clips), root, config
-        self.encode, self.seed = encode, seed
+    def __init__(self, clips: Sequence[Clip], root: Path, config: VideoConfig, seed: int):
+        self.clips, self.root, self.config, self.seed = list(clips), root, config, seed
         self.transform = TrainTransform(config.transform)
 
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, Clip]:
+        """Return the frames (3, T, H, W) of a clip, and the clip."""
         epoch, index = key
         clip = self.clips[index]
         rng = np.random.default_rng([self.seed, epoch, index])
         video = open_video(clip.video, self.root)
         frames = video.read(train_indices(video.num_frames, self.config.sampling, rng))
-        return {"frames": self.transform(frames, rng), "gloss_ids": self.encode(clip)}
+        return self.transform(frames, rng), clip
 
 
-def collate_clips(items: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
-    """Items to frames (B,3,T,S,S), frame_lengths (B,), gloss_ids (B,L) and gloss_lengths (B,)."""
-    frames, frame_lengths = pad_frames([item["frames"] for item in items])
-    gloss_ids, gloss_lengths = pad_ids([item["gloss_ids"] for item in items], pad_id=0)
-    return {"frames": frames, "frame_lengths": frame_lengths, "gloss_ids": gloss_ids, "gloss_lengths": gloss_lengths}
+@dataclass(frozen=True)
+class FrameBatches:
+    """Collate function of `ClipDataset`: frames padded to one length, and what the labeller makes of the clips."""
+
+    labels: Labeller
+
+    def __call__(self, items: Sequence[tuple[torch.Tensor, Clip]]) -> dict[str, torch.Tensor]:
+        """Return `frames (B, 3, T, H, W)`, `frame_lengths (B,)` and the labels."""
+        frames, frame_lengths = pad_frames([frames for frames, _ in items])
+        return {"frames": frames, "frame_lengths": frame_lengths, **self.labels([clip for _, clip in items])}
 
 
 class EvalFrames:
@@ -66,9 +60,10 @@ class EvalFrames:
         self.transform = EvalTransform(config.transform)
 
     def __call__(self, reference: str, root: Path | None) -> torch.Tensor:
-        """Frames (3,T,S,S), T a multiple of 4.
+        """Return the frames (3, T, H, W) of a media reference below `root`, T a multiple of 4.
 
-        **Raises:** SltError for a video that cannot be read, or that is too short for a single step of the encoder.
+        Raises:
+            SltError: the video cannot be read, or is too short for a single step of the encoder.
         """
         video = open_video(reference, root)
         indices = eval_indices(video.num_frames, self.config.sampling)

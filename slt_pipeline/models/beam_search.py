@@ -1,4 +1,4 @@
-"""mBART's beam search (FACTS 6.6).  B sentences, T source steps, M = mBART's width, N target positions."""
+"""mBART's beam search, which is transformers' (FACTS 6.6)."""
 
 from typing import Any, NamedTuple, cast
 
@@ -8,18 +8,18 @@ from transformers import MBartForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
 from slt_pipeline.errors import SltError
-from slt_pipeline.models.mbart import EOS_ID, PAD_ID
+from slt_pipeline.models.mbart import EOS_ID
 
 
 class Generation(NamedTuple):
-    """Hypotheses, best first, `num_return` rows a sentence: `ids (B * num_return, N)` and `scores (B * num_return,)`.
+    """Hypotheses, best first, `num_return` rows for each of B sources.
 
-    `ids` start with the language code and end in `</s>` and padding; a score is the sum of log-probabilities, divided
-    by length ** length_penalty.
+    `ids (B * num_return, N)` start with the language code and end in `</s>` and padding. `scores (B * num_return,)`, or
+    None unless asked for, are sums of log-probabilities, divided by length ** length_penalty.
     """
 
     ids: Tensor
-    scores: Tensor
+    scores: Tensor | None
 
 
 @torch.no_grad()
@@ -33,8 +33,9 @@ def beam_search(
     max_length: int,
     length_penalty: float,
     num_return: int = 1,
+    with_scores: bool = False,
 ) -> Generation:
-    """Search from encoder states (B, T, M) with their mask (B, T); the output starts with `language_id`.
+    """Search from encoder states (B, S, M) with their mask (B, S); the output starts with `language_id`.
 
     Raises:
         SltError: more hypotheses are asked for than there are beams.
@@ -42,24 +43,45 @@ def beam_search(
     if num_return > num_beams:
         raise SltError(f"generation: {num_return} hypotheses asked for with {num_beams} beams; raise num_beams")
     model = cast(Any, mbart)  # the protocol by which transformers types `generate` fits none of its own models
-    found = model.generate(
+    max_length = min(max_length, mbart.config.max_position_embeddings)
+    ids = model.generate(
         encoder_outputs=BaseModelOutput(last_hidden_state=states),
         attention_mask=mask,
         # without it transformers would put `<s>` in front of the language code
         decoder_start_token_id=language_id,
         forced_eos_token_id=EOS_ID,
         num_beams=num_beams,
-        max_length=min(max_length, mbart.config.max_position_embeddings),
+        max_length=max_length,
         length_penalty=length_penalty,
         num_return_sequences=num_return,
         early_stopping=False,
         do_sample=False,
         use_cache=True,
-        return_dict_in_generate=True,
-        output_scores=True,
     )
-    if num_beams > 1:
-        return Generation(found.sequences, found.sequences_scores)
-    steps = model.compute_transition_scores(found.sequences, found.scores, normalize_logits=True)
-    real = found.sequences[:, 1:] != PAD_ID
-    return Generation(found.sequences, steps.masked_fill(~real, 0).sum(1) / real.sum(1) ** length_penalty)
+    if not with_scores:
+        return Generation(ids, None)
+    # The search could return them itself, but keeps for it the scores of all V pieces at every step: gigabytes.
+    states, mask = (values.repeat_interleave(num_return, dim=0) for values in (states, mask))
+    logits = model(
+        encoder_outputs=BaseModelOutput(last_hidden_state=states),
+        attention_mask=mask,
+        decoder_input_ids=ids[:, :-1],
+        use_cache=False,
+    ).logits
+    return Generation(ids, _scores(logits, ids, max_length) / _lengths(ids) ** length_penalty)
+
+
+def _scores(logits: Tensor, ids: Tensor, max_length: int) -> Tensor:
+    """Return the summed log-probabilities (B,) of `ids (B, N)`, whose first is given, under logits (B, N - 1, V)."""
+    pieces = ids[:, 1:, None]
+    each = logits.float().log_softmax(dim=-1).gather(-1, pieces).squeeze(-1)
+    steps = torch.arange(each.shape[1], device=ids.device)
+    chosen = steps < _lengths(ids)[:, None]
+    chosen &= steps < max_length - 2  # the last piece of a longest output is not chosen: it has to be `</s>`
+    return each.masked_fill(~chosen, 0).sum(dim=1)
+
+
+def _lengths(ids: Tensor) -> Tensor:
+    """Return the pieces (B,) of `ids (B, N)` behind the language code, up to the first `</s>` and with it."""
+    ends = ids[:, 1:] == EOS_ID
+    return (ends.cumsum(dim=1) - ends.long() == 0).sum(dim=1)

@@ -1,7 +1,4 @@
-"""CTC: loss, decoding and alignment of gloss sequences (FACTS 5).
-
-B: clips. T: steps (a quarter of the frames). K: gloss classes, of which class 0 is the blank. L: glosses of a sequence.
-"""
+"""CTC: loss, decoding and alignment of gloss sequences (FACTS 5)."""
 
 from collections.abc import Sequence
 from itertools import groupby, pairwise
@@ -21,37 +18,52 @@ _CLIPS_AT_ONCE = 64
 def ctc_loss(
     gloss_logits: torch.Tensor,
     lengths: torch.Tensor,
-    gloss_ids: torch.Tensor,
-    gloss_lengths: torch.Tensor,
+    gloss_labels: torch.Tensor,
+    gloss_label_lengths: torch.Tensor,
     blank: int = BLANK,
 ) -> torch.Tensor:
-    """Mean over clips of the negative log-likelihood of their gloss sequences: a scalar, float32.
+    """Return the mean over clips of the negative log-likelihood of their gloss sequences: a scalar, float32.
 
-    gloss_logits: (B, T, K), any float type; lengths: (B,) valid steps; gloss_ids: (B, L), anything beyond
-    gloss_lengths: (B,). Divided by B alone, as published, not by sequence lengths. A sequence that cannot fit into its
-    steps counts 0 and sends no gradient.
+    The sum is divided by the number of clips that have glosses, by B where all do, as published, and not by sequence
+    lengths. A clip without gloss takes no part; a batch of such clips alone costs 0, with a gradient of 0. A sequence
+    that cannot fit into its steps counts 0 and sends no gradient.
+
+    Args:
+        gloss_logits: (B, S, K), any float type.
+        lengths: (B,) valid steps.
+        gloss_labels: (B, L) classes, anything beyond their lengths.
+        gloss_label_lengths: (B,); 0 is a clip in which nothing is signed, -1 one that has no gloss.
+        blank: class of the blank.
     """
-    return ctc_loss_per_sample(gloss_logits, lengths, gloss_ids, gloss_lengths, blank).sum() / len(gloss_logits)
+    each = ctc_loss_per_sample(gloss_logits, lengths, gloss_labels, gloss_label_lengths, blank)
+    return each.sum() / (gloss_label_lengths >= 0).sum().clamp(min=1)
 
 
 def ctc_loss_per_sample(
     gloss_logits: torch.Tensor,
     lengths: torch.Tensor,
-    gloss_ids: torch.Tensor,
-    gloss_lengths: torch.Tensor,
+    gloss_labels: torch.Tensor,
+    gloss_label_lengths: torch.Tensor,
     blank: int = BLANK,
 ) -> torch.Tensor:
-    """The terms that `ctc_loss` averages: (B,) float32, 0 where the sequence cannot fit."""
+    """Return the terms that `ctc_loss` averages: (B,) float32, 0 without gloss or where the sequence cannot fit."""
     log_probs = gloss_logits.float().log_softmax(dim=-1).transpose(0, 1)
-    return functional.ctc_loss(
-        log_probs, gloss_ids, lengths, gloss_lengths, blank=blank, reduction="none", zero_infinity=True
+    each = functional.ctc_loss(
+        log_probs,
+        gloss_labels,
+        lengths,
+        gloss_label_lengths.clamp(min=0),
+        blank=blank,
+        reduction="none",
+        zero_infinity=True,
     )
+    return each.masked_fill(gloss_label_lengths < 0, 0.0)
 
 
 def decode(
     gloss_logits: torch.Tensor, lengths: torch.Tensor, beam_size: int, merge_repeats: bool = True
 ) -> list[list[int]]:
-    """Gloss ids of every clip: greedy if beam_size is 0, else `prefix_beam_search`.
+    """Return the classes of every clip: greedy if beam_size is 0, else `prefix_beam_search`.
 
     Greedy takes no `merge_repeats`: it always keeps a gloss that is repeated across a blank.
     """
@@ -61,7 +73,7 @@ def decode(
 
 
 def decode_clips(gloss_logits: Sequence[torch.Tensor], beam_size: int, merge_repeats: bool = True) -> list[list[int]]:
-    """`decode` of clips that are not padded into a batch: a list of (T, K). Much faster than one by one."""
+    """Decode clips (S, K) that are not padded into a batch; much faster than one by one."""
     if not gloss_logits:
         return []
     # Clips of similar length together, so that little is padded; the search runs through the clips of a batch at once.
@@ -77,9 +89,11 @@ def decode_clips(gloss_logits: Sequence[torch.Tensor], beam_size: int, merge_rep
 
 
 def greedy_decode(gloss_logits: torch.Tensor, lengths: torch.Tensor) -> list[list[int]]:
-    """Best path: the best class of every step, runs of it merged, blanks dropped.
+    """Return the best path: the best class of every step, runs of it merged, blanks dropped.
 
-    gloss_logits: (B, T, K); lengths: (B,). Steps beyond a clip's length are not looked at.
+    Args:
+        gloss_logits: (B, S, K).
+        lengths: (B,) valid steps; those beyond are not looked at.
     """
     _check(gloss_logits, lengths)
     paths = gloss_logits.argmax(dim=-1).tolist()
@@ -92,11 +106,18 @@ def greedy_decode(gloss_logits: torch.Tensor, lengths: torch.Tensor) -> list[lis
 def prefix_beam_search(
     gloss_logits: torch.Tensor, lengths: torch.Tensor, beam_size: int, merge_repeats: bool = True
 ) -> list[list[int]]:
-    """The published decoder: TensorFlow's CTC prefix beam search, then equal neighbours merged once more.
+    """Decode as published: TensorFlow's CTC prefix beam search, then equal neighbours merged once more.
 
-    gloss_logits: (B, T, K), class 0 the blank; lengths: (B,). `beam_size` 1 is a prefix search too, not the best path.
-    The merging makes a truly repeated gloss impossible to output, which is how the published numbers were made;
-    merge_repeats=False leaves it out. Raises SltError for beam_size < 1 and for NaN or infinite logits.
+    The merging makes a truly repeated gloss impossible to output, which is how the published numbers were made.
+
+    Args:
+        gloss_logits: (B, S, K), class 0 the blank.
+        lengths: (B,) valid steps.
+        beam_size: prefixes kept; 1 is a prefix search too, not the best path.
+        merge_repeats: whether equal neighbours are merged.
+
+    Raises:
+        SltError: beam_size is below 1, or a valid step holds NaN or infinity.
     """
     if beam_size < 1:
         raise SltError(f"beam_size is {beam_size}; a prefix beam search needs at least 1 (0 means greedy in `decode`)")
@@ -108,11 +129,17 @@ def prefix_beam_search(
 
 
 def align(gloss_logits: torch.Tensor, gloss_ids: Sequence[int]) -> list[tuple[int, int]]:
-    """Steps of each gloss on the most probable CTC path of a given sequence: [(start_step, end_step)], end exclusive.
+    """Return the steps of each gloss on the most probable CTC path of a given sequence, as (start, end), end exclusive.
 
-    gloss_logits: (T, K) of one clip, valid steps only; gloss_ids: L ids, none the blank. Spans are in order and do not
-    overlap; steps of the path that are blank belong to no span. Raises SltError if the sequence needs more steps than
-    T: one for each gloss and one between equal neighbours.
+    Spans are in order and do not overlap; steps of the path that are blank belong to no span.
+
+    Args:
+        gloss_logits: (S, K) of one clip, valid steps only.
+        gloss_ids: L classes, none the blank.
+
+    Raises:
+        SltError: the sequence needs more than S steps (one for each gloss and one between equal neighbours) or holds
+            the blank, or the logits are not finite.
     """
     if not gloss_ids:
         return []
@@ -132,7 +159,7 @@ def align(gloss_logits: torch.Tensor, gloss_ids: Sequence[int]) -> list[tuple[in
 
 
 def _viterbi(scores: np.ndarray, states: np.ndarray) -> list[int]:
-    """Best path through the states, one state index a step. scores: (T, 2L + 1)."""
+    """Return the best path through the states of scores (S, 2 L + 1), one state index a step."""
     num_steps, num_states = scores.shape
     # The blank between two glosses may be skipped unless they are equal.
     skippable = np.zeros(num_states, dtype=bool)
@@ -168,7 +195,7 @@ def _spans(path: list[int]) -> list[tuple[int, int]]:
 def _check(gloss_logits: torch.Tensor, lengths: torch.Tensor) -> None:
     if gloss_logits.ndim != 3 or lengths.shape != gloss_logits.shape[:1]:
         raise SltError(
-            f"decoding needs gloss_logits (B, T, K) and lengths (B,); got {tuple(gloss_logits.shape)} "
+            f"decoding needs gloss_logits (B, S, K) and lengths (B,); got {tuple(gloss_logits.shape)} "
             f"and {tuple(lengths.shape)}"
         )
     if len(lengths) and int(lengths.max()) > gloss_logits.shape[1]:

@@ -8,8 +8,8 @@ extended prefixes are kept, but for one quirk of the operator: see `_find_muted`
 Of equals, those that come first are kept: carried prefixes before extensions, better parents and better labels before
 worse ones. (TensorFlow leaves the choice among equals to the layout of a heap.)
 
-B: clips. T: steps. K: gloss classes, class 0 the blank. W: beam width. R: labels looked at in a step, the best 2 W.
-P: pairs (place in the beam, rank of a label) tried as extensions.
+Besides the letters of the room: Q prefixes kept, the width of the beam; J labels looked at in a step, the best 2 Q;
+P pairs (place in the beam, rank of a label) tried as extensions; n clips that still run.
 """
 
 from collections.abc import Iterator
@@ -26,9 +26,15 @@ _CHUNK_VALUES = 16_000_000  # logits searched at once: 64 MB of float32
 
 
 def best_prefixes(gloss_logits: torch.Tensor, lengths: torch.Tensor, width: int) -> list[list[int]]:
-    """Labels of the best prefix of every clip.
+    """Return the labels of the best prefix of every clip.
 
-    gloss_logits: (B, T, K); lengths: (B,); width >= 1. Raises SltError for NaN or +infinity in a valid step.
+    Args:
+        gloss_logits: (B, S, K).
+        lengths: (B,) valid steps.
+        width: prefixes kept, at least 1.
+
+    Raises:
+        SltError: a valid step holds NaN or +infinity.
     """
     sequences: list[list[int]] = [[] for _ in range(len(lengths))]
     lengths = lengths.cpu()
@@ -59,8 +65,8 @@ class _Step(NamedTuple):
 
     logits: np.ndarray  # (n, K) float32
     base: np.ndarray  # (n, 1) float64, the maximum
-    top_scores: np.ndarray  # (n, R) float64, of the best labels that are not the blank, best first
-    top_labels: np.ndarray  # (n, R) int64
+    top_scores: np.ndarray  # (n, J) float64, of the best labels that are not the blank, best first
+    top_labels: np.ndarray  # (n, J) int64
 
     def of_labels(self, labels: np.ndarray) -> np.ndarray:
         """Scores (n, m) of labels (n, m)."""
@@ -68,7 +74,7 @@ class _Step(NamedTuple):
 
 
 class _Prefixes(NamedTuple):
-    """The kept prefixes of n clips, best first: arrays (n, W)."""
+    """The kept prefixes of n clips, best first: arrays (n, Q)."""
 
     blank: np.ndarray  # log-score of the paths that end in a blank
     label: np.ndarray  # and in the last label
@@ -88,7 +94,7 @@ class _Prefixes(NamedTuple):
 
 
 class _Carried(NamedTuple):
-    """The kept prefixes carried on by a step, without extension: arrays (n, W)."""
+    """The kept prefixes carried on by a step, without extension: arrays (n, Q)."""
 
     blank: np.ndarray
     label: np.ndarray
@@ -98,7 +104,7 @@ class _Carried(NamedTuple):
 
 
 def _search(logits: torch.Tensor, num_steps: np.ndarray, width: int) -> list[list[int]]:
-    """logits: (B, T, K) float32 on the CPU; num_steps: (B,), never increasing."""
+    """Search logits (B, S, K) float32 on the CPU; num_steps (B,) never increases."""
     num_clips, max_steps, num_classes = logits.shape
     scores = logits.numpy()
     top = logits[:, :, _BLANK + 1 :].topk(min(2 * width, num_classes - 1), dim=-1)
@@ -143,7 +149,7 @@ def _worthwhile_pairs(width: int, num_ranks: int) -> np.ndarray:
 
 
 def _all_pairs(width: int, num_ranks: int) -> np.ndarray:
-    """The pairs that can survive if some prefixes are muted: (2, W * R). The argument above holds with i' = i alone."""
+    """The pairs that can survive if some prefixes are muted: (2, Q * J). The argument above holds with i' = i alone."""
     return np.indices((width, num_ranks)).reshape(2, -1)
 
 
@@ -152,7 +158,7 @@ def _grow(
 ) -> tuple[_Prefixes, np.ndarray, np.ndarray]:
     """The beam after a step.
 
-    muted: (n, W), prefixes that are not extended. Also returns which old prefixes were carried on and kept (n, W), and
+    muted: (n, Q), prefixes that are not extended. Also returns which old prefixes were carried on and kept (n, Q), and
     the rows in which a prefix may have to be muted.
     """
     width = old.total.shape[1]
@@ -190,7 +196,7 @@ def _grow(
 
 
 def _carry(old: _Prefixes, step: _Step) -> _Carried:
-    is_parent = old.parent[:, :, None] == old.node[:, None, :]  # (n, W, W): [., i, j]: j is the parent of i
+    is_parent = old.parent[:, :, None] == old.node[:, None, :]  # (n, Q, Q): [., i, j]: j is the parent of i
     parent_kept, parent_place = is_parent.any(axis=2), is_parent.argmax(axis=2)
 
     def of_parent(values: np.ndarray) -> np.ndarray:
@@ -222,7 +228,7 @@ def _parent_is_before(carried: _Carried) -> np.ndarray:
 
 
 def _find_muted(old: _Prefixes, step: _Step, kept: np.ndarray) -> np.ndarray:
-    """Prefixes that the operator does not extend in this step: (n, W).
+    """Prefixes that the operator does not extend in this step: (n, Q).
 
     Prefixes are extended one after the other, best first, and the labels of each by class number. If a carried prefix x
     is pushed out of the beam before its parent comes to the label of x, the parent tries x as a new child. x never gets
@@ -230,7 +236,7 @@ def _find_muted(old: _Prefixes, step: _Step, kept: np.ndarray) -> np.ndarray:
     loses its old scores, and so is not extended when its own turn comes. x is out by then if `width` or more of the
     candidates so far are better than x.
 
-    kept: (n, W), whether the prefix stays if none is muted. If it does, it is not pushed out.
+    kept: (n, Q), whether the prefix stays if none is muted. If it does, it is not pushed out.
     """
     carried = _carry(old, step)
     num_rows, width = old.total.shape

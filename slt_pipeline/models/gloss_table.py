@@ -1,4 +1,4 @@
-"""One vector per gloss in mBART's text space (FACTS 6.1, point 4).  G glosses, V pieces, M = mBART's width."""
+"""One vector per gloss in mBART's text space (FACTS 6.1, point 4)."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,9 +18,13 @@ def gloss_vectors(
     pieces: Callable[[str], Sequence[int]],
     stored: Mapping[str, Tensor] | None = None,
 ) -> Tensor:
-    """Return `(G, M)`: a gloss's vector of `stored`, else the mean of its pieces' rows of `embedding (V, M)`, unscaled.
+    """Return vectors (G, M), unscaled: of a name that has no pieces (the CTC blank) zeros.
 
-    `pieces` gives the piece ids of a name; a name that has none (the CTC blank) gets a row of zeros.
+    Args:
+        names: G glosses, special tokens or language codes.
+        embedding: (V, M) text embedding.
+        pieces: gives the piece ids of a name, whose rows of `embedding` are averaged.
+        stored: vectors (M,) that are taken in place of the mean.
     """
     embedding, stored, rows = embedding.detach(), stored or {}, []
     for name in names:

@@ -1,4 +1,4 @@
-"""The published label-smoothed loss (FACTS 6.3).  B sentences, N positions, V pieces."""
+"""The published label-smoothed loss (FACTS 6.3)."""
 
 import math
 

@@ -1,7 +1,4 @@
-"""The V-L mapper: from a tap of the visual encoder to mBART's width (FACTS 7).
-
-B clips, T feature steps, D features of the tap, K gloss classes, M = mBART's width.
-"""
+"""The V-L mapper: from a tap of the visual stack to mBART's width (FACTS 7)."""
 
 from collections.abc import Sequence
 
@@ -13,12 +10,11 @@ from slt_pipeline.errors import SltError
 
 
 class Mapper(nn.Module):
-    """`(B, T, D)` to `(B, T, M)`, step by step; steps beyond a clip's length are mapped like the rest."""
+    """`(B, S, D)` to `(B, S, M)`, step by step; steps beyond a clip's length are mapped like the rest."""
 
     def __init__(self, config: MapperConfig, in_features: int, d_model: int):
         """Build the layers, with torch's own first values."""
         super().__init__()
-        self.input = config.input
         if config.type == "embedding":
             self.mapping = nn.Linear(in_features, d_model, bias=False)
             self.mapping.requires_grad_(not config.freeze)
@@ -26,7 +22,11 @@ class Mapper(nn.Module):
             self.mapping = _projection(in_features, config.hidden or d_model, config.num_hidden, d_model)
 
     def start_columns(self, vectors: Tensor, classes: Sequence[int] | None = None) -> None:
-        """Give the classes of an embedding mapper (all, or those listed) their gloss `vectors (number of them, M)`.
+        """Give the classes of an embedding mapper (all, or those listed) their gloss vectors.
+
+        Args:
+            vectors: (G, M), one for each class.
+            classes: which they are; None: all K.
 
         Raises:
             SltError: number or width of the vectors is not the mapper's.
@@ -43,9 +43,7 @@ class Mapper(nn.Module):
             weight[:, slice(None) if classes is None else list(classes)] = vectors.T.to(weight)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Map a stored stream as it is stored: `gloss_probs` takes logits and applies the softmax itself."""
-        if self.input == "gloss_probs":
-            features = torch.softmax(features, dim=-1)
+        """Map a tap (B, S, D) to (B, S, M)."""
         return self.mapping(features)
 
 

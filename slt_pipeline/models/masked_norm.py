@@ -1,4 +1,4 @@
-"""Batch normalisation over the valid steps of padded sequences. Letters: B clips, T steps, D channels."""
+"""Batch normalisation over the valid steps of padded sequences."""
 
 from torch import Tensor, nn
 
@@ -18,7 +18,11 @@ class MaskedBatchNorm(nn.Module):
         self.norm = nn.BatchNorm1d(num_channels)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Normalise x (B,T,D) where mask (B,T) bool is True on valid steps; returns (B,T,D)."""
+        """Normalise x (B, S, R), of which mask (B, S) bool is True on valid steps.
+
+        Raises:
+            SltError: in training there are fewer than two valid steps.
+        """
         if not self.training:
             return self.norm(x.flatten(0, 1)).view_as(x)
         valid = x[mask]

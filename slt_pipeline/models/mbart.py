@@ -54,7 +54,7 @@ def load_mbart_weights(model: MBartForConditionalGeneration, state: dict[str, Te
     """Copy a state dict of transformers' names into `model`; tied copies of the text embedding may be absent.
 
     Raises:
-        SltError: names or shapes differ.
+        SltError: names or shapes differ, or what is tied here has values of its own.
     """
     state = dict(state)
     if _SHARED not in state:
@@ -62,6 +62,12 @@ def load_mbart_weights(model: MBartForConditionalGeneration, state: dict[str, Te
         if not copies:
             raise SltError(f"mBART weights {source}: no {_SHARED}; this is no mBART for translation")
         state[_SHARED] = copies[0]
+    for name in TIED_NAMES:
+        if name in state and not torch.equal(state[name], state[_SHARED]):
+            raise SltError(
+                f"mBART weights {source}: {name} is not {_SHARED}; here one embedding serves for both, "
+                "take an mBART whose embeddings are tied"
+            )
     own = model.state_dict()
     state.update(dict.fromkeys(TIED_NAMES, state[_SHARED]))
     state.setdefault("final_logits_bias", torch.zeros(1, state[_SHARED].shape[0]))
@@ -96,7 +102,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def text_embedding(model: MBartForConditionalGeneration) -> Tensor:
-    """Return the parameter (V, M) that embeds and scores pieces; raw: the scale sqrt(M) is not in it."""
+    """Return the parameter (V, M) that embeds and scores pieces; without the scale."""
     return cast(Tensor, model.model.shared.weight)
 
 

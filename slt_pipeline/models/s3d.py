@@ -1,7 +1,4 @@
-"""S3D, the convolutional backbone: frames to one feature vector for every four frames.
-
-Letters: B clips, T frames (padded), H, W pixels, T' feature steps, C channels of the last block.
-"""
+"""S3D, the convolutional backbone: frames to one feature vector for every four frames (FACTS 3)."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -49,10 +46,16 @@ class S3D(nn.Module):
         self.train()
 
     def forward(self, frames: Tensor, frame_lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Return `features (B,T',C)` and their valid `lengths (B,)` = floor(frame_lengths * T' / T).
+        """Return `features (B, S, C)` and their valid `lengths (B,)` = floor(frame_lengths * S / T).
 
-        frames: (B,3,T,H,W) float, normalised, padded in time; frame_lengths: (B,) valid frames of each clip.
         Steps beyond `lengths` are computed from padding frames and are not zero.
+
+        Args:
+            frames: (B, 3, T, H, W) float, normalised, padded in time.
+            frame_lengths: (B,) valid frames of each clip.
+
+        Raises:
+            SltError: the frames have another layout or are too small.
         """
         _check_frames(frames, self.config.use_blocks)
         *_, x = self.elements(frames)
@@ -60,7 +63,10 @@ class S3D(nn.Module):
         return features, output_lengths(frame_lengths, frames.shape[2], features.shape[1])
 
     def elements(self, frames: Tensor) -> Iterator[Tensor]:
-        """Yield the output (B,C_i,T_i,H_i,W_i) of every element of `features` in turn, for frames (B,3,T,H,W)."""
+        """Yield the output of every element of `features` in turn, for frames (B, 3, T, H, W).
+
+        The output of an element is (B, channels, time, height, width), which shrink from element to element.
+        """
         on_cpu = frames.device.type == "cpu"
         x = frames.contiguous(memory_format=torch.channels_last_3d) if on_cpu else frames
         for element in self.features:
@@ -68,7 +74,11 @@ class S3D(nn.Module):
             yield x
 
     def block(self, number: int) -> nn.Sequential:
-        """Return block `number`, 1 to `use_blocks`: a view of `features`, sharing its modules."""
+        """Return block `number`, 1 to `use_blocks`: a view of `features`, sharing its modules.
+
+        Raises:
+            SltError: that block is not kept.
+        """
         if not 1 <= number <= self.config.use_blocks:
             raise SltError(f"S3D has blocks 1 to {self.config.use_blocks}, not {number}: raise use_blocks")
         return self.features[(0, *BLOCK_ENDS)[number - 1] : BLOCK_ENDS[number - 1]]

@@ -4,8 +4,7 @@ PyTorch's three-dimensional convolutions and poolings are slow on CPUs. No kerne
 some poolings, and those are separable, so every element is done here by two-dimensional calls on views of one
 channels-last tensor: spatial kernels see (B*T, C, H, W), temporal ones (B, C, T, H*W), and neither view copies. In
 evaluation mode a batch norm is folded into the convolution before it. tests/benchmarks/s3d_cpu.py measures the gain.
-
-Letters: B clips, C channels, T frames or steps, H, W pixels.
+C, T, H, W are here what an element sees: its own channels, and what the elements before it left of time and picture.
 """
 
 import torch
@@ -16,7 +15,7 @@ from torchvision.ops.misc import Conv3dNormActivation
 
 
 def run_element(element: nn.Module, x: Tensor) -> Tensor:
-    """Return `element(x)` for an element of S3D and x (B,C,T,H,W), fastest when x is channels_last_3d in memory."""
+    """Return `element(x)` for an element of S3D and x (B, C, T, H, W), fastest when x is channels_last_3d in memory."""
     if isinstance(element, Conv3dNormActivation):
         return _unit(element, x)
     if isinstance(element, nn.MaxPool3d):
@@ -63,15 +62,15 @@ def _max_pool(pool: nn.MaxPool3d, x: Tensor) -> Tensor:
 
 
 def _frames(x: Tensor) -> Tensor:
-    """View x (B,C,T,H,W) as (B*T,C,H,W)."""
+    """View x (B, C, T, H, W) as (B*T, C, H, W)."""
     return x.permute(0, 2, 3, 4, 1).flatten(0, 1).permute(0, 3, 1, 2)
 
 
 def _lines(x: Tensor) -> Tensor:
-    """View x (B,C,T,H,W) as (B,C,T,H*W)."""
+    """View x (B, C, T, H, W) as (B, C, T, H*W)."""
     return x.permute(0, 2, 3, 4, 1).flatten(2, 3).permute(0, 3, 1, 2)
 
 
 def _unfold(y: Tensor, num_clips: int, size: torch.Size) -> Tensor:
-    """View y, (B*T,C,H,W) or (B,C,T,H*W), as (B,C,T,H,W) with (H, W) = size."""
+    """View y, (B*T, C, H, W) or (B, C, T, H*W), as (B, C, T, H, W) with (H, W) = size."""
     return y.permute(0, 2, 3, 1).reshape(num_clips, -1, *size, y.shape[1]).permute(0, 4, 1, 2, 3)

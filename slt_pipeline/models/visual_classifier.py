@@ -1,4 +1,4 @@
-"""Isolated-sign classifier: the backbone's pre-training. Letters: B clips, T frames, H, W pixels, K sign classes."""
+"""Isolated-sign classifier, in which S3D is pre-trained; K counts its classes."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,7 +24,12 @@ class VisualClassifier(nn.Module):
         nn.init.zeros_(self.classifier.weight)
 
     def forward(self, frames: Tensor, frame_lengths: Tensor) -> Tensor:
-        """Return logits (B,K) for frames (B,3,T,H,W), normalised, of which frame_lengths (B,) are valid."""
+        """Return logits (B, K).
+
+        Args:
+            frames: (B, 3, T, H, W), normalised.
+            frame_lengths: (B,) valid frames.
+        """
         features, lengths = self.s3d(frames, frame_lengths)
         # A clip of fewer frames than one step spans can have floor(...) = 0 valid steps; its first step still sees it.
         lengths = lengths.clamp(min=1)

@@ -1,7 +1,4 @@
-"""The visual head: backbone features to gloss representations and gloss logits (FACTS 4).
-
-Letters: B clips, T feature steps (padded), D channels of the backbone, H of the representation, K gloss classes.
-"""
+"""The visual head: S3D features to gloss representations and gloss logits (FACTS 4)."""
 
 import math
 
@@ -11,11 +8,15 @@ from torch import Tensor, nn
 from slt_pipeline.config.encoder import HeadConfig
 from slt_pipeline.models.masked_norm import MaskedBatchNorm
 
+CLASSIFIER = "gloss_output_layer"
+"""Name of the layer that only the gloss logits need."""
+
 
 class VisualHead(nn.Module):
     """Linear, masked batch norm, ReLU, positions, residual temporal convolutions, layer norm, gloss classifier.
 
-    The convolutions are not masked, as published: padding reaches the last valid steps (two with kernels 3, 3).
+    With `padding: masked` a clip's result does not depend on its batch mates but for the statistics of the norm in
+    training. With `published` the convolutions see padding: it reaches the last valid steps (two with kernels 3, 3).
     State-dict names are the published ones without the table of positions, which is computed.
     """
 
@@ -30,26 +31,27 @@ class VisualHead(nn.Module):
         self.gloss_output_layer = nn.Linear(config.hidden, num_classes)
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Return `gloss_rep (B,T,H)` and `gloss_logits (B,T,K)` of features (B,T,D) with valid lengths (B,)."""
-        x = torch.relu(self.bn1(self.fc1(features), valid_mask(lengths, features.shape[1])))
+        """Return `gloss_rep (B, S, R)` and `gloss_logits (B, S, K)`.
+
+        Args:
+            features: (B, S, C), any values beyond lengths.
+            lengths: (B,) valid steps.
+        """
+        mask = valid_mask(lengths, features.shape[1])
+        x = torch.relu(self.bn1(self.fc1(features), mask))
         if self.positions is not None:
             x = self.positions(x)
-        gloss_rep = self.layer_norm(self.feedforward(self.dropout(x)))
+        gloss_rep = self.layer_norm(self.feedforward(self.dropout(x), mask))
         return gloss_rep, self.gloss_output_layer(gloss_rep)
 
 
-def gloss_probs(gloss_logits: Tensor) -> Tensor:
-    """Return gloss probabilities (B,T,K) of gloss_logits (B,T,K): a softmax over the classes, blank included."""
-    return gloss_logits.softmax(dim=-1)
-
-
 def valid_mask(lengths: Tensor, num_steps: int) -> Tensor:
-    """Return (B,T) bool, True on the first `lengths (B,)` of `num_steps` T steps."""
+    """Return (B, S) bool, True on the first `lengths (B,)` of `num_steps` S steps."""
     return torch.arange(num_steps, device=lengths.device) < lengths.unsqueeze(1)
 
 
 class PositionalEncoding(nn.Module):
-    """Adds sinusoids: channel 2i gets sin(p * 10000^(-2i/H)), channel 2i+1 the cosine, p the step's position from 0."""
+    """Adds sinusoids: channel 2i gets sin(p * 10000^(-2i/R)), channel 2i+1 the cosine, p the step's position from 0."""
 
     table: Tensor
 
@@ -58,7 +60,7 @@ class PositionalEncoding(nn.Module):
         self.register_buffer("table", _sinusoids(num_positions, num_channels), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return x (B,T,H) plus the encoding of its T positions; the table grows for longer clips."""
+        """Return x (B, S, R) plus the encoding of its S positions; the table grows for longer clips."""
         if x.shape[1] > len(self.table):
             self.table = _sinusoids(x.shape[1], x.shape[2]).to(self.table)
         return x + self.table[: x.shape[1]]
@@ -69,6 +71,7 @@ class TemporalFeedForward(nn.Module):
 
     def __init__(self, config: HeadConfig):
         super().__init__()
+        self.masked = config.padding == "masked"
         self.layer_norm = nn.LayerNorm(config.hidden, eps=1e-6)
         last = len(config.kernel_sizes) - 1
         layers: list[nn.Module] = []
@@ -79,9 +82,14 @@ class TemporalFeedForward(nn.Module):
             layers += [nn.Dropout(config.dropout)] if i == last else [nn.ReLU(), nn.Dropout(config.dropout)]
         self.pwff_layer = nn.Sequential(*layers)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map x (B,T,H) to (B,T,H)."""
-        return x + self.pwff_layer(self.layer_norm(x).transpose(1, 2)).transpose(1, 2)
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Map x (B, S, R), of which mask (B, S) bool is True on valid steps, to (B, S, R)."""
+        y = self.layer_norm(x).transpose(1, 2)
+        for layer in self.pwff_layer:
+            if self.masked and isinstance(layer, nn.Conv1d):
+                y = y.masked_fill(~mask.unsqueeze(1), 0.0)  # as "same" pads a clip that is alone
+            y = layer(y)
+        return x + y.transpose(1, 2)
 
 
 def _sinusoids(num_positions: int, num_channels: int) -> Tensor:

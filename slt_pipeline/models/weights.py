@@ -16,11 +16,14 @@ _S3D_KEY = re.compile(r"(?:.*\.)?(?:(?P<published>base)|features)\.(?P<rest>\d+\
 
 
 def convert_s3d_keys(state: Mapping[str, Value]) -> dict[str, Value]:
-    """Return the S3D trunk of a checkpoint under our names, `features.<i>...`, in the order given.
+    """Return the S3D trunk of a checkpoint under our names, `features.<i>...`, in the order given (FACTS 3.4, 3.5).
 
     Takes the published names (`base.<i>...`, under any prefix: `module.`, `backbone.`,
     `recognition_network.visual_backbone.backbone.`), torchvision's (`features.<i>...`) and ours under `s3d.`.
-    Entries outside of the trunk (classifiers, heads) are left out. Source: FACTS 3.4, 3.5.
+    Entries outside of the trunk (classifiers, heads) are left out.
+
+    Raises:
+        SltError: there is no trunk, or an entry of it has no name here.
     """
     converted = {}
     for key, value in state.items():
@@ -36,6 +39,9 @@ def convert_head_keys(state: Mapping[str, Value]) -> dict[str, Value]:
     """Return the visual head of a checkpoint under our names, which are the published ones without a prefix.
 
     Takes `visual_head.<name>` under any prefix. The table of positions (`pe.pe`) is left out: it is computed.
+
+    Raises:
+        SltError: there is no visual head.
     """
     converted = {
         key.rpartition("visual_head.")[2]: value
@@ -51,7 +57,8 @@ def convert_head_keys(state: Mapping[str, Value]) -> dict[str, Value]:
 def load_s3d(s3d: S3D, state: Mapping[str, Tensor]) -> None:
     """Load the trunk of a checkpoint in any of the known layouts; blocks that `s3d` does not keep are left out.
 
-    Raises SltError for an entry that is missing or of another shape; nothing is loaded then.
+    Raises:
+        SltError: an entry is missing or of another shape; nothing is loaded then.
     """
     kept = BLOCK_ENDS[s3d.config.use_blocks - 1]
     given = {key: value for key, value in convert_s3d_keys(state).items() if int(key.split(".")[1]) < kept}

@@ -10,15 +10,7 @@ Key = tuple[int, int]
 
 
 class EpochBatches(Sampler[list[Key]]):
-    """Yields batches of (epoch, index) over several epochs, from any position on.
-
-    **Arguments:**
-
-    - `num_items`: items of the data set.
-    - `batch_size`: items of a batch; the last batch of an epoch may be smaller, none is dropped.
-    - `lengths`: where given, items of similar length share a batch (`bucket`).
-    - `rank`, `world`: this process's share; short epochs are filled up with their own first batches.
-    """
+    """Yields batches of (epoch, index) over several epochs, from any position on."""
 
     def __init__(
         self,
@@ -31,6 +23,17 @@ class EpochBatches(Sampler[list[Key]]):
         rank: int = 0,
         world: int = 1,
     ):
+        """Describe the run.
+
+        Args:
+            num_items: items of the data set.
+            batch_size: items of a batch; the last batch of an epoch may be smaller, none is dropped.
+            epochs: passes over the data set.
+            seed: with the epoch's number it decides the order.
+            lengths: where given, items of similar length share a batch (`bucket`).
+            rank: number of this process, which decides its share.
+            world: number of processes; short epochs are filled up with their own first batches.
+        """
         self.num_items, self.batch_size, self.epochs, self.seed = num_items, batch_size, epochs, seed
         self.lengths = None if lengths is None else np.asarray(lengths)
         self.rank, self.world = rank, world

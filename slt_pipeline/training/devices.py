@@ -10,9 +10,10 @@ from slt_pipeline.errors import SltError
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU; anything else is a torch device name.
+    """Return a device: `auto` is CUDA where there is one, else the CPU; anything else is a torch device name.
 
-    **Raises:** SltError if the device is not there.
+    Raises:
+        SltError: the device is not there.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
@@ -27,14 +28,22 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def make_accelerator(device: torch.device, mixed_precision: str) -> Accelerator:
-    """Accelerate's handle on devices, autocast and processes; one per training run."""
-    if mixed_precision == "fp16" and device.type == "cpu":
-        raise SltError("training.mixed_precision fp16 needs a GPU, and the device is cpu; use no or bf16")
+def make_accelerator(device: torch.device, precision: str) -> Accelerator:
+    """Return accelerate's handle on devices, autocast and processes; one per training run.
+
+    Args:
+        device: where the run computes.
+        precision: `fp32`, `fp16` or `bf16`.
+
+    Raises:
+        SltError: the device cannot compute in this precision.
+    """
+    if precision == "fp16" and device.type == "cpu":
+        raise SltError("training.precision fp16 needs a GPU, and the device is cpu; use fp32 or bf16")
     AcceleratorState._reset_state()  # a process may train several models one after the other
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
-    return Accelerator(cpu=device.type == "cpu", mixed_precision=mixed_precision)
+    return Accelerator(cpu=device.type == "cpu", mixed_precision="no" if precision == "fp32" else precision)
 
 
 def _keep_heap() -> None:

@@ -1,11 +1,10 @@
-"""The one training loop: every stage hands it a job; it knows no model."""
+"""The one training loop: it is handed whatever can be trained, and knows no model."""
 
 import logging
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,20 +26,22 @@ from slt_pipeline.training.checkpoint import (
     set_random_state,
 )
 from slt_pipeline.training.devices import make_accelerator
+from slt_pipeline.training.objective import Objective
 from slt_pipeline.training.optim import build_optimiser, rate_factor, set_rates
-from slt_pipeline.training.runlog import RunLog
+from slt_pipeline.training.runlog import Meter, RunLog
+from slt_pipeline.training.stop import ignore_ctrl_c, stop_after_step
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Job:
-    """What a stage hands to the loop."""
+class Trainable:
+    """A model with everything that the loop has to know of it."""
 
     model: torch.nn.Module
     """Trained in place."""
-    parts: Mapping[str, Sequence[torch.nn.Parameter]]
-    """Parameters by part, for learning rates."""
+    parameter_groups: Mapping[str, Sequence[torch.nn.Parameter]]
+    """Parameters by group, for learning rates; those in none have no part in the loss and are frozen."""
     dataset: Dataset
     """Items by (epoch, index)."""
     num_items: int
@@ -48,7 +49,9 @@ class Job:
     collate: Callable[[Any], Any]
     """Items to a batch: a mapping whose tensors are moved to the device."""
     losses: Callable[[torch.nn.Module, Any], dict[str, torch.Tensor]]
-    """Model and batch to scalar losses; `loss` is minimised, the others are logged."""
+    """Model and batch to scalar losses by part, not weighted."""
+    objective: Objective
+    """Weighs the parts."""
     validate: Callable[[torch.nn.Module], dict[str, float]]
     """Scores on the dev split; the model is in eval mode and gradients are off."""
     score: str
@@ -70,37 +73,57 @@ class Result:
     best_score: float
 
 
-def train(job: Job, config: TrainingConfig, folder: Path, *, seed: int, device: torch.device, title: str) -> Result:
+def train(
+    trainable: Trainable,
+    config: TrainingConfig,
+    folder: Path,
+    *,
+    seed: int,
+    device: torch.device,
+    title: str,
+    on_checkpoint: Callable[[], None] | None = None,
+) -> Result:
     """Train until `config.epochs` are done, from the newest checkpoint in `folder` if there is one.
 
     Writes folder/checkpoints/step-*/, folder/best.json and folder/metrics.jsonl. On the CPU, k steps, a stop, and
     the rest give bit for bit what an unbroken run gives.
 
-    **Raises:** KeyboardInterrupt after Ctrl-C or SIGTERM, once the step in progress is done and saved; SltError if a
-    loss is not finite.
+    Args:
+        trainable: what is trained, in place.
+        config: how.
+        folder: of the run.
+        seed: decides the order of the items and everything that is drawn.
+        device: where to compute.
+        title: shown in logs and errors.
+        on_checkpoint: called after each checkpoint, in the process that wrote it.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, once the step in progress is done and saved.
+        SltError: a loss is not finite, or the losses are not the parts of the objective.
     """
-    accelerator = make_accelerator(device, config.mixed_precision)
+    accelerator = make_accelerator(device, config.precision)
     batches = EpochBatches(
-        job.num_items,
+        trainable.num_items,
         config.batch_size,
         epochs=config.epochs,
         seed=seed,
-        lengths=job.lengths if config.bucket else None,
+        lengths=trainable.lengths if config.bucket else None,
         rank=accelerator.process_index,
         world=accelerator.num_processes,
     )
-    optimiser = build_optimiser(config.optimiser, job.parts)
+    _freeze_the_rest(trainable)
+    optimiser = build_optimiser(config.optimiser, trainable.parameter_groups)
     checkpoints = folder / "checkpoints"
-    position, meter = _Position(), _Meter()
+    position, meter = _Position(), Meter()
     seed_all(seed + accelerator.process_index)
     saved = list_checkpoints(checkpoints)
     state = saved[-1].load_state() if saved else None
     if state is not None:
-        saved[-1].load_model(job.model)
+        saved[-1].load_model(trainable.model)
         optimiser.load_state_dict(state["optimiser"])
-        position, meter = _Position(**state["position"]), _Meter(**state["meter"])
+        position, meter = _Position(**state["position"]), Meter(**state.get("means", {}))
         log.info("%s: resumed at step %d (epoch %d of %d)", title, position.step, position.epoch, config.epochs)
-    model, optimiser = accelerator.prepare(job.model, optimiser)
+    model, optimiser = accelerator.prepare(trainable.model, optimiser)
     if state is not None:
         if accelerator.scaler is not None and state["scaler"] is not None:
             accelerator.scaler.load_state_dict(state["scaler"])
@@ -108,18 +131,20 @@ def train(job: Job, config: TrainingConfig, folder: Path, *, seed: int, device: 
     batches.start_at(position.epoch, position.batch)
     # Prepared by hand: accelerate's loader cannot start in the middle of an epoch without reading up to there.
     loader = DataLoader(
-        job.dataset,
+        trainable.dataset,
         batch_sampler=batches,
-        collate_fn=job.collate,
+        collate_fn=trainable.collate,
         num_workers=config.num_workers,
         multiprocessing_context="spawn" if config.num_workers else None,
-        worker_init_fn=_ignore_ctrl_c,
-        pin_memory=device.type == "cuda" and not job.on_device,
+        worker_init_fn=ignore_ctrl_c,
+        pin_memory=device.type == "cuda" and not trainable.on_device,
         generator=torch.Generator(),  # its own: starting to iterate draws a number, and a resumed run starts once more
     )
     per_epoch = batches.batches_per_epoch
-    run = _Run(job, config, folder, title, accelerator, model, optimiser, position, meter, per_epoch)
-    with _stop_after_step() as stop:
+    run = _Run(
+        trainable, config, folder, title, accelerator, model, optimiser, position, meter, per_epoch, on_checkpoint
+    )
+    with stop_after_step() as stop:
         run.loop(loader, stop)
     return Result(position.step, position.best_step, position.best_score)
 
@@ -136,10 +161,12 @@ class _Position:
 
 
 class _Run:
-    def __init__(self, job, config, folder, title, accelerator, model, optimiser, position, meter, per_epoch):
-        self.job, self.config, self.folder, self.title = job, config, folder, title
+    def __init__(
+        self, trainable, config, folder, title, accelerator, model, optimiser, position, meter, per_epoch, on_checkpoint
+    ):
+        self.trainable, self.config, self.folder, self.title = trainable, config, folder, title
         self.accelerator, self.model, self.optimiser = accelerator, model, optimiser
-        self.position, self.meter = position, meter
+        self.position, self.meter, self.on_checkpoint = position, meter, on_checkpoint
         self.batches_per_epoch = per_epoch
         self.steps_per_epoch = -(-per_epoch // config.accumulate)
         self.main = accelerator.is_main_process
@@ -166,9 +193,7 @@ class _Run:
                 progress.set_postfix_str(self.meter.text(), refresh=False)
                 end_of_epoch = self.position.batch == 0
                 if self.log and (end_of_epoch or self.position.step % self.config.log_every == 0):
-                    record = {"split": "train", "step": self.position.step, "epoch": self.position.epoch}
-                    record |= self.meter.pop()
-                    self.log.write({**record, "lr": {g["name"]: g["lr"] for g in self.optimiser.param_groups}})
+                    self._log_step(self.log)
                 epoch = self.position.epoch
                 if end_of_epoch and (epoch % self.config.validate_every == 0 or epoch == self.config.epochs):
                     self._validate(progress)
@@ -185,13 +210,14 @@ class _Run:
         self.model.train()
         with nullcontext() if last else self.accelerator.no_sync(self.model):
             with self.accelerator.autocast():
-                losses = self.job.losses(self.model, batch)
-            values = {name: float(loss.detach()) for name, loss in losses.items()}
-            self._require_finite(values)
+                losses = self.trainable.losses(self.model, batch)
+            total_loss = self.trainable.objective.total(losses, position.step)
+            value, values = float(total_loss.detach()), {name: float(loss.detach()) for name, loss in losses.items()}
+            self._require_finite(value, values)
             first = position.batch - position.batch % config.accumulate
             group = min(config.accumulate, self.batches_per_epoch - first)  # the last group of an epoch may be smaller
-            self.accelerator.backward(losses["loss"] / group)
-        self.meter.add(values)
+            self.accelerator.backward(total_loss / group)
+        self.meter.add(value, values)
         if last:
             if config.optimiser.clip_norm is not None:
                 self.accelerator.clip_grad_norm_(self.model.parameters(), config.optimiser.clip_norm)
@@ -207,10 +233,17 @@ class _Run:
             position.epoch, position.batch = position.epoch + 1, 0
         return last
 
-    def _require_finite(self, values: Mapping[str, float]) -> None:
-        if not math.isfinite(values["loss"]):
+    def _log_step(self, log: RunLog) -> None:
+        """Log the means since the last line, and the weights and rates of the step that was just made."""
+        position = self.position
+        record = {"split": "train", "step": position.step, "epoch": position.epoch, **self.meter.pop()}
+        record["weights"] = self.trainable.objective.weights(position.step - 1)
+        log.write({**record, "lr": {group["name"]: group["lr"] for group in self.optimiser.param_groups}})
+
+    def _require_finite(self, total: float, losses: Mapping[str, float]) -> None:
+        if not math.isfinite(total):
             position = self.position
-            shown = ", ".join(f"{name} {value:g}" for name, value in values.items())
+            shown = ", ".join(f"{name} {value:g}" for name, value in [("loss", total), *losses.items()])
             raise SltError(
                 f"{self.title}: step {position.step + 1}, batch {position.batch + 1} of epoch {position.epoch + 1} has "
                 f"{shown}, and training cannot go on from there; lower training.optimiser.lr, set "
@@ -223,9 +256,9 @@ class _Run:
             model = self.accelerator.unwrap_model(self.model)
             model.eval()
             with torch.no_grad():
-                scores = self.job.validate(model)
-            score = scores[self.job.score]
-            better = score >= position.best_score if self.job.higher_is_better else score <= position.best_score
+                scores = self.trainable.validate(model)
+            score = scores[self.trainable.score]
+            better = score >= position.best_score if self.trainable.higher_is_better else score <= position.best_score
             if better or math.isnan(position.best_score):  # ties go to the later one, as published
                 position.best_score, position.best_step = score, position.step
             if self.log:
@@ -244,13 +277,15 @@ class _Run:
                 "scaler": scaler.state_dict() if scaler is not None else None,
                 "random": random_state(),
                 "position": vars(self.position).copy(),
-                "meter": vars(self.meter).copy(),
+                "means": vars(self.meter).copy(),
             }
             position = self.position
             meta = {"epoch": position.epoch, "best_step": position.best_step}
             root = self.folder / "checkpoints"
             save_checkpoint(root, position.step, self.accelerator.unwrap_model(self.model), state, meta)
             self._tidy()
+            if self.on_checkpoint is not None:
+                self.on_checkpoint()
         self.saved_at = time.monotonic()
         self.accelerator.wait_for_everyone()
 
@@ -259,29 +294,16 @@ class _Run:
         if self.main:
             best = self.position.best_step if self.position.best_step >= 0 else None
             if best is not None:
-                write_json(self.folder / "best.json", {"step": best, self.job.score: self.position.best_score})
+                write_json(self.folder / "best.json", {"step": best, self.trainable.score: self.position.best_score})
             prune(self.folder / "checkpoints", self.config.keep_last, best)
 
 
-class _Meter:
-    """Means of the losses since the last log line."""
-
-    def __init__(self, sums: Mapping[str, float] | None = None, count: int = 0):
-        self.sums = dict(sums or {})
-        self.count = count
-
-    def add(self, values: Mapping[str, float]) -> None:
-        for name, value in values.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value
-        self.count += 1
-
-    def text(self) -> str:
-        return f"loss {self.sums.get('loss', 0.0) / max(1, self.count):.3f}"
-
-    def pop(self) -> dict[str, float]:
-        means = {name: value / self.count for name, value in self.sums.items()}
-        self.sums, self.count = {}, 0
-        return means
+def _freeze_the_rest(trainable: Trainable) -> None:
+    """Freeze the parameters in no group: several processes would wait for the gradient that one of them never gets."""
+    grouped = {id(parameter) for group in trainable.parameter_groups.values() for parameter in group}
+    for parameter in trainable.model.parameters():
+        if id(parameter) not in grouped:
+            parameter.requires_grad_(False)
 
 
 def _to(batch: Any, device: torch.device) -> Any:
@@ -290,30 +312,3 @@ def _to(batch: Any, device: torch.device) -> Any:
     if isinstance(batch, Mapping):
         return {name: _to(value, device) for name, value in batch.items()}
     return batch
-
-
-def _ignore_ctrl_c(worker: int) -> None:
-    """Ctrl-C reaches the workers too, and the step in progress may need their batches."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-@contextmanager
-def _stop_after_step() -> Iterator[Callable[[], bool]]:
-    """SIGINT and SIGTERM ask for a stop after the step in progress; a second one stops at once."""
-    asked: list[int] = []
-
-    def ask(signum: int, frame: Any) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(signum)
-        log.warning("stopping after this step; press Ctrl-C again to stop at once")
-
-    try:
-        before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread: whoever runs the threads handles signals
-        before = {}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for signum, handler in before.items():
-            signal.signal(signum, handler)

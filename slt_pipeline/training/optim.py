@@ -1,5 +1,6 @@
 """Optimiser groups and learning-rate schedules (FACTS 8.1)."""
 
+import difflib
 import math
 from collections.abc import Mapping, Sequence
 
@@ -8,24 +9,32 @@ import torch
 from slt_pipeline.config.training import OptimiserConfig, ScheduleConfig
 from slt_pipeline.errors import SltError
 
+GROUPS = ("s3d", "recognition", "mapper", "translation", "variational")
+"""Parameter groups of the systems here: a rate for one that a model lacks is no mistake, recipes share their rates."""
+
 
 def build_optimiser(
-    config: OptimiserConfig, parts: Mapping[str, Sequence[torch.nn.Parameter]]
+    config: OptimiserConfig, parameter_groups: Mapping[str, Sequence[torch.nn.Parameter]]
 ) -> torch.optim.Optimizer:
-    """Adam with one parameter group per part of the model.
+    """Return Adam with a rate for each parameter group; of their parameters it takes those that are not frozen.
 
-    **Arguments:** `parts`: trainable parameters by part, such as `recognition`, `mapper`, `translation`.
+    Args:
+        config: kind, rates and the rest.
+        parameter_groups: parameters by group, such as `recognition`, `mapper`, `translation`.
 
-    **Raises:** SltError if the config gives a rate to a part that the model does not have.
+    Raises:
+        SltError: a rate is for a group that no model has, or a group has none.
     """
-    unknown = [name for name in config.lr if name != "default" and name not in parts]
-    if unknown:
-        raise SltError(
-            f"training.optimiser.lr names {', '.join(unknown)}, but the model's parts are {', '.join(parts)}; "
-            "rename it or use `default`"
-        )
+    known = ["default", *dict.fromkeys((*parameter_groups, *GROUPS))]
+    for name in config.lr:
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
+            raise SltError(
+                f"training.optimiser.lr names {name}, but the model's parameter groups are "
+                f"{', '.join(parameter_groups)}; the nearest name is {nearest}"
+            )
     groups = []
-    for name, parameters in parts.items():
+    for name, parameters in parameter_groups.items():
         rate = config.lr.get(name, config.lr.get("default"))
         if rate is None:
             raise SltError(f"training.optimiser.lr has no rate for {name} and no `default`")
@@ -44,7 +53,7 @@ def set_rates(optimiser: torch.optim.Optimizer, factor: float) -> None:
 
 
 def rate_factor(config: ScheduleConfig, *, epoch: int, step: int, epochs: int, total_steps: int) -> float:
-    """Factor on the base rates while optimiser step `step` (from 0) of epoch `epoch` (from 0) runs.
+    """Return the factor on the base rates while optimiser step `step` (from 0) of epoch `epoch` (from 0) runs.
 
     A closed form of the position, so that there is no scheduler state to lose.
     """

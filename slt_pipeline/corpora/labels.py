@@ -1,0 +1,95 @@
+"""What a batch of clips is trained on: a labeller makes tensors of clips, the same for features and for video.
+
+Labellers are objects, not closures, so that loader processes can have them. B clips, L glosses, N pieces.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.errors import SltError
+from slt_pipeline.text.batch import pad_ids
+from slt_pipeline.text.gloss_vocab import GlossVocabulary
+from slt_pipeline.text.tokenizer import Tokenizer
+
+Labeller = Callable[[Sequence[Clip]], dict[str, torch.Tensor]]
+"""Clips to tensors, by the names under which the models look for them in a batch."""
+
+
+class Labels:
+    """Several labellers as one."""
+
+    def __init__(self, *labellers: Labeller):
+        self.labellers = labellers
+
+    def __call__(self, clips: Sequence[Clip]) -> dict[str, torch.Tensor]:
+        """Return the tensors of all of them."""
+        return {name: tensor for labeller in self.labellers for name, tensor in labeller(clips).items()}
+
+
+@dataclass(frozen=True)
+class TextLabels:
+    """Texts as the decoder learns them."""
+
+    tokenizer: Tokenizer
+
+    def __call__(self, clips: Sequence[Clip]) -> dict[str, torch.Tensor]:
+        """Return `labels (B, N)` and `decoder_input_ids (B, N)`.
+
+        Raises:
+            SltError: a clip has no text.
+        """
+        texts = [clip.text for clip in clips if clip.text is not None]
+        _require_all(clips, len(texts), "text")
+        return self.tokenizer.encode_target(texts)._asdict()
+
+
+@dataclass(frozen=True)
+class GlossLabels:
+    """Glosses as the classes that CTC learns."""
+
+    classes: GlossVocabulary
+
+    def __call__(self, clips: Sequence[Clip]) -> dict[str, torch.Tensor]:
+        """Return `gloss_labels (B, L)` and `gloss_label_lengths (B,)`, which is -1 for a clip that has no gloss.
+
+        Such a clip takes no part in CTC; one with an empty gloss does: it teaches that nothing was signed.
+        """
+        labels, lengths = pad_ids([self.classes.encode(clip.gloss or ()) for clip in clips], self.classes.pad_id)
+        absent = torch.tensor([clip.gloss is None for clip in clips])
+        return {"gloss_labels": labels, "gloss_label_lengths": lengths.masked_fill(absent, -1)}
+
+
+@dataclass(frozen=True)
+class GlossInputs:
+    """Glosses as Gloss2Text reads them."""
+
+    glosses: GlossVocabulary
+
+    def __call__(self, clips: Sequence[Clip]) -> dict[str, torch.Tensor]:
+        """Return the encoded glosses of clips.
+
+        Raises:
+            SltError: a clip has no gloss.
+        """
+        glosses = [clip.gloss for clip in clips if clip.gloss is not None]
+        _require_all(clips, len(glosses), "gloss")
+        return self.encode(glosses)
+
+    def encode(self, glosses: Sequence[Sequence[str]]) -> dict[str, torch.Tensor]:
+        """Return `gloss_input_ids (B, L)`, rows of the gloss table, and `gloss_input_lengths (B,)`."""
+        ids, lengths = pad_ids([self.glosses.encode(row) for row in glosses], self.glosses.pad_id)
+        return {"gloss_input_ids": ids, "gloss_input_lengths": lengths}
+
+
+def no_labels(clips: Sequence[Clip]) -> dict[str, torch.Tensor]:
+    """Return nothing: the labels of clips that are only decoded."""
+    return {}
+
+
+def _require_all(clips: Sequence[Clip], num_found: int, name: str) -> None:
+    if num_found < len(clips):
+        bare = next(clip for clip in clips if getattr(clip, name) is None)
+        raise SltError(f"clip {bare.id} has no {name}, and is to be trained on it; leave it out or add its {name}")

@@ -1,0 +1,145 @@
+"""Where a translator taps the visual stack, and the three fronts that bring it there: stored, head, video."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from slt_pipeline.config.taps import STREAMS, TAPS, Stream, TapName
+from slt_pipeline.errors import SltError
+from slt_pipeline.models.visual_head import CLASSIFIER, VisualHead
+
+RECOGNITION = "recognition"
+"""The part of the loss that a front makes, CTC on its gloss logits; every other part is the translator's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taps:
+    """What the visual stack knows of a batch of clips; steps beyond `lengths` are not zero.
+
+    `taps[name]` gives the tap of that name by the table `config.taps.TAPS`.
+    """
+
+    s3d: Tensor | None
+    """(B, S, C) pooled S3D features."""
+    gloss_rep: Tensor | None
+    """(B, S, R) gloss representations."""
+    gloss_logits: Tensor | None
+    """(B, S, K) gloss logits."""
+    lengths: Tensor
+    """(B,) int64 valid steps."""
+
+    def __getitem__(self, name: TapName) -> Tensor:
+        """Return a tap (B, S, D).
+
+        Raises:
+            SltError: the stream that it is made of is not there.
+        """
+        stream: Tensor | None = getattr(self, TAPS[name].stream)
+        if stream is None:
+            there = ", ".join(each for each in STREAMS if getattr(self, each) is not None)
+            raise SltError(
+                f"tap {name} is made of the stream {TAPS[name].stream}, and only {there} is there; "
+                "set translator.mapper.input to what is read"
+            )
+        return torch.softmax(stream, dim=-1) if TAPS[name].activation == "softmax" else stream
+
+
+def stream_widths(channels: int, hidden: int, num_classes: int) -> dict[Stream, int]:
+    """Return the width D of every stream: `channels` C, `hidden` R, `num_classes` K."""
+    return {"s3d": channels, "gloss_rep": hidden, "gloss_logits": num_classes}
+
+
+class Front(nn.Module, ABC):
+    """Batch to taps: what stands before a translator."""
+
+    recognises: ClassVar[bool] = False
+    """Whether the gloss logits are its own, with gradient, so that CTC can train it."""
+
+    @abstractmethod
+    def forward(self, batch: Mapping[str, Tensor]) -> Taps:
+        """Return the taps of a batch."""
+
+    def parameter_groups(self, tap: TapName, parts: Collection[str]) -> dict[str, list[nn.Parameter]]:
+        """Return the parameters that have a part in the loss, by group.
+
+        Args:
+            tap: what the translator reads.
+            parts: names of the parts of the loss.
+        """
+        return {}
+
+
+class StoredTap(Front):
+    """Reads what the store holds: no layer, nothing to train."""
+
+    def __init__(self, stream: Stream):
+        super().__init__()
+        self.stream: Stream = stream
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Taps:
+        """Take `features (B, S, D)` of the stream, any float type, and `lengths (B,)`."""
+        streams: dict[Stream, Tensor | None] = dict.fromkeys(STREAMS)
+        streams[self.stream] = batch["features"].float()
+        return Taps(**streams, lengths=batch["lengths"])
+
+
+class HeadFront(Front):
+    """Runs the visual head on stored S3D features, as the published systems do when they translate (FACTS 8.3)."""
+
+    recognises = True
+
+    def __init__(self, head: VisualHead):
+        super().__init__()
+        self.head = head
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Taps:
+        """Take `features (B, S, C)` of the stream `s3d`, any float type, and `lengths (B,)`."""
+        features = batch["features"].to(self.head.fc1.weight.dtype)
+        gloss_rep, gloss_logits = self.head(features, batch["lengths"])
+        return Taps(features, gloss_rep, gloss_logits, batch["lengths"])
+
+    def parameter_groups(self, tap: TapName, parts: Collection[str]) -> dict[str, list[nn.Parameter]]:
+        """Return the group `recognition`: what of the head is between the features and the loss."""
+        return _without_empty({"recognition": _head_parameters(self.head, tap, parts)})
+
+
+class VideoFront(Front):
+    """Runs S3D and the visual head on frames: fine-tuning down to the pixels."""
+
+    recognises = True
+
+    def __init__(self, encoder: nn.Module):
+        """Take a `VisualEncoder`, whose children are `s3d` and `head` and whose output are taps."""
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Taps:
+        """Take `frames (B, 3, T, H, W)`, normalised, and `frame_lengths (B,)`."""
+        return self.encoder(batch["frames"], batch["frame_lengths"])
+
+    def parameter_groups(self, tap: TapName, parts: Collection[str]) -> dict[str, list[nn.Parameter]]:
+        """Return the groups `s3d` and `recognition`, the visual head."""
+        trunk, head = self.encoder.get_submodule("s3d"), self.encoder.get_submodule("head")
+        groups = {
+            "s3d": list(trunk.parameters()) if parts else [],
+            "recognition": _head_parameters(head, tap, parts),
+        }
+        return _without_empty(groups)
+
+
+def _head_parameters(head: nn.Module, tap: TapName, parts: Collection[str]) -> list[nn.Parameter]:
+    """Return the parameters of a visual head that CTC, or a translator that reads `tap`, sends a gradient to."""
+    translated = any(part != RECOGNITION for part in parts)
+    if RECOGNITION in parts or (translated and TAPS[tap].stream == "gloss_logits"):
+        return list(head.parameters())
+    if translated and TAPS[tap].stream == "gloss_rep":
+        return [p for name, p in head.named_parameters() if not name.startswith(f"{CLASSIFIER}.")]
+    return []
+
+
+def _without_empty(groups: dict[str, list[nn.Parameter]]) -> dict[str, list[nn.Parameter]]:
+    return {name: parameters for name, parameters in groups.items() if parameters}

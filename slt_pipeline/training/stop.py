@@ -1,0 +1,36 @@
+"""Stopping: a signal asks for the end of the run, which comes when the step in progress is done and saved."""
+
+import logging
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def stop_after_step() -> Iterator[Callable[[], bool]]:
+    """Yield a function that says whether SIGINT or SIGTERM came; a second one stops at once."""
+    asked: list[int] = []
+
+    def ask(signum: int, frame: Any) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(signum)
+        log.warning("stopping after this step; press Ctrl-C again to stop at once")
+
+    try:
+        before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread: whoever runs the threads handles signals
+        before = {}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def ignore_ctrl_c(worker: int) -> None:
+    """Set up a loader process: Ctrl-C reaches it too, and the step in progress may need its batches."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
