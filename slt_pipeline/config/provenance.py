@@ -1,8 +1,8 @@
 """What decides a result, by dotted key, and how two such accounts compare.
 
 A run's `inputs.json` and a store's fingerprint are accounts. Two rules keep them readable by later versions: a key that an
-older account lacks counts as the default that the field has (or had before it existed, `former.BEFORE`), so a new
-field refuses nothing; and what is only recorded (versions, places, the number of loader processes) is never compared.
+older account lacks counts as its default, so that a new field refuses nothing; and what is only recorded (versions,
+places, the number of loader processes) is never compared.
 """
 
 import json
@@ -18,7 +18,7 @@ _VERSIONS = frozenset({"decoder", "slt"})
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
-    """Nested mappings and config sections as one mapping by dotted key, in JSON's types, so that a difference has a name.
+    """Return nested mappings and config sections by dotted key, in JSON's types, so that a difference has a name.
 
     Fields that are only recorded are left out.
     """
@@ -33,19 +33,23 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def plain(account: Mapping[str, Any]) -> dict[str, Any]:
-    """An account as JSON, nested as it is, without what is only recorded: what a store keeps as its fingerprint."""
+    """Return an account as JSON, nested as it is, without what is only recorded: what a store keeps as its fingerprint."""
     return {
         key: value.model_dump(mode="json", exclude=set(value.recorded)) if isinstance(value, Config) else value
         for key, value in account.items()
     }
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """Every key that decides and differs, with both values.
+def differences(
+    before: Mapping[str, Any], now: Mapping[str, Any], *, unfinished: bool = False
+) -> list[tuple[str, Any, Any]]:
+    """Return every key that decides and differs, with both values.
 
     Args:
         before: an account as it was written, flat or nested.
         now: the account of today; its config sections say the defaults of keys that `before` lacks.
+        unfinished: `before` is of work that is to go on: what a key stood for before it existed (`former.BEFORE`) is
+            compared too, since half of a run cannot be made in one way and half in another.
     """
     old = upgrade(flatten(before))
     new, defaults, recorded = flatten(now), _defaults(now), _recorded(now)
@@ -54,7 +58,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple
         if key in recorded or key.removeprefix("store.") in _VERSIONS:
             continue
         if key not in old:
-            known = _before(key, defaults)
+            known = _before(key, defaults, unfinished)
             if known is _UNKNOWN or known == new[key]:
                 continue
             found.append((key, known, new[key]))
@@ -63,23 +67,41 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple
     return found
 
 
-def require_made_with(before: Mapping[str, Any], now: Mapping[str, Any], what: str, cure: str) -> None:
-    """Refuse something that was made with other settings than those of today; the first difference is named.
+def require_made_with(
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    what: str,
+    cure: str,
+    *,
+    in_part: bool = False,
+    unfinished: bool = False,
+) -> None:
+    """Refuse something that was made with other settings than those of today.
+
+    Args:
+        before: an account as it was written.
+        now: the account of today.
+        what: begins the message: "the store x".
+        cure: ends it.
+        in_part: `now` is a part of the account; what else `before` says is not compared.
+        unfinished: as in `differences`.
 
     Raises:
-        SltError: `what` was made with another value of a key; the key, both values and `cure` are named.
+        SltError: it was made with another value of a key; the first such key and both values are named.
     """
-    for key, was, is_now in differences(before, now):
-        raise SltError(f"{what} was made with {key} = {was!r}, but now it is {is_now!r}; {cure}")
+    said = flatten(now)
+    for key, was, is_now in differences(before, now, unfinished=unfinished):
+        if key in said or not in_part:
+            raise SltError(f"{what} was made with {key} = {was!r}, but now it is {is_now!r}; {cure}")
 
 
 _UNKNOWN = object()
 
 
-def _before(key: str, defaults: Mapping[str, Any]) -> Any:
+def _before(key: str, defaults: Mapping[str, Any], unfinished: bool) -> Any:
     for suffix, value in BEFORE.items():
         if key == suffix or key.endswith(f".{suffix}"):
-            return value
+            return value if unfinished else _UNKNOWN
     return defaults.get(key, _UNKNOWN)
 
 

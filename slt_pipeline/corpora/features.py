@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Collection, Sequence
+from pathlib import Path
 
 import torch
 from torch.utils.data import Dataset
@@ -11,6 +12,7 @@ from cache import FeatureStore
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.labels import Labeller
 from slt_pipeline.errors import SltError
+from slt_pipeline.video.identity import ABSENT, media_identity
 
 
 class FeatureDataset(Dataset):
@@ -20,8 +22,7 @@ class FeatureDataset(Dataset):
         """Take a store, the stream to read and the clips, in the order of their indices.
 
         Raises:
-            SltError: the store lacks the stream or some of the clips.
-            StoreError: clips have changed since they were stored.
+            SltError: the store lacks the stream or some of the clips, or clips have changed since they were stored.
         """
         require_stream(stream, store.streams)
         require_clips(store, clips)
@@ -57,11 +58,10 @@ def require_stream(stream: str, streams: Collection[str]) -> None:
 
 
 def require_clips(store: FeatureStore, clips: Sequence[Clip]) -> None:
-    """Require clips as they are now.
+    """Require clips as the manifest has them now; their media need not be there.
 
     Raises:
-        SltError: some of them are not in the store.
-        StoreError: some have changed since they were stored.
+        SltError: some of them are not in the store, or have changed since they were stored.
     """
     missing = [clip for clip in clips if clip.id not in store]
     if missing:
@@ -69,13 +69,56 @@ def require_clips(store: FeatureStore, clips: Sequence[Clip]) -> None:
             f"the store lacks {len(missing)} of {len(clips)} clips, such as {missing[0].id}; "
             f"add them with `slt extract --split {missing[0].split}`"
         )
-    store.require_sources({clip.id: clip_source(clip) for clip in clips})
+    require_unchanged(store, clips)
 
 
-def clip_source(clip: Clip) -> str:
-    """Return what a clip's features were made from: a manifest may grow, a clip that is in the store may not change."""
+def require_unchanged(store: FeatureStore, clips: Sequence[Clip], root: Path | None = None) -> None:
+    """Require that those of the clips that a store has are what they were when they were stored.
+
+    Args:
+        store: of their features.
+        clips: as the manifest has them now; those that are not in the store are no error.
+        root: media root, to look at the media too; None: they need not be there.
+
+    Raises:
+        SltError: clips have changed, or their media have.
+    """
+    changed = [clip.id for clip in clips if clip.id in store and has_changed(store, clip, root)]
+    if changed:
+        names = ", ".join(changed[:5]) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
+        raise SltError(
+            f"{len(changed)} clips have changed since they were put into {store.path}: {names}; drop them with "
+            f"`slt cache rm {store.path} --unused -r RECIPE` and extract again, or give changed clips new ids"
+        )
+
+
+def has_changed(store: FeatureStore, clip: Clip, root: Path | None = None) -> bool:
+    """Say whether a clip of a store was made from something else than the manifest, or the media root, has now.
+
+    A clip that an earlier version stored does not say which media it was made from, nor does one whose media are away.
+    """
+    stored = store.source(clip.id)
+    if stored is None:
+        return False
+    named, _, media = stored.partition(":")
+    if named != _named(clip):
+        return True
+    if root is None or media in ("", ABSENT):
+        return False
+    return media_identity(clip.video, root) not in (media, ABSENT)
+
+
+def clip_source(clip: Clip, root: Path) -> str:
+    """Return what a clip's features are made from: what the manifest says of it, and the content of its media.
+
+    A manifest may grow, a clip that is in the store may not change.
+    """
+    return f"{_named(clip)}:{media_identity(clip.video, root)}"
+
+
+def _named(clip: Clip) -> str:
     made_from = json.dumps([clip.video, clip.num_frames, clip.fps], ensure_ascii=False)
-    return hashlib.sha256(made_from.encode()).hexdigest()[:16]
+    return hashlib.sha256(made_from.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 class LabelDataset(Dataset):

@@ -1,6 +1,6 @@
 """Which system a configuration means: asked here and nowhere else."""
 
-from collections.abc import Sequence
+from typing import Any
 
 from slt_pipeline.config.translator import TranslatorConfig
 from slt_pipeline.models.language import GlossNames, TextVocabulary
@@ -9,20 +9,14 @@ from slt_pipeline.models.translator import Translator
 
 
 def build_translator(
-    config: TranslatorConfig,
-    tokenizer: TextVocabulary,
-    gloss_vocabulary: GlossNames | None = None,
-    *,
-    gloss_language: str = "de_DGS",
-    in_features: int | None = None,
-    class_names: Sequence[str] | None = None,
+    config: TranslatorConfig, tokenizer: TextVocabulary, gloss_vocabulary: GlossNames | None = None, **options: Any
 ) -> Translator:
-    """Return the translator of a configuration; arguments as of `Translator`. Without `in_features`: Gloss2Text."""
-    return MMTLB(
-        config,
-        tokenizer,
-        gloss_vocabulary,
-        gloss_language=gloss_language,
-        in_features=in_features,
-        class_names=class_names,
-    )
+    """Return the translator of a configuration.
+
+    Args:
+        config: names the system.
+        tokenizer: vocabulary of the text side.
+        gloss_vocabulary: rows of the gloss table.
+        options: further arguments of `Translator`; without `in_features` it is Gloss2Text.
+    """
+    return MMTLB(config, tokenizer, gloss_vocabulary, **options)

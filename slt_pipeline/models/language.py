@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +64,7 @@ class LanguageModel(nn.Module):
         tokenizer: TextVocabulary,
         gloss_vocabulary: GlossNames | None,
         gloss_language: str,
+        architecture: dict[str, Any] | None = None,
     ):
         """Build mBART and start the gloss table.
 
@@ -72,13 +73,14 @@ class LanguageModel(nn.Module):
             tokenizer: vocabulary of the text side.
             gloss_vocabulary: rows of the gloss table (translation layout); without, features and suffix `txt` only.
             gloss_language: the source language's row of the gloss table, second vector of the `gls` suffix.
+            architecture: sizes of a trained run's mBART, whose weights are loaded afterwards; None: as configured.
 
         Raises:
             SltError: weights and vocabulary do not fit, or a needed name is missing.
         """
         super().__init__()
         self.config = config
-        self.mbart = build_mbart(config.mbart, tokenizer.vocab_size)
+        self.mbart = build_mbart(config.mbart, tokenizer.vocab_size, architecture)
         self.language_id = tokenizer.language_id
         d_model = self.mbart.config.d_model
         # mBART scales what it embeds itself if its own settings say so; what is handed to it is scaled alike

@@ -28,12 +28,21 @@ TIED_NAMES = ("lm_head.weight", "model.encoder.embed_tokens.weight", "model.deco
 _SHARED = "model.shared.weight"
 
 
-def build_mbart(config: MBartConfig, vocab_size: int) -> MBartForConditionalGeneration:
+def build_mbart(
+    config: MBartConfig, vocab_size: int, architecture: dict[str, Any] | None = None
+) -> MBartForConditionalGeneration:
     """Return mBART with `vocab_size` pieces: random weights in the configured size, or the folder's size and weights.
+
+    Args:
+        config: size, or folder; dropout and what is frozen.
+        vocab_size: V, the tokenizer's.
+        architecture: of a trained run (`architecture`), whose weights come from its checkpoint: no folder is read.
 
     Raises:
         SltError: the folder is not an mBART, its weights do not fit, or its vocabulary is not the tokenizer's.
     """
+    if architecture is not None:
+        return _new(config, architecture)
     if config.folder is None:
         model = _new(config, {**_sizes(config), "vocab_size": vocab_size})
         for stack in (model.model.encoder, model.model.decoder):
@@ -48,6 +57,11 @@ def build_mbart(config: MBartConfig, vocab_size: int) -> MBartForConditionalGene
     model = _new(config, settings)
     load_mbart_weights(model, _read_weights(config.folder), source=str(config.folder))
     return model
+
+
+def architecture(model: MBartForConditionalGeneration) -> dict[str, Any]:
+    """Return the settings that build the same network without weights, as JSON."""
+    return {name: getattr(model.config, name) for name in _ARCHITECTURE}
 
 
 def load_mbart_weights(model: MBartForConditionalGeneration, state: dict[str, Tensor], source: str) -> None:

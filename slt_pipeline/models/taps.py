@@ -96,6 +96,11 @@ class HeadFront(Front):
         super().__init__()
         self.head = head
 
+    @property
+    def leaks(self) -> bool:
+        """Whether padding reaches a clip's last steps, so that its result depends on its batch mates."""
+        return not self.head.feedforward.masked
+
     def forward(self, batch: Mapping[str, Tensor]) -> Taps:
         """Take `features (B, S, C)` of the stream `s3d`, any float type, and `lengths (B,)`."""
         features = batch["features"].to(self.head.fc1.weight.dtype)

@@ -6,7 +6,7 @@ what its states are. `models.build` chooses it.
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,7 @@ class Translator(LanguageModel, ABC):
         gloss_language: str = "de_DGS",
         in_features: int | None = None,
         class_names: Sequence[str] | None = None,
+        architecture: dict[str, Any] | None = None,
     ):
         """Build the network and start its gloss table.
 
@@ -42,11 +43,12 @@ class Translator(LanguageModel, ABC):
             gloss_language: the source language's row of the gloss table, second vector of the `gls` suffix.
             in_features: width D of the tap that the mapper reads.
             class_names: glosses of the recognition classes, whose vectors start an embedding mapper.
+            architecture: sizes of a trained run's mBART, whose weights are loaded afterwards; None: as configured.
 
         Raises:
             SltError: weights and vocabulary do not fit, or a needed name is missing.
         """
-        super().__init__(config, tokenizer, gloss_vocabulary, gloss_language)
+        super().__init__(config, tokenizer, gloss_vocabulary, gloss_language, architecture)
         self.mapper, self.class_names = None, tuple(class_names or ())
         self._rows = {} if gloss_vocabulary is None else {name: i for i, name in enumerate(gloss_vocabulary.names)}
         if in_features is not None:

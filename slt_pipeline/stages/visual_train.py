@@ -15,7 +15,7 @@ from slt_pipeline.corpora.labels import GlossLabels
 from slt_pipeline.corpora.load import load_clips, media_digest, media_root
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import file_hash, write_json
-from slt_pipeline.models.ctc import recognition_loss
+from slt_pipeline.models.ctc import ctc_loss
 from slt_pipeline.models.visual_encoder import VisualEncoder
 from slt_pipeline.models.weights import load_s3d
 from slt_pipeline.systems.recogniser import CLASSES_FILE, SHAPE_FILE, encode_clips, recognise
@@ -62,7 +62,9 @@ def visual_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = Fals
     write_json(folder / SHAPE_FILE, {"width": first.width, "height": first.height, "fps": clips[0].fps})
 
     def losses(encoder: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return {"recognition": recognition_loss(encoder(batch["frames"], batch["frame_lengths"]), batch)}
+        taps = encoder(batch["frames"], batch["frame_lengths"])
+        labels, label_lengths = batch["gloss_labels"], batch["gloss_label_lengths"]
+        return {"recognition": ctc_loss(taps.gloss_logits, taps.lengths, labels, label_lengths)}
 
     def validate(encoder: torch.nn.Module) -> dict[str, float]:
         assert isinstance(encoder, VisualEncoder)

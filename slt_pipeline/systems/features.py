@@ -54,6 +54,11 @@ def require_features_of(store: FeatureStore, recipe: Recipe, encoder: Checkpoint
     Raises:
         SltError: the first difference is named with both values.
     """
+    if "encoder_weights" not in store.fingerprint:
+        raise SltError(
+            f"the store {store.path} does not say which encoder made it, and {recipe.encoder_folder} has one; give it "
+            "another folder with -o extract.store=..., or read it with a recipe that has no encoder of its own"
+        )
     require_made_with(
         store.fingerprint,
         fingerprint(recipe, encoder),

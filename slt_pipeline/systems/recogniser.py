@@ -100,12 +100,12 @@ def trained_encoder(recipe: Recipe) -> Checkpoint:
     """
     folder = recipe.encoder_folder
     checkpoint = best_checkpoint(folder, made_by=f"slt visual-train -r {recipe.name}")
-    made_with = {k: v for k, v in read_json(folder / INPUTS).items() if k.startswith(("encoder.", "video."))}
     require_made_with(
-        made_with,
+        read_json(folder / INPUTS),
         {"encoder": recipe.encoder, "video": recipe.video},
         f"the encoder in {folder}",
         "set it back, or train another encoder with `slt visual-train`",
+        in_part=True,
     )
     return checkpoint
 

@@ -9,15 +9,16 @@ import torch
 
 from slt_pipeline.config.provenance import require_made_with
 from slt_pipeline.config.recipe import Recipe
-from slt_pipeline.config.taps import Stream
+from slt_pipeline.config.taps import TAPS, Stream
 from slt_pipeline.config.translator import GenerationConfig
 from slt_pipeline.corpora.features import FeatureDataset, require_stream
 from slt_pipeline.corpora.labels import GlossInputs
 from slt_pipeline.files import file_hash, read_json, write_json
+from slt_pipeline.models.build import build_translator
 from slt_pipeline.models.mbart import architecture
 from slt_pipeline.models.sign_to_text import SignToText
 from slt_pipeline.models.taps import HeadFront, StoredTap, Taps, stream_widths
-from slt_pipeline.models.translator import Translator, build_translator
+from slt_pipeline.models.translator import Translator
 from slt_pipeline.models.visual_head import VisualHead
 from slt_pipeline.systems.vocabularies import Vocabularies, tokenizer_files
 from slt_pipeline.training.checkpoint import Checkpoint, best_checkpoint
@@ -25,6 +26,7 @@ from slt_pipeline.training.run import INPUTS
 
 WIDTHS_FILE = "streams.json"
 LANGUAGE_FILE = "mbart.json"
+_SIZES = ("d_model", "num_layers", "num_heads", "ffn_dim", "max_positions")
 _MBART_FILES = ("config.json", "model.safetensors", "pytorch_model.bin", "gloss_embeddings.bin")
 
 
@@ -49,7 +51,7 @@ class Gloss2Text:
         encode, device = GlossInputs(self.vocabularies.glosses), _device(self.model)
         texts: list[str] = []
         for i in range(0, len(glosses), batch_size):
-            batch = {name: ids.to(device) for name, ids in encode.of(glosses[i : i + batch_size]).items()}
+            batch = {name: ids.to(device) for name, ids in encode.encode(glosses[i : i + batch_size]).items()}
             found = self.model.generate(self.model.source(batch), **generation.model_dump())
             texts += self.vocabularies.text.decode_batch(found.ids)
         return texts
@@ -65,7 +67,7 @@ class Sign2Text:
     @property
     def recognises(self) -> bool:
         """Whether it makes gloss logits of its own: its visual head is trained with it."""
-        return isinstance(self.model.front, HeadFront)
+        return self.model.front.recognises
 
     def translate(
         self, taps: Taps, generation: GenerationConfig, *, num_return: int = 1, with_scores: bool = False
@@ -97,7 +99,7 @@ class Sign2Text:
         """Batches of clips; of equal length where padding would reach a clip's last steps through the published head."""
         groups: dict[int, list[Any]] = {}
         for clip in features.clips:
-            length = features.store.length(clip.id) if self.recognises and self.model.front.leaks else 0
+            length = features.store.length(clip.id) if isinstance(self.model.front, HeadFront) and self.model.front.leaks else 0
             groups.setdefault(length, []).append(clip)
         for clips in groups.values():
             yield from (clips[i : i + batch_size] for i in range(0, len(clips), batch_size))
@@ -166,7 +168,7 @@ def build_sign2text(
         vocabularies.text,
         vocabularies.glosses,
         gloss_language=recipe.text.gloss_language,
-        widths=widths,
+        in_features=widths[TAPS[config.mapper.input].stream],
         class_names=vocabularies.classes.names,
         architecture=_architecture(folder),
     )
@@ -191,6 +193,9 @@ def open_gloss2text(recipe: Recipe, device: torch.device, folder: Path | None = 
     """
     folder = folder or recipe.language_folder
     checkpoint = trained_language_model(recipe, folder)
+    mbart = {name: getattr(recipe.translator.mbart, name) for name in _SIZES}
+    now = {"language_model": {"suffix": recipe.translator.suffix, "mbart": mbart}}
+    _require(folder, now, f"the language model in {folder}", "slt gloss2text-train")
     vocabularies = Vocabularies.load(folder)
     model = build_gloss2text(recipe, vocabularies, folder)
     checkpoint.load_model(model)
@@ -213,7 +218,8 @@ def open_sign2text(
     """
     folder = folder or recipe.run_folder("translate_train")
     checkpoint = best_checkpoint(folder, made_by=f"slt translate-train -r {recipe.name}")
-    now: dict[str, Any] = {"text": recipe.text, "translator": recipe.translator}
+    text = {name: getattr(recipe.text, name) for name in ("language", "gloss_language", "detokenise")}
+    now: dict[str, Any] = {"text": text, "translator": recipe.translator}
     if recipe.translator.head == "trained":
         now["head_config"] = recipe.encoder.head
     if made_by is not None:
@@ -226,22 +232,20 @@ def open_sign2text(
 
 
 def trained_language_model(recipe: Recipe, folder: Path) -> Checkpoint:
-    """Return the best checkpoint of a Gloss2Text run, checked against the recipe; nothing is loaded.
+    """Return the best checkpoint of a Gloss2Text run, checked against the recipe's languages; nothing is loaded.
 
     Raises:
-        SltError: there is none, or it was trained with another language side.
+        SltError: there is none, or it was trained for other languages or with another spelling.
     """
     checkpoint = best_checkpoint(folder, made_by=f"slt gloss2text-train -r {recipe.name}")
-    inputs = language_inputs(recipe)
-    now = {name: inputs[name] for name in ("text", "language_model")}
+    now = {"text": {name: getattr(recipe.text, name) for name in ("language", "gloss_language", "detokenise")}}
     _require(folder, now, f"the language model in {folder}", "slt gloss2text-train")
     return checkpoint
 
 
 def _require(folder: Path, now: Mapping[str, Any], what: str, command: str) -> None:
-    """Compare the sections of `now` with what a run was made with."""
-    before = {key: value for key, value in read_json(folder / INPUTS).items() if key.split(".")[0] in now}
-    require_made_with(before, now, what, f"set it back, or train anew with `{command} --overwrite`")
+    cure = f"set it back, or train anew with `{command} --overwrite`"
+    require_made_with(read_json(folder / INPUTS), now, what, cure, in_part=True)
 
 
 def _architecture(folder: Path | None) -> dict[str, Any] | None:

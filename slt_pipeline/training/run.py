@@ -98,7 +98,10 @@ def find_run(folder: Path, stage: str, inputs: Mapping[str, Any], *, overwrite: 
         _put_back(folder)  # what a kill before the first checkpoint has left
     if not overwrite and (folder / INPUTS).is_file():
         cure = "add --overwrite to start anew, or -o runs_dir=... to keep both"
-        require_made_with(read_json(folder / INPUTS), inputs, f"{folder} holds a run that", cure)
+        unfinished = not (folder / RESULT).is_file()
+        require_made_with(
+            read_json(folder / INPUTS), inputs, f"{folder} holds a run that", cure, unfinished=unfinished
+        )
     return Run(folder, stage, inputs, anew=overwrite)
 
 

@@ -6,6 +6,9 @@ from pathlib import Path, PurePosixPath
 
 from slt_pipeline.video.pictures import natural_key, zip_members
 
+ABSENT = "absent"
+"""The name of media that cannot be read."""
+
 _EDGE = 65536
 """Bytes that are read at the head and at the tail of a file: where containers keep their tables."""
 
@@ -30,14 +33,14 @@ def media_identity(reference: str, root: Path | None) -> str:
             return _pictures(path)
         return _file(path) if path.is_file() else _pictures(path.parent)
     except OSError:
-        return "absent"
+        return ABSENT
 
 
 def _pictures(folder: Path) -> str:
     with os.scandir(folder) as entries:
         names = sorted((entry.name for entry in entries if not entry.name.startswith(".")), key=natural_key)
     if not names:
-        return "absent"
+        return ABSENT
     some = dict.fromkeys((names[0], names[len(names) // 2], names[-1]))
     return _short([len(names), *((name, _file(folder / name)) for name in some)])
 
