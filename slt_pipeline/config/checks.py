@@ -57,9 +57,7 @@ def _check_rates_of(recipe: "Recipe", stage: str, needed: Iterable[str], also: I
     known = tuple(dict.fromkeys([*needed, *also, "default"]))
     for name in rates:
         if name not in known:
-            raise ValueError(
-                f"{where} names {name}; rates are for {', '.join(known)}{did_you_mean(name, known)}"
-            )
+            raise ValueError(f"{where} names {name}; rates are for {', '.join(known)}{did_you_mean(name, known)}")
     if "default" not in rates and (bare := [name for name in needed if name not in rates]):
         raise ValueError(f"{where} has no rate for {bare[0]} and no default")
 

@@ -1,4 +1,4 @@
-"""Keys and values as earlier versions called them. A recipe that uses one is told today's; an old run is read with it."""
+"""Keys and values as earlier versions called them: a recipe that uses one is told today's, an old run is read by it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ class Former:
     new: str | None
     """The same key today; None: it is gone."""
     values: Mapping[str, str] = field(default_factory=dict)
-    """Values that have another name today. `yes` and `no` stand for true and false too, which is how YAML reads them."""
+    """Values that have another name today. `yes` and `no` are true and false too, which is how YAML reads them."""
     why: str = ""
     """Of a key that is gone: why, and what to do."""
 
@@ -106,7 +106,7 @@ def upgrade(flat: Mapping[str, Any]) -> dict[str, Any]:
 def upgrade_recipe(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return a resolved recipe that an earlier version saved, as plain data of today.
 
-    Fields that did not exist are given what they stood for (`BEFORE`). The sweep is left out: its table says what it ran.
+    Fields that did not exist are given what they stood for (`BEFORE`). The sweep is left out: its table is its own.
     """
     today: dict[str, Any] = {}
     for path, value in _leaves({key: section for key, section in data.items() if key != "sweep"}):

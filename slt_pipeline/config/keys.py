@@ -1,6 +1,6 @@
 """Keys of a recipe and the schema behind them: finding, merging, setting.
 
-A section (a config class) is merged key by key. A free mapping (`dict[...]`: rates by part, weights by part, the sweep's
+A section (a config class) is merged key by key. A free mapping (`dict[...]`: rates by part, weights by part, a sweep's
 grid) has keys of its own making, so that a new one replaces the old one whole; with a `null` in it, it is a change of
 the old one: these keys go, the others are set.
 """

@@ -105,8 +105,8 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
 
     Args:
         name: Name of a shipped recipe (`demo/mmtlb`), or a YAML file.
-        overrides: `key.path=value`, the value in YAML. A section or free mapping given whole replaces the old one; below
-            a free mapping `null` deletes a key.
+        overrides: `key.path=value`, the value in YAML. A section or free mapping given whole replaces the old one;
+            below a free mapping `null` deletes a key.
 
     Raises:
         SltError: an unknown recipe or key, or a bad value, with the nearest valid one.

@@ -18,7 +18,6 @@ FeaturesIn = Literal["files", "memory", "auto", "device"]
 Seed = Annotated[int, Field(ge=0)]
 
 
-
 class VisualPretrainConfig(Config):
     """Isolated-sign classification of the S3D trunk."""
 
@@ -136,7 +135,10 @@ class SweepConfig(Config):
 
     @model_validator(mode="after")
     def _no_run_twice(self) -> "SweepConfig":
-        for name, values in (("seeds", self.seeds or ()), *((f"grid.{key}", values) for key, values in self.grid.items())):
+        for name, values in (
+            ("seeds", self.seeds or ()),
+            *((f"grid.{key}", values) for key, values in self.grid.items()),
+        ):
             for number, value in enumerate(values):
                 if value in values[:number]:
                     raise ValueError(f"{name} lists {value} twice: the same run")

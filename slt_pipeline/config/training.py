@@ -6,7 +6,6 @@ from pydantic import Field, model_validator
 
 from slt_pipeline.config.base import Config
 
-
 Rate = Annotated[float, Field(ge=0)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 

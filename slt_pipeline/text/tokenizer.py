@@ -90,7 +90,9 @@ class Tokenizer:
         if self.id_map is not None:
             check_id_map(self.id_map, "pruned vocabulary")
             if code not in self.id_map:
-                raise SltError(f"pruned vocabulary: language {language} (id {code}) was pruned away; prune again for it")
+                raise SltError(
+                    f"pruned vocabulary: language {language} (id {code}) was pruned away; prune again for it"
+                )
         self._old_ids = None if self.id_map is None else {new: old for old, new in self.id_map.items()}
         self.language_id = self._new_id(code)
 
@@ -190,7 +192,7 @@ class Tokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of generated ids; special tokens and language codes are skipped (FACTS 6.6).
 
-        With `detokenise: published` spaces before punctuation go, and German gets the one before a final full stop back.
+        With `detokenise: published` spaces before punctuation go; German gets the one before a final full stop back.
         """
         olds = (self._old_id(int(new)) for new in ids)
         pieces = (self._pieces.id_to_piece(old - 1) for old in olds if _NUM_SPECIALS <= old < self._first_language)
