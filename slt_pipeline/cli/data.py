@@ -20,7 +20,7 @@ def data() -> None:
 
 @data.group("import")
 def import_() -> None:
-    """Turn a data set's own annotation files into a manifest.
+    """Turn the files of a data set into a manifest, or those of a published model into JSON.
 
     \b
     Example:
@@ -136,6 +136,22 @@ def wlasl(annotations, videos, out, media_root, strict) -> None:
     from slt_pipeline.corpora.isolated import import_wlasl
 
     _show(import_wlasl(annotations, videos, out, media_root=media_root, strict=strict, progress=_bar()))
+
+
+@import_.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder to write.  [default: FOLDER]")
+def mbart(folder, out) -> None:
+    """Turn the pickled tables of a published pruned mBART folder into map_ids.json and gloss2ids.json.
+
+    \b
+    The pickles are read by an unpickler that refuses everything but plain data.
+    Example:
+      $ slt data import mbart weights/mbart_de
+    """
+    from slt_pipeline.corpora.mbart_folder import import_mbart
+
+    _show(import_mbart(folder, out))
 
 
 def _bar():

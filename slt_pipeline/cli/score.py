@@ -6,15 +6,18 @@ from pathlib import Path
 
 import click
 
+from slt_pipeline.config.names import PROTOCOL_NAMES
+
 
 @click.command()
 @click.argument("hypotheses", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("references", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--protocol",
+    type=click.Choice(PROTOCOL_NAMES),
     default="phoenix14t",
     show_default=True,
-    help="phoenix14t, csl-daily, csl-daily-halfwidth, plain-word or plain-char.",
+    help="Tokens, clean-up and spelling: what the scores can be compared with.",
 )
 @click.option("--gloss", is_flag=True, help="The lines are glosses: WER instead of BLEU and ROUGE.")
 def score(hypotheses, references, protocol, gloss) -> None:

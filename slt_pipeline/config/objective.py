@@ -10,13 +10,18 @@ from slt_pipeline.config.base import Config
 class Ramp(Config):
     """A weight that rises or falls linearly over optimiser steps and then stays (FACTS 9.4)."""
 
-    to: float = Field(ge=0, allow_inf_nan=False)
+    to: float = Field(ge=0)
     """Weight from step `over` on."""
     over: int = Field(ge=1)
     """Optimiser steps of the ramp."""
-    start: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    start: float = Field(default=0.0, ge=0)
     """Weight at step 0."""
 
 
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)] | Ramp
+Weight = Annotated[float, Field(ge=0)] | Ramp
 """A constant, or a ramp. A part whose weight is 0 throughout is not computed at all."""
+
+
+def is_zero(weight: float | Ramp) -> bool:
+    """Return whether a weight is 0 at every step."""
+    return weight.to == weight.start == 0 if isinstance(weight, Ramp) else weight == 0

@@ -3,17 +3,22 @@
 import difflib
 import json
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from slt_pipeline.config.base import Config
+from slt_pipeline.config.checks import check_recipe
 from slt_pipeline.config.corpus import CorpusConfig
 from slt_pipeline.config.encoder import EncoderConfig
+from slt_pipeline.config.former import refuse_former_keys
+from slt_pipeline.config.idle import refuse_idle
+from slt_pipeline.config.keys import defaults, did_you_mean, key_path, leaves, merge, put
 from slt_pipeline.config.stages import (
     EvaluateConfig,
     ExtractConfig,
@@ -73,7 +78,7 @@ class Recipe(Config):
     """`slt translate`."""
 
     def run_folder(self, stage: str) -> Path:
-        """Folder that `stage` writes to."""
+        """Return the folder that `stage` writes to."""
         return Path(self.runs_dir) / self.name / stage
 
     @property
@@ -81,30 +86,80 @@ class Recipe(Config):
         """Folder of the feature store."""
         return Path(self.extract.store) if self.extract.store else self.run_folder("features")
 
+    @property
+    def sweep_seeds(self) -> tuple[int, ...]:
+        """Seeds of a sweep: those that it lists, else the recipe's own."""
+        return (self.seed,) if self.sweep.seeds is None else self.sweep.seeds
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> "Recipe":
+        try:
+            check_recipe(self, lambda key: key_path(Recipe, key))
+        except SltError as error:
+            raise ValueError(f"sweep.grid: {error}") from error
+        return self
+
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe by name (`demo/mmtlb`) or file, resolve `extends:`, apply `key.path=value` overrides.
+    """Read a recipe, resolve `extends:` and apply overrides.
 
-    **Raises:** SltError that names an unknown recipe, key or a bad value, with the nearest valid one.
+    Args:
+        name: Name of a shipped recipe (`demo/mmtlb`), or a YAML file.
+        overrides: `key.path=value`, the value in YAML. A section or free mapping given whole replaces the old one;
+            below a free mapping `null` deletes a key.
+
+    Raises:
+        SltError: an unknown recipe or key, or a bad value, with the nearest valid one.
     """
     path = _find(name)
+    own = _read(path)
+    # A saved recipe names every key, and nothing in it is anybody's choice.
+    chosen = set() if Recipe.model_fields.keys() <= own.keys() else set(leaves(Recipe, own))
     data = _resolve(path, seen=())
     for override in overrides:
-        _apply_override(data, override)
+        key, value = _parse_override(override)
+        put(Recipe, data, key, value)
+        whole = key_path(Recipe, key)
+        chosen |= set(leaves(Recipe, _nested(whole, value))) | {".".join(whole)}
     data.setdefault("name", _name_of(path))
-    return recipe_from_data(data, where=str(name))
+    return recipe_from_data(data, where=str(name), chosen=chosen)
 
 
-def recipe_from_data(data: Mapping[str, Any], where: str) -> Recipe:
-    """Validate plain data as a recipe; `where` is named in errors."""
+def recipe_from_data(data: Mapping[str, Any], where: str, chosen: Collection[str] = ()) -> Recipe:
+    """Validate plain data as a recipe.
+
+    Args:
+        data: The recipe; a section or key that is absent has its default.
+        where: What errors call it.
+        chosen: Keys that somebody set on purpose: one that cannot matter is refused.
+
+    Raises:
+        SltError: an unknown key, a bad value, or a chosen one that changes nothing.
+    """
     try:
-        return Recipe.model_validate(data)
+        recipe = Recipe.model_validate(data, context={"runs_dir": data.get("runs_dir", "runs")})
     except ValidationError as error:
         raise SltError(_explain(error, where)) from error
+    refuse_idle(recipe, chosen, f"recipe {where}: ")
+    return recipe
+
+
+def with_values(recipe: Recipe, values: Mapping[str, Any], name: str | None = None) -> Recipe:
+    """Return the same recipe with other values by key path, for sweeps.
+
+    Raises:
+        SltError: as `load_recipe` does for overrides.
+    """
+    data = recipe.model_dump(mode="json")
+    for key, value in values.items():
+        put(Recipe, data, key, value)
+    if name is not None:
+        data["name"] = name
+    return recipe_from_data(data, where=recipe.name, chosen=values.keys())
 
 
 def list_recipes() -> list[str]:
-    """Names of the shipped recipes. A file whose name starts with `_` is only there to be extended."""
+    """Return the names of the shipped recipes; a file whose name starts with `_` is only there to be extended."""
     root = _root()
     found = sorted(p.relative_to(root).with_suffix("").as_posix() for p in root.rglob("*.yaml"))
     return [name for name in found if not Path(name).name.startswith("_")]
@@ -118,12 +173,12 @@ def save_recipe(recipe: Recipe, folder: Path) -> Path:
 
 
 def dump_recipe(recipe: Recipe) -> str:
-    """The resolved recipe as YAML."""
+    """Return the resolved recipe as YAML."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def recipe_schema() -> str:
-    """JSON Schema of a recipe file, for editors. Nothing is required: `extends` may bring it."""
+    """Return the JSON Schema of a recipe file, for editors. Nothing is required: `extends` may bring it."""
     schema = Recipe.model_json_schema()
     schema["properties"]["extends"] = {"type": "string", "description": "Recipe that this one changes."}
     for section in (schema, *schema["$defs"].values()):
@@ -132,7 +187,7 @@ def recipe_schema() -> str:
 
 
 def default_recipe() -> str:
-    """Recipe used when none is named: $SLT_RECIPE, else the demo."""
+    """Return the recipe that is used when none is named: $SLT_RECIPE, else the demo."""
     return os.environ.get("SLT_RECIPE") or "demo/mmtlb"
 
 
@@ -162,35 +217,38 @@ def _name_of(path: Path) -> str:
     return path.stem
 
 
-def _resolve(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
-    if path.resolve() in seen:
-        raise SltError(f"recipe {path} extends itself: " + " -> ".join(str(p) for p in (*seen, path)))
+def _read(path: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SltError(f"recipe {path} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise SltError(f"recipe {path} holds {type(data).__name__}, not a mapping of sections")
+    refuse_former_keys(data, f"recipe {path}: ")
+    return data
+
+
+def _resolve(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    """Return the file's data upon that of what it extends, upon the defaults."""
+    if path.resolve() in seen:
+        raise SltError(f"recipe {path} extends itself: " + " -> ".join(str(p) for p in (*seen, path)))
+    data = _read(path)
     base = data.pop("extends", None)
     if base is None:
-        return data
-    if not isinstance(base, str):
+        parent = defaults(Recipe)
+    elif isinstance(base, str):
+        beside = path.parent / (base if base.endswith((".yaml", ".yml")) else f"{base}.yaml")
+        parent = _resolve(beside if beside.is_file() else _find(base), (*seen, path.resolve()))
+        parent.pop("name", None)
+    else:
         raise SltError(f"recipe {path}: extends is {base!r}, not the name or file of one recipe")
-    beside = path.parent / (base if base.endswith((".yaml", ".yml")) else f"{base}.yaml")
-    parent = _resolve(beside if beside.is_file() else _find(base), (*seen, path.resolve()))
-    parent.pop("name", None)
-    return _merge(parent, data)
+    try:
+        return merge(Recipe, parent, data)
+    except SltError as error:
+        raise SltError(f"recipe {path}: {error}") from error
 
 
-def _merge(base: dict[str, Any], change: dict[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in change.items():
-        old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return merged
-
-
-def _apply_override(data: dict[str, Any], override: str) -> None:
+def _parse_override(override: str) -> tuple[str, Any]:
     key, sign, text = override.partition("=")
     if not sign or not key:
         raise SltError(f"override {override!r} is not of the form key.path=value")
@@ -198,98 +256,36 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise SltError(f"override {override!r}: the value is not YAML: {' '.join(str(error).split())}") from error
-    _set(data, key, value)
+    refuse_former_keys({key: value})
+    return key, value
 
 
-def _set(data: dict[str, Any], key: str, value: Any) -> None:
-    *parents, last = key_path(key)
-    node = data
-    for part in parents:
-        child = node.get(part)
-        node[part] = dict(child) if isinstance(child, dict) else {}
-        node = node[part]
-    node[last] = value
-
-
-def with_values(recipe: Recipe, values: Mapping[str, Any], name: str | None = None) -> Recipe:
-    """The same recipe with other values by key path, for sweeps."""
-    data = recipe.model_dump(mode="json")
-    for key, value in values.items():
-        _set(data, key, value)
-    if name is not None:
-        data["name"] = name
-    return recipe_from_data(data, where=recipe.name)
-
-
-def key_path(key: str) -> list[str]:
-    """The parts of a key; what is below a free mapping (rates by part, the sweep's grid) is one part, dots and all.
-
-    **Raises:** SltError naming the nearest valid key if `key` is not a path to a field of a recipe.
-    """
-    model: Any = Recipe
-    walked: list[str] = []
-    parts = key.split(".")
-    for number, part in enumerate(parts):
-        fields = model.model_fields
-        if part not in fields:
-            raise SltError(f"recipe has no key {'.'.join([*walked, part])}{_nearest(part, walked, fields)}")
-        walked.append(part)
-        annotation, rest = fields[part].annotation, parts[number + 1 :]
-        model = _section_of(annotation)
-        if rest and model is None:
-            if get_origin(annotation) is not dict:
-                raise SltError(f"recipe has no key {key}: {'.'.join(walked)} is a value without parts")
-            return [*walked, ".".join(rest)]
-    return walked
-
-
-def _section_of(annotation: Any) -> Any:
-    """The config class inside an annotation such as `SynthConfig | None`, else None."""
-    candidates = [annotation, *getattr(annotation, "__args__", ())]
-    for candidate in candidates:
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return None
-
-
-def _nearest(part: str, walked: list[str], fields: Mapping[str, Any]) -> str:
-    near = difflib.get_close_matches(part, list(fields), n=1, cutoff=0.5)
-    if near:
-        return f"; did you mean {'.'.join([*walked, near[0]])}?"
-    everywhere = _all_keys(Recipe, [])
-    tails = difflib.get_close_matches(part, [k.rsplit(".", 1)[-1] for k in everywhere], n=1, cutoff=0.7)
-    if tails:
-        return f"; did you mean {next(k for k in everywhere if k.rsplit('.', 1)[-1] == tails[0])}?"
-    return f"; valid keys here: {', '.join(fields)}"
-
-
-def _all_keys(model: Any, walked: list[str]) -> list[str]:
-    keys: list[str] = []
-    for name, field in model.model_fields.items():
-        keys.append(".".join([*walked, name]))
-        section = _section_of(field.annotation)
-        if section is not None:
-            keys += _all_keys(section, [*walked, name])
-    return keys
+def _nested(path: Sequence[str], value: Any) -> dict[str, Any]:
+    first, *rest = path
+    return {first: _nested(rest, value) if rest else value}
 
 
 def _explain(error: ValidationError, where: str) -> str:
-    """One line of the first problem, with the number of further ones; a misspelt key explains a missing one."""
+    """Return one line of the first problem, with the number of further ones; a misspelt key explains a missing one."""
     problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     first = problems[0]
     key = ".".join(str(part) for part in first["loc"])
+    found = first.get("input")
     if first["type"] == "extra_forbidden":
         try:
-            key_path(key)
+            key_path(Recipe, key)
         except SltError as unknown:
             text = str(unknown)
         else:
             text = f"key {key} is not known"
     elif first["type"] == "missing":
         text = f"key {key} is missing"
+    elif not key:
+        text = first["msg"].removeprefix("Value error, ")
     else:
         reason = first["msg"].removeprefix("Value error, ")
-        found = first.get("input")
+        if first["type"] == "literal_error" and isinstance(found, str):
+            reason += did_you_mean(found, re.findall(r"'([^']*)'", first.get("ctx", {}).get("expected", "")))
         # Of a section whose values contradict each other the reason names them; all its values would bury it.
         text = f"{key}: {reason}" if isinstance(found, Mapping | BaseModel) else f"{key} = {found!r}: {reason}"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""

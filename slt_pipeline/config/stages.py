@@ -1,11 +1,13 @@
 """One section per command that computes; each shares its name with the command, its file and its run folder."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from slt_pipeline.config.base import Config
+from slt_pipeline.config.names import ScoreName
 from slt_pipeline.config.objective import Weight
+from slt_pipeline.config.paths import Location
 from slt_pipeline.config.taps import STREAMS, Stream
 from slt_pipeline.config.training import TrainingConfig
 from slt_pipeline.config.translator import GenerationConfig
@@ -13,6 +15,7 @@ from slt_pipeline.config.translator import GenerationConfig
 TASKS = ("sign2gloss", "gloss2text", "sign2gloss2text", "sign2text")
 Task = Literal["sign2gloss", "gloss2text", "sign2gloss2text", "sign2text"]
 FeaturesIn = Literal["files", "memory", "auto", "device"]
+Seed = Annotated[int, Field(ge=0)]
 
 
 class VisualPretrainConfig(Config):
@@ -27,7 +30,7 @@ class VisualPretrainConfig(Config):
     sign but a gloss does not, so that the features keep it for the translator."""
     also_weight: float = Field(default=0.3, ge=0)
     """Weight of the loss of each of these fields; the gloss's is 1."""
-    init: str | None = None
+    init: Location | None = None
     """Weights to start from: a safetensors file with S3D's parameters; None: random."""
 
 
@@ -36,9 +39,9 @@ class VisualTrainConfig(Config):
 
     training: TrainingConfig = TrainingConfig()
     """The training run."""
-    init: str | None = "visual_pretrain"
+    init: Location | None = "visual_pretrain"
     """S3D weights to start from: `visual_pretrain` (the best checkpoint of that stage), a safetensors file, or None."""
-    vocabulary_splits: tuple[str, ...] = ("train", "dev", "test")
+    vocabulary_splits: tuple[str, ...] = Field(default=("train", "dev", "test"), min_length=1)
     """Splits whose glosses become classes; published: all three (FACTS 1.5)."""
     beam_size: int = Field(default=1, ge=0)
     """CTC beams of validation; 0: best path; published: 1."""
@@ -61,7 +64,7 @@ class ExtractConfig(Config):
     """With compression: bits of the mantissa to keep, of float16's 10 or float32's 23; None: all, nothing is lost."""
     shard_clips: int = Field(default=64, ge=1)
     """Clips committed at once: what a kill can cost."""
-    store: str | None = None
+    store: Location | None = None
     """Folder of the store; None: runs/<recipe>/features."""
 
     @model_validator(mode="after")
@@ -102,7 +105,7 @@ class TranslateTrainConfig(Config):
     """CTC beams of validation where the head is trained."""
     objective: dict[str, Weight] = Field(default={"translation": 1.0, "recognition": 1.0}, min_length=1)
     """Weight of each part of the loss, a number or a ramp over optimiser steps: `translation`, and where the head is
-    trained `recognition`, the CTC loss: 1 in MMTLB, 0 in CV-SLT (FACTS 8.2)."""
+    trained `recognition`, the CTC loss: 1 in MMTLB, 0 in CV-SLT (FACTS 8.2). Every part is listed; 0 turns one off."""
     features_in: FeaturesIn = "files"
     """Where features are while training: `files` reads them as they are asked for, which is as fast as anything where
     the disk is local; `memory` holds them whole, `auto` too if they take at most half of what is free, `device` holds
@@ -121,22 +124,33 @@ class TranslateTrainConfig(Config):
 class SweepConfig(Config):
     """Many translate-train runs over one store."""
 
-    grid: dict[str, list[Any]] = Field(
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
         default={"translator.mapper.input": ["gloss_rep", "gloss_logits", "gloss_probs", "s3d"]}, min_length=1
     )
     """Values to try by key of the recipe; all combinations are run."""
-    seeds: tuple[int, ...] = Field(default=(1,), min_length=1)
-    """Every combination is run once per seed."""
-    metric: str = "bleu4"
-    """Score by which the table is sorted."""
+    seeds: tuple[Seed, ...] | None = Field(default=None, min_length=1)
+    """Every combination is run once per seed; None: with the recipe's own."""
+    metric: ScoreName = "bleu4"
+    """Score by which the table is sorted, best first."""
+
+    @model_validator(mode="after")
+    def _no_run_twice(self) -> "SweepConfig":
+        for name, values in (
+            ("seeds", self.seeds or ()),
+            *((f"grid.{key}", values) for key, values in self.grid.items()),
+        ):
+            for number, value in enumerate(values):
+                if value in values[:number]:
+                    raise ValueError(f"{name} lists {value} twice: the same run")
+        return self
 
 
 class EvaluateConfig(Config):
     """Decoding and scoring of a split."""
 
-    tasks: tuple[Task, ...] = TASKS
+    tasks: tuple[Task, ...] = Field(default=TASKS, min_length=1)
     """Tasks to score."""
-    splits: tuple[str, ...] = ("dev", "test")
+    splits: tuple[str, ...] = Field(default=("dev", "test"), min_length=1)
     """Splits to score."""
     beam_size: int = Field(default=5, ge=0)
     """CTC beams; published test setting: 5."""

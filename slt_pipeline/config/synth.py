@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveInt, model_validator
 
 from slt_pipeline.config.base import Config
+from slt_pipeline.config.paths import Location
 
 Range = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 
@@ -12,7 +13,7 @@ Range = tuple[Annotated[float, Field(gt=0)], Annotated[float, Field(gt=0)]]
 class AnnotationsConfig(Config):
     """Which clips of an existing manifest are re-enacted (`source: annotations`)."""
 
-    manifest: str
+    manifest: Location
     """Path of the manifest with glosses, relative to the working folder."""
     choose: Literal["first", "shortest", "random"] = "first"
     """Which clips of a split are taken when more are eligible than asked for: in file order, the ones with fewest

@@ -1,10 +1,13 @@
 """How a model is trained: the part every training stage shares."""
 
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from slt_pipeline.config.base import Config
+
+Rate = Annotated[float, Field(ge=0)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimiserConfig(Config):
@@ -12,9 +15,9 @@ class OptimiserConfig(Config):
 
     name: Literal["adam", "adamw"] = "adam"
     """`adam` applies weight decay as an L2 term of the gradient (as published), `adamw` decouples it."""
-    lr: dict[str, float] = Field(default={"default": 1e-3}, min_length=1)
+    lr: dict[str, Rate] = Field(default={"default": 1e-3}, min_length=1)
     """Learning rate by part (`recognition`, `mapper`, `translation`, ...); `default` serves the parts not named."""
-    betas: tuple[float, float] = (0.9, 0.998)
+    betas: tuple[Decay, Decay] = (0.9, 0.998)
     """Decay rates of Adam's two moments."""
     eps: float = Field(default=1e-8, gt=0)
     """Adam's denominator floor."""
@@ -34,6 +37,15 @@ class ScheduleConfig(Config):
     """Epochs to reach rate 0 with `cosine-epoch`; None: the number of epochs."""
     warmup_steps: int = Field(default=0, ge=0)
     """Steps of linear warm-up, with `cosine-step` and `constant`."""
+
+    @model_validator(mode="after")
+    def _warms_up_by_steps(self) -> "ScheduleConfig":
+        if self.name == "cosine-epoch" and self.warmup_steps:
+            raise ValueError(
+                f"name is cosine-epoch, which has no warm-up, and warmup_steps is {self.warmup_steps}: "
+                "set it to 0, or choose cosine-step"
+            )
+        return self
 
 
 class TrainingConfig(Config):

@@ -1,11 +1,11 @@
 """Configuration of the translation model: mBART, the mapper before it, its losses and its beam search."""
 
-from pathlib import Path
 from typing import ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from slt_pipeline.config.base import Config
+from slt_pipeline.config.paths import LocationPath
 from slt_pipeline.config.taps import TAPS, Stream, TapName
 
 
@@ -14,7 +14,7 @@ class MBartConfig(Config):
 
     recorded: ClassVar[frozenset[str]] = frozenset({"folder"})  # what lies in it is hashed
 
-    folder: Path | None = None
+    folder: LocationPath | None = None
     """Local Hugging Face folder (config.json, weights), pruned or whole; none: random weights in the sizes below."""
     d_model: int = Field(default=1024, gt=0)
     """Width; 1024 as published, 128 to 256 for a run on a CPU. A folder's own size wins over this and the next four."""

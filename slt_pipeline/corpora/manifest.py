@@ -1,17 +1,19 @@
 """The manifest: JSON Lines, one clip a line, beside the media it names.
 
 Keys are those of `Clip`, in its order. `gloss` is a list of strings or null, `alignments` and `extra` are left out
-where there are none. Whether the clips make sense (media present, lengths right) is not checked here.
+where there are none. Text and glosses are read and written in NFC; ids and media references are taken as they are.
+Whether the clips make sense (media present, lengths right) is not checked here.
 """
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.errors import SltError
+from slt_pipeline.files import json_line, write_text
+from slt_pipeline.text.normalise import nfc
 
 
 def read_manifest(path: Path | str, split: str | None = None) -> list[Clip]:
@@ -47,19 +49,12 @@ def write_manifest(path: Path | str, clips: Iterable[Clip]) -> None:
     path = Path(path)
     lines, first_line = [], {}
     for number, clip in enumerate(clips, 1):
-        line = json.dumps(_to_dict(clip), ensure_ascii=False)
-        parse_line(line, f"{path}:{number}")
+        clip = parse_line(json_line(_to_dict(clip)), f"{path}:{number}")
         if clip.id in first_line:
             raise SltError(f"{path}:{number}: id {clip.id!r} was already used on line {first_line[clip.id]}")
         first_line[clip.id] = number
-        lines.append(line + "\n")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(lines)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+        lines.append(json_line(_to_dict(clip)))
+    write_text(path, "".join(lines))
 
 
 def parse_line(line: str, where: str) -> Clip:
@@ -84,9 +79,10 @@ def parse_line(line: str, where: str) -> Clip:
         if len(labels) != row["num_frames"]:
             raise SltError(f"{where}: alignments.{name} has {len(labels)} labels, num_frames is {row['num_frames']}")
     return Clip(
-        **{name: row[name] for name in ("id", "video", "num_frames", "signer", "text", "split")},
+        **{name: row[name] for name in ("id", "video", "num_frames", "signer", "split")},
         fps=float(row["fps"]),
-        gloss=None if row["gloss"] is None else tuple(row["gloss"]),
+        gloss=None if row["gloss"] is None else tuple(map(nfc, row["gloss"])),
+        text=None if row["text"] is None else nfc(row["text"]),
         alignments=None if alignments is None else {name: tuple(labels) for name, labels in alignments.items()},
         extra=row.get("extra"),
     )

@@ -82,15 +82,18 @@ def validate(
 ) -> ValidationReport:
     """Check every line of a manifest and every video it names.
 
-    media_root: what references are relative to; the manifest's folder if None.
-    vocabulary: glosses outside of it are problems; None checks none.
-    open_videos: open every video and count its frames; a video file is decoded from end to end, of a clip of pictures
-        the first one.
-    decode: decode every picture, too.
-    sampling: frame cap and stride, for clips that are too short.
-    progress: wraps the lines, such as `tqdm`.
+    Args:
+        manifest: The manifest.
+        media_root: What references are relative to; None: the manifest's folder.
+        vocabulary: Glosses outside of it are problems; None checks none.
+        open_videos: Open every video and count its frames; a video file is decoded from end to end, of a clip of
+            pictures the first one.
+        decode: Decode every picture, too.
+        sampling: Frame cap and stride, for clips that are too short.
+        progress: Wraps the lines, such as `tqdm`.
 
-    Raises SltError only if the manifest itself cannot be read.
+    Raises:
+        SltError: the manifest itself cannot be read.
     """
     root = media_root or manifest.parent
     sampling = sampling or SamplingConfig()

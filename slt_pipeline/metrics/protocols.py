@@ -10,13 +10,14 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Literal
 
+from slt_pipeline.config.names import ProtocolName
 from slt_pipeline.errors import SltError
 from slt_pipeline.metrics.bleu import corpus_bleu
 from slt_pipeline.metrics.gloss_cleanup import clean_phoenix14, clean_phoenix14t
 from slt_pipeline.metrics.pairs import Level, check_pairs
 from slt_pipeline.metrics.rouge import corpus_rouge
 from slt_pipeline.metrics.wer import RecognitionScores, word_error_rate
-from slt_pipeline.text.normalise import to_half_width
+from slt_pipeline.text.normalise import nfc, to_half_width
 
 Cleanup = Literal["phoenix14t", "phoenix14"]
 TextNormalisation = Literal["half-width"]
@@ -42,11 +43,11 @@ class TranslationScores:
 
 
 @dataclass(frozen=True, slots=True)
-class Protocol:
+class ScoringProtocol:
     """How a corpus is scored. Sentences are given as strings; glosses are separated by white space."""
 
-    name: str
-    """The name recipes use."""
+    name: ProtocolName
+    """The name recipes use, of config/names.py."""
     level: Level
     """Tokens of BLEU and ROUGE."""
     upper_case_gloss: bool = True
@@ -67,17 +68,17 @@ class Protocol:
         return word_error_rate(self.prepare_gloss(hypotheses), self.prepare_gloss(references))
 
     def prepare_text(self, texts: Sequence[str]) -> list[str]:
-        """Texts as they enter BLEU and ROUGE: normalised."""
+        """Texts as they enter BLEU and ROUGE: in NFC, normalised."""
+        texts = [nfc(text) for text in texts]
         if self.text_normalisation is None:
-            return list(texts)
+            return texts
         return [_NORMALISATIONS[self.text_normalisation](text) for text in texts]
 
     def prepare_gloss(self, glosses: Sequence[str]) -> list[str]:
-        """Gloss sentences as they enter WER: upper-cased, then cleaned."""
-        if self.upper_case_gloss:
-            glosses = [gloss.upper() for gloss in glosses]
+        """Gloss sentences as they enter WER: upper-cased, in NFC, then cleaned."""
+        glosses = [nfc(gloss.upper() if self.upper_case_gloss else gloss) for gloss in glosses]
         if self.gloss_cleanup is None:
-            return list(glosses)
+            return glosses
         return [_CLEANUPS[self.gloss_cleanup](gloss) for gloss in glosses]
 
 
@@ -100,22 +101,22 @@ def score_recognition(
     return word_error_rate(hypotheses, references)
 
 
-PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
+PROTOCOLS: Mapping[str, ScoringProtocol] = MappingProxyType(
     {
         protocol.name: protocol
         for protocol in (
-            Protocol("phoenix14t", level="word", gloss_cleanup="phoenix14t"),
-            Protocol("csl-daily", level="char"),
-            Protocol("csl-daily-halfwidth", level="char", text_normalisation="half-width"),
-            Protocol("plain-word", level="word"),
-            Protocol("plain-char", level="char"),
+            ScoringProtocol("phoenix14t", level="word", gloss_cleanup="phoenix14t"),
+            ScoringProtocol("csl-daily", level="char"),
+            ScoringProtocol("csl-daily-halfwidth", level="char", text_normalisation="half-width"),
+            ScoringProtocol("plain-word", level="word"),
+            ScoringProtocol("plain-char", level="char"),
         )
     }
 )
 """All protocols by name. `csl-daily` compares with MMTLB and older work, `csl-daily-halfwidth` with CV-SLT."""
 
 
-def get_protocol(name: str) -> Protocol:
+def get_protocol(name: str) -> ScoringProtocol:
     """The protocol of that name. Raises SltError naming the nearest one."""
     if name in PROTOCOLS:
         return PROTOCOLS[name]

@@ -7,16 +7,20 @@ Two layouts are in use, and a trained system has one vocabulary of each:
   glosses by first appearance. Its ids index the gloss table that feeds mBART.
 
 Names are kept in lower case and every lookup lower-cases first, as published; `decode` gives upper case, as glosses are
-written and as the published scoring compares them (it upper-cases both sides).
+written and as the published scoring compares them (it upper-cases both sides). Names and lookups are in NFC, so that a
+gloss is one class however it was typed.
 """
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from slt_pipeline.errors import SltError
+from slt_pipeline.files import text_hash, write_text
+from slt_pipeline.text.normalise import nfc
 
 BLANK = "<si>"
 RECOGNITION_SPECIALS = (BLANK, "<unk>", "<pad>", "</s>")
@@ -37,6 +41,8 @@ class GlossVocabulary:
                 raise SltError(
                     f"gloss vocabulary of {len(self.names)} names has no {special}; rebuild it from a manifest"
                 )
+        # Lists made before names were in NFC may hold one gloss twice; the first of both, the more frequent, is meant.
+        self._lookup = {nfc(name): index for index, name in reversed([*enumerate(self.names)])}
         self.unk_id, self.pad_id, self.eos_id = (self._ids[name] for name in ("<unk>", "<pad>", "</s>"))
 
     @classmethod
@@ -46,11 +52,14 @@ class GlossVocabulary:
         layout: Literal["recognition", "translation"] = "recognition",
         language: str | None = None,
     ) -> "GlossVocabulary":
-        """Make a vocabulary of the gloss sequences of a corpus; `None` (a clip without glosses) counts for nothing.
+        """Make a vocabulary of a corpus.
 
-        `language` names a source language code that the translation layout does not already hold, e.g. `en_ASL`.
+        Args:
+            glosses: Gloss sequences; `None` (a clip without glosses) counts for nothing.
+            layout: Which specials come first, and in which order the glosses.
+            language: Source language code that the translation layout does not already hold, e.g. `en_ASL`.
         """
-        counts = Counter(gloss.lower() for sequence in glosses if sequence for gloss in sequence)
+        counts = Counter(_key(gloss) for sequence in glosses if sequence for gloss in sequence)
         if layout == "recognition":
             specials = RECOGNITION_SPECIALS
             ordered = sorted(counts, key=lambda gloss: (-counts[gloss], gloss))
@@ -69,17 +78,25 @@ class GlossVocabulary:
         """
         if sorted(ids.values()) != list(range(len(ids))):
             raise SltError(
-                f"gloss table: {len(ids)} glosses do not have the ids 0..{len(ids) - 1}, each once; mend the table"
+                f"gloss table: {len(ids)} glosses do not have the ids 0..{len(ids) - 1}, each once; fix the table"
             )
         return cls(sorted(ids, key=lambda name: ids[name]))
 
     @classmethod
     def load(cls, path: Path | str) -> "GlossVocabulary":
-        """Read what `save` wrote, or a JSON object `gloss -> id`."""
+        """Read what `save` wrote, or a JSON object `gloss -> id`.
+
+        Raises:
+            SltError: it cannot be read, or is none.
+        """
+        path = Path(path)
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            content = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise SltError(f"gloss vocabulary {path}: {error}; make it with `slt vocab build`") from error
+            cure = "`slt visual-train` writes glosses.json, `slt gloss2text-train` gloss_inputs.json"
+            if path.suffix == ".pkl":
+                cure = f"`slt data import mbart {shlex.quote(str(path.parent))}` makes JSON of a published table"
+            raise SltError(f"gloss vocabulary {path}: {error}; {cure}") from error
         if isinstance(content, dict):
             return cls.from_dict(content)
         if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
@@ -88,11 +105,15 @@ class GlossVocabulary:
 
     def save(self, path: Path | str) -> None:
         """Write the names as a JSON list, one a line."""
-        Path(path).write_text(json.dumps(self.names, ensure_ascii=False, indent=0) + "\n", encoding="utf-8")
+        write_text(Path(path), json.dumps(self.names, ensure_ascii=False, indent=0) + "\n")
+
+    def digest(self) -> str:
+        """Return a SHA-256, in hex, of the names in order: what an id means."""
+        return text_hash(json.dumps(self.names))
 
     def encode(self, glosses: Iterable[str]) -> list[int]:
         """Return the ids of glosses; one that has no class becomes `<unk>`."""
-        return [self._ids.get(gloss.lower(), self.unk_id) for gloss in glosses]
+        return [self._lookup.get(_key(gloss), self.unk_id) for gloss in glosses]
 
     def decode(self, ids: Iterable[int]) -> list[str]:
         """Return the glosses of ids in upper case; `names` holds the class names themselves."""
@@ -111,7 +132,7 @@ class GlossVocabulary:
         return self._ids[name]
 
     def __contains__(self, gloss: str) -> bool:
-        return gloss.lower() in self._ids
+        return _key(gloss) in self._lookup
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -124,3 +145,8 @@ class GlossVocabulary:
 
     def __hash__(self) -> int:
         return hash(self.names)
+
+
+def _key(gloss: str) -> str:
+    """Return a gloss as names are kept."""
+    return nfc(gloss.lower())

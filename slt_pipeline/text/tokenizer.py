@@ -6,40 +6,32 @@ transformers' own MBartTokenizer is not used: since version 5 it turns every pie
 `<unk>`. B sentences, N the longest of them in pieces + 2.
 """
 
+import hashlib
 import json
+import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import sentencepiece
 import torch
 
+from slt_pipeline.config.names import LANGUAGE_CODES
+from slt_pipeline.config.text import Detokenise
 from slt_pipeline.errors import SltError
+from slt_pipeline.files import read_json, write_bytes, write_text
 from slt_pipeline.text.batch import pad_ids
+from slt_pipeline.text.normalise import nfc, single_spaced
 
-LANGUAGE_CODES = (
-    *(
-        "ar_AR",
-        "cs_CZ",
-        "de_DE",
-        "en_XX",
-        "es_XX",
-        "et_EE",
-        "fi_FI",
-        "fr_XX",
-        "gu_IN",
-        "hi_IN",
-        "it_IT",
-        "ja_XX",
-        "kk_KZ",
-    ),
-    *("ko_KR", "lt_LT", "lv_LV", "my_MM", "ne_NP", "nl_XX", "ro_RO", "ru_RU", "si_LK", "tr_TR", "vi_VN", "zh_CN"),
-)
 MODEL_FILE = "sentencepiece.bpe.model"
 META_FILE = "slt_tokenizer.json"
+ID_MAP_FILE = "map_ids.json"
+PUBLISHED_ID_MAPS = ("map_ids.pkl", "old2new_vocab.pkl")
+"""Names of the same map in published folders, as pickles."""
 _PAD, _EOS, _UNK, _NUM_SPECIALS = 1, 2, 3, 4
 _SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
-_SPOKEN = {"de_DGS": "de_DE", "zh_CSL": "zh_CN"}
+_LANGUAGE = re.compile(r"[a-z]{2}_[A-Z]+")
 # transformers' clean-up of decoded text, kept because published scores were computed behind it
 _CLEAN_UP = (
     (" .", "."),
@@ -66,22 +58,41 @@ class Tokenizer:
 
     pad_id, eos_id, unk_id = _PAD, _EOS, _UNK
 
-    def __init__(self, model: bytes, language: str = "de_DE", id_map: Mapping[int, int] | None = None):
-        """Take the bytes of a SentencePiece model, a code of mBART's, and the map old id -> new id of a pruned model.
+    def __init__(
+        self,
+        model: bytes,
+        language: str = "de_DE",
+        id_map: Mapping[int, int] | None = None,
+        detokenise: Detokenise = "none",
+    ):
+        """Make a tokenizer.
+
+        Args:
+            model: Bytes of a SentencePiece model.
+            language: Target language, a code of mBART's.
+            id_map: Old id -> new id of a pruned model.
+            detokenise: Spelling of decoded text: as the pieces say, or cleaned up as in the published systems.
 
         Raises:
             SltError: the language is none of mBART's, or the map moves a special token or drops the language.
         """
         if language not in LANGUAGE_CODES:
             raise SltError(f"text language {language!r} is none of mBART's codes: {' '.join(LANGUAGE_CODES)}")
+        if detokenise not in get_args(Detokenise):
+            raise SltError(f"tokenizer: detokenise is {detokenise!r}; use one of: {', '.join(get_args(Detokenise))}")
         self.language = language
+        self.detokenise: Detokenise = detokenise
         self.model = model
         self._pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
         self._first_language = self._pieces.get_piece_size() + 1
         self.id_map = None if id_map is None else {int(old): int(new) for old, new in id_map.items()}
         code = self._first_language + LANGUAGE_CODES.index(language)
         if self.id_map is not None:
-            _check_map(self.id_map, code, language)
+            check_id_map(self.id_map, "pruned vocabulary")
+            if code not in self.id_map:
+                raise SltError(
+                    f"pruned vocabulary: language {language} (id {code}) was pruned away; prune again for it"
+                )
         self._old_ids = None if self.id_map is None else {new: old for old, new in self.id_map.items()}
         self.language_id = self._new_id(code)
 
@@ -94,37 +105,62 @@ class Tokenizer:
 
     @classmethod
     def load(
-        cls, folder: Path | str, language: str | None = None, id_map: Mapping[int, int] | None = None
+        cls,
+        folder: Path | str,
+        language: str | None = None,
+        id_map: Mapping[int, int] | None = None,
+        detokenise: Detokenise | None = None,
     ) -> "Tokenizer":
         """Read a folder that `save` wrote, or a Hugging Face mBART folder with a `sentencepiece.bpe.model`.
 
-        `language` overrides what the folder says (`de_DE` if it says nothing). A pruned folder's `map_ids.json` is read
-        too; a published `map_ids.pkl` has to be handed over as `id_map`, since nothing here opens pickles.
+        Args:
+            folder: The folder; a pruned one's `map_ids.json` is read too.
+            language: In place of what the folder says (`de_DE` if it says nothing).
+            id_map: In place of the folder's own map.
+            detokenise: In place of what the folder says. One that says nothing is `published`: before there was a
+                choice, all were.
+
+        Raises:
+            SltError: there is no model, a file is damaged, or the map is a pickle that was not imported.
         """
         folder = Path(folder)
         model_file = folder / MODEL_FILE
         if not model_file.is_file():
             raise SltError(f"tokenizer folder {folder}: no {MODEL_FILE}; name a folder that holds one")
-        meta = json.loads((folder / META_FILE).read_text(encoding="utf-8")) if (folder / META_FILE).is_file() else {}
+        meta: dict[str, Any] = read_json(folder / META_FILE) if (folder / META_FILE).is_file() else {}
         if id_map is None and meta.get("kept") is not None:
             id_map = {old: new for new, old in enumerate(meta["kept"])}
-        if id_map is None and (folder / "map_ids.json").is_file():
-            id_map = {int(old): new for old, new in json.loads((folder / "map_ids.json").read_text()).items()}
-        if id_map is None and (folder / "map_ids.pkl").is_file():
-            raise SltError(f"tokenizer folder {folder}: its map_ids.pkl is a pickle; import it to {META_FILE} first")
-        return cls(model_file.read_bytes(), language or meta.get("language", "de_DE"), id_map)
+        if id_map is None and (folder / ID_MAP_FILE).is_file():
+            id_map = {int(old): int(new) for old, new in read_json(folder / ID_MAP_FILE).items()}
+        pickled = [name for name in PUBLISHED_ID_MAPS if (folder / name).is_file()]
+        if id_map is None and pickled:
+            raise SltError(
+                f"tokenizer folder {folder}: {pickled[0]} is a pickle, which is not opened; "
+                f"`slt data import mbart {shlex.quote(str(folder))}` makes {ID_MAP_FILE} of it"
+            )
+        return cls(
+            model_file.read_bytes(),
+            language or meta.get("language", "de_DE"),
+            id_map,
+            detokenise or meta.get("detokenise", "published"),
+        )
 
     def save(self, folder: Path | str) -> None:
-        """Write `sentencepiece.bpe.model` and `slt_tokenizer.json`: language, old ids in order of their new ids."""
+        """Write `sentencepiece.bpe.model` and `slt_tokenizer.json`, which holds the rest."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / MODEL_FILE).write_bytes(self.model)
-        kept = None if self._old_ids is None else [self._old_ids[new] for new in range(self.vocab_size)]
-        (folder / META_FILE).write_text(json.dumps({"language": self.language, "kept": kept}) + "\n", encoding="utf-8")
+        write_bytes(folder / MODEL_FILE, self.model)
+        write_text(folder / META_FILE, json.dumps(self._meta()) + "\n")
+
+    def digest(self) -> str:
+        """Return a SHA-256, in hex, of all that decides ids and text: two tokenizers with one digest are the same."""
+        return hashlib.sha256(json.dumps(self._meta(), sort_keys=True).encode() + b"\n" + self.model).hexdigest()
 
     def encode(self, text: str) -> list[int]:
-        """Return the ids of a sentence's pieces alone, normalised (NFKC) by the model; a pruned piece is `<unk>`."""
-        return [self._new_id(piece + 1) if piece else _UNK for piece in self._pieces.encode(text)]
+        """Return the ids of a sentence's pieces alone; a piece that was pruned or never seen is `<unk>`.
+
+        The text is brought into NFC with single spaces; a pre-trained model normalises further (NFKC) by itself.
+        """
+        return [self._new_id(piece + 1) if piece else _UNK for piece in self._pieces.encode(single_spaced(nfc(text)))]
 
     def encode_target(self, texts: Sequence[str]) -> Targets:
         """Return labels and decoder inputs (FACTS 6.2).
@@ -141,12 +177,14 @@ class Tokenizer:
     def gloss_pieces(self, name: str) -> list[int]:
         """Return the ids whose rows average to a gloss's vector (FACTS 6.1): its pieces, or a special token's id.
 
-        Sign language codes stand for the spoken language beside them; the blank and the like have none.
+        A sign language's code stands for the spoken language of the same country, else for the target language; the
+        blank and the like have none.
         """
         if name in _SPECIALS:
             return [_SPECIALS.index(name)]
-        if name in LANGUAGE_CODES or name in _SPOKEN:
-            return [self._new_id(self._first_language + LANGUAGE_CODES.index(_SPOKEN.get(name, name)))]
+        if _LANGUAGE.fullmatch(name):  # no gloss: these are kept in lower case
+            beside = (code for code in LANGUAGE_CODES if code == name or code[:2] == name[:2])
+            return [self._new_id(self._first_language + LANGUAGE_CODES.index(next(beside, self.language)))]
         if name == "<mask>":
             return [self._new_id(self._first_language + len(LANGUAGE_CODES))]
         return [] if name.startswith("<") and name.endswith(">") else self.encode(name)
@@ -154,11 +192,13 @@ class Tokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of generated ids; special tokens and language codes are skipped (FACTS 6.6).
 
-        Spaces before punctuation go, as in the published systems; German gets the one before a final full stop back.
+        With `detokenise: published` spaces before punctuation go; German gets the one before a final full stop back.
         """
         olds = (self._old_id(int(new)) for new in ids)
         pieces = (self._pieces.id_to_piece(old - 1) for old in olds if _NUM_SPECIALS <= old < self._first_language)
-        text = "".join(pieces).replace("▁", " ").strip()
+        text = "".join(pieces).replace("▁", " ").strip(" ")
+        if self.detokenise == "none":
+            return text
         for spaced, tight in _CLEAN_UP:
             text = text.replace(spaced, tight)
         if self.language == "de_DE" and len(text) > 2 and text.endswith(".") and text[-2] != " ":
@@ -169,6 +209,15 @@ class Tokenizer:
         """Return one text per row of `ids (B, N)`."""
         return [self.decode(row) for row in ids.tolist()]
 
+    def round_trip(self, text: str) -> str:
+        """Return what a perfect translator would write of a reference: `text` itself, unless something is lost."""
+        return self.decode(self.encode(text))
+
+    def _meta(self) -> dict[str, Any]:
+        """Return all but the model: language, spelling, old ids in order of their new ids."""
+        kept = None if self._old_ids is None else [self._old_ids[new] for new in range(self.vocab_size)]
+        return {"language": self.language, "detokenise": self.detokenise, "kept": kept}
+
     def _new_id(self, old: int) -> int:
         return old if self.id_map is None else self.id_map.get(old, _UNK)
 
@@ -176,11 +225,18 @@ class Tokenizer:
         return new if self._old_ids is None else self._old_ids.get(new, _UNK)
 
 
-def _check_map(id_map: dict[int, int], code: int, language: str) -> None:
+def check_id_map(id_map: Mapping[int, int], where: str) -> None:
+    """Check the map old id -> new id of a pruned model.
+
+    Args:
+        id_map: The map.
+        where: What begins the message.
+
+    Raises:
+        SltError: a special token does not keep its id, or the new ids are not 0..n-1.
+    """
     for special in range(_NUM_SPECIALS):
         if id_map.get(special) != special:
-            raise SltError(f"pruned vocabulary: special id {special} became {id_map.get(special)}; it must keep its id")
+            raise SltError(f"{where}: special id {special} became {id_map.get(special)}; it must keep its id")
     if sorted(id_map.values()) != list(range(len(id_map))):
-        raise SltError(f"pruned vocabulary: the {len(id_map)} new ids are not 0..{len(id_map) - 1}, each once")
-    if code not in id_map:
-        raise SltError(f"pruned vocabulary: language {language} (id {code}) was pruned away; prune again for it")
+        raise SltError(f"{where}: the {len(id_map)} new ids are not 0..{len(id_map) - 1}, each once")

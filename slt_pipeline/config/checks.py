@@ -1,0 +1,87 @@
+"""What only several sections together can get wrong, found when a recipe loads."""
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from slt_pipeline.config.idle import not_swept
+from slt_pipeline.config.keys import did_you_mean
+from slt_pipeline.config.objective import is_zero
+
+if TYPE_CHECKING:
+    from slt_pipeline.config.recipe import Recipe
+
+
+def check_recipe(recipe: "Recipe", find_key: Callable[[str], object]) -> None:
+    """Check what sections say of each other.
+
+    Args:
+        recipe: The recipe, each section of which is valid by itself.
+        find_key: Raises for a key that no recipe has.
+
+    Raises:
+        ValueError: the key, what is wrong with it, and a value that is right.
+    """
+    _check_objective(recipe)
+    _check_rates(recipe)
+    _check_lengths(recipe)
+    _check_sweep(recipe, find_key)
+
+
+def _check_objective(recipe: "Recipe") -> None:
+    where, weights, parts = "translate_train.objective", recipe.translate_train.objective, recipe.translator.parts
+    for name in weights:
+        if name not in parts:
+            raise ValueError(
+                f"{where} names {name}; the system's parts are {', '.join(parts)}{did_you_mean(name, parts)}"
+            )
+    if bare := [name for name in parts if name not in weights]:
+        raise ValueError(f"{where} does not list {bare[0]}; give each part a weight, 0 turns one off")
+    needs_head = {"recognition"} if recipe.translator.head == "stored" else set()
+    if all(is_zero(weight) for name, weight in weights.items() if name not in needs_head):
+        hint = ", and recognition needs translator.head=trained" if needs_head else ""
+        raise ValueError(f"{where} leaves nothing to learn: every weight is 0{hint}")
+
+
+def _check_rates(recipe: "Recipe") -> None:
+    mapper_and_language = ("mapper", "translation")
+    _check_rates_of(recipe, "visual_pretrain", ("recognition",))
+    _check_rates_of(recipe, "visual_train", ("recognition",))
+    _check_rates_of(recipe, "gloss2text_train", ("translation",))
+    # The rate of a head may stay where a variant has none.
+    needed = mapper_and_language if recipe.translator.head == "stored" else ("recognition", *mapper_and_language)
+    _check_rates_of(recipe, "translate_train", needed, also=("recognition",))
+
+
+def _check_rates_of(recipe: "Recipe", stage: str, needed: Iterable[str], also: Iterable[str] = ()) -> None:
+    where, rates = f"{stage}.training.optimiser.lr", getattr(recipe, stage).training.optimiser.lr
+    known = tuple(dict.fromkeys([*needed, *also, "default"]))
+    for name in rates:
+        if name not in known:
+            raise ValueError(f"{where} names {name}; rates are for {', '.join(known)}{did_you_mean(name, known)}")
+    if "default" not in rates and (bare := [name for name in needed if name not in rates]):
+        raise ValueError(f"{where} has no rate for {bare[0]} and no default")
+
+
+def _check_lengths(recipe: "Recipe") -> None:
+    """Outputs fit mBART's positions; a folder's own are not known here."""
+    mbart = recipe.translator.mbart
+    if mbart.folder is not None:
+        return
+    for stage in ("gloss2text_train", "translate_train", "evaluate", "translate"):
+        length = getattr(recipe, stage).generation.max_length
+        if length > mbart.max_positions:
+            raise ValueError(
+                f"{stage}.generation.max_length is {length}, and translator.mbart.max_positions {mbart.max_positions}: "
+                "lower the first or raise the second"
+            )
+
+
+def _check_sweep(recipe: "Recipe", find_key: Callable[[str], object]) -> None:
+    sweep = recipe.sweep
+    for key in sweep.grid:
+        find_key(key)
+        if why := not_swept(key):
+            raise ValueError(f"sweep.grid names {key}, which tells no two runs apart: {why}")
+    trained = recipe.translator.head == "trained" or "trained" in sweep.grid.get("translator.head", ())
+    if sweep.metric == "wer" and not trained:
+        raise ValueError("sweep.metric is wer, which only translator.head=trained has; choose bleu4")

@@ -1,0 +1,86 @@
+"""Keys that cannot matter in a recipe: setting one of them to anything but its default is refused."""
+
+from collections.abc import Collection, Iterator
+from functools import reduce
+from typing import TYPE_CHECKING, Any
+
+from slt_pipeline.errors import SltError
+
+if TYPE_CHECKING:
+    from slt_pipeline.config.recipe import Recipe
+
+_STAGES = ("visual_pretrain", "visual_train", "gloss2text_train", "translate_train")
+_SIZES = ("d_model", "num_layers", "num_heads", "ffn_dim", "max_positions", "position_std")
+_NOT_SWEPT = {
+    **dict.fromkeys(("name", "description", "runs_dir", "synth", "video", "sweep"), "it is the same for all runs"),
+    **dict.fromkeys(
+        ("visual_pretrain", "visual_train", "gloss2text_train", "translate"), "that stage is no part of a sweep"
+    ),
+    "seed": "list seeds under sweep.seeds",
+}
+
+
+def refuse_idle(recipe: "Recipe", chosen: Collection[str], where: str) -> None:
+    """Refuse a value that somebody chose and that changes nothing; an inherited one may stay.
+
+    Args:
+        recipe: The resolved recipe.
+        chosen: Keys that are set on purpose: by the named file itself, by `-o`, or by a sweep.
+        where: What begins the message.
+
+    Raises:
+        SltError: the key, its value and why it does nothing.
+    """
+    for key, why in idle_keys(recipe):
+        if key in chosen and (value := _at(recipe, key)) != (usual := _default(recipe, key)):
+            raise SltError(f"{where}{key} = {_yaml(value)} does nothing: {why}; leave it out, or {_yaml(usual)}")
+
+
+def idle_keys(recipe: "Recipe") -> Iterator[tuple[str, str]]:
+    """Yield every key that this recipe has no use for, with the reason."""
+    mapper, mbart, text, synth = recipe.translator.mapper, recipe.translator.mbart, recipe.text, recipe.synth
+    if mapper.type == "projection":
+        yield "translator.mapper.freeze", "only translator.mapper.type=embedding has vectors to keep"
+    else:
+        for name in ("hidden", "num_hidden"):
+            yield f"translator.mapper.{name}", "translator.mapper.type is embedding, which has no hidden layers"
+    if recipe.translator.head == "stored":
+        for name in ("init_head", "beam_size"):
+            yield f"translate_train.{name}", "translator.head is stored, so that no head is built"
+    if mbart.folder is not None:
+        for name in _SIZES:
+            yield f"translator.mbart.{name}", f"the folder {mbart.folder} brings its own"
+    if text.tokenizer is not None:
+        yield "text.vocab_size", f"the tokenizer is that of {text.tokenizer}"
+    for stage in _STAGES:
+        schedule = getattr(recipe, stage).training.schedule
+        if schedule.name != "cosine-epoch":
+            yield f"{stage}.training.schedule.t_max", f"schedule.name is {schedule.name}, and cosine-epoch reads it"
+    if not recipe.visual_pretrain.also:
+        yield "visual_pretrain.also_weight", "visual_pretrain.also is empty"
+    if synth is not None and synth.container == "frames":
+        for name in ("crf", "gop"):
+            yield f"synth.{name}", "synth.container is frames, not mp4"
+    if synth is not None and synth.source == "annotations":
+        yield "synth.signers", "synth.source is annotations, which bring their signers"
+
+
+def not_swept(key: str) -> str:
+    """Return why a key is none for a sweep's grid; empty if it is one."""
+    return _NOT_SWEPT.get(key.split(".")[0], "")
+
+
+def _at(section: Any, key: str) -> Any:
+    return reduce(getattr, key.split("."), section)
+
+
+def _default(recipe: "Recipe", key: str) -> Any:
+    first, *rest = key.split(".")
+    default = type(recipe).model_fields[first].default
+    if default is None:  # a section that may be absent: what it would be
+        default = type(getattr(recipe, first))()
+    return _at(default, ".".join(rest))
+
+
+def _yaml(value: Any) -> str:
+    return {None: "null", True: "true", False: "false"}.get(value, str(value))

@@ -1,0 +1,20 @@
+"""Names that a recipe chooses among and other rooms give a meaning to: protocols, scores, languages."""
+
+from typing import Literal, get_args
+
+ProtocolName = Literal["phoenix14t", "csl-daily", "csl-daily-halfwidth", "plain-word", "plain-char"]
+"""How a corpus is scored; metrics/protocols.py defines each."""
+PROTOCOL_NAMES: tuple[ProtocolName, ...] = get_args(ProtocolName)
+
+ScoreName = Literal["bleu1", "bleu2", "bleu3", "bleu4", "rouge", "wer"]
+"""Scores of a translator; `wer` is of its glosses."""
+SCORE_NAMES: tuple[ScoreName, ...] = get_args(ScoreName)
+LOWER_IS_BETTER = frozenset({"wer"})
+"""Scores that count mistakes; of all others more is better."""
+
+LanguageCode = Literal[
+    "ar_AR", "cs_CZ", "de_DE", "en_XX", "es_XX", "et_EE", "fi_FI", "fr_XX", "gu_IN", "hi_IN", "it_IT", "ja_XX", "kk_KZ",
+    "ko_KR", "lt_LT", "lv_LV", "my_MM", "ne_NP", "nl_XX", "ro_RO", "ru_RU", "si_LK", "tr_TR", "vi_VN", "zh_CN",
+]  # fmt: skip
+"""mBART's 25 languages, in the order of their ids (FACTS 6.1)."""
+LANGUAGE_CODES: tuple[LanguageCode, ...] = get_args(LanguageCode)

@@ -1,0 +1,68 @@
+"""Published pruned mBART folders: their pickled tables become JSON, which the rest of the house reads (FACTS 6.1)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slt_pipeline.corpora.pickles import read_pickle
+from slt_pipeline.errors import SltError
+from slt_pipeline.files import json_line, write_text
+from slt_pipeline.text.gloss_vocab import GlossVocabulary
+from slt_pipeline.text.tokenizer import ID_MAP_FILE, PUBLISHED_ID_MAPS, check_id_map
+
+GLOSS_TABLE = "gloss2ids.pkl"
+
+
+@dataclass(frozen=True, slots=True)
+class MBartImport:
+    """What an import wrote."""
+
+    written: dict[Path, int]
+    """Number of entries by file."""
+
+    def lines(self) -> list[str]:
+        """Return lines for the terminal."""
+        return [f"{path}: {number} ids" for path, number in self.written.items()]
+
+
+def import_mbart(folder: Path, out: Path | None = None) -> MBartImport:
+    """Write `map_ids.json` and `gloss2ids.json` of the pickles of the same names.
+
+    Args:
+        folder: The published folder.
+        out: Where to write; None: beside the pickles, where `text.tokenizer` looks.
+
+    Returns:
+        What was written.
+
+    Raises:
+        SltError: a pickle asks for anything but plain data, or is no such table; then nothing is written.
+    """
+    tables: dict[str, dict[Any, int]] = {}
+    for name in PUBLISHED_ID_MAPS:
+        if ID_MAP_FILE not in tables and (path := folder / name).is_file():
+            tables[ID_MAP_FILE] = _table(path, int)
+            check_id_map(tables[ID_MAP_FILE], str(path))
+    if (path := folder / GLOSS_TABLE).is_file():
+        tables["gloss2ids.json"] = _table(path, str)
+        GlossVocabulary.from_dict(tables["gloss2ids.json"])
+    if not tables:
+        raise SltError(
+            f"{folder}: neither {', '.join(PUBLISHED_ID_MAPS)} nor {GLOSS_TABLE}; name a published mBART folder"
+        )
+    written = {}
+    for name, table in tables.items():
+        path = (out or folder) / name
+        write_text(path, json_line(table))
+        written[path] = len(table)
+    return MBartImport(written)
+
+
+def _table(path: Path, key: type) -> dict[Any, int]:
+    table = read_pickle(path)
+    if not isinstance(table, dict):
+        raise SltError(f"{path}: expected a table {key.__name__} -> id, found {type(table).__name__}")
+    for name, number in table.items():
+        if type(name) is not key or type(number) is not int:
+            raise SltError(f"{path}: expected a table {key.__name__} -> id, found {name!r} -> {number!r}")
+    return table
