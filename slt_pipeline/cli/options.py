@@ -41,7 +41,9 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def overwrite_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """`--overwrite`: start anew where a run folder holds an earlier run."""
-    return click.option("--overwrite", is_flag=True, help="Start anew; an earlier run is given up once the new one has a checkpoint.")(command)
+    return click.option(
+        "--overwrite", is_flag=True, help="Start anew; an earlier run is given up once the new one has a checkpoint."
+    )(command)
 
 
 def run_option(command: Callable[..., Any]) -> Callable[..., Any]:

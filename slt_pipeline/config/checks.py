@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from slt_pipeline.config.idle import not_swept
 from slt_pipeline.config.keys import did_you_mean
+from slt_pipeline.config.names import LOWER_IS_BETTER
 from slt_pipeline.config.objective import is_zero
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def check_recipe(recipe: "Recipe", find_key: Callable[[str], object]) -> None:
     _check_objective(recipe)
     _check_rates(recipe)
     _check_lengths(recipe)
-    _check_sweep(recipe, find_key)
+    _check_sweeps(recipe, find_key)
 
 
 def _check_objective(recipe: "Recipe") -> None:
@@ -76,12 +77,12 @@ def _check_lengths(recipe: "Recipe") -> None:
             )
 
 
-def _check_sweep(recipe: "Recipe", find_key: Callable[[str], object]) -> None:
-    sweep = recipe.sweep
-    for key in sweep.grid:
-        find_key(key)
-        if why := not_swept(key):
-            raise ValueError(f"sweep.grid names {key}, which tells no two runs apart: {why}")
-    trained = recipe.translator.head == "trained" or "trained" in sweep.grid.get("translator.head", ())
-    if sweep.metric == "wer" and not trained:
-        raise ValueError("sweep.metric is wer, which only translator.head=trained has; choose bleu4")
+def _check_sweeps(recipe: "Recipe", find_key: Callable[[str], object]) -> None:
+    for where, sweep in {"sweep": recipe.sweep, **{f"sweeps.{name}": s for name, s in recipe.sweeps.items()}}.items():
+        for key in sweep.grid:
+            find_key(key)
+            if why := not_swept(key):
+                raise ValueError(f"{where}.grid names {key}, which tells no two runs apart: {why}")
+        trained = recipe.translator.head == "trained" or "trained" in sweep.grid.get("translator.head", ())
+        if sweep.metric in LOWER_IS_BETTER and not trained:
+            raise ValueError(f"{where}.metric is {sweep.metric}, which only translator.head=trained has; choose bleu4")

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
+from slt_pipeline.config.training import TrainingConfig
 from slt_pipeline.errors import SltError
 
 if TYPE_CHECKING:
@@ -11,12 +12,26 @@ if TYPE_CHECKING:
 
 _STAGES = ("visual_pretrain", "visual_train", "gloss2text_train", "translate_train")
 _SIZES = ("d_model", "num_layers", "num_heads", "ffn_dim", "max_positions", "position_std")
+_SWEPT = (
+    "translator",
+    "translate_train",
+    "text",
+    "corpus.protocol",
+    "encoder.head",
+    "evaluate",
+    "extract.store",
+    "uses",
+)
+"""Keys on which a translator depends that is trained on a store and scored."""
 _NOT_SWEPT = {
-    **dict.fromkeys(("name", "description", "runs_dir", "synth", "video", "sweep"), "it is the same for all runs"),
+    "seed": "list seeds under sweep.seeds",
     **dict.fromkeys(
         ("visual_pretrain", "visual_train", "gloss2text_train", "translate"), "that stage is no part of a sweep"
     ),
-    "seed": "list seeds under sweep.seeds",
+    **dict.fromkeys(
+        ("evaluate.tasks", "evaluate.splits", "evaluate.batch_size", "translate_train.features_in"),
+        "it changes no score of a translator",
+    ),
 }
 
 
@@ -67,7 +82,16 @@ def idle_keys(recipe: "Recipe") -> Iterator[tuple[str, str]]:
 
 def not_swept(key: str) -> str:
     """Return why a key is none for a sweep's grid; empty if it is one."""
-    return _NOT_SWEPT.get(key.split(".")[0], "")
+    for name, why in _NOT_SWEPT.items():
+        if _is_below(key, name):
+            return why
+    if key.startswith("translate_train.training.") and key.rpartition(".")[2] in TrainingConfig.recorded:
+        return "it changes how a run goes, not what comes out of it"
+    return "" if any(_is_below(key, name) for name in _SWEPT) else f"a sweep varies what is below {', '.join(_SWEPT)}"
+
+
+def _is_below(key: str, name: str) -> bool:
+    return key == name or key.startswith(f"{name}.")
 
 
 def _at(section: Any, key: str) -> Any:

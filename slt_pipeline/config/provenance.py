@@ -113,9 +113,7 @@ def _sections(value: Any, prefix: str = "") -> list[tuple[str, Config]]:
     if not isinstance(value, Mapping):
         return []
     return [
-        found
-        for key, inner in value.items()
-        for found in _sections(inner, f"{prefix}.{key}" if prefix else str(key))
+        found for key, inner in value.items() for found in _sections(inner, f"{prefix}.{key}" if prefix else str(key))
     ]
 
 

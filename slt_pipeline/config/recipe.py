@@ -4,7 +4,8 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from slt_pipeline.config.base import Config
 from slt_pipeline.config.checks import check_recipe
 from slt_pipeline.config.corpus import CorpusConfig
 from slt_pipeline.config.encoder import EncoderConfig
-from slt_pipeline.config.former import refuse_former_keys
+from slt_pipeline.config.former import refuse_former_keys, upgrade_recipe
 from slt_pipeline.config.idle import refuse_idle
 from slt_pipeline.config.keys import defaults, did_you_mean, key_path, leaves, merge, put
 from slt_pipeline.config.stages import (
@@ -32,6 +33,7 @@ from slt_pipeline.config.stages import (
 from slt_pipeline.config.synth import SynthConfig
 from slt_pipeline.config.text import TextConfig
 from slt_pipeline.config.translator import TranslatorConfig
+from slt_pipeline.config.uses import UsesConfig
 from slt_pipeline.config.video import VideoConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import write_text
@@ -48,6 +50,8 @@ class Recipe(Config):
     """Seed of initialisation, order, augmentation and dropout."""
     runs_dir: str = "runs"
     """Folder of all runs; a stage writes to <runs_dir>/<name>/<stage>."""
+    uses: UsesConfig = UsesConfig()
+    """Other experiments that this one takes its encoder, store or language model from."""
     corpus: CorpusConfig
     """The clips and how they are scored."""
     synth: SynthConfig | None = None
@@ -72,6 +76,8 @@ class Recipe(Config):
     """`slt translate-train`."""
     sweep: SweepConfig = SweepConfig()
     """`slt sweep`."""
+    sweeps: dict[str, SweepConfig] = {}
+    """Further sweeps by name, for `slt sweep NAME`."""
     evaluate: EvaluateConfig = EvaluateConfig()
     """`slt evaluate`."""
     translate: TranslateConfig = TranslateConfig()
@@ -82,14 +88,31 @@ class Recipe(Config):
         return Path(self.runs_dir) / self.name / stage
 
     @property
-    def store_folder(self) -> Path:
-        """Folder of the feature store."""
-        return Path(self.extract.store) if self.extract.store else self.run_folder("features")
+    def encoder_folder(self) -> Path:
+        """Run folder of the visual encoder that this recipe uses, with its gloss classes."""
+        return self._used(self.uses.encoder, "visual_train", lambda other: other.encoder_folder)
 
     @property
-    def sweep_seeds(self) -> tuple[int, ...]:
-        """Seeds of a sweep: those that it lists, else the recipe's own."""
-        return (self.seed,) if self.sweep.seeds is None else self.sweep.seeds
+    def language_folder(self) -> Path:
+        """Run folder of the Gloss2Text model that this recipe uses, with its tokenizer and gloss table."""
+        return self._used(self.uses.language, "gloss2text_train", lambda other: other.language_folder)
+
+    @property
+    def store_folder(self) -> Path:
+        """Folder of the feature store: `extract.store`, else beside the encoder that makes its features."""
+        if self.extract.store:
+            return Path(self.extract.store)
+        folder = self._used(self.uses.encoder, "features", lambda other: other.store_folder)
+        return folder if folder.name == "features" else folder.with_name("features")
+
+    def _used(self, name: str | None, stage: str, of: "Callable[[Recipe], Path]") -> Path:
+        """Return a folder of this recipe, of a run folder, or of the other recipe that `uses` names."""
+        if name is None:
+            return self.run_folder(stage)
+        folder = Path(name)
+        if (folder / "recipe.yaml").is_file():  # a run itself
+            return folder
+        return folder / stage if folder.is_dir() else of(_other_recipe(name, self.runs_dir))
 
     @model_validator(mode="after")
     def _sections_agree(self) -> "Recipe":
@@ -98,6 +121,11 @@ class Recipe(Config):
         except SltError as error:
             raise ValueError(f"sweep.grid: {error}") from error
         return self
+
+
+@cache
+def _other_recipe(name: str, runs_dir: str) -> Recipe:
+    return load_recipe(name, [f"runs_dir={runs_dir}"])
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -142,6 +170,21 @@ def recipe_from_data(data: Mapping[str, Any], where: str, chosen: Collection[str
         raise SltError(_explain(error, where)) from error
     refuse_idle(recipe, chosen, f"recipe {where}: ")
     return recipe
+
+
+def recipe_of_run(folder: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Return the recipe that a run was made with, whichever version saved it, with overrides.
+
+    Raises:
+        SltError: the folder is no run, or an override is wrong.
+    """
+    path = folder / "recipe.yaml"
+    if not path.is_file():
+        raise SltError(f"{folder} is no run folder: it has no recipe.yaml; name one such as runs/NAME/translate_train")
+    data = upgrade_recipe(_plain_yaml(path))
+    for override in overrides:
+        put(Recipe, data, *_parse_override(override))
+    return recipe_from_data(data, where=str(path))
 
 
 def with_values(recipe: Recipe, values: Mapping[str, Any], name: str | None = None) -> Recipe:
@@ -218,13 +261,18 @@ def _name_of(path: Path) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    data = _plain_yaml(path)
+    refuse_former_keys(data, f"recipe {path}: ")
+    return data
+
+
+def _plain_yaml(path: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise SltError(f"recipe {path} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict):
         raise SltError(f"recipe {path} holds {type(data).__name__}, not a mapping of sections")
-    refuse_former_keys(data, f"recipe {path}: ")
     return data
 
 

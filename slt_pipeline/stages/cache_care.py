@@ -12,7 +12,6 @@ import numpy as np
 
 from cache import FeatureStore
 from slt_pipeline.config.recipe import Recipe
-from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.features import has_changed, require_clips
 from slt_pipeline.corpora.load import load_clips, media_root
 from slt_pipeline.corpora.manifest import read_manifest

@@ -3,14 +3,13 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tqdm import tqdm
 
 from cache import Compression, FeatureStore, StreamSpec
-from slt_pipeline.config.stages import ExtractConfig
 from slt_pipeline.config.provenance import plain
 from slt_pipeline.config.recipe import Recipe, save_recipe
+from slt_pipeline.config.stages import ExtractConfig
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.features import clip_source, require_unchanged
 from slt_pipeline.corpora.load import load_clips, media_root
@@ -70,9 +69,7 @@ def _open_store(recipe: Recipe, recogniser: Recogniser) -> FeatureStore:
         require_features_of(store, recipe, recogniser.checkpoint)
         _check_form(config, store)
         return store
-    widths = stream_widths(
-        recogniser.model.s3d.out_channels, recipe.encoder.head.hidden, len(recogniser.classes)
-    )
+    widths = stream_widths(recogniser.model.s3d.out_channels, recipe.encoder.head.hidden, len(recogniser.classes))
     save_recipe(recipe, path.parent / "extract")
     packed = None if config.compression == "none" else Compression(config.compression, keep_bits=config.keep_bits)
     return FeatureStore.create(

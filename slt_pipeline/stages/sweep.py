@@ -10,11 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from slt_pipeline.config.recipe import Recipe, dump_recipe, save_recipe, with_values
-from slt_pipeline.config.stages import LOWER_IS_BETTER, SweepConfig
-from slt_pipeline.config.training import TrainingConfig
+from slt_pipeline.config.names import LOWER_IS_BETTER
+from slt_pipeline.config.recipe import Recipe, save_recipe, with_values
+from slt_pipeline.config.stages import SweepConfig
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import json_line, read_json, read_json_lines, text_hash, write_json, write_json_lines, write_text
+from slt_pipeline.files import (
+    json_line,
+    read_json,
+    read_json_lines,
+    text_hash,
+    write_json,
+    write_json_lines,
+    write_text,
+)
 from slt_pipeline.report.sweeps import sweep_rows
 from slt_pipeline.report.tables import markdown_table, text_table
 from slt_pipeline.stages.evaluate import STAGE as EVALUATE
@@ -27,10 +35,6 @@ from slt_pipeline.training.run import Plan
 STAGE = "sweep"
 RESULTS_FILE, TABLE_FILE, BASE_FILE = "results.jsonl", "table.md", "sweep.json"
 log = logging.getLogger(__name__)
-
-# Sections of a recipe that a translator, trained on a store and scored, depends on.
-_MATTERS = ("translator", "translate_train", "text", "corpus.protocol", "encoder.head", "evaluate", "extract.store", "uses")
-_DOES_NOT = ("evaluate.tasks", "evaluate.splits", "evaluate.batch_size")
 
 
 def plan(recipe: Recipe, name: str | None = None) -> Plan:
@@ -102,8 +106,6 @@ class _Sweep:
     @classmethod
     def of(cls, recipe: Recipe, name: str | None) -> "_Sweep":
         config = _named(recipe, name)
-        for key in config.grid:
-            _require_that_it_matters(key)
         variants = [
             _variant(recipe, dict(zip(config.grid, chosen, strict=True)), seed)
             for chosen in itertools.product(*config.grid.values())
@@ -135,21 +137,6 @@ def _named(recipe: Recipe, name: str | None) -> SweepConfig:
     return recipe.sweeps[name]
 
 
-def _require_that_it_matters(key: str) -> None:
-    if key == "seed":
-        raise SltError("sweep: seed is no key of the grid; give the seeds as sweep.seeds")
-
-    def below(prefixes: tuple[str, ...]) -> bool:
-        return any(key == prefix or key.startswith(f"{prefix}.") for prefix in prefixes)
-
-    recorded = key.startswith("translate_train.training.") and key.rpartition(".")[2] in TrainingConfig.recorded
-    if not below(_MATTERS) or below(_DOES_NOT) or recorded:
-        raise SltError(
-            f"sweep: {key} can make no difference to a translator that is trained on the store and scored; "
-            f"keys that do are below {', '.join(_MATTERS)}"
-        )
-
-
 def _variant(recipe: Recipe, values: dict[str, Any], seed: int) -> _Variant:
     try:
         return _Variant(values, seed, with_values(recipe, {**values, "seed": seed}))
@@ -164,11 +151,6 @@ def _require_sound_values(config: SweepConfig, variants: list[_Variant]) -> None
             those = [variant for variant in variants if variant.values[key] == value]
             if all(variant.recipe is None for variant in those):
                 raise SltError(those[0].error)
-    heads = {variant.recipe.translator.head for variant in variants if variant.recipe}
-    if config.metric in LOWER_IS_BETTER and heads != {"trained"}:
-        raise SltError(
-            f"sweep.metric is {config.metric}, which only translators with translator.head: trained have; take bleu4"
-        )
 
 
 def _run(variant: _Variant, found: _Sweep, device: str) -> dict[str, Any]:

@@ -51,9 +51,7 @@ class Recogniser:
         """Where it computes."""
         return next(self.model.parameters()).device
 
-    def encode_clips(
-        self, clips: Sequence[Clip], root: Path | None
-    ) -> Iterator[tuple[Clip, dict[str, torch.Tensor]]]:
+    def encode_clips(self, clips: Sequence[Clip], root: Path | None) -> Iterator[tuple[Clip, dict[str, torch.Tensor]]]:
         """Yield the streams (S,D) of every clip."""
         return encode_clips(self.model, self.video, clips, root, self.device)
 
@@ -121,9 +119,7 @@ def encode_clips(
         yield clip, {name: stream[0, : int(lengths[0])] for name, stream in streams.items()}
 
 
-def recognise(
-    gloss_logits: Sequence[torch.Tensor], classes: GlossVocabulary, beam_size: int
-) -> list[tuple[str, ...]]:
+def recognise(gloss_logits: Sequence[torch.Tensor], classes: GlossVocabulary, beam_size: int) -> list[tuple[str, ...]]:
     """Return the glosses decoded from the logits (S,K) of each clip."""
     logits = [clip.float().cpu() for clip in gloss_logits]
     return [tuple(classes.decode(ids)) for ids in decode_clips(logits, beam_size)]

@@ -44,9 +44,7 @@ class Gloss2Text:
     model: Translator
     vocabularies: Vocabularies
 
-    def translate(
-        self, glosses: Sequence[Sequence[str]], generation: GenerationConfig, batch_size: int
-    ) -> list[str]:
+    def translate(self, glosses: Sequence[Sequence[str]], generation: GenerationConfig, batch_size: int) -> list[str]:
         """Return the text of every sequence of glosses."""
         encode, device = GlossInputs(self.vocabularies.glosses), _device(self.model)
         texts: list[str] = []
@@ -99,7 +97,11 @@ class Sign2Text:
         """Batches of clips; of equal length where padding would reach a clip's last steps through the published head."""
         groups: dict[int, list[Any]] = {}
         for clip in features.clips:
-            length = features.store.length(clip.id) if isinstance(self.model.front, HeadFront) and self.model.front.leaks else 0
+            length = (
+                features.store.length(clip.id)
+                if isinstance(self.model.front, HeadFront) and self.model.front.leaks
+                else 0
+            )
             groups.setdefault(length, []).append(clip)
         for clips in groups.values():
             yield from (clips[i : i + batch_size] for i in range(0, len(clips), batch_size))

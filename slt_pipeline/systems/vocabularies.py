@@ -16,7 +16,7 @@ from slt_pipeline.files import file_hash
 from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.systems.recogniser import CLASSES_FILE
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
-from slt_pipeline.text.tokenizer import MAP_FILES, META_FILE, MODEL_FILE, Tokenizer
+from slt_pipeline.text.tokenizer import ID_MAP_FILE, META_FILE, MODEL_FILE, Tokenizer
 from slt_pipeline.text.train_tokenizer import train_tokenizer
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ def tokenizer_files(text: TextConfig) -> dict[str, Any]:
     """Hashes of the files that a given tokenizer is read from; None where it is trained."""
     if text.tokenizer is None:
         return {"tokenizer": None}
-    found = {name: path for name in (*MAP_FILES, META_FILE) if (path := text.tokenizer / name).is_file()}
+    found = {name: path for name in (ID_MAP_FILE, META_FILE) if (path := text.tokenizer / name).is_file()}
     return {
         "tokenizer": file_hash(text.tokenizer / MODEL_FILE),
         **{f"tokenizer_files.{name.replace('.', '_')}": file_hash(path) for name, path in found.items()},
@@ -135,7 +135,7 @@ def check_texts(
 
 def _warn_of_spelling(tokenizer: Tokenizer, references: Iterable[str], protocol: str) -> None:
     texts = list(references)
-    best = get_protocol(protocol).score_translation([tokenizer.decode(tokenizer.encode(t)) for t in texts], texts).bleu4
+    best = get_protocol(protocol).score_translation([tokenizer.round_trip(text) for text in texts], texts).bleu4
     if texts and best < 99.5:
         log.warning(
             "a perfect system would score BLEU-4 %.2f, not 100: decoded text is spelt unlike the references "

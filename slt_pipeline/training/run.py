@@ -99,9 +99,7 @@ def find_run(folder: Path, stage: str, inputs: Mapping[str, Any], *, overwrite: 
     if not overwrite and (folder / INPUTS).is_file():
         cure = "add --overwrite to start anew, or -o runs_dir=... to keep both"
         unfinished = not (folder / RESULT).is_file()
-        require_made_with(
-            read_json(folder / INPUTS), inputs, f"{folder} holds a run that", cure, unfinished=unfinished
-        )
+        require_made_with(read_json(folder / INPUTS), inputs, f"{folder} holds a run that", cure, unfinished=unfinished)
     return Run(folder, stage, inputs, anew=overwrite)
 
 

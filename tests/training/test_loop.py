@@ -7,8 +7,7 @@ import torch
 from toy_run import NUM_ITEMS, Sequences, toy_job, toy_train
 
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import read_json_lines
-from slt_pipeline.files import read_json
+from slt_pipeline.files import read_json, read_json_lines
 from slt_pipeline.training.checkpoint import best_checkpoint, list_checkpoints
 from slt_pipeline.training.devices import make_accelerator, pick_device
 from slt_pipeline.training.runlog import RunLog

@@ -1,0 +1,12 @@
+"""What a recipe takes from other experiments, so that many translators share one encoder, one store, one language model."""
+
+from slt_pipeline.config.base import Config
+
+
+class UsesConfig(Config):
+    """Names of other recipes, or folders of runs; None: the recipe's own."""
+
+    encoder: str | None = None
+    """Recipe or run folder whose visual encoder, gloss classes and store are read."""
+    language: str | None = None
+    """Recipe or run folder whose Gloss2Text model, with its tokenizer and gloss table, is read."""
