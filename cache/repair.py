@@ -16,10 +16,11 @@ import numpy as np
 from cache.backends import backend_of
 from cache.checksum import hex_crc32
 from cache.errors import REPAIR, StoreError
-from cache.files import LocalFiles, files_at
+from cache.files import LocalFiles
 from cache.header import HEADER_PATH, Header
 from cache.index import claim_number, claim_path, put_record, unlink_records
 from cache.leftovers import TEMPORARY, remove_leftovers
+from cache.places import files_at
 from cache.progress import Progress, ignore
 from cache.reading import read_rows
 from cache.record import Record

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from slt_pipeline.errors import SltError
-from slt_pipeline.video.reader import check_inside, frame_number_pattern
+from slt_pipeline.video.paths import check_inside, frame_number_pattern
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _MAX_PICTURE_BYTES = 256 * 2**20
