@@ -5,11 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 import command_lines
+import pytest
 
 from slt_pipeline.cli.main import cli
 
