@@ -169,5 +169,5 @@ def _one_error(files: LocalFiles) -> Iterator[None]:
     except OSError as error:
         raise StoreError(
             f"cannot change {files.root}: {error.strerror or error}: no clip was lost but those that are to go; "
-            "mend that and run again"
+            "fix that and run again"
         ) from error

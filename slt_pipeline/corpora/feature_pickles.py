@@ -65,7 +65,8 @@ def import_features(
 
     Raises:
         SltError: if a file is no such dump, asks for more than plain data, is empty or damaged, or says something else
-            of a clip than another does. StoreError: if the store was made from other files, or refuses a clip.
+            of a clip than another does.
+        StoreError: if the store was made from other files, or refuses a clip.
     """
     made_from = {**(fingerprint or {}), "imported_from": sorted({_sha256(path) for path in paths})}
     store = FeatureStore.open(target, fingerprint=made_from, mode="a") if FeatureStore.exists(target) else None

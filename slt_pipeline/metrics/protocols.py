@@ -57,12 +57,20 @@ class Protocol:
     """Normalisation of hypotheses and references before BLEU and ROUGE (FACTS 1.7)."""
 
     def score_translation(self, hypotheses: Sequence[str], references: Sequence[str]) -> TranslationScores:
-        """BLEU-1..4 and ROUGE-L. Raises SltError for unequal or zero numbers of sentences."""
+        """BLEU-1..4 and ROUGE-L.
+
+        Raises:
+            SltError: unequal or zero numbers of sentences.
+        """
         check_pairs(hypotheses, references)
         return score_translation(self.prepare_text(hypotheses), self.prepare_text(references), self.level)
 
     def score_recognition(self, hypotheses: Sequence[str], references: Sequence[str]) -> RecognitionScores:
-        """WER and its parts. Raises SltError for unequal or zero numbers of sentences."""
+        """WER and its parts.
+
+        Raises:
+            SltError: unequal or zero numbers of sentences.
+        """
         check_pairs(hypotheses, references)
         return word_error_rate(self.prepare_gloss(hypotheses), self.prepare_gloss(references))
 
@@ -116,7 +124,11 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
 
 
 def get_protocol(name: str) -> Protocol:
-    """The protocol of that name. Raises SltError naming the nearest one."""
+    """The protocol of that name.
+
+    Raises:
+        SltError: there is none; the nearest one is named.
+    """
     if name in PROTOCOLS:
         return PROTOCOLS[name]
     near = get_close_matches(name, PROTOCOLS, n=1)

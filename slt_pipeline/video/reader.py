@@ -33,7 +33,8 @@ class Video(Protocol):
     def read(self, indices: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
         """The frames at these indices (any order, repeats allowed), or all: (T, H, W, 3) uint8 RGB.
 
-        Raises SltError, with the path, for an index that does not exist and for frames that cannot be decoded.
+        Raises:
+            SltError: an index that does not exist, or frames that cannot be decoded; the path is named.
         """
         ...
 
@@ -41,14 +42,16 @@ class Video(Protocol):
 def open_video(reference: str | Path, root: Path | None = None, fps: float = 25.0) -> Video:
     """Open a clip by its media reference.
 
-    reference: `videos/a.mp4` (video file), `frames/a` (folder of images, natural order), `frames/a/images%04d.png`
-        (numbered images, from 0 if that file exists, else from 1), `archive.zip!images/a/images%04d.png` or
-        `archive.zip!images/a` (the same inside a zip).
-    root: media root. A reference is then relative to it and may not lead out of it, by `..`, as an absolute path or
-        over a symbolic link. None: the user's own path, taken as it is.
-    fps: frames per second of images; a video file says its own.
+    Args:
+        reference: `videos/a.mp4` (video file), `frames/a` (folder of images, natural order), `frames/a/images%04d.png`
+            (numbered images, from 0 if that file exists, else from 1), `archive.zip!images/a/images%04d.png` or
+            `archive.zip!images/a` (the same inside a zip).
+        root: media root. A reference is then relative to it and may not lead out of it, by `..`, as an absolute path or
+            over a symbolic link. None: the user's own path, taken as it is.
+        fps: frames per second of images; a video file says its own.
 
-    Raises SltError with the path for what is missing, empty, corrupt, truncated or holds no video.
+    Raises:
+        SltError: what is missing, empty, corrupt, truncated or holds no video; the path is named.
     """
     text = str(reference)
     if not text or "\0" in text:

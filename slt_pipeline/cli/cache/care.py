@@ -131,13 +131,13 @@ def repair(store, dry_run) -> None:
       $ slt cache repair runs/demo/mmtlb/features
     """
     from cache.header import HEADER_PATH
-    from cache.repair import repair as mend
+    from cache.repair import repair as repair_store
     from cache.verify import verify as check
 
     path = local(store)
     if not dry_run:
         with byte_bar("repair") as progress:
-            dropped = mend(path, progress=progress)
+            dropped = repair_store(path, progress=progress)
         click.echo(_dropped(store, "dropped", dropped.clips, dropped.num_records))
         return
     with byte_bar("verify") as progress:
