@@ -95,19 +95,6 @@ def score_translation(hypotheses: Sequence[str], references: Sequence[str], leve
     return TranslationScores(bleu1, bleu2, bleu3, bleu4, rouge=corpus_rouge(hypotheses, references, level))
 
 
-def score_recognition(
-    hypotheses: Sequence[str], references: Sequence[str], cleanup: str | None = None
-) -> RecognitionScores:
-    """WER of gloss sentences, casing kept, after `cleanup` ("phoenix14t", "phoenix14" or None) of both sides."""
-    if cleanup is not None:
-        if cleanup not in _CLEANUPS:
-            raise SltError(f"unknown gloss clean-up {cleanup!r}; use one of: {', '.join(_CLEANUPS)}")
-        check_pairs(hypotheses, references)
-        clean = _CLEANUPS[cleanup]
-        hypotheses, references = [clean(h) for h in hypotheses], [clean(r) for r in references]
-    return word_error_rate(hypotheses, references)
-
-
 PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
     {
         protocol.name: protocol

@@ -1,4 +1,4 @@
-"""Paired bootstrap: is one system's score better than another's by more than the choice of test sentences explains?
+"""Paired bootstrap: whether a system scores better than another by more than the choice of test sentences explains.
 
 The test set is drawn again and again from its own sentences, with replacement, and both systems are scored on every
 draw (Koehn 2004). Both metrics are functions of sums over sentences, so a draw costs sums only.
