@@ -2,7 +2,7 @@
 # make test    the test suite
 # make lint    formatting, lint and types, as continuous integration runs them
 #
-# Each makes the virtual environment .venv if it is missing, mends it if it is broken, and installs what it needs once.
+# Each makes the virtual environment .venv if it is missing, repairs it if it is broken, and installs what it needs once.
 # pip takes its own settings from the environment (PIP_INDEX_URL and the like). Variables, given as `make demo NAME=value`:
 #   PYTHON  the Python to build .venv with, 3.11 or newer      TORCH  the torch build to install, one or more requirements
 #   ARGS    further arguments: `make demo ARGS=--help`, `make test ARGS="tests/models -x"`
@@ -33,7 +33,7 @@ lint: .venv/dev.stamp
 	$(BIN)/python -m pyright --pythonpath $(BIN)/python
 
 # A stamp is written last, so an installation that was cut short is done again. It is trusted only while the environment
-# behind it answers: an interpreter that has been removed, a moved folder or an uninstalled package starts the mending.
+# behind it answers: an interpreter that has been removed, a moved folder or an uninstalled package starts the repair.
 SOUND := import sys, slt_pipeline; from importlib.metadata import version; \
 	[version(name) for name in sys.argv[2:]]; sys.exit(not slt_pipeline.__file__.startswith(sys.argv[1]))
 answers = $(shell $(BIN)/python -Ic '$(SOUND)' '$(CURDIR)/' $(1) >/dev/null 2>&1 && echo yes)

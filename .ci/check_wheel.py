@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 
 PACKAGES = ("slt_pipeline", "cache", "recipes")
-DATA = (".yaml", ".md")  # what a package carries besides code: recipes, and the README of a room
+DATA = (".yaml", ".md", ".typed")  # what a package carries besides code: recipes, pages of rooms, the mark of types
 
 
 def main(wheel: str) -> None:
@@ -18,7 +18,8 @@ def main(wheel: str) -> None:
         for package in PACKAGES
         for path in (root / package).rglob("*")
         if path.suffix in (".py", *DATA)
-    } | {"cache/README.md", "recipes/README.md"}
+    } | {f"{package}/README.md" for package in PACKAGES}
+    wanted |= {f"{package}/py.typed" for package in PACKAGES if package != "recipes"}
     metadata = {name for name in packed if name.split("/")[0].endswith(".dist-info")}
     faults = [f"missing from the wheel: {name}" for name in sorted(wanted - packed)]
     faults += [f"does not belong in the wheel: {name}" for name in sorted(packed - wanted - metadata)]

@@ -11,13 +11,13 @@ class StoreError(Exception):
 
 def cannot_read(where: str, error: OSError) -> StoreError:
     """Return the error for a file that the system does not let us read."""
-    cure = _CURES.get(error.errno or 0, "try again when that is mended")
+    cure = _CURES.get(error.errno or 0, "try again when that is fixed")
     return StoreError(f"cannot read {where} ({error.strerror or error}): {cure}")
 
 
 _CURES = {
-    errno.EACCES: "let yourself read it",
-    errno.EPERM: "let yourself read it",
+    errno.EACCES: "check its permissions",
+    errno.EPERM: "check its permissions",
     errno.EMFILE: "allow this process more open files (ulimit -n)",
     errno.ENFILE: "allow this machine more open files",
     errno.ENOENT: f"{REPAIR}; if clips were removed meanwhile, open the store again",

@@ -1,13 +1,13 @@
 """Every file operation of the store, in one place, so that a test can stop after any of them.
 
-`LocalFiles` is a folder on a disk, `cache.memory_files` one in memory, `cache.object_files` a copy in an object store.
+`LocalFiles` is a folder on a disk, `cache.memory_files` one in memory, `cache.object_files` a copy in an object store;
+`cache.places` picks by the path.
 All paths are strings relative to the store's folder, with `/` between their parts.
 """
 
 import contextlib
 import errno
 import os
-import re
 import resource
 import socket
 import tempfile
@@ -25,17 +25,6 @@ from cache.errors import REPAIR, StoreError, cannot_read
 MAX_OPEN_FILES = min(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
 # Seconds after which a claim is given up: of a process that is there (another one by then), of one that is unknown.
 OLD, LATE = 24 * 3600.0, 3600.0
-
-
-def files_at(path: str | Path, *, durable: bool = True) -> "LocalFiles":
-    """Return the files of a folder, or of an object store if `path` is a URL."""
-    if isinstance(path, Path) and re.match("[a-z][a-z0-9]+:/", str(path)):
-        raise StoreError(f"{path} was a URL before it was made a Path: give it as text")
-    if "://" in str(path):
-        from cache.object_files import ObjectFiles
-
-        return ObjectFiles(str(path))
-    return LocalFiles(path, durable=durable)
 
 
 class LocalFiles:

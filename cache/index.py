@@ -154,7 +154,7 @@ def _put(record: Record, places: dict[str, Place], doubled: dict[str, set[int]])
 
 
 def _numbers(names: Iterable[str], kind: str | None = None) -> list[int]:
-    """Return the shard numbers in the names of records and claims, or of one `kind`; names of strangers are no ours."""
+    """Return the shard numbers in the names of records and claims, or of one `kind`; other files are ignored."""
     parts = (name.partition(".") for name in names)
     kinds = (kind,) if kind else ("json", "claim")
     return sorted(int(number) for number, _, rest in parts if rest in kinds and len(number) >= 8 and number.isdecimal())

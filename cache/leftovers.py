@@ -39,7 +39,7 @@ def _replaced(files: LocalFiles, records: list[Record]) -> list[str]:
 
 
 def _unnamed(data: list[str], records: list[Record]) -> list[str]:
-    """Return those of the files in `data` that writers made, and no record names; those of strangers are no ours."""
+    """Return those of the files in `data` that writers made, and no record names; other files are ignored."""
     named = {file for record in records for file in record.files}
     return [path for path in data if path not in named and _shard(path) is not None]
 

@@ -16,10 +16,11 @@ import numpy as np
 from cache.backends import backend_of
 from cache.checksum import hex_crc32
 from cache.errors import REPAIR, StoreError
-from cache.files import LocalFiles, files_at
+from cache.files import LocalFiles
 from cache.header import HEADER_PATH, Header
 from cache.index import claim_number, claim_path, put_record, unlink_records
 from cache.leftovers import TEMPORARY, remove_leftovers
+from cache.places import files_at
 from cache.progress import Progress, ignore
 from cache.reading import read_rows
 from cache.record import Record
@@ -168,5 +169,5 @@ def _one_error(files: LocalFiles) -> Iterator[None]:
     except OSError as error:
         raise StoreError(
             f"cannot change {files.root}: {error.strerror or error}: no clip was lost but those that are to go; "
-            "mend that and run again"
+            "fix that and run again"
         ) from error

@@ -13,10 +13,11 @@ import numpy as np
 from cache.backends import backend_of
 from cache.compression import Compression
 from cache.errors import StoreError
-from cache.files import LocalFiles, files_at
+from cache.files import LocalFiles
 from cache.header import DEFAULT_SHARD_STEPS, HEADER_PATH, Header, StreamSpec
 from cache.index import Index, Place
 from cache.locks import ForkLock
+from cache.places import files_at
 from cache.provenance import require_same
 from cache.reading import PackedRows, PlainRows, Rows, find
 from cache.resident import RESIDENT, Resident, require_device, resident_rows
@@ -223,7 +224,7 @@ class FeatureStore:
         """Return a writer, to be used as `with store.writer() as writer: writer.write(...)`."""
         if self.mode != "a":
             raise StoreError(f"the store {self.path} is open for reading: open it with mode='a'")
-        return Writer(self, self._files, self._header, self._index)
+        return Writer(self._files, self._header, self._index)
 
     def refresh(self) -> None:
         """See what other processes have committed, or removed, meanwhile."""

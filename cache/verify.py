@@ -15,10 +15,11 @@ import numpy as np
 from cache.backends import backend_of
 from cache.checksum import crc32, hex_crc32
 from cache.errors import StoreError, cannot_read
-from cache.files import LocalFiles, files_at
+from cache.files import LocalFiles
 from cache.header import HEADER_PATH, Header, is_sealed
 from cache.index import record_path, records_there
 from cache.leftovers import find_leftovers
+from cache.places import files_at
 from cache.progress import Progress, ignore
 from cache.reading import read_rows
 from cache.record import Record

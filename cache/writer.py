@@ -6,7 +6,7 @@ D: width of a stream. T: steps of a clip.
 import contextlib
 import uuid
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 
@@ -21,9 +21,6 @@ from cache.leftovers import TEMPORARY
 from cache.provenance import is_text
 from cache.record import Extent, Record, WrittenFile
 
-if TYPE_CHECKING:
-    from cache.store import FeatureStore
-
 ABANDONED = 24 * 3600.0  # seconds after which a temporary file, which lives for one commit, has no owner any more
 
 
@@ -33,8 +30,8 @@ class Writer:
     Any number of processes may write to one store at once, each with a writer of its own and clips of its own.
     """
 
-    def __init__(self, store: "FeatureStore", files: LocalFiles, header: Header, index: Index) -> None:
-        self._store, self._files, self._header, self._index = store, files, header, index
+    def __init__(self, files: LocalFiles, header: Header, index: Index) -> None:
+        self._files, self._header, self._index = files, header, index
         self._steps = self._header.shard_steps
         try:
             self._buffers = {
@@ -72,7 +69,7 @@ class Writer:
             raise StoreError(f"{where}: its source {source!r} is not a text in Unicode")
         if self._is_there(clip_id) or clip_id in self._pending:
             raise StoreError(
-                f"{where} is already in {self._store.path}: keys are written once; skip it or use a new store"
+                f"{where} is already in {self._files.root}: keys are written once; skip it or use a new store"
             )
         length = self._checked_length(where, features)
         if self._used + length > self._steps:
@@ -104,8 +101,8 @@ class Writer:
             if not missing:
                 self._clear()
             raise StoreError(
-                f"cannot write to {self._store.path}: {error.strerror or error}: what was committed before is intact "
-                f"({len(self._store)} clips), {missing} clips are not; mend that and run again"
+                f"cannot write to {self._files.root}: {error.strerror or error}: what was committed before is intact "
+                f"({len(self._index.places)} clips), {missing} clips are not; fix that and run again"
             ) from error
         self._clear()
 
@@ -125,7 +122,7 @@ class Writer:
             given_up = len(self._pending)
             self._clear()
             raise StoreError(
-                f"clip {clip!r} was written to {self._store.path} by another process meanwhile, so the {given_up} "
+                f"clip {clip!r} was written to {self._files.root} by another process meanwhile, so the {given_up} "
                 "clips of this shard are given up: give every writer its own clips"
             )
         shard = index.claim()
@@ -168,7 +165,7 @@ class Writer:
         for clip, shards in self._index.doubled.items():
             if shard in shards:
                 raise StoreError(
-                    f"clip {clip!r} was written to {self._store.path} by another process at the same moment, and is in "
+                    f"clip {clip!r} was written to {self._files.root} by another process at the same moment, and is in "
                     "it twice: drop one of them with `slt cache repair`, and give every writer its own clips"
                 )
 

@@ -119,7 +119,7 @@ def publish(files: LocalFiles, header: Header, index: Index, temporary: str) -> 
 
     Needs no lock among writers: whoever writes the shape looks again afterwards, so the last one to write has seen all
     claims made before it. (Killed just before it looks again, it may leave a shape that is too small, which the next
-    commit mends.) Our own reader never asks the shape.
+    commit corrects.) Our own reader never asks the shape.
     """
     covered = -1
     while covered < (num_shards := index.next_shard()):

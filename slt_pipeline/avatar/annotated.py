@@ -26,7 +26,8 @@ _FEWEST_FRAMES = 2  # a gloss
 def annotation_jobs(config: SynthConfig, seed: int) -> tuple[list[Job], list[Job]]:
     """Sentence clips that re-enact the chosen clips of a manifest, and isolated clips of their glosses.
 
-    Raises SltError where a split has fewer eligible clips than asked for.
+    Raises:
+        SltError: a split has fewer eligible clips than asked for.
     """
     assert config.annotations is not None
     clips = read_manifest(config.annotations.manifest)

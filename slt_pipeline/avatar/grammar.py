@@ -30,7 +30,8 @@ class Sentence:
 def write_report(num: int, rng: np.random.Generator, taken: set[str]) -> list[Sentence]:
     """`num` sentences whose texts are not in `taken` and differ from each other.
 
-    Raises SltError where the grammar has too few sentences for that.
+    Raises:
+        SltError: the grammar has too few sentences for that.
     """
     sentences, seen, misses = [], set(taken), 0
     while len(sentences) < num:

@@ -34,9 +34,6 @@ PLACES: dict[str, tuple[float, float]] = {
 PATHS = ("hold", "straight", "arc", "circle", "zigzag", "tap")
 """Ways from start to end: stay, straight line, bow, one full circle at the way's middle, zigzag, there and back."""
 
-HANDS = ("one", "mirror", "parallel", "base")
-"""The other hand: at rest, the mirror image, moving alongside, or held flat in front as a ground."""
-
 
 @dataclass(frozen=True, slots=True)
 class Sign:
@@ -50,6 +47,7 @@ class Sign:
     """Place where it ends; the start again for a sign that stays."""
     path: str
     hands: str = "one"
+    """The other hand: `one`, at rest; `mirror`, the mirror image; `parallel`, alongside; `base`, flat in front."""
     angle: float = 0.0
     """Where the fingers point at the start, degrees."""
     end_shape: str | None = None

@@ -11,6 +11,7 @@ from slt_pipeline.avatar.face import face
 from slt_pipeline.avatar.lexicon import Sign
 from slt_pipeline.avatar.motion import rest, stroke
 from slt_pipeline.avatar.signer import Signer
+from slt_pipeline.files import replacing
 
 _MOMENTS = (0.0, 0.35, 0.65, 1.0)  # parts of the stroke that the sheet shows
 _COLUMNS = 4
@@ -46,9 +47,8 @@ def draw_sheet(
 
 def write_sheet(path: Path, sheet: Image.Image) -> None:
     """Save as PNG, atomically."""
-    temporary = path.with_name(f".{path.name}.part")
-    sheet.save(temporary, format="PNG")
-    temporary.replace(path)
+    with replacing(path) as scratch:
+        sheet.save(scratch, format="PNG")
 
 
 def _rows(cells: list, across: int) -> list[list]:

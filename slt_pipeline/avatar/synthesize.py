@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from slt_pipeline.avatar.annotated import annotation_jobs, manifest_digest
 from slt_pipeline.avatar.draw import render
-from slt_pipeline.avatar.encode import remove_unfinished, write_folder, write_mp4
+from slt_pipeline.avatar.encode import UNFINISHED, remove_unfinished, write_folder, write_mp4
 from slt_pipeline.avatar.face import FACES, label_face
 from slt_pipeline.avatar.jobs import Job, clip_seed, grammar_jobs, perform
 from slt_pipeline.avatar.sheet import draw_sheet, write_sheet
@@ -24,6 +24,7 @@ from slt_pipeline.config.synth import SynthConfig
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.manifest import write_manifest
 from slt_pipeline.errors import SltError
+from slt_pipeline.files import write_json
 
 DRAWING = 1
 """Raised whenever the same settings and seed would give other frames than before."""
@@ -59,7 +60,10 @@ def synthesize(
     """Make the corpus in `out`: videos, manifest.jsonl (sentences), isolated.jsonl (single signs), contact_sheet.png.
 
     The frames depend on `config` and `seed` alone, not on `workers` (None: one a core). Interrupted, the same call
-    continues: finished clips are kept. Raises SltError where `out` was made with other settings.
+    continues: finished clips are kept.
+
+    Raises:
+        SltError: `out` was made with other settings.
     """
     out = Path(out)
     settings = {"drawing": DRAWING, "seed": seed, "config": config.model_dump(mode="json")}
@@ -107,7 +111,7 @@ def _refuse_other(out: Path, settings: dict) -> None:
     """Raise SltError where `out` holds anything but a corpus of these settings."""
     mark = out / "synth.json"
     if not mark.exists():
-        if out.exists() and (not out.is_dir() or any(path.suffix != ".part" for path in out.iterdir())):
+        if out.exists() and (not out.is_dir() or any(path.suffix != UNFINISHED for path in out.iterdir())):
             raise SltError(f"{out} is not empty and has no synth.json; choose a new folder")
         return
     try:
@@ -119,11 +123,7 @@ def _refuse_other(out: Path, settings: dict) -> None:
 
 
 def _mark(out: Path, settings: dict) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    mark = out / "synth.json"
-    temporary = mark.with_suffix(".json.part")
-    temporary.write_text(json.dumps(settings, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    temporary.replace(mark)
+    write_json(out / "synth.json", settings)
 
 
 def _differences(here: dict, there: dict, prefix: str = "") -> Iterator[tuple[str, object, object]]:

@@ -67,7 +67,9 @@ def _show(report) -> None:
     help="Spelling of the glosses; published systems use cleaned.",
 )
 def phoenix14t(annotations, out, frames, media_root, variant) -> None:
-    """Import RWTH-PHOENIX-Weather 2014T from a folder with phoenix-2014t.{train,dev,test}.
+    """Import RWTH-PHOENIX-Weather 2014T from its annotation files.
+
+    ANNOTATIONS is a folder with phoenix-2014t.{train,dev,test}, or phoenix-2014t_cleaned.*.
 
     \b
     The files are pickles; they are read by an unpickler that refuses everything but plain data and tensors.
@@ -83,7 +85,7 @@ def phoenix14t(annotations, out, frames, media_root, variant) -> None:
 @_import_options
 @click.option("--half-width", is_flag=True, help="Full-width ，？！： become half-width, as CV-SLT scores.")
 def csl_daily(annotations, out, frames, media_root, half_width) -> None:
-    """Import CSL-Daily from a folder with csl-daily.{train,dev,test}.
+    """Import CSL-Daily from its annotation files. ANNOTATIONS is a folder with csl-daily.{train,dev,test}.
 
     \b
     Example:
@@ -112,7 +114,9 @@ def _isolated_options(command):
     "--dev-every", type=click.IntRange(min=0), default=10, show_default=True, help="Every n-th clip of a class is dev."
 )
 def isolated(videos, out, media_root, strict, dev_every) -> None:
-    """Import isolated signs from VIDEOS/CLASS/CLIP or VIDEOS/SPLIT/CLASS/CLIP, for visual-pretrain.
+    """Import isolated signs, a folder of clips a class.
+
+    They lie in VIDEOS/CLASS/CLIP or VIDEOS/SPLIT/CLASS/CLIP, and are for visual-pretrain.
 
     \b
     Example:
@@ -127,7 +131,7 @@ def isolated(videos, out, media_root, strict, dev_every) -> None:
 @click.argument("annotations", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @_isolated_options
 def wlasl(annotations, videos, out, media_root, strict) -> None:
-    """Import isolated signs from a WLASL list and the folder of its cut videos, for visual-pretrain.
+    """Import isolated signs from a WLASL list and its cut videos. They are for visual-pretrain.
 
     \b
     Example:
@@ -172,7 +176,9 @@ def _bar():
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that draw.  [default: one a core]")
 def synth(recipe_name, overrides, out, workers) -> None:
-    """Render the recipe's synthetic corpus: videos, manifest.jsonl, isolated.jsonl and a contact sheet.
+    """Render the recipe's synthetic corpus.
+
+    That is videos, manifest.jsonl, isolated.jsonl and a contact sheet.
 
     \b
     Signs come from the built-in weather grammar, or from an imported manifest with glosses (synth.source=annotations).
@@ -243,7 +249,7 @@ def validate(manifest, media_root, vocabulary, no_video, decode, as_json) -> Non
 @click.argument("manifest", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def stats(manifest, as_json) -> None:
-    """Count clips, frames, glosses, words, signers and unseen tokens, split by split.
+    """Count clips, frames, glosses, words and signers by split. Unseen tokens are counted too.
 
     \b
     Example:

@@ -8,7 +8,9 @@ from slt_pipeline.cli.options import load, run_options, show_plan
 @click.command()
 @run_options
 def demo(recipe_name, overrides, device, dry_run) -> None:
-    """Run everything once on the synthetic signer: render, train both phases, sweep, score, translate new videos.
+    """Run everything once on the synthetic signer.
+
+    It is rendered, both phases are trained, a sweep is run and scored, and new videos are translated.
 
     \b
     Takes minutes on two CPU cores. Writes runs/demo/summary.md, summary.json and plots.

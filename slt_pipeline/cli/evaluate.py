@@ -17,7 +17,7 @@ from slt_pipeline.cli.options import load, run_option, run_options, show_plan
 )
 @click.option("--split", "splits", multiple=True, help="dev, test, ...; several times.  [default: the recipe's]")
 def evaluate(recipe_name, overrides, device, dry_run, run, tasks, splits) -> None:
-    """Decode and score splits: WER for Sign2Gloss, BLEU-1..4 and ROUGE-L for the three translation tasks.
+    """Decode and score splits: WER, BLEU-1..4, ROUGE-L. WER is for Sign2Gloss, the others for the translation tasks.
 
     \b
     Reads the store and the trained models, writes hypotheses and scores to runs/<recipe>/evaluate/. With --run, scores

@@ -12,7 +12,7 @@ from slt_pipeline.cli.options import load, run_options, show_plan
 @click.option("--backend", type=click.Choice(["zarr", "hdf5"]), help="File format.  [default: the recipe's]")
 @click.option("--dtype", type=click.Choice(["float16", "float32"]), help="Number format.  [default: the recipe's]")
 def extract(recipe_name, overrides, device, dry_run, split, streams, backend, dtype) -> None:
-    """Run every clip through the visual encoder once and store its features.
+    """Encode every clip once and store its features.
 
     \b
     Reads corpus.manifest and the weights of visual-train, writes runs/<recipe>/features/. Killed and run again, it

@@ -48,7 +48,7 @@ def show(name, recipe_name, overrides) -> None:
 
 @recipe.command()
 def schema() -> None:
-    """Print the JSON Schema of recipe files, for completion and checks in an editor.
+    """Print the JSON Schema of recipe files. An editor completes and checks recipes by it.
 
     \b
     Example:

@@ -21,7 +21,7 @@ from slt_pipeline.config.names import PROTOCOL_NAMES
 )
 @click.option("--gloss", is_flag=True, help="The lines are glosses: WER instead of BLEU and ROUGE.")
 def score(hypotheses, references, protocol, gloss) -> None:
-    """Score a file of hypotheses against a file of references, one sentence a line, as the papers do. Prints JSON.
+    """Score hypotheses against references, as the papers do. Both are files, one sentence a line. Prints JSON.
 
     \b
     Example:

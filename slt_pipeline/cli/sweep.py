@@ -10,7 +10,7 @@ from slt_pipeline.cli.options import load, overwrite_option, run_options, show_p
 @run_options
 @overwrite_option
 def sweep(name, recipe_name, overrides, device, dry_run, overwrite) -> None:
-    """Train many translators on one store and print one table, mean and spread over seeds.
+    """Train many translators on one store; print one table. It has mean and spread over seeds.
 
     \b
     The recipe's `sweep.grid` gives the values by key; all combinations run once per seed. NAME is one of the recipe's

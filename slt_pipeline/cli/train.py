@@ -38,7 +38,7 @@ def visual_pretrain(**options) -> None:
 @run_options
 @overwrite_option
 def visual_train(**options) -> None:
-    """Train the visual encoder with CTC (Sign2Gloss) and report WER on dev.
+    """Train the visual encoder with CTC (Sign2Gloss). WER is reported on dev.
 
     \b
     Reads corpus.manifest and the weights of visual-pretrain, writes runs/<recipe>/visual_train/. Run again, it resumes.
@@ -52,7 +52,7 @@ def visual_train(**options) -> None:
 @run_options
 @overwrite_option
 def gloss2text_train(**options) -> None:
-    """Train mBART to turn glosses into text (language pre-training within the domain).
+    """Train mBART to turn glosses into text. This is language pre-training within the domain.
 
     \b
     Reads corpus.manifest, writes runs/<recipe>/gloss2text_train/. Run again, it resumes.
@@ -66,7 +66,7 @@ def gloss2text_train(**options) -> None:
 @run_options
 @overwrite_option
 def translate_train(**options) -> None:
-    """Train the translator on the feature store: V-L mapper and mBART, with the head frozen or trained.
+    """Train a translator on the feature store. It is a V-L mapper and mBART, with a visual head in front or without.
 
     \b
     Reads the store that `slt extract` wrote and the weights of gloss2text-train, writes runs/<recipe>/translate_train/.

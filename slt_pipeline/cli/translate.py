@@ -12,7 +12,7 @@ from slt_pipeline.cli.options import load, run_option, run_options, show_plan
 @click.option("--out", type=click.Path(dir_okay=False), help="Write there instead of stdout.")
 @click.option("--num-best", type=click.IntRange(min=1), help="Translations per video.  [default: the recipe's]")
 def translate(videos, recipe_name, overrides, device, dry_run, run, out, num_best) -> None:
-    """Translate plain videos, no labels needed: text, and glosses with times, one JSON line a video.
+    """Translate plain videos; no labels are needed. Prints text, and glosses with times, one JSON line a video.
 
     \b
     A VIDEO is a file (mp4, gif, webm, ...), a folder of images or a zip pattern; any size and frame rate.

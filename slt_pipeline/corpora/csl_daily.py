@@ -35,12 +35,15 @@ def import_csl_daily(
 ) -> ImportReport:
     """Write a manifest of CSL-Daily.
 
-    annotations: folder with `csl-daily.{train,dev,test}`.
-    half_width: write the punctuation ，？！： as , ? ! : in text. Scores with it compare with CV-SLT's, scores
-        without it with the older literature, and neither with the other.
-    frames: folder or zip of the frames. None: annotations only.
-    media_root: what the references are relative to; the manifest's folder if None.
-    fps: frames per second, which the annotations do not say; it only scales times that are shown.
+    Args:
+        annotations: folder with `csl-daily.{train,dev,test}`.
+        out: the manifest to write.
+        half_width: write the punctuation ，？！： as , ? ! : in text. Scores with it compare with CV-SLT's, scores
+            without it with the older literature, and neither with the other.
+        frames: folder or zip of the frames. None: annotations only.
+        media_root: what the references are relative to; the manifest's folder if None.
+        splits: which of the files to read.
+        fps: frames per second, which the annotations do not say; it only scales times that are shown.
     """
     fields = {"name": str, "signer": int, "gloss": str, "text": str, "num_frames": int}
     files = annotation_files(annotations, "csl-daily", splits)

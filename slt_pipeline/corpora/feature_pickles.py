@@ -65,7 +65,8 @@ def import_features(
 
     Raises:
         SltError: if a file is no such dump, asks for more than plain data, is empty or damaged, or says something else
-            of a clip than another does. StoreError: if the store was made from other files, or refuses a clip.
+            of a clip than another does.
+        StoreError: if the store was made from other files, or refuses a clip.
     """
     made_from = {**(fingerprint or {}), "imported_from": sorted({_sha256(path) for path in paths})}
     store = FeatureStore.open(target, fingerprint=made_from, mode="a") if FeatureStore.exists(target) else None
@@ -111,7 +112,7 @@ def export_features(
         SltError: if `path` exists and is not to be overwritten, or the store lacks the stream or a clip.
         StoreError: if a clip has changed since its features were made.
     """
-    from slt_pipeline.corpora.features import clip_source, require_stream
+    from slt_pipeline.corpora.features import require_stream, require_unchanged
 
     if path.exists() and not overwrite:
         raise SltError(f"{path} exists: choose another file, or replace it with --overwrite")
@@ -123,7 +124,7 @@ def export_features(
             f"{source} lacks {len(missing)} of {len(clips)} clips, such as {missing[0]}; add them with `slt extract`, "
             "or name a manifest without them"
         )
-    store.require_sources({clip.id: clip_source(clip) for clip in clips})
+    require_unchanged(store, clips)
     records = [
         {
             "name": clip.id,

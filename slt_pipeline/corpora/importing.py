@@ -1,6 +1,5 @@
 """What the importers share: annotation records, media references, and the report of what was written."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.manifest import write_manifest
 from slt_pipeline.corpora.pickles import read_pickle
 from slt_pipeline.errors import SltError
+from slt_pipeline.files import write_json_lines
 
 SPLITS = ("train", "dev", "test")
 
@@ -45,9 +45,7 @@ def finish_import(report: ImportReport, clips: Sequence[Clip]) -> ImportReport:
     report.num_clips = {split: counts[split] for split in sorted(counts, key=_split_order)}
     path = rejected_path(report.manifest)
     if report.rejected:
-        path.write_text(
-            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in report.rejected), encoding="utf-8"
-        )
+        write_json_lines(path, report.rejected)
     else:
         path.unlink(missing_ok=True)
     return report
@@ -59,7 +57,11 @@ def rejected_path(manifest: Path) -> Path:
 
 
 def read_records(path: Path, fields: Mapping[str, type]) -> list[dict[str, Any]]:
-    """Records of an annotation file, a pickled list of dicts; raises SltError by entry for a missing or wrong field."""
+    """Records of an annotation file, a pickled list of dicts.
+
+    Raises:
+        SltError: a field is missing or wrong; the entry is named.
+    """
     records = read_pickle(path)
     if not isinstance(records, list):
         raise SltError(f"{path}: expected a list of clips, found {type(records).__name__}")
@@ -77,7 +79,11 @@ def read_records(path: Path, fields: Mapping[str, type]) -> list[dict[str, Any]]
 
 
 def annotation_files(folder: Path, stem: str, splits: Sequence[str]) -> dict[str, Path]:
-    """Files `<stem>.<split>` of a folder; raises SltError if one of them is missing."""
+    """Files `<stem>.<split>` of a folder.
+
+    Raises:
+        SltError: one of them is missing.
+    """
     paths = {split: folder / f"{stem}.{split}" for split in splits}
     missing = [str(path) for path in paths.values() if not path.is_file()]
     if missing:
@@ -92,10 +98,18 @@ def frame_pattern(
 ) -> tuple[str, bool]:
     """Find out how the frames of a corpus are laid out.
 
-    frames: folder or zip that holds them, None if they are not there (yet). layouts: patterns with `<name>` for the
-    clip and a printf frame number, tried in this order with the clip `example`. default: the layout if frames is None.
+    Args:
+        frames: folder or zip that holds them, None if they are not there (yet).
+        layouts: patterns with `<name>` for the clip and a printf frame number, tried in this order.
+        example: the clip that they are tried with.
+        media_root: what the pattern is to be relative to.
+        default: the layout if `frames` is None.
 
-    **Returns:** the pattern, relative to media_root, and whether frames were found. Raises SltError if none fits.
+    Returns:
+        The pattern, relative to media_root, and whether frames were found.
+
+    Raises:
+        SltError: none fits.
     """
     if frames is None:
         return default, False
@@ -119,7 +133,11 @@ def frame_pattern(
 
 
 def relative_to_root(path: Path, media_root: Path) -> str:
-    """Path relative to the media root, with slashes; raises SltError if it lies outside."""
+    """Path relative to the media root, with slashes.
+
+    Raises:
+        SltError: it lies outside.
+    """
     try:
         return path.resolve().relative_to(media_root.resolve()).as_posix()
     except ValueError:

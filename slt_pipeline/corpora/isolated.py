@@ -28,8 +28,16 @@ def import_class_folders(
     """Write a manifest of `videos/<class>/<clip>` or `videos/<split>/<class>/<clip>`.
 
     A clip is a video file or a folder of pictures; its gloss is the name of its class, white space replaced by `-`.
-    dev_every: without split folders, every n-th clip of a class is `dev`, the others are `train`; 0 keeps all in train.
-    fps: of folders of pictures. strict: stop at the first video that cannot be read, instead of listing it as rejected.
+
+    Args:
+        videos: the folder of classes, or of splits.
+        out: the manifest to write.
+        media_root: what the references are relative to; the manifest's folder if None.
+        dev_every: without split folders, every n-th clip of a class is `dev`, the others are `train`; 0 keeps all in
+            train.
+        fps: of folders of pictures.
+        strict: stop at the first video that cannot be read, instead of listing it as rejected.
+        progress: wraps the clips, such as `tqdm`.
     """
     if not videos.is_dir():
         raise SltError(f"{videos}: no such folder")
@@ -61,8 +69,16 @@ def import_wlasl(
 ) -> ImportReport:
     """Write a manifest of a WLASL list: `[{"gloss": ..., "instances": [{"video_id": ..., "split": ...}, ...]}, ...]`.
 
-    videos: folder with `<video_id>.mp4` (or another suffix), one sign each, as the data set's own scripts cut them.
-    Videos that are missing, as many are, or cannot be read are rejected and listed, or stop the import if strict.
+    Videos that are missing, as many are, or cannot be read are rejected and listed.
+
+    Args:
+        annotations: the list.
+        videos: folder with `<video_id>.mp4` (or another suffix), one sign each, as the data set's own scripts cut them.
+        out: the manifest to write.
+        media_root: what the references are relative to; the manifest's folder if None.
+        fps: of folders of pictures.
+        strict: stop at the first video that cannot be read, instead of listing it as rejected.
+        progress: wraps the clips, such as `tqdm`.
     """
     try:
         entries = json.loads(annotations.read_text(encoding="utf-8"))

@@ -36,13 +36,15 @@ def import_phoenix14t(
 ) -> ImportReport:
     """Write a manifest of PHOENIX-2014T.
 
-    annotations: folder with `phoenix-2014t.{train,dev,test}` or `phoenix-2014t_cleaned.*`.
-    variant: gloss spelling. All single-stream systems use `cleaned`, for references too.
-    frames: folder or zip of the frames. None: annotations only, as for re-enactment by the synthetic signer.
-    media_root: what the references are relative to; the manifest's folder if None.
-
-    alignments: keep the per-frame labels `pami0`, `pami1`, `pami2`, which only re-enactment needs; they make up nine
-        tenths of the manifest. Those whose count is not the clip's number of frames are left out and reported.
+    Args:
+        annotations: folder with `phoenix-2014t.{train,dev,test}` or `phoenix-2014t_cleaned.*`.
+        out: the manifest to write.
+        variant: gloss spelling. All single-stream systems use `cleaned`, for references too.
+        frames: folder or zip of the frames. None: annotations only, as for re-enactment by the synthetic signer.
+        media_root: what the references are relative to; the manifest's folder if None.
+        splits: which of the files to read.
+        alignments: keep the per-frame labels `pami0`, `pami1`, `pami2`, which only re-enactment needs; they make up
+            nine tenths of the manifest. Those whose count is not the clip's number of frames are left out and reported.
     """
     stem = "phoenix-2014t_cleaned" if variant == "cleaned" else "phoenix-2014t"
     fields = {"name": str, "signer": str, "gloss": str, "text": str, "num_frames": int}

@@ -1,4 +1,4 @@
-"""Reading pickles of strangers: plain data only, nothing is imported and nothing is called.
+"""Reading pickles that others wrote: plain data only, nothing is imported and nothing is called.
 
 A pickle is a program. It is read twice: first its instructions are walked, without carrying them out, and it is refused
 if plain data has no need of one of them. Then it is loaded; every name that it asks for is refused but those by which
@@ -9,7 +9,6 @@ unpacked bit by bit, so that what is held in memory is what is in it, once.
 import gzip
 import io
 import math
-import os
 import pickle
 import pickletools
 import zlib
@@ -24,6 +23,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from slt_pipeline.errors import SltError
+from slt_pipeline.files import replacing
 
 MAX_BYTES = 2**30
 """Largest pickle, unpacked: an archive that claims more is not unpacked. (The largest annotation file has 13 MB.)"""
@@ -41,7 +41,8 @@ class PickledTensor:
     def numbers(self) -> np.ndarray:
         """The tensor as a read-only array, float16 or float32, that shares the memory of `storage`.
 
-        Raises SltError if the storage is anything but such numbers, or has not as many as the tensor asks for.
+        Raises:
+            SltError: the storage is anything but such numbers, or has not as many as the tensor asks for.
         """
         stored = _stored_numbers(self.storage)
         num = math.prod(self.shape)
@@ -67,8 +68,9 @@ class PickleTooLarge(SltError):
 def read_pickle(path: Path, max_bytes: int = MAX_BYTES) -> Any:
     """Content of a pickle file, gzip-compressed or plain: lists, dicts, tuples, strings, numbers, None, PickledTensor.
 
-    Raises SltError for a pickle that asks for any other name or instruction or is damaged, PickleTooLarge for one that
-    unpacks to over max_bytes.
+    Raises:
+        SltError: the pickle asks for any other name or instruction, or is damaged.
+        PickleTooLarge: it unpacks to over max_bytes.
     """
     path = Path(path)
     try:
@@ -96,21 +98,15 @@ def write_pickle(path: Path, content: Any) -> None:
 
     What an object's `__reduce_ex__` makes is written and forgotten, not held until the end.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            # Numbers of networks hardly shrink: higher levels take many times as long for one percent.
-            with gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=1, mtime=0) as packed:
-                pickler = pickle.Pickler(packed, protocol=3)
-                pickler.fast = True
-                pickler.dump(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    # Numbers of networks hardly shrink: higher levels take many times as long for one percent.
+    with (
+        replacing(path) as scratch,
+        scratch.open("wb") as file,
+        gzip.GzipFile(filename="", mode="wb", fileobj=file, compresslevel=1, mtime=0) as packed,
+    ):
+        pickler = pickle.Pickler(packed, protocol=3)
+        pickler.fast = True
+        pickler.dump(content)
 
 
 class _Refused(Exception):

@@ -18,8 +18,13 @@ MAX_ORDER = 4
 def corpus_bleu(hypotheses: Sequence[str], references: Sequence[str], level: str = "word") -> tuple[float, ...]:
     """BLEU-1, -2, -3, -4 of a corpus, in percent, cumulative, all with the same brevity penalty.
 
-    level: "word" splits at white space; "char" scores characters and ignores white space.
-    Raises SltError for unequal or zero numbers of sentences.
+    Args:
+        hypotheses: sentences.
+        references: one for each of them.
+        level: "word" splits at white space; "char" scores characters and ignores white space.
+
+    Raises:
+        SltError: unequal or zero numbers of sentences.
     """
     check_pairs(hypotheses, references)
     level = check_level(level)

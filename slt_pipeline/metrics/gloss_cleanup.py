@@ -19,7 +19,8 @@ def clean_phoenix14t(gloss: str) -> str:
 def clean_phoenix14(gloss: str) -> str:
     """Clean one sentence of glosses by the longer rules of PHOENIX-2014.
 
-    Raises SltError if a marker is left over (`__EPENTHESIS__`, which these rules do not remove).
+    Raises:
+        SltError: a marker is left over (`__EPENTHESIS__`, which these rules do not remove).
     """
     cleaned = _collapse(_apply(_PHOENIX14 + _JOIN_SPELLED + _PHOENIX14_AFTER_JOIN, gloss.strip()))
     left_over = re.search("__(?:LEFTHAND|EPENTHESIS|EMOTION)__", cleaned)

@@ -58,12 +58,20 @@ class ScoringProtocol:
     """Normalisation of hypotheses and references before BLEU and ROUGE (FACTS 1.7)."""
 
     def score_translation(self, hypotheses: Sequence[str], references: Sequence[str]) -> TranslationScores:
-        """BLEU-1..4 and ROUGE-L. Raises SltError for unequal or zero numbers of sentences."""
+        """BLEU-1..4 and ROUGE-L.
+
+        Raises:
+            SltError: unequal or zero numbers of sentences.
+        """
         check_pairs(hypotheses, references)
         return score_translation(self.prepare_text(hypotheses), self.prepare_text(references), self.level)
 
     def score_recognition(self, hypotheses: Sequence[str], references: Sequence[str]) -> RecognitionScores:
-        """WER and its parts. Raises SltError for unequal or zero numbers of sentences."""
+        """WER and its parts.
+
+        Raises:
+            SltError: unequal or zero numbers of sentences.
+        """
         check_pairs(hypotheses, references)
         return word_error_rate(self.prepare_gloss(hypotheses), self.prepare_gloss(references))
 
@@ -88,19 +96,6 @@ def score_translation(hypotheses: Sequence[str], references: Sequence[str], leve
     return TranslationScores(bleu1, bleu2, bleu3, bleu4, rouge=corpus_rouge(hypotheses, references, level))
 
 
-def score_recognition(
-    hypotheses: Sequence[str], references: Sequence[str], cleanup: str | None = None
-) -> RecognitionScores:
-    """WER of gloss sentences, casing kept, after `cleanup` ("phoenix14t", "phoenix14" or None) of both sides."""
-    if cleanup is not None:
-        if cleanup not in _CLEANUPS:
-            raise SltError(f"unknown gloss clean-up {cleanup!r}; use one of: {', '.join(_CLEANUPS)}")
-        check_pairs(hypotheses, references)
-        clean = _CLEANUPS[cleanup]
-        hypotheses, references = [clean(h) for h in hypotheses], [clean(r) for r in references]
-    return word_error_rate(hypotheses, references)
-
-
 PROTOCOLS: Mapping[str, ScoringProtocol] = MappingProxyType(
     {
         protocol.name: protocol
@@ -117,7 +112,11 @@ PROTOCOLS: Mapping[str, ScoringProtocol] = MappingProxyType(
 
 
 def get_protocol(name: str) -> ScoringProtocol:
-    """The protocol of that name. Raises SltError naming the nearest one."""
+    """Return the protocol of that name.
+
+    Raises:
+        SltError: there is none; the nearest one is named.
+    """
     if name in PROTOCOLS:
         return PROTOCOLS[name]
     near = get_close_matches(name, PROTOCOLS, n=1)

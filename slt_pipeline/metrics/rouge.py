@@ -12,7 +12,11 @@ _EPSILON = 1e-12  # as published: keeps the divisions finite, and takes 5e-11 of
 
 
 def corpus_rouge(hypotheses: Sequence[str], references: Sequence[str], level: str = "word") -> float:
-    """Mean of `sentence_rouge` over a corpus, in percent. Raises SltError for unequal or zero numbers of sentences."""
+    """Mean of `sentence_rouge` over a corpus, in percent.
+
+    Raises:
+        SltError: unequal or zero numbers of sentences.
+    """
     scores = sentence_rouge(hypotheses, references, level)
     return sum(scores) / len(scores)
 

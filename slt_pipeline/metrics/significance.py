@@ -1,4 +1,4 @@
-"""Paired bootstrap: is one system's score better than another's by more than the choice of test sentences explains?
+"""Paired bootstrap: whether a system scores better than another by more than the choice of test sentences explains.
 
 The test set is drawn again and again from its own sentences, with replacement, and both systems are scored on every
 draw (Koehn 2004). Both metrics are functions of sums over sentences, so a draw costs sums only.
@@ -51,7 +51,8 @@ def compare_bleu(
 ) -> Comparison:
     """Compare two systems by corpus BLEU-`order`. Texts are taken as they are: prepare them by the protocol first.
 
-    Raises SltError unless all three lists are equally long.
+    Raises:
+        SltError: the three lists are not equally long.
     """
     return _compare(
         sentence_statistics(hypotheses_a, references, level),
@@ -72,7 +73,8 @@ def compare_wer(
 ) -> Comparison:
     """Compare two systems by word error rate (lower is better). Prepare the glosses by the protocol first.
 
-    Raises SltError unless all three lists are equally long, or if a draw's references hold no token.
+    Raises:
+        SltError: the three lists are not equally long, or a draw's references hold no token.
     """
     return _compare(
         error_counts(hypotheses_a, references),

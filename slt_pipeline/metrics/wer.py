@@ -45,7 +45,8 @@ class RecognitionScores:
 def word_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> RecognitionScores:
     """WER of sentences that are split at white space, summed over the corpus.
 
-    Raises SltError for unequal or zero numbers of sentences, or if the references hold no token at all.
+    Raises:
+        SltError: unequal or zero numbers of sentences, or references that hold no token at all.
     """
     return scores_of_counts(error_counts(hypotheses, references).sum(axis=0))
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slt_pipeline.errors import SltError
+from slt_pipeline.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,12 +47,14 @@ def font_families() -> list[str]:
 
 
 def save_figure(figure: "Figure", path: Path) -> None:
-    """Write the figure in the format of the suffix, through a temporary file. Raises SltError for an unknown suffix."""
+    """Write the figure in the format of the suffix; it appears whole.
+
+    Raises:
+        SltError: the suffix is unknown.
+    """
     formats = figure.canvas.get_supported_filetypes()
     suffix = path.suffix.lstrip(".").lower()
     if suffix not in formats:
         raise SltError(f"cannot write a picture as {path.name!r}; use one of: {', '.join(sorted(formats))}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(path.name + ".tmp")
-    figure.savefig(scratch, format=suffix, facecolor="white")
-    scratch.replace(path)
+    with replacing(path) as scratch:
+        figure.savefig(scratch, format=suffix, facecolor="white")

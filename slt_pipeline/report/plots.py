@@ -27,8 +27,13 @@ _LOG_RANGE = 50  # ratio of largest to smallest loss from which the axis is loga
 def plot_losses(records: Iterable[Record], path: Path) -> None:
     """Loss of every split over optimiser steps; training also as a running mean.
 
-    records: lines of metrics.jsonl. Those with "loss" are used, at their "step" (failing that "epoch"), by "split"
-    ("train" if it is missing). Raises SltError if there is none.
+    Args:
+        records: lines of metrics.jsonl. Those with "loss" are used, at their "step" (failing that "epoch"), by "split"
+            ("train" if it is missing).
+        path: the picture to write.
+
+    Raises:
+        SltError: no record has a loss.
     """
     axis, series = _series(records, "loss", ("step", "epoch"))
     figure, axes = new_figure(7, 4)
@@ -49,8 +54,13 @@ def plot_losses(records: Iterable[Record], path: Path) -> None:
 def plot_wer(records: Iterable[Record], path: Path) -> None:
     """Word error rate of every split over epochs, the lowest value marked.
 
-    records: lines of metrics.jsonl. Those with "wer" (percent) are used, at their "epoch" (failing that "step"), by
-    "split" ("dev" if it is missing). Raises SltError if there is none.
+    Args:
+        records: lines of metrics.jsonl. Those with "wer" (percent) are used, at their "epoch" (failing that "step"), by
+            "split" ("dev" if it is missing).
+        path: the picture to write.
+
+    Raises:
+        SltError: no record has a word error rate.
     """
     axis, series = _series(records, "wer", ("epoch", "step"), default_split="dev")
     figure, axes = new_figure(7, 4)

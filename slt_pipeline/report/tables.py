@@ -14,8 +14,11 @@ Columns = Sequence[str] | Mapping[str, str]
 def text_table(rows: Sequence[Row], columns: Columns | None = None, decimals: int = 2) -> str:
     """A table for the terminal: two spaces between columns, a rule under the heading, numbers to the right.
 
-    columns: keys in order, or key -> heading; by default every key in order of first appearance. Floats get `decimals`
-    places; a missing value or None becomes "-". Columns that no row has are left out.
+    Args:
+        rows: key -> value; a missing value or None becomes "-".
+        columns: keys in order, or key -> heading; by default every key in order of first appearance. Columns that no
+            row has are left out.
+        decimals: places of floats.
     """
     headings, cells, is_number = _cells(rows, columns, decimals)
     widths = [max(map(_width, column)) for column in zip(headings, *cells, strict=True)]

@@ -39,10 +39,17 @@ def plot_gloss_timeline(
 ) -> None:
     """Thumbnails over a time axis, with a bar for each recognised gloss above them and each reference gloss below.
 
-    frames: (T, H, W, 3) uint8, the whole clip, `fps` of them a second; as many as fit are shown.
-    spans, reference: (gloss, start, end) in seconds. Equal glosses have equal colours; a recognised gloss that the
-    reference does not have is hatched.
-    Raises SltError for frames of another shape or type, and for spans that end before they start.
+    Equal glosses have equal colours; a recognised gloss that the reference does not have is hatched.
+
+    Args:
+        frames: (T, H, W, 3) uint8, the whole clip; as many as fit are shown.
+        fps: frames a second.
+        spans: recognised glosses, each (gloss, start, end) in seconds.
+        path: the picture to write.
+        reference: the reference's glosses, likewise.
+
+    Raises:
+        SltError: frames of another shape or type, or spans that end before they start.
     """
     if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or not len(frames):
         raise SltError(f"a timeline needs frames (T, H, W, 3) of uint8, at least 1; got {frames.shape} {frames.dtype}")

@@ -47,8 +47,8 @@ def plan(recipe: Recipe, name: str | None = None) -> Plan:
 def sweep(recipe: Recipe, name: str | None = None, *, device: str = "auto", overwrite: bool = False) -> dict[str, Any]:
     """Train and score every combination with every seed; finished runs are kept, so a sweep that was killed goes on.
 
-    A run that fails is a row that says why. `results.jsonl` (every run) and `table.md` (mean and standard deviation over
-    seeds, best on dev first) are written anew after each run.
+    A run that fails is a row that says why. `results.jsonl` (every run) and `table.md` (mean and standard deviation
+    over seeds, best on dev first) are written anew after each run.
 
     Args:
         recipe: the experiment that is varied.
@@ -64,6 +64,7 @@ def sweep(recipe: Recipe, name: str | None = None, *, device: str = "auto", over
         shutil.rmtree(found.folder)
     found.begin(recipe)
     results = {_key(row): row for row in read_json_lines(found.folder / RESULTS_FILE)}
+    rows: list[dict[str, Any]] = []
     for number, variant in enumerate(found.variants, 1):
         log.info("sweep: run %d of %d: %s", number, len(found.variants), variant.slug)
         row = {"values": variant.values, "seed": variant.seed, "folder": variant.slug, **_run(variant, found, device)}

@@ -99,9 +99,11 @@ class Translate:
 
     def _glosses(self, taps: Taps, of_encoder: torch.Tensor, first_frame: int) -> list[dict[str, Any]]:
         """Glosses with times, of the translator's own head where it has one."""
-        own = self.translator.recognises and taps.gloss_logits is not None
-        classes = self.translator.vocabularies.classes if own else self.recogniser.classes
-        logits = (taps.gloss_logits if own else of_encoder)[0, : int(taps.lengths[0])].float().cpu()
+        logits, classes = of_encoder, self.recogniser.classes
+        if self.translator.recognises:
+            assert taps.gloss_logits is not None and self.translator.vocabularies.classes is not None
+            logits, classes = taps.gloss_logits, self.translator.vocabularies.classes
+        logits = logits[0, : int(taps.lengths[0])].float().cpu()
         (ids,) = decode_clips([logits], self.recipe.translate.beam_size)
         per_step, fps = self.recipe.video.sampling.multiple, self.recogniser.fps
 

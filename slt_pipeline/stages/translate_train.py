@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.config.taps import STREAMS, Stream
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.features import FeatureDataset, as_it_is, require_clips, require_stream
 from slt_pipeline.corpora.labels import GlossLabels, Labels, TextLabels
@@ -60,7 +61,7 @@ def translate_train(
     if run.result is not None:
         return run.result
     torch.manual_seed(recipe.seed)
-    widths = {name: spec.dim for name, spec in store.streams.items()}
+    widths: dict[Stream, int] = {name: store.streams[name].dim for name in STREAMS if name in store.streams}
     model, vocabularies = start.build(widths), start.vocabularies
     check_texts(
         vocabularies.text,

@@ -1,4 +1,4 @@
-"""The four tasks on the trained systems of a recipe: what each decodes, how it is scored, what its number is a number of."""
+"""The four tasks on the trained systems of a recipe: what each decodes, its scores, and what they are scores of."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

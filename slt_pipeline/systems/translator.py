@@ -94,7 +94,7 @@ class Sign2Text:
         return [texts[clip.id] for clip in features.clips], [logits[clip.id] for clip in features.clips if logits]
 
     def _batches(self, features: FeatureDataset, batch_size: int) -> Iterator[list[Any]]:
-        """Batches of clips; of equal length where padding would reach a clip's last steps through the published head."""
+        """Yield batches; of equal length where padding would reach a clip's last steps through the published head."""
         groups: dict[int, list[Any]] = {}
         for clip in features.clips:
             length = (

@@ -122,12 +122,12 @@ def check_texts(
         too_long = sum(length > max_positions for length in lengths.values())
         raise SltError(
             f"the text of {longest} has {lengths[longest]} pieces, mBART has {max_positions} positions "
-            f"({too_long} clips are too long); raise translator.mbart.max_positions or text.vocab_size, or split the text"
+            f"({too_long} clips are too long); raise translator.mbart.max_positions, or split the text"
         )
     cut = sum(length > generation.max_length for length in lengths.values())
     if cut:
         log.warning(
-            "%d of %d references have more pieces than generation.max_length %d and cannot be reached; the longest has %d",
+            "%d of %d references have more pieces than generation.max_length %d, out of reach; the longest has %d",
             *(cut, len(lengths), generation.max_length, lengths[longest]),
         )
     _warn_of_spelling(tokenizer, [clip.text or "" for clip in clips if clip.split != "train"], protocol)

@@ -2,8 +2,10 @@
 
 import hashlib
 import os
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from slt_pipeline.errors import SltError
+from slt_pipeline.video.paths import member_inside, path_inside
 from slt_pipeline.video.pictures import natural_key, zip_members
 
 ABSENT = "absent"
@@ -14,25 +16,25 @@ _EDGE = 65536
 
 
 def media_identity(reference: str, root: Path | None) -> str:
-    """Return a short name of the bytes behind a media reference; `absent` where there is nothing to read.
+    """Return a short name of the bytes behind a media reference, `ABSENT` where there is nothing to read.
 
-    A video file is known by its size and the hash of its head and tail, a folder or a series of pictures by their number,
-    and that of the first, middle and last picture; members of a zip by their own checksums. Time stamps and the path do
-    not count, so that a corpus can be copied.
+    A video file is known by its size and the hash of its head and tail; a folder or a series of pictures by their
+    number and by their first, middle and last picture; members of a zip by their own checksums. Time stamps and the
+    path do not count, so that a corpus can be copied.
 
     Args:
         reference: as in a manifest (`video.reader.open_video`).
         root: media root.
     """
     archive, bang, member = reference.partition("!")
-    path = (root or Path()) / (archive if bang else reference)
     try:
         if bang and archive.lower().endswith(".zip"):
-            return _short(zip_members(path, PurePosixPath(member)))
+            return _short(zip_members(path_inside(archive, root), member_inside(member, reference)))
+        path = path_inside(reference, root)
         if path.is_dir():
             return _pictures(path)
         return _file(path) if path.is_file() else _pictures(path.parent)
-    except OSError:
+    except (OSError, SltError):  # whoever opens it says what is wrong
         return ABSENT
 
 

@@ -13,7 +13,10 @@ KINDS = ("brightness", "contrast", "saturation", "hue")
 def adjust(pixels: Tensor, kind: str, value: float) -> Tensor:
     """Change one property of pictures in place.
 
-    pixels: (3, T, H, W) float32 RGB in [0, 1]. value: factor, or for `hue` a shift in turns of the colour circle.
+    Args:
+        pixels: (3, T, H, W) float32 RGB in [0, 1].
+        kind: which property.
+        value: factor, or for `hue` a shift in turns of the colour circle.
     """
     if kind == "brightness":
         return pixels.mul_(value).clamp_(0, 1)

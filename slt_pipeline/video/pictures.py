@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from slt_pipeline.errors import SltError
-from slt_pipeline.video.reader import check_inside, frame_number_pattern
+from slt_pipeline.video.paths import check_inside, frame_number_pattern
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _MAX_PICTURE_BYTES = 256 * 2**20
@@ -108,6 +108,13 @@ def zipped_video(archive: Path, member: str, fps: float) -> PictureVideo:
     return PictureVideo(name, frames, lambda frame: _open_zip(archive).read(prefix + frame), fps)
 
 
+def zip_members(archive: Path, member: str) -> list[tuple[str, int, int]]:
+    """Return name, checksum and size of the files in the folder of an archive that a clip's pictures are in."""
+    zipped = _open_zip(archive)
+    folder = member if member in zipped.folders else str(PurePosixPath(member).parent).removeprefix(".")
+    return [zipped.facts(folder, name) for name in sorted(zipped.folders.get(folder, []))]
+
+
 def natural_key(name: str) -> list[tuple[int, int, str]]:
     """Sort key that puts frame2 before frame10."""
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.findall(r"\d+|\D+", name)]
@@ -152,6 +159,11 @@ class _Zip:
             folder, _, name = member.rpartition("/")
             if name:
                 self.folders.setdefault(folder, []).append(name)
+
+    def facts(self, folder: str, name: str) -> tuple[str, int, int]:
+        """Return name, checksum and size of a file, as the archive's directory says."""
+        info = self._file.getinfo(f"{folder}/{name}" if folder else name)
+        return name, info.CRC, info.file_size
 
     def read(self, member: str) -> bytes:
         """Unpacked bytes of a member."""

@@ -3,16 +3,16 @@
 T = frames, H = height, W = width in pixels. Frames are RGB, uint8. Nothing here needs torch.
 """
 
-import re
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from slt_pipeline.errors import SltError
-
-_NUMBERED = re.compile(r"%(0\d+)?d")
+from slt_pipeline.video.container import ContainerVideo
+from slt_pipeline.video.paths import is_numbered, member_inside, path_inside
+from slt_pipeline.video.pictures import folder_video, numbered_video, zipped_video
 
 
 class Video(Protocol):
@@ -33,7 +33,8 @@ class Video(Protocol):
     def read(self, indices: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
         """The frames at these indices (any order, repeats allowed), or all: (T, H, W, 3) uint8 RGB.
 
-        Raises SltError, with the path, for an index that does not exist and for frames that cannot be decoded.
+        Raises:
+            SltError: an index that does not exist, or frames that cannot be decoded; the path is named.
         """
         ...
 
@@ -41,28 +42,27 @@ class Video(Protocol):
 def open_video(reference: str | Path, root: Path | None = None, fps: float = 25.0) -> Video:
     """Open a clip by its media reference.
 
-    reference: `videos/a.mp4` (video file), `frames/a` (folder of images, natural order), `frames/a/images%04d.png`
-        (numbered images, from 0 if that file exists, else from 1), `archive.zip!images/a/images%04d.png` or
-        `archive.zip!images/a` (the same inside a zip).
-    root: media root. A reference is then relative to it and may not lead out of it, by `..`, as an absolute path or
-        over a symbolic link. None: the user's own path, taken as it is.
-    fps: frames per second of images; a video file says its own.
+    Args:
+        reference: `videos/a.mp4` (video file), `frames/a` (folder of images, natural order), `frames/a/images%04d.png`
+            (numbered images, from 0 if that file exists, else from 1), `archive.zip!images/a/images%04d.png` or
+            `archive.zip!images/a` (the same inside a zip).
+        root: media root. A reference is then relative to it and may not lead out of it, by `..`, as an absolute path or
+            over a symbolic link. None: the user's own path, taken as it is.
+        fps: frames per second of images; a video file says its own.
 
-    Raises SltError with the path for what is missing, empty, corrupt, truncated or holds no video.
+    Raises:
+        SltError: what is missing, empty, corrupt, truncated or holds no video; the path is named.
     """
-    from slt_pipeline.video.container import ContainerVideo
-    from slt_pipeline.video.pictures import folder_video, numbered_video, zipped_video
-
     text = str(reference)
     if not text or "\0" in text:
         raise SltError(f"{text!r} is no path of a video")
     archive, bang, member = text.partition("!")
     if bang and archive.lower().endswith(".zip"):
-        return zipped_video(_inside(archive, root), _plain_member(member, text), fps)
-    path = _inside(text, root)
+        return zipped_video(path_inside(archive, root), member_inside(member, text), fps)
+    path = path_inside(text, root)
     if path.is_dir():
         return folder_video(path, root, fps)
-    if _NUMBERED.search(path.name) and not path.exists():
+    if is_numbered(path.name) and not path.exists():
         return numbered_video(path, root, fps)
     if not path.exists():
         raise SltError(f"{path}: no such video file or folder of frames")
@@ -71,41 +71,3 @@ def open_video(reference: str | Path, root: Path | None = None, fps: float = 25.
     if path.stat().st_size == 0:
         raise SltError(f"{path}: the file is empty (0 bytes)")
     return ContainerVideo(path, default_fps=fps)
-
-
-def frame_number_pattern(name: str, where: str) -> tuple[re.Pattern[str], str]:
-    """Split a printf file name: a pattern whose one group is the frame number, and a str.format template for it."""
-    fields = list(_NUMBERED.finditer(name))
-    if len(fields) != 1 or "%" in name.replace(fields[0].group(), "", 1):
-        raise SltError(f"{where}: the file name must hold exactly one frame number such as %04d")
-    before, after = name[: fields[0].start()], name[fields[0].end() :]
-    width = int((fields[0].group(1) or "0").lstrip("0") or 0)
-    template = (
-        before.replace("{", "{{").replace("}", "}}") + f"{{:0{width}d}}" + after.replace("{", "{{").replace("}", "}}")
-    )
-    return re.compile(re.escape(before) + r"(\d+)" + re.escape(after)), template
-
-
-def check_inside(path: Path, root: Path | None) -> None:
-    """Raise SltError if a path, its symbolic links followed, lies outside the media root."""
-    if root is not None and not path.resolve().is_relative_to(root.resolve()):
-        raise SltError(
-            f"{path}: leads out of the media root {root}; move it there or name its folder as the media root"
-        )
-
-
-def _inside(text: str, root: Path | None) -> Path:
-    if root is None:
-        return Path(text)
-    if Path(text).is_absolute() or ".." in PurePosixPath(text).parts:
-        raise SltError(f"{text}: a media reference is relative to the media root {root} and may not lead out of it")
-    path = root / text
-    check_inside(path.parent if _NUMBERED.search(path.name) and not path.exists() else path, root)
-    return path
-
-
-def _plain_member(member: str, text: str) -> str:
-    parts = PurePosixPath(member).parts
-    if not parts or ".." in parts or member.startswith("/") or "\\" in member:
-        raise SltError(f"{text}: after `!` comes a plain path inside the archive")
-    return str(PurePosixPath(member))

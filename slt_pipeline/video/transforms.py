@@ -117,9 +117,11 @@ def prepare(frames: np.ndarray, config: TransformConfig) -> np.ndarray:
 def pad_frames(clips: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """Batch clips of several lengths by repeating the last frame of the shorter ones (FACTS 2.2).
 
-    clips: each (3, T, S, S), T at least 1.
+    Args:
+        clips: each (3, T, S, S), T at least 1.
 
-    **Returns:** frames (B, 3, max T, S, S) and frame_lengths (B,) int64.
+    Returns:
+        frames (B, 3, max T, S, S) and frame_lengths (B,) int64.
     """
     lengths = [clip.shape[1] for clip in clips]
     if min(lengths) == 0:

@@ -91,7 +91,7 @@ def test_an_interrupted_corpus_is_continued_to_the_same_bytes(corpus, tmp_path):
     kept = again / "videos/train/train-00001.mp4"
     before = kept.stat().st_mtime_ns
     (again / "manifest.jsonl").unlink()
-    (again / "videos/train/train-00000.mp4").rename(again / "videos/train/.train-00000.mp4.99.part")
+    (again / "videos/train/train-00000.mp4").rename(again / "videos/train/.train-00000.mp4.99.tmp")
     (again / "videos/dev/dev-00001.mp4").unlink()
     report = synthesize(TINY, again, seed=5, progress=False, workers=1)
     assert (report.num_rendered, report.num_kept) == (2, 7)

@@ -273,7 +273,7 @@ def test_what_may_not_be_looked_at_is_one_line(tmp_path: Path, monkeypatch: pyte
         folder.chmod(0)
         for look in (FeatureStore.open, FeatureStore.exists, verify, repair):
             said = as_nobody(lambda look=look: look(store.path))
-            assert said == f"cannot read {store.path}/store.json (Permission denied): let yourself read it"
+            assert said == f"cannot read {store.path}/store.json (Permission denied): check its permissions"
     finally:
         folder.chmod(0o755)
         remove(store.path, [A])

@@ -13,7 +13,6 @@ from click.testing import CliRunner, Result
 
 from slt_pipeline.cli.main import cli
 
-sys.path.insert(0, str(Path(__file__).parent))
 ROOT = Path(__file__).resolve().parents[2]
 
 

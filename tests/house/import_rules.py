@@ -1,6 +1,7 @@
 """Who may import whom. `violations(root)` reads the source, so that imports inside functions count too.
 
-    cli -> stages -> systems -> {corpora, avatar, training, models, video, text, metrics, report} -> config, files, errors
+    cli -> stages -> systems -> {corpora, avatar, training, models, video, text, metrics, report}
+        -> config, files, errors
 
 `cache` stands beside: it knows nothing of the pipeline, and few modules of the pipeline know it.
 """
@@ -32,10 +33,8 @@ ROOMS: dict[str, frozenset[str]] = {
     "cli": BELOW_ALL | MIDDLE | {"config", "systems", "stages"},
 }
 
-# Single modules that a further room may import.
-EXCEPTIONS = frozenset(
-    {("metrics", "slt_pipeline.text.normalise")}
-)  # scoring and training text share one normalisation
+# Single modules that a further room may import: scoring and training text share one normalisation.
+EXCEPTIONS = frozenset({("metrics", "slt_pipeline.text.normalise")})
 
 MAY_USE_STORE = frozenset(
     {
@@ -47,13 +46,13 @@ MAY_USE_STORE = frozenset(
         "slt_pipeline.cli.cache.rm",
         "slt_pipeline.corpora.feature_pickles",  # features of the published systems, into a store and out of it
         "slt_pipeline.corpora.features",  # the feature data set
-        "slt_pipeline.stages._store",  # phase two opens the store, its fingerprint compared
         "slt_pipeline.stages.cache_care",  # clips encoded again, clips that the manifest has no use for
         "slt_pipeline.stages.extract",
-        "slt_pipeline.stages.translate",
+        "slt_pipeline.systems.features",  # phase two opens the store, what made it compared
     }
 )
 MAY_USE_STORE_ERRORS = frozenset({"slt_pipeline.cli.main"})  # tells the user's mistakes from faults
+MAY_IMPORT_HEAVY = frozenset({("cache.resident", "torch")})  # holds streams on a torch device
 
 # Packages that only the named modules import: one backend a file, and a light configuration.
 ONLY_IN: dict[str, frozenset[str]] = {
@@ -63,7 +62,6 @@ ONLY_IN: dict[str, frozenset[str]] = {
     "obstore": frozenset({"cache.objects"}),
     "isal": frozenset({"cache.checksum"}),
     "av": frozenset({"slt_pipeline.video", "slt_pipeline.avatar"}),
-    "jiwer": frozenset({"slt_pipeline.metrics"}),
     "sacrebleu": frozenset({"slt_pipeline.metrics"}),
     "matplotlib": frozenset({"slt_pipeline.report"}),
     "click": frozenset({"slt_pipeline.cli"}),
@@ -73,12 +71,71 @@ HEAVY = frozenset({"torch", "torchvision", "transformers", "accelerate"})
 
 def violations(root: Path) -> list[str]:
     """Every forbidden import below `root`, as `module: what is wrong`, sorted."""
+    return sorted(
+        {
+            f"{name}: {fault}"
+            for name, targets in imports(root).items()
+            for target in targets
+            for fault in _faults(name, target)
+        }
+    )
+
+
+def circles(root: Path) -> list[str]:
+    """Every import circle below `root`, as `a -> b -> a`: of each set of modules that reach each other, a shortest one.
+
+    Imports inside functions and those for type annotations count: what has to know its user is in the wrong place,
+    whenever it asks.
+    """
+    graph = {name: targets - {name} for name, targets in imports(root).items()}
+    found: list[str] = []
+    seen: set[str] = set()
+    for name in sorted(graph):
+        if name not in seen and (way := _way_back(graph, name)):
+            found.append(" -> ".join(way))
+            seen.update(way)
+    return found
+
+
+def stale_permissions(root: Path) -> list[str]:
+    """Every permission for a single module that nothing below `root` makes use of, sorted."""
+    used = {(name, target) for name, targets in imports(root).items() for target in targets}
+    tops = {(name, target.split(".")[0]) for name, target in used}
+    faults = [f"{name} may use the store" for name in MAY_USE_STORE if (name, "cache") not in tops]
+    faults += [
+        f"{name} may catch errors of the store" for name in MAY_USE_STORE_ERRORS if (name, "cache.errors") not in used
+    ]
+    faults += [f"{name} may import {top}" for name, top in MAY_IMPORT_HEAVY if (name, top) not in tops]
+    rooms = {(_room(name), target) for name, target in used}
+    faults += [f"{room} may import {target}" for room, target in EXCEPTIONS if (room, target) not in rooms]
+    faults += [
+        f"{home} may import {package}"
+        for package, homes in ONLY_IN.items()
+        for home in homes
+        if not any(top == package and _lies_in(name, home) for name, top in tops)
+    ]
+    return sorted(faults)
+
+
+def imports(root: Path) -> dict[str, frozenset[str]]:
+    """Module of the project -> the modules that it imports, its own and others'."""
     sources = {name: path for package in ("slt_pipeline", "cache") for name, path in _modules(root, package)}
-    found = set()
-    for name, path in sources.items():
-        for target in _imports(name, path, frozenset(sources)):
-            found.update(f"{name}: {fault}" for fault in _faults(name, target))
-    return sorted(found)
+    known = frozenset(sources)
+    return {name: frozenset(_imports(name, path, known)) for name, path in sources.items()}
+
+
+def _way_back(graph: dict[str, frozenset[str]], start: str) -> list[str]:
+    """A shortest way from a module to itself; empty if there is none."""
+    ways = [[start]]
+    seen = {start}
+    for way in ways:
+        for target in sorted(graph.get(way[-1], frozenset())):
+            if target == start:
+                return [*way, start]
+            if target not in seen:
+                seen.add(target)
+                ways.append([*way, target])
+    return []
 
 
 def _modules(root: Path, package: str) -> Iterator[tuple[str, Path]]:
@@ -108,7 +165,7 @@ def _faults(name: str, target: str) -> Iterator[str]:
     if name.split(".")[0] == "cache":
         if top in ("slt_pipeline", "recipes"):
             yield f"the store imports {target}"
-        elif top in HEAVY and (name, top) != ("cache.resident", "torch"):  # which holds streams on a torch device
+        elif top in HEAVY and (name, top) not in MAY_IMPORT_HEAVY:
             yield f"the store imports {top}"
     elif top == "cache":
         errors_only = target == "cache.errors" and name in MAY_USE_STORE_ERRORS
@@ -118,10 +175,14 @@ def _faults(name: str, target: str) -> Iterator[str]:
         yield from _room_faults(name, target)
     elif _room(name) == "config" and top in HEAVY:
         yield f"config imports {top}"
-    if top in ONLY_IN and not any(name == home or name.startswith(f"{home}.") for home in ONLY_IN[top]):
+    if top in ONLY_IN and not any(_lies_in(name, home) for home in ONLY_IN[top]):
         yield f"imports {top}, which is for {', '.join(sorted(ONLY_IN[top]))}"
     if top in ("tests", "recipes") and top not in sys.stdlib_module_names:
         yield f"imports {top}"
+
+
+def _lies_in(name: str, home: str) -> bool:
+    return name == home or name.startswith(f"{home}.")
 
 
 def _room(name: str) -> str:
@@ -147,7 +208,7 @@ def _stage(name: str) -> str:
 
 
 def _stage_may_import(stage: str, other: str) -> bool:
-    """Helpers start with `_`; any stage may evaluate; a sweep is many trainings; the demo chains all."""
-    if other.startswith("_") or other == stage:
+    """Any stage may evaluate; a sweep is many trainings; the demo chains all."""
+    if other == stage or stage == "demo":
         return True
-    return stage == "demo" or (bool(stage) and other == "evaluate") or (stage, other) == ("sweep", "translate_train")
+    return (bool(stage) and other == "evaluate") or (stage, other) == ("sweep", "translate_train")

@@ -5,11 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 import command_lines
+import pytest
 
 from slt_pipeline.cli.main import cli
 
@@ -28,7 +25,17 @@ def _leaves(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tup
         yield " ".join(words), command
 
 
+def _groups(group: click.Group, words: tuple[str, ...] = ("slt",)) -> Iterator[tuple[str, click.Group]]:
+    yield " ".join(words), group
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        child = group.get_command(context, name)
+        if isinstance(child, click.Group):
+            yield from _groups(child, (*words, name))
+
+
 COMMANDS = dict(_leaves(cli))
+GROUPS = dict(_groups(cli))
 
 
 @pytest.mark.parametrize(
@@ -64,6 +71,15 @@ def test_completion_answers_without_torch(shell):
     )
     assert (run.returncode, run.stderr) == (0, "")
     assert "translate-train" in run.stdout
+
+
+@pytest.mark.parametrize("width", [80, 110])
+@pytest.mark.parametrize("name", GROUPS)
+def test_every_summary_of_a_list_of_commands_fits_its_line(name, width):
+    context = click.Context(GROUPS[name], info_name="slt", terminal_width=width, max_content_width=110)
+    listed = GROUPS[name].get_help(context).partition("Commands:\n")[2].splitlines()
+    assert len(listed) == len(GROUPS[name].list_commands(context))  # a line each, wrapped by none
+    assert [line for line in listed if line.endswith("...") or len(line) > width] == []
 
 
 @pytest.mark.parametrize("name", COMMANDS)

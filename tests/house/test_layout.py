@@ -1,5 +1,6 @@
 import ast
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,17 @@ def test_no_test_folder_is_a_package_or_carries_the_name_of_one():
     assert list((ROOT / "tests").rglob("__init__.py")) == []
 
 
+def test_helper_modules_of_tests_have_names_of_their_own(pytestconfig):
+    folders = [folder for folder in map(Path, pytestconfig.getini("pythonpath")) if folder != ROOT]
+    assert folders != []
+    helpers = [path for folder in folders for path in folder.glob("*.py")]
+    names = [path.stem for path in helpers if not path.stem.startswith("test_") and path.stem != "conftest"]
+    doubled = {name for name in names if names.count(name) > 1}
+    assert doubled | (set(names) & {*sys.stdlib_module_names, *PACKAGES}) == set()
+    changing = [path for path in (ROOT / "tests").rglob("*.py") if _changes_the_path(path)]
+    assert changing == []
+
+
 def test_no_file_is_longer_than_the_ceiling():
     long = {
         path.relative_to(ROOT).as_posix(): count for path in _python_files() if (count := _num_lines(path)) > MOST_LINES
@@ -60,6 +72,10 @@ def test_nothing_from_disk_is_unpickled_outside_the_importers():
                 [f"{where}:{node.lineno}: {fault}" for fault in _unsafe(node, where)] if hasattr(node, "lineno") else []
             )
     assert faults == []
+
+
+def test_every_permission_to_pickle_is_used():
+    assert [name for name in MAY_PICKLE if "import pickle" not in (ROOT / name).read_text(encoding="utf-8")] == []
 
 
 @pytest.mark.parametrize(
@@ -81,6 +97,13 @@ def test_an_unsafe_load_is_found(source):
 
 def _python_files(folders: tuple[str, ...] = (*PACKAGES, "tests")) -> list[Path]:
     return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def _changes_the_path(path: Path) -> bool:
+    """Say whether a file changes where modules are found; pytest's `pythonpath` is the one place for that."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    calls = [ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)]
+    return any(call.startswith("sys.path.") for call in calls)
 
 
 def _num_lines(path: Path) -> int:

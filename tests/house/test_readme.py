@@ -1,12 +1,8 @@
 import re
-import sys
 from pathlib import Path
 
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 import command_lines
+import pytest
 
 from slt_pipeline.cli.main import cli
 from slt_pipeline.config.recipe import load_recipe

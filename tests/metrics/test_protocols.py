@@ -5,7 +5,7 @@ import pytest
 
 from slt_pipeline.corpora.pickles import read_pickle
 from slt_pipeline.errors import SltError
-from slt_pipeline.metrics.protocols import PROTOCOLS, get_protocol, score_recognition, score_translation
+from slt_pipeline.metrics.protocols import PROTOCOLS, Protocol, get_protocol, score_translation
 
 PROJECT = Path(__file__).parents[2]
 
@@ -52,10 +52,10 @@ def test_plain_protocols_change_nothing_but_case_of_glosses():
         assert protocol.score_recognition(["a"], ["a a"]).num_del == 1
 
 
-def test_functions_without_a_protocol_take_sentences_as_they_are():
-    assert score_recognition(["a"], ["A"]).num_sub == 1
-    assert score_recognition(["A A"], ["A"], "phoenix14t").wer == 0
-    assert score_recognition(["ZEIGEN"], ["ZEIGEN-BILDSCHIRM"], "phoenix14").wer == 0
+def test_a_protocol_of_ones_own_may_keep_case_and_clean_glosses_by_the_longer_rules():
+    assert Protocol("own", level="word", upper_case_gloss=False).score_recognition(["a"], ["A"]).num_sub == 1
+    longer = Protocol("own", level="word", gloss_cleanup="phoenix14")
+    assert longer.score_recognition(["ZEIGEN"], ["ZEIGEN-BILDSCHIRM"]).wer == 0
     assert score_translation(["a b"], ["a b"], "word").rouge == pytest.approx(100)
 
 
@@ -64,11 +64,6 @@ def test_unknown_protocol_names_the_nearest():
         get_protocol("phoenix14")
     with pytest.raises(SltError, match="use one of: phoenix14t, csl-daily"):
         get_protocol("zzz")
-
-
-def test_unknown_clean_up_is_refused():
-    with pytest.raises(SltError, match="unknown gloss clean-up 'x'; use one of: phoenix14t, phoenix14"):
-        score_recognition(["a"], ["a"], "x")
 
 
 @pytest.mark.parametrize("name", sorted(PROTOCOLS))

@@ -5,13 +5,13 @@ import math
 import pytest
 import torch
 from safetensors.torch import load, save
+from slt_pipeline.models.sign_translator import SignTranslator
 
 from slt_pipeline.config.encoder import HeadConfig
 from slt_pipeline.config.translator import MapperConfig, MBartConfig, TranslatorConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.models.ctc import ctc_loss
 from slt_pipeline.models.label_smoothing import label_smoothed_loss, smoothed_kl
-from slt_pipeline.models.sign_translator import SignTranslator
 from slt_pipeline.models.translator import Translator, append_suffix
 from slt_pipeline.models.visual_head import VisualHead
 from slt_pipeline.text.batch import pad_ids

@@ -1,14 +1,10 @@
 """Fixtures of the parity tests. `from parity_data import case_names` works in every test file of this folder."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 import parity_data
+import pytest
 
 
 @pytest.fixture

@@ -8,13 +8,16 @@ from parity_data import case_names
 from slt_pipeline.errors import SltError
 from slt_pipeline.metrics.bleu import corpus_bleu
 from slt_pipeline.metrics.gloss_cleanup import clean_phoenix14, clean_phoenix14t
-from slt_pipeline.metrics.protocols import score_recognition, score_translation
+from slt_pipeline.metrics.protocols import Protocol, score_translation
 from slt_pipeline.metrics.rouge import corpus_rouge, sentence_rouge
 from slt_pipeline.metrics.wer import RecognitionScores, align, error_counts, word_error_rate
 from slt_pipeline.text.normalise import to_half_width
 
 DATA_SETS = case_names("metrics", "data")
-CLEANUPS = {"phoenix": "phoenix14t", "csl": None}
+PROTOCOLS = {
+    "phoenix": Protocol("phoenix", level="word", upper_case_gloss=False, gloss_cleanup="phoenix14t"),
+    "csl": Protocol("csl", level="char", upper_case_gloss=False),
+}
 
 
 @pytest.fixture
@@ -73,9 +76,9 @@ def test_recognition_scores(metrics, pairs, close, name):
     want = metrics["data"][name]
     hypotheses, references = pairs(name, "gloss")
     assert _as_reference(word_error_rate(hypotheses, references)) == close(want["wer_raw"])
-    scores = score_recognition(hypotheses, references, CLEANUPS[name])
+    scores = PROTOCOLS[name].score_recognition(hypotheses, references)
     assert _as_reference(scores) == close(want["wer_evaluation"])
-    if CLEANUPS[name]:
+    if PROTOCOLS[name].gloss_cleanup:
         hypotheses, references = ([clean_phoenix14t(gloss) for gloss in side] for side in (hypotheses, references))
     assert error_counts(hypotheses, references).tolist() == want["wer_each_del_ins_sub_cor_ref"]
 
@@ -97,7 +100,7 @@ def test_scores_of_slices(metrics, pairs, close, name):
     for want in metrics["data"][name]["slices"]:
         part = slice(want["from"], want["to"])
         _assert_translation(text[0][part], text[1][part], metrics["data"][name]["level"], want, close)
-        scores = score_recognition(gloss[0][part], gloss[1][part], CLEANUPS[name])
+        scores = PROTOCOLS[name].score_recognition(gloss[0][part], gloss[1][part])
         assert _as_reference(scores) == close(want["wer_evaluation"])
 
 

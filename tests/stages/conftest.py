@@ -1,14 +1,10 @@
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from toy_system import render, toy_recipe, write_recipe
 
 from slt_pipeline.config.recipe import Recipe

@@ -7,13 +7,13 @@ import signal
 import numpy as np
 import pytest
 import torch
+from slt_pipeline.stages._encoder import encode_clips, load_encoder
 
 from cache import FeatureStore
 from slt_pipeline.config.recipe import load_recipe
 from slt_pipeline.files import read_json_lines
 from slt_pipeline.models.ctc import ctc_loss
 from slt_pipeline.stages import visual_train as visual_train_stage
-from slt_pipeline.stages._encoder import encode_clips, load_encoder
 from slt_pipeline.training.checkpoint import best_checkpoint, list_checkpoints
 
 TRAINED = ("visual_pretrain", "visual_train", "gloss2text_train", "translate_train")

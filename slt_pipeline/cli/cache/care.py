@@ -15,7 +15,7 @@ from slt_pipeline.errors import SltError
 
 @click.group()
 def cache() -> None:
-    """Care for feature stores: look into them, check them, copy, join, compare and prune them.
+    """Care for feature stores: check, copy, join, prune.
 
     \b
     A STORE that is only read may be a URL too: s3://bucket/features, gs://, az://, https://, file:///...
@@ -37,7 +37,7 @@ cache.add_command(export_pickle)
 @click.argument("store", type=STORE)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def info(store, as_json) -> None:
-    """Print streams, clips, steps, bytes and the fingerprint of a store.
+    """Print what is in a store, and what made it. That is streams, clips, steps, bytes and the fingerprint.
 
     \b
     Example:
@@ -75,7 +75,7 @@ def info(store, as_json) -> None:
 )
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, ...: encodes the sample.")
 def verify(store, recipe_name, overrides, num_sampled, seed, tolerance, device) -> None:
-    """Read a whole store again and list what is damaged; change nothing. Exit status 1 if anything is wrong.
+    """Read a whole store again and list what is damaged. Changes nothing; exit status 1 if anything is wrong.
 
     \b
     The clips that are lost are listed in full by `slt cache repair STORE --dry-run`.
@@ -122,7 +122,9 @@ def verify(store, recipe_name, overrides, num_sampled, seed, tolerance, device) 
 @click.argument("store", type=STORE)
 @click.option("--dry-run", is_flag=True, help="List what is damaged and which clips would be dropped.")
 def repair(store, dry_run) -> None:
-    """Drop damaged clips, so that `slt extract` makes them again; what is whole stays, leftovers of killed writers go.
+    """Drop damaged clips, so that they can be made again.
+
+    `slt extract` makes them. What is whole stays, leftovers of killed writers go.
 
     \b
     Others may write to the store meanwhile, but not repair or prune it too.
@@ -131,13 +133,13 @@ def repair(store, dry_run) -> None:
       $ slt cache repair runs/demo/mmtlb/features
     """
     from cache.header import HEADER_PATH
-    from cache.repair import repair as mend
+    from cache.repair import repair as repair_store
     from cache.verify import verify as check
 
     path = local(store)
     if not dry_run:
         with byte_bar("repair") as progress:
-            dropped = mend(path, progress=progress)
+            dropped = repair_store(path, progress=progress)
         click.echo(_dropped(store, "dropped", dropped.clips, dropped.num_records))
         return
     with byte_bar("verify") as progress:

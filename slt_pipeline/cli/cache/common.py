@@ -21,14 +21,22 @@ ID_FILE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Pat
 
 
 def local(store: str) -> Path:
-    """The folder of a store that is to be changed. **Raises:** SltError if it is a URL."""
+    """The folder of a store that is to be changed.
+
+    Raises:
+        SltError: it is a URL.
+    """
     if "://" in store:
         raise SltError(f"{store} is an object store, which is read only: change a local copy and upload that")
     return Path(store)
 
 
 def new_store(target: str, *sources: str) -> Path:
-    """The folder of a store that is to be made. **Raises:** SltError if it is a URL, or that of one of the sources."""
+    """The folder of a store that is to be made.
+
+    Raises:
+        SltError: it is a URL, or that of one of the sources.
+    """
     path = local(target)
     for source in sources:
         if "://" not in source and path.exists() and Path(source).exists() and path.samefile(source):
@@ -46,7 +54,11 @@ def goes_with(option: str, *others: str) -> None:
 
 
 def read_ids(path: Path) -> list[str]:
-    """Clip ids, one a line; `-` is standard input. **Raises:** SltError if there is none, or the file is not UTF-8."""
+    """Clip ids, one a line; `-` is standard input.
+
+    Raises:
+        SltError: there is none, or the file is not UTF-8.
+    """
     name = "standard input" if str(path) == "-" else path
     try:
         with click.open_file(str(path), encoding="utf-8-sig") as file:

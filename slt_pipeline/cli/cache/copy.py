@@ -46,7 +46,7 @@ def _form_options(command):
 @click.argument("target", type=STORE)
 @_form_options
 def convert(source, target, **form) -> None:
-    """Copy a store to another file format, number format or compression, and check the copy.
+    """Copy a store to another format, and check the copy. Another file format, number format or compression.
 
     \b
     Run again, it goes on where it was stopped. What is not asked for stays as it is.
@@ -72,7 +72,7 @@ def convert(source, target, **form) -> None:
 @click.option("--streams", metavar="A,B", help="Streams to keep.  [default: all]")
 @recipe_options
 def subset(source, target, clips, split, streams, recipe_name, overrides) -> None:
-    """Copy some clips or some streams of a store, and check the copy. Run again, it goes on where it was stopped.
+    """Copy some clips or some streams of a store. The copy is checked. Run again, it goes on where it was stopped.
 
     \b
     Example:

@@ -29,7 +29,9 @@ WORDS = {
 @click.argument("b", type=STORE)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def diff(a, b, as_json) -> None:
-    """Say what differs between two stores: what made them, how they are kept, their clips. Exit status 1 if anything.
+    """Say what differs between two stores. Exit status 1 if anything does.
+
+    Compared are what made them, how they are kept, and their clips.
 
     \b
     The status is 0 for stores of the same features from the same making, however they are kept (backend, shards,

@@ -48,7 +48,7 @@ def _facts(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -
     help="Largest file, unpacked.",
 )
 def import_pickle(pickles, store, stream, dtype, backend, facts, max_gib) -> None:
-    """Read features that the published code has dumped (head_rgb_input/SPLIT.pkl) into a store.
+    """Read features that the published code has dumped. They lie in head_rgb_input/SPLIT.pkl and go into a store.
 
     \b
     Name all files that belong into the store: its fingerprint holds their SHA-256. Files that the ranks of a
@@ -87,7 +87,7 @@ def import_pickle(pickles, store, stream, dtype, backend, facts, max_gib) -> Non
 @click.option("--stream", default="s3d", show_default=True, help="The features to write.")
 @click.option("--overwrite", is_flag=True, help="Replace PICKLE if it exists.")
 def export_pickle(store, pickle, recipe_name, overrides, manifest, split, stream, overwrite) -> None:
-    """Write features of a store as the gzip pickle that the published code reads, one file a split.
+    """Write features as a pickle that the published code reads. It is a gzip pickle, one file a split.
 
     \b
     Example:

@@ -115,7 +115,11 @@ def _show(path: Path, store: "FeatureStore", why: dict[str, str], in_full: bool)
 
 
 def _confirm(yes: bool) -> None:
-    """Ask. **Raises:** SltError if the answer is not yes."""
+    """Ask.
+
+    Raises:
+        SltError: the answer is not yes.
+    """
     try:
         confirmed = yes or click.confirm("Remove this for good?", err=True)
     except click.Abort:  # nobody is there to answer

@@ -1,0 +1,23 @@
+"""Where a store lies: a folder, or a copy in an object store, told apart by the path."""
+
+import re
+from pathlib import Path
+
+from cache.errors import StoreError
+from cache.files import LocalFiles
+
+
+def files_at(path: str | Path, *, durable: bool = True) -> LocalFiles:
+    """Return the files of a folder, or of an object store if `path` is a URL.
+
+    Raises:
+        StoreError: if a URL was made a Path, which spoils it, or the object store cannot be asked.
+    """
+    if isinstance(path, Path) and re.match("[a-z][a-z0-9]+:/", str(path)):
+        raise StoreError(f"{path} was a URL before it was made a Path: give it as text")
+    if "://" not in str(path):
+        return LocalFiles(path, durable=durable)
+    # Only now, as `cache.objects` remembers the process that imports it: a fork of that one reads through a helper.
+    from cache.object_files import ObjectFiles
+
+    return ObjectFiles(str(path))

@@ -1,0 +1,195 @@
+"""What README.md and `--help` show is run, at toy size, line by line in one folder, as a reader would."""
+
+import logging
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import command_lines
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from slt_pipeline.cli.main import cli
+from slt_pipeline.config import recipe as recipes
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+# What makes the demo's recipe as small as a system can be; whatever is not named here is as it ships.
+TRAINING = {"batch_size": 6, "validate_every": 100, "num_workers": 0}
+GENERATION = {"num_beams": 2, "max_length": 12}
+TOY = {
+    "synth": {"num_train": 6, "num_dev": 2, "num_test": 2, "isolated_per_gloss": 1, "isolated_dev_per_gloss": 1}
+    | {"signers": 2, "width": 32, "height": 32, "stroke_frames": [3, 4], "transition_frames": [1.5, 2.0]},
+    "video": {"transform": {"image_size": 32}},
+    "encoder": {"s3d": {"width": 0.03}, "head": {"hidden": 16, "feedforward": 16}},
+    "text": {"vocab_size": 80},
+    "translator": {"mbart": {"d_model": 16, "num_layers": 1, "num_heads": 2, "ffn_dim": 16}},
+    "visual_pretrain": {"training": {"epochs": 3, **TRAINING}},  # as many as its help shows
+    "visual_train": {"training": {"epochs": 2, **TRAINING}},
+    "gloss2text_train": {"training": {"epochs": 2, **TRAINING}, "generation": GENERATION},
+    "translate_train": {"training": {"epochs": 2, **TRAINING}, "generation": GENERATION},
+    "sweep": {"grid": {"translator.mapper.input": ["gloss_rep", "s3d"]}, "seeds": [1]},
+    "evaluate": {"beam_size": 1, "generation": GENERATION},
+    "translate": {"beam_size": 1, "generation": GENERATION},
+}
+
+# First words of lines that are not run, with the reason.
+NOT_RUN = {
+    "data import": "the data sets are not given away; tests/corpora imports small ones in their formats",
+}
+NOT_RUN["visual-train -r demo/mmtlb --device cuda"] = "needs a GPU"
+# What a reader of a line does not have yet, where lines before have made it with other settings; such lines come last.
+STARTS_WITHOUT = {
+    "slt extract --split all --backend hdf5 --dtype float32": "runs/demo/mmtlb/features",
+    "slt translate-train -r demo/mmtlb -o translator.mapper.input=s3d": "runs/demo/mmtlb/translate_train",
+    "slt cache merge part1 part2 features": "features",
+    "slt cache merge part1 part2 features_h5 --backend hdf5 --single-file": "features_h5",
+}
+# First words of commands that say something by another status than 0.
+STATUSES = {"cache diff": {0, 1}}  # 1 where the stores differ, as those of two corpora do
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a line ended."""
+
+    status: int
+    said: str
+
+
+def _lines_of_readme() -> list[str]:
+    return [f"slt {_joined(line)}" for line in command_lines.slt_commands(command_lines.shell_lines(README))]
+
+
+def _lines_of_help() -> list[str]:
+    """The examples of every command; those that delete, or start without what others need, come last."""
+    found = [
+        line for text in _help_texts(cli) for line in re.findall(r"^\s*\$ (slt .*?)(?:   .*)?$", text, re.MULTILINE)
+    ]
+    return sorted(dict.fromkeys(found), key=lambda line: line in STARTS_WITHOUT or line.startswith("slt cache rm"))
+
+
+def _help_texts(command: click.Command) -> Iterator[str]:
+    yield command.help or ""
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            assert child is not None
+            yield from _help_texts(child)
+
+
+def _joined(arguments: list[str]) -> str:
+    return " ".join(
+        argument if re.fullmatch(r"[\w./:=,@%+-]+", argument) else f"'{argument}'" for argument in arguments
+    )
+
+
+def _skipped(line: str) -> str | None:
+    return next((reason for words, reason in NOT_RUN.items() if line.startswith(f"slt {words}")), None)
+
+
+# `make demo` comes first in README.md, and is this.
+FIRST = "slt demo"
+LINES = [FIRST, *_lines_of_readme()]
+EXAMPLES = [line for line in _lines_of_help() if line not in LINES]
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory) -> Iterator[dict[str, Ended]]:
+    """Every line, run in order in one folder."""
+    folder, shipped = tmp_path_factory.mktemp("reader"), tmp_path_factory.mktemp("recipes")
+    shutil.copytree(ROOT / "recipes", shipped, dirs_exist_ok=True)
+    demo = shipped / "demo" / "mmtlb.yaml"
+    demo.write_text(yaml.safe_dump(_merged(yaml.safe_load(demo.read_text(encoding="utf-8")), TOY)), encoding="utf-8")
+    logger = logging.getLogger("slt_pipeline")
+    before = logger.handlers[:], logger.level, logger.propagate
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recipes, "_root", lambda: shipped)
+        patch.setenv("SLT_DEBUG", "0")
+        patch.chdir(folder)
+        results: dict[str, Ended] = {}
+        for line in [*LINES, *EXAMPLES]:
+            if not _skipped(line):
+                results[line] = _run(line)
+        yield results
+    logger.handlers[:], logger.level, logger.propagate = before
+
+
+def _merged(data: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    inner = {k: _merged(data.get(k) or {}, v) if isinstance(v, dict) and k != "grid" else v for k, v in changes.items()}
+    return {**data, **inner}
+
+
+def _run(line: str) -> Ended:
+    try:
+        _prepare(line)
+    except (OSError, AssertionError) as error:
+        return Ended(-1, f"what the line needs is not there: {error}")
+    (arguments,) = command_lines.slt_commands([line])
+    result = CliRunner().invoke(cli, arguments, prog_name="slt", input="y\n")
+    return Ended(result.exit_code, f"{result.output}\n{result.exception!r}")
+
+
+def _prepare(line: str) -> None:
+    """What a reader has before a line: videos, the recipe that README.md shows, files that a line before has made."""
+    data, made = Path("runs/demo/data"), Path("runs/demo/mmtlb/features")
+    if line in STARTS_WITHOUT:
+        shutil.rmtree(STARTS_WITHOUT[line], ignore_errors=True)
+    for word in line.split():
+        path = Path(word)
+        if path.exists():
+            continue
+        if word == "my/manifest.jsonl":
+            shutil.copytree(data, "my")
+        elif word == "my.yaml":
+            path.write_text(re.findall(r"^```yaml\n(.*?)^```", README, re.MULTILINE | re.DOTALL)[0], encoding="utf-8")
+        elif path.suffix == ".mp4" and len(path.parts) == 1:
+            shutil.copy(data / "videos" / "test" / "test-00000.mp4", path)
+        elif word in ("runs/other/features", "runs/old/features", "part1"):
+            shutil.copytree(made, path)
+        elif word == "part2":
+            assert _run("slt cache subset runs/demo/mmtlb/features part2 --split dev -r demo/mmtlb").status == 0
+            shutil.rmtree("part1")
+            assert _run("slt cache subset runs/demo/mmtlb/features part1 --split train -r demo/mmtlb").status == 0
+        elif word.startswith("head_rgb_input/") and "import-pickle" in line:
+            assert _run(f"slt cache export-pickle {made} {word} --split {path.stem}").status == 0
+        elif word == "ids.txt":
+            path.write_text("train-00000\ntrain-00001\n", encoding="utf-8")
+        elif word in ("hypotheses.txt", "references.txt"):
+            path.write_text("morgen regen\nheute sonne\n", encoding="utf-8")
+        elif word == "my_corpus/manifest.jsonl":
+            shutil.copytree(data, "my_corpus")
+        elif word == "M.jsonl":
+            shutil.copytree(data / "videos", "videos")
+            shutil.copy(data / "manifest.jsonl", word)
+
+
+@pytest.mark.parametrize("line", [*LINES, *EXAMPLES])
+def test_a_line_that_is_shown_runs(ended, line):
+    if reason := _skipped(line):
+        pytest.skip(reason)
+    allowed = next((statuses for words, statuses in STATUSES.items() if line.startswith(f"slt {words}")), {0})
+    assert ended[line].status in allowed, ended[line].said
+
+
+def test_a_second_demo_beside_the_first_ends_with_a_summary_of_its_own(ended, tmp_path_factory):
+    assert ended["slt demo -o seed=2 -o runs_dir=runs2"].status == 0
+    folder = tmp_path_factory.getbasetemp() / "reader0"
+    assert (folder / "runs2" / "demo" / "summary.md").read_text(encoding="utf-8").startswith("# demo/mmtlb, seed 2")
+    assert (folder / "runs" / "demo" / "summary.md").read_text(encoding="utf-8").startswith("# demo/mmtlb, seed 1")
+
+
+def test_what_is_not_run_is_shown():
+    shown = [*LINES, *EXAMPLES]
+    assert [
+        words
+        for words in (*NOT_RUN, *STATUSES, *(line.removeprefix("slt ") for line in STARTS_WITHOUT))
+        if not any(line.startswith(f"slt {words}") for line in shown)
+    ] == []
