@@ -1,7 +1,7 @@
 """What decides a result, by dotted key, and how two such accounts compare.
 
-A run's `inputs.json` and a store's fingerprint are accounts. Two rules keep them readable by later versions: a key that an
-older account lacks counts as its default, so that a new field refuses nothing; and what is only recorded (versions,
+A run's `inputs.json` and a store's fingerprint are accounts. Two rules keep them readable by later versions: a key that
+an older account lacks counts as its default, so that a new field refuses nothing; and what is only recorded (versions,
 places, the number of loader processes) is never compared.
 """
 
@@ -33,7 +33,7 @@ def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def plain(account: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an account as JSON, nested as it is, without what is only recorded: what a store keeps as its fingerprint."""
+    """Return an account as nested JSON, without what is only recorded: what a store keeps as its fingerprint."""
     return {
         key: value.model_dump(mode="json", exclude=set(value.recorded)) if isinstance(value, Config) else value
         for key, value in account.items()

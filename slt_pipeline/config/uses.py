@@ -1,4 +1,4 @@
-"""What a recipe takes from other experiments, so that many translators share one encoder, one store, one language model."""
+"""What a recipe takes from other experiments, so that many translators share an encoder, a store, a language model."""
 
 from slt_pipeline.config.base import Config
 
