@@ -76,7 +76,7 @@ class Recipe(Config):
     """`slt translate-train`."""
     sweep: SweepConfig = SweepConfig()
     """`slt sweep`."""
-    sweeps: dict[str, SweepConfig] = {}
+    sweeps: dict[str, SweepConfig] = Field(default={})
     """Further sweeps by name, for `slt sweep NAME`."""
     evaluate: EvaluateConfig = EvaluateConfig()
     """`slt evaluate`."""

@@ -28,6 +28,7 @@ from slt_pipeline.report.tables import markdown_table, text_table
 from slt_pipeline.stages.evaluate import STAGE as EVALUATE
 from slt_pipeline.stages.evaluate import score
 from slt_pipeline.stages.translate_train import translate_train
+from slt_pipeline.systems.features import open_features
 from slt_pipeline.systems.tasks import Systems
 from slt_pipeline.training.devices import pick_device
 from slt_pipeline.training.run import Plan
@@ -62,6 +63,8 @@ def sweep(recipe: Recipe, name: str | None = None, *, device: str = "auto", over
     found = _Sweep.of(recipe, name)
     if overwrite and found.folder.exists():
         shutil.rmtree(found.folder)
+    if not any(key.startswith(("extract.", "uses.")) for key in found.config.grid):
+        open_features(recipe)  # what no run could do without is no row of a table
     found.begin(recipe)
     results = {_key(row): row for row in read_json_lines(found.folder / RESULTS_FILE)}
     rows: list[dict[str, Any]] = []

@@ -10,8 +10,7 @@ import pytest
 
 from cache import FeatureStore
 from slt_pipeline.cli.main import main
-from slt_pipeline.stages import cache_care
-from slt_pipeline.stages import extract as extract_stage
+from slt_pipeline.systems.recogniser import Recogniser
 
 
 class Ended(NamedTuple):
@@ -43,13 +42,12 @@ def note_encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The ids of the clips that are encoded from now on, in order."""
     ids: list[str] = []
 
-    def noted(model, recipe, clips, *rest):
-        ids.extend(clip.id for clip in clips)
-        return encode_clips(model, recipe, clips, *rest)
+    def noted(recogniser, clip, root):
+        ids.append(clip.id)
+        return encode_clip(recogniser, clip, root)
 
-    encode_clips = extract_stage.encode_clips
-    for stage in (extract_stage, cache_care):
-        monkeypatch.setattr(stage, "encode_clips", noted)
+    encode_clip = Recogniser.encode_clip
+    monkeypatch.setattr(Recogniser, "encode_clip", noted)
     return ids
 
 

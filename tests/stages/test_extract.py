@@ -46,7 +46,7 @@ def test_an_extraction_that_is_killed_and_run_again_is_byte_equal_to_an_unbroken
     # Five clips were encoded, two at a time committed.
     assert FeatureStore.open(tmp_path / "store").keys() == [clip.id for clip in toy.clips[:4]]
     report = stages["extract"](recipe, device="cpu")
-    assert (report["written"], report["present"]) == (6, 4)
+    assert (report.written, report.present) == (6, 4)
     assert FeatureStore.open(tmp_path / "store").backend == backend
     assert content(tmp_path / "store") == content(toy.recipe().store_folder)
 
@@ -78,7 +78,7 @@ def test_a_compressed_store_holds_the_rounded_numbers_and_is_not_continued_in_an
 
 def test_splits_can_be_added_one_after_the_other(toy, stages, tmp_path):
     recipe = toy.recipe(extract__store=tmp_path / "store")
-    counts = [stages["extract"](recipe, split=split, device="cpu")["written"] for split in ("dev", "train", "all")]
+    counts = [stages["extract"](recipe, split=split, device="cpu").written for split in ("dev", "train", "all")]
     assert counts == [2, 6, 2]
     assert content(tmp_path / "store") == content(toy.recipe().store_folder)
 
@@ -109,8 +109,8 @@ def damaged(own, monkeypatch) -> Path:
 def test_bad_clips_are_listed_with_reasons_and_the_others_are_stored(own, stages, damaged):
     recipe = own.recipe(extract__store=damaged)
     report = stages["extract"](recipe, device="cpu")
-    assert (report["written"], report["rejected"]) == (8, 2)
-    rows = [json.loads(line) for line in Path(report["rejected_file"]).read_text().splitlines()]
+    assert (report.written, report.rejected) == (8, 2)
+    rows = [json.loads(line) for line in report.rejected_file.read_text().splitlines()]
     assert [row["id"] for row in rows] == [own.clips[1].id, own.clips[7].id]
     assert own.clips[1].video in rows[0]["reason"]
     assert len(FeatureStore.open(damaged)) == 8
@@ -131,11 +131,11 @@ def test_bad_clips_make_the_command_exit_with_status_1(own, damaged, monkeypatch
 
 def test_a_mended_clip_is_added_and_the_list_goes_away(own, toy, stages, damaged):
     recipe = own.recipe(extract__store=damaged)
-    rejected = Path(stages["extract"](recipe, device="cpu")["rejected_file"])
+    rejected = stages["extract"](recipe, device="cpu").rejected_file
     for clip in (own.clips[1], own.clips[7]):
         own.video(clip).write_bytes(toy.video(clip).read_bytes())
     report = stages["extract"](recipe, device="cpu")
-    assert (report["written"], report["present"], report["rejected"]) == (2, 8, 0)
+    assert (report.written, report.present, report.rejected) == (2, 8, 0)
     assert not rejected.exists()
     assert content(damaged) == content(toy.recipe().store_folder)
 
@@ -149,7 +149,7 @@ def test_an_empty_split_is_refused(own, stages):
 
 def test_bad_clips_of_one_split_stay_listed_when_another_is_extracted(own, stages, damaged):
     recipe = own.recipe(extract__store=damaged)
-    rejected = Path(stages["extract"](recipe, split="train", device="cpu")["rejected_file"])
+    rejected = stages["extract"](recipe, split="train", device="cpu").rejected_file
     stages["extract"](recipe, split="test", device="cpu")
     assert [json.loads(line)["id"] for line in rejected.read_text().splitlines()] == [own.clips[1].id]
 

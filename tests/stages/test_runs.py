@@ -3,7 +3,6 @@ import shutil
 
 import pytest
 
-from cache.errors import StoreError
 from slt_pipeline.errors import SltError
 from slt_pipeline.training.checkpoint import best_checkpoint
 
@@ -84,9 +83,9 @@ def test_an_unfinished_run_with_other_inputs_is_refused_too(own, stages):
 )
 @pytest.mark.parametrize("stage", ["translate_train", "extract", "sweep", "evaluate"])
 def test_a_store_that_other_settings_made_is_refused_by_key_and_both_values(toy, stages, stage, values, key):
-    message = refusal(stages[stage], toy.recipe(**values, evaluate__tasks="[sign2gloss]"), StoreError)
-    assert f"{key} is" in message
-    assert "expected" in message
+    message = refusal(stages[stage], toy.recipe(**values, evaluate__tasks="[sign2gloss]"))
+    assert f"{key} = " in message
+    assert "but now it is" in message
     assert str(toy.recipe().store_folder) in message
 
 
@@ -94,7 +93,7 @@ def test_a_store_that_other_weights_made_is_refused(own, stages):
     recipe = own.recipe(visual_train__training__epochs=1)
     stages["visual_train"](recipe, device="cpu", overwrite=True)
     for stage in ("translate_train", "extract"):
-        assert "encoder_weights is" in refusal(stages[stage], recipe, StoreError)
+        assert "encoder_weights = " in refusal(stages[stage], recipe)
 
 
 @pytest.mark.parametrize(

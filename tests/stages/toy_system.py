@@ -67,18 +67,19 @@ def toy_recipe(path: Path, **values: Any) -> Recipe:
 
 def extract_until_killed(recipe: Recipe, number: int) -> None:
     """Extract, and die like a process that the kernel kills before clip `number` (from 1)."""
-    from slt_pipeline.stages import extract as stage
+    from slt_pipeline.stages.extract import extract
+    from slt_pipeline.systems.recogniser import Recogniser
 
-    encode, seen = stage.encode_clips, []
+    encode, seen = Recogniser.encode_clip, []
 
-    def encode_clips(*arguments: Any) -> Any:
+    def encode_clip(*arguments: Any) -> Any:
         seen.append(arguments)
         if len(seen) == number:
             os.kill(os.getpid(), signal.SIGKILL)
         return encode(*arguments)
 
-    stage.encode_clips = encode_clips
-    stage.extract(recipe, device="cpu")
+    Recogniser.encode_clip = encode_clip
+    extract(recipe, device="cpu")
 
 
 if __name__ == "__main__":
