@@ -2,16 +2,9 @@ import json
 import shutil
 
 import pytest
+from stage_tools import refusal
 
-from slt_pipeline.errors import SltError
 from slt_pipeline.training.checkpoint import best_checkpoint
-
-
-def refusal(stage, recipe, error=SltError) -> str:
-    with pytest.raises(error) as found:
-        stage(recipe, device="cpu")
-    assert "\n" not in str(found.value)
-    return str(found.value)
 
 
 @pytest.mark.parametrize(
