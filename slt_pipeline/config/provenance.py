@@ -16,6 +16,9 @@ from slt_pipeline.errors import SltError
 _VERSIONS = frozenset({"decoder", "slt"})
 """Parts of the first stores' fingerprints that only say by which versions they were made."""
 
+_FIRST = {"features": 1}
+"""What an account stands for that lacks a key which is no field of a config section."""
+
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
     """Return nested mappings and config sections by dotted key, in JSON's types, so that a difference has a name.
@@ -102,6 +105,8 @@ def _before(key: str, defaults: Mapping[str, Any], unfinished: bool) -> Any:
     for suffix, value in BEFORE.items():
         if key == suffix or key.endswith(f".{suffix}"):
             return value if unfinished else _UNKNOWN
+    if key.rpartition(".")[2] in _FIRST:
+        return _FIRST[key.rpartition(".")[2]]
     return defaults.get(key, _UNKNOWN)
 
 

@@ -1,0 +1,238 @@
+"""Things that were not made for each other are refused by key, both values and the command that cures it."""
+
+import json
+import os
+import shutil
+
+import pytest
+from stage_tools import change_json, negative, refusal
+
+from cache import FeatureStore
+from cache.header import seal
+from slt_pipeline.corpora.manifest import write_manifest
+from slt_pipeline.stages.translate import Translate
+from slt_pipeline.systems import recogniser
+from slt_pipeline.systems.vocabularies import Vocabularies
+from slt_pipeline.training.checkpoint import best_checkpoint
+
+
+def opened(recipe, *, device) -> Translate:
+    """Make a translator of videos; a stage as far as `refusal` is concerned."""
+    return Translate(recipe, device=device)
+
+
+# --- a language model and its vocabularies
+
+
+def test_a_translator_takes_tokenizer_and_gloss_inputs_of_its_language_model(own, stages):
+    """Although the manifest has fewer training clips now, of which other vocabularies would be made."""
+    manifest, gone = own.root / "corpus" / "manifest.jsonl", own.of("train")[:3]
+    write_manifest(manifest, [clip for clip in own.clips if clip not in gone])
+    recipe = own.recipe(translate_train__training__epochs=1)
+    language, run = recipe.language_folder, recipe.run_folder("translate_train")
+    anew = Vocabularies.build(recipe.corpus, recipe.text)
+    assert anew.digests()["pieces"] != Vocabularies.load(language).digests()["pieces"]
+    assert anew.digests()["gloss_inputs"] != Vocabularies.load(language).digests()["gloss_inputs"]
+    stages["translate_train"](recipe, device="cpu", overwrite=True)
+    for name in ("tokenizer/sentencepiece.bpe.model", "tokenizer/slt_tokenizer.json", "gloss_inputs.json"):
+        assert (run / name).read_bytes() == (language / name).read_bytes(), name
+    alone = own.recipe(translate_train__training__epochs=1, translate_train__init_language="null")
+    stages["translate_train"](alone, device="cpu", overwrite=True)
+    assert Vocabularies.load(run).text.digest() == anew.text.digest()
+
+
+@pytest.mark.parametrize(
+    ("key", "before", "now"),
+    [
+        ("text.language", "de_DE", "en_XX"),
+        ("text.gloss_language", "de_DGS", "zh_CSL"),
+        ("text.detokenise", "none", "published"),
+    ],
+)
+def test_a_language_model_of_another_language_or_spelling_is_refused(toy, stages, key, before, now):
+    recipe = toy.recipe(**{key.replace(".", "__"): now}, evaluate__tasks="[gloss2text]")
+    said = f"the language model in {recipe.language_folder} was made with {key} = '{before}', but now it is '{now}'; "
+    for stage in ("translate_train", "evaluate"):
+        message = refusal(stages[stage], recipe)
+        assert message.startswith(said)
+        assert "`slt gloss2text-train --overwrite`" in message
+    for call, values in ((stages["evaluate"], {"evaluate__tasks": "[sign2text]"}), (opened, {})):
+        message = refusal(call, toy.recipe(**{key.replace(".", "__"): now}, **values))
+        assert f"translate_train was made with {key} = '{before}', but now it is '{now}'; " in message
+        assert "`slt translate-train --overwrite`" in message
+
+
+@pytest.mark.parametrize("task", ["gloss2text", "sign2gloss2text"])
+def test_a_language_model_is_not_run_with_another_suffix(toy, stages, task):
+    message = refusal(stages["evaluate"], toy.recipe(translator__suffix="txt", evaluate__tasks=f"[{task}]"))
+    assert "language_model.suffix = 'gls', but now it is 'txt'; " in message
+    assert "`slt gloss2text-train --overwrite`" in message
+
+
+# --- a translator and the encoder of its features
+
+
+SWEEP = {"sweep__grid": "{translator.mapper.input: [s3d]}", "sweep__seeds": "null", "evaluate__splits": "[dev]"}
+SWEEP |= {"translate_train__training__epochs": 1}
+
+
+@pytest.fixture
+def moved_on(own, stages):
+    """The copy, whose encoder was trained anew, and its features made again; translators were forgotten."""
+    stages["sweep"](own.recipe(**SWEEP), device="cpu")
+    before = best_checkpoint(own.recipe().encoder_folder, made_by="").weights_hash
+    stages["visual_train"](own.recipe(visual_train__training__epochs=1), device="cpu", overwrite=True)
+    shutil.rmtree(own.recipe().store_folder)
+    stages["extract"](own.recipe(), device="cpu")
+    return before, best_checkpoint(own.recipe().encoder_folder, made_by="").weights_hash
+
+
+def test_a_translator_is_not_run_on_the_features_of_another_encoder(own, stages, moved_on):
+    before, now = moved_on
+    said = f"translate_train was made with store.encoder_weights = '{before}', but now it is '{now}'; "
+    for call, recipe in ((stages["evaluate"], own.recipe(evaluate__tasks="[sign2text]")), (opened, own.recipe())):
+        message = refusal(call, recipe)
+        assert said in message
+        assert "`slt translate-train --overwrite`" in message
+    (result,) = stages["sweep"](own.recipe(**SWEEP), device="cpu")["results"]
+    assert f"store.encoder_weights = '{before}', but now it is '{now}'; add --overwrite" in result["error"]
+
+
+# --- an encoder and the settings that it was trained with
+
+
+@pytest.mark.parametrize(
+    ("key", "before", "now"),
+    [("video.transform.color_order", "'rgb'", "'bgr'"), ("encoder.head.positional_encoding", "True", "False")],
+)
+def test_an_encoder_is_not_run_with_settings_that_it_was_not_trained_with(toy, stages, tmp_path, key, before, now):
+    values = {key.replace(".", "__"): now.strip("'"), "extract__store": tmp_path / "features"}
+    for call in (stages["extract"], opened):
+        message = refusal(call, toy.recipe(**values))
+        assert f"visual_train was made with {key} = {before}, but now it is {now}; " in message
+        assert "`slt visual-train`" in message
+    assert not (tmp_path / "features").exists()
+
+
+def test_random_blocks_are_not_frozen(toy, stages):
+    message = refusal(stages["visual_train"], toy.recipe(visual_train__init="null", runs_dir=toy.root / "other"))
+    assert "visual_train.init is null and encoder.s3d.freeze_blocks is 1" in message
+    assert "-o encoder.s3d.freeze_blocks=0" in message
+    assert not (toy.root / "other").exists()
+
+
+# --- clips and their media
+
+
+@pytest.fixture
+def copied(own) -> str:
+    """A copy of the corpus, made at another time."""
+    folder = shutil.copytree(own.root / "corpus", own.root / "elsewhere")
+    for path in folder.rglob("*"):
+        os.utime(path, (1, 1))
+    return str(folder)
+
+
+def test_a_copied_corpus_is_the_same(own, stages, encoded, copied):
+    moved = {"corpus__manifest": f"{copied}/manifest.jsonl", "corpus__isolated_manifest": f"{copied}/isolated.jsonl"}
+    for values in ({"corpus__media_root": copied}, moved):
+        assert stages["extract"](own.recipe(**values), device="cpu").present == 10
+        for stage in ("visual_pretrain", "visual_train", "translate_train"):
+            assert stages[stage](own.recipe(**values), device="cpu") == own.results[stage]
+    assert encoded == []
+
+
+def test_a_video_that_was_replaced_is_noticed(own, stages, encoded):
+    clip = own.of("train")[2]
+    negative(own.video(clip))
+    message = refusal(stages["extract"], own.recipe())
+    assert f"1 clips have changed since they were put into {own.recipe().store_folder}: {clip.id}; drop them" in message
+    assert "holds a run that was made with media = " in refusal(stages["visual_train"], own.recipe())
+    assert "holds a run that was made with media = " in refusal(stages["visual_pretrain"], own.recipe())
+    assert encoded == []
+
+
+def test_another_media_root_is_noticed(own, stages, encoded, copied):
+    for clip in own.clips:
+        negative(own.root / "elsewhere" / clip.video)
+    recipe = own.recipe(corpus__media_root=copied)
+    assert "10 clips have changed since they were put into " in refusal(stages["extract"], recipe)
+    assert "media = " in refusal(stages["visual_train"], recipe)
+    assert encoded == []
+
+
+def test_a_translator_needs_no_media(own, stages):
+    shutil.rmtree(own.root / "corpus" / "videos")
+    assert stages["translate_train"](own.recipe(translate_train__training__epochs=1), device="cpu", overwrite=True)
+    assert stages["evaluate"](own.recipe(), device="cpu")["rows"]
+
+
+# --- later versions
+
+
+def _without(path, *keys):
+    change_json(path, lambda inputs: [inputs.pop(key) for key in keys])
+
+
+def test_a_run_from_before_a_field_existed_is_returned_and_opened(own, stages):
+    """A key that an account lacks counts as its default."""
+    folder = own.recipe().run_folder
+    _without(
+        folder("visual_pretrain") / "inputs.json", "training.accumulate", "video.transform.antialias", "also_weight"
+    )
+    _without(folder("visual_train") / "inputs.json", "encoder.head.dropout", "training.bucket", "media")
+    _without(folder("gloss2text_train") / "inputs.json", "language_model.suffix", "training.precision")
+    _without(
+        folder("translate_train") / "inputs.json", "translator.mapper.num_hidden", "generation.length_penalty", "head"
+    )
+    for stage in ("visual_pretrain", "visual_train", "gloss2text_train", "translate_train"):
+        assert stages[stage](own.recipe(), device="cpu") == own.results[stage]
+    assert stages["evaluate"](own.recipe(), device="cpu")["table"] == own.results["evaluate"]["table"]
+
+
+def test_a_field_from_after_a_run_is_refused_at_another_value_than_its_default(own, stages):
+    _without(own.recipe().run_folder("visual_train") / "inputs.json", "encoder.head.hidden")
+    assert "encoder.head.hidden = 512, but now it is 16; " in refusal(stages["visual_train"], own.recipe())
+    assert "encoder.head.hidden = 512, but now it is 16; " in refusal(stages["extract"], own.recipe())
+
+
+def change_header(store, change):
+    """Change what a store says of itself."""
+    header = json.loads((store / "store.json").read_bytes())
+    del header["crc32"]
+    change(header)
+    (store / "store.json").write_bytes(seal(header, indent=1))
+
+
+def test_a_store_from_before_a_field_existed_is_read_and_added_to(own, stages):
+    def forget(header):
+        del header["fingerprint"]["encoder"]["head"]["kernel_sizes"]
+        del header["fingerprint"]["transform"]["mean"]
+        del header["fingerprint"]["features"]
+
+    change_header(own.recipe().store_folder, forget)
+    gone = ("store.encoder.head.kernel_sizes", "store.transform.mean", "store.features")
+    _without(own.recipe().run_folder("translate_train") / "inputs.json", *gone)
+    assert stages["extract"](own.recipe(), device="cpu").present == 10
+    assert stages["evaluate"](own.recipe(), device="cpu")["table"] == own.results["evaluate"]["table"]
+    assert stages["translate_train"](own.recipe(), device="cpu") == own.results["translate_train"]
+
+
+def test_versions_device_and_date_are_recorded_and_never_compared(own, stages):
+    recorded = FeatureStore.open(own.recipe().store_folder).recorded
+    assert {"slt", "torch", "decoder", "device", "date"} <= recorded.keys()
+
+    def pretend(header):
+        header["recorded"] = dict.fromkeys(recorded, "another")
+        header["fingerprint"] |= {"slt": "0.0.1", "decoder": "av 1.0"}  # where the first version had them
+
+    change_header(own.recipe().store_folder, pretend)
+    assert stages["extract"](own.recipe(), device="cpu").present == 10
+    assert stages["evaluate"](own.recipe(), device="cpu")["table"] == own.results["evaluate"]["table"]
+    assert stages["translate_train"](own.recipe(), device="cpu") == own.results["translate_train"]
+
+
+@pytest.mark.parametrize("stage", ["extract", "translate_train", "evaluate", "translate"])
+def test_features_of_another_kind_are_refused_by_both_numbers(toy, stages, monkeypatch, stage):
+    monkeypatch.setattr(recogniser, "FEATURES", 2)
+    assert "features = 1, but now it is 2; " in refusal({**stages, "translate": opened}[stage], toy.recipe())
