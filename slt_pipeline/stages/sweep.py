@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from slt_pipeline.config.names import LOWER_IS_BETTER
+from slt_pipeline.config.provenance import flatten
 from slt_pipeline.config.recipe import Recipe, save_recipe, with_values
 from slt_pipeline.config.stages import SweepConfig
 from slt_pipeline.errors import SltError
@@ -35,6 +36,8 @@ from slt_pipeline.training.run import Plan
 
 STAGE = "sweep"
 RESULTS_FILE, TABLE_FILE, BASE_FILE = "results.jsonl", "table.md", "sweep.json"
+_NO_PART = {"name", "description", "runs_dir", "synth", "sweep", "sweeps", "evaluate", "translate"}
+"""Sections that decide nothing of the runs of a sweep."""
 log = logging.getLogger(__name__)
 
 
@@ -61,10 +64,10 @@ def sweep(recipe: Recipe, name: str | None = None, *, device: str = "auto", over
         SltError: a value is wrong, or a key can make no difference; before the first run.
     """
     found = _Sweep.of(recipe, name)
-    if overwrite and found.folder.exists():
-        shutil.rmtree(found.folder)
     if not any(key.startswith(("extract.", "uses.")) for key in found.config.grid):
         open_features(recipe)  # what no run could do without is no row of a table
+    if overwrite and found.folder.exists():
+        shutil.rmtree(found.folder)
     found.begin(recipe)
     results = {_key(row): row for row in read_json_lines(found.folder / RESULTS_FILE)}
     rows: list[dict[str, Any]] = []
@@ -186,16 +189,16 @@ def _scores(recipe: Recipe, folder: Path, device: str) -> dict[str, dict[str, An
 
 
 def _base(recipe: Recipe, config: SweepConfig) -> str:
-    """Hash of all that the runs of a sweep share, without what is varied and what plays no part."""
-    data = recipe.model_dump(mode="json", exclude={"name", "description", "sweep", "sweeps", "evaluate", "translate"})
-    for key in (*config.grid, "seed"):
-        node: Any = data
-        *parents, last = key.split(".")
-        for part in parents:
-            node = node.get(part, {}) if isinstance(node, dict) else {}
-        if isinstance(node, dict):
-            node.pop(last, None)
-    return text_hash(json_line(data))
+    """Hash of all that the runs of a sweep share, without what is varied and what plays no part.
+
+    Defaults are left out, so that a later version with more fields finds the sweep again.
+    """
+    data = recipe.model_dump(mode="json", exclude=_NO_PART, exclude_defaults=True)
+    varied = (*config.grid, "seed")
+    shared = {
+        key: value for key, value in flatten(data).items() if not any(f"{key}.".startswith(f"{v}.") for v in varied)
+    }
+    return text_hash(json.dumps(shared, sort_keys=True))
 
 
 def _key(row: Mapping[str, Any]) -> str:

@@ -1,0 +1,148 @@
+"""Nothing old is given up before the new is possible."""
+
+import shutil
+
+import pytest
+from cache_tools import files
+from stage_tools import KilledError, change_clips, refusal, weights
+
+from slt_pipeline.training import run as run_folders
+from slt_pipeline.training.checkpoint import list_checkpoints
+from slt_pipeline.training.loop import train
+
+LONG = "heute " * 200
+TRANSLATORS = ("gloss2text_train", "translate_train")
+
+
+@pytest.mark.parametrize("stage", TRANSLATORS)
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        ("text.language=German", "text.language = 'German'"),
+        ("corpus.protocol=phoenix", "corpus.protocol = 'phoenix'"),
+        ("{stage}.training.optimiser.lr={{translation: 0.1, maper: 0.1, default: 1.0}}", "maper"),
+        ("translator.mbart.max_positions=8", "max_length is 12"),
+        ("text.tokenizer=nowhere", "nowhere"),
+        ("corpus.manifest=nowhere.jsonl", "nowhere.jsonl"),
+        ("extract.store=nowhere", "nowhere"),
+    ],
+)
+def test_a_mistake_leaves_the_finished_run_as_it_was(own, slt, stage, mistake, message):
+    if stage == "gloss2text_train" and "extract" in mistake:
+        return  # it reads no store
+    options = ["-o", mistake.format(stage=stage)]
+    if "tokenizer" in mistake:
+        options += ["-o", "translate_train.init_language=null"]
+    before = files(own.recipe().run_folder(stage))
+    run = slt(stage.replace("_", "-"), "-r", own.file, "--device", "cpu", "--overwrite", *options)
+    assert run.status == 2
+    assert message in run.err
+    assert files(own.recipe().run_folder(stage)) == before
+
+
+@pytest.mark.parametrize("stage", TRANSLATORS)
+@pytest.mark.parametrize("split", ["train", "dev"])
+def test_a_text_longer_than_mbart_has_positions_is_found_before_the_run_opens(own, slt, stage, split):
+    clip = own.of(split)[1].id
+    change_clips(own.root / "corpus" / "manifest.jsonl", {clip: {"text": LONG}})
+    before = files(own.recipe().run_folder(stage))
+    run = slt(stage.replace("_", "-"), "-r", own.file, "--device", "cpu", "--overwrite")
+    assert run.status == 2
+    assert f"the text of {clip} has " in run.err
+    assert " pieces, mBART has 64 positions (1 clips are too long); raise translator.mbart.max_positions" in run.err
+    assert files(own.recipe().run_folder(stage)) == before
+
+
+def test_a_sweep_that_cannot_start_leaves_the_old_one(toy, own, stages):
+    folder = shutil.copytree(toy.recipe().run_folder("sweep"), own.root / "runs" / "toy" / "sweep", dirs_exist_ok=True)
+    named = {"sweeps": "{mine: {grid: {translator.mapper.input: [s3d]}}}", "translate_train__training__epochs": 1}
+    stages["sweep"](own.recipe(**named), "mine", device="cpu")
+    before = files(folder)
+    shutil.rmtree(own.recipe().store_folder)
+    assert "no feature store" in refusal(stages["sweep"], own.recipe(**named), "mine", overwrite=True)
+    assert files(folder) == before
+
+
+# --- a run that comes to an end before its first checkpoint
+
+
+@pytest.fixture
+def fails(monkeypatch):
+    """Training that ends in an error before its first step, or after its first checkpoint."""
+
+    def at(moment: str, error: BaseException) -> None:
+        def failing(trainable, *arguments, on_checkpoint, **options):
+            def then_fail():
+                on_checkpoint()
+                raise error
+
+            if moment == "first step":
+                raise error
+            return train(trainable, *arguments, on_checkpoint=then_fail, **options)
+
+        monkeypatch.setattr(run_folders, "train", failing)
+
+    yield at
+    monkeypatch.undo()
+
+
+@pytest.mark.parametrize("stage", ["visual_pretrain", "visual_train", *TRANSLATORS])
+def test_a_crash_before_the_first_checkpoint_brings_the_old_run_back(own, stages, fails, stage):
+    folder = own.recipe().run_folder(stage)
+    before = files(folder)
+    fails("first step", RuntimeError("out of memory"))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        stages[stage](own.recipe(seed=9), device="cpu", overwrite=True)
+    assert files(folder) == before
+    assert not [path.name for path in folder.parent.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_after_a_kill_before_the_first_checkpoint_the_next_call_finds_the_old_run(own, stages, fails, overwrite):
+    recipe, folder = own.recipe(), own.recipe().run_folder("gloss2text_train")
+    before = files(folder)
+    for _ in range(2):  # killed once more before the first checkpoint, the old run is not lost either
+        fails("first step", KilledError())
+        with pytest.raises(KilledError):
+            stages["gloss2text_train"](own.recipe(seed=9), device="cpu", overwrite=True)
+        assert files(folder) != before
+    if overwrite:
+        fails("first step", RuntimeError())
+        with pytest.raises(RuntimeError):
+            stages["gloss2text_train"](own.recipe(seed=8), device="cpu", overwrite=True)
+    else:
+        assert stages["gloss2text_train"](recipe, device="cpu") == own.results["gloss2text_train"]
+    assert files(folder) == before
+
+
+def test_after_a_kill_between_two_renamings_the_next_call_finds_the_old_run(own, stages, monkeypatch):
+    folder = own.recipe().run_folder("gloss2text_train")
+    before = files(folder)
+
+    def killed(*_):
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folders, "save_recipe", killed)
+        with pytest.raises(KilledError):
+            stages["gloss2text_train"](own.recipe(seed=9), device="cpu", overwrite=True)
+    assert not folder.exists()
+    assert "seed = 3, but now it is 9" in refusal(stages["gloss2text_train"], own.recipe(seed=9))
+    assert files(folder) == before
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), KilledError()], ids=["crash", "kill"])
+def test_after_the_first_checkpoint_the_old_run_is_gone_and_the_new_one_goes_on(own, stages, fails, monkeypatch, error):
+    values = {"gloss2text_train__training__epochs": 2, "gloss2text_train__training__validate_every": 1}
+    recipe = own.recipe(seed=9, **values)
+    folder, old = recipe.run_folder("gloss2text_train"), weights(own.recipe(), "gloss2text_train")
+    fails("first checkpoint", error)
+    with pytest.raises(type(error)):
+        stages["gloss2text_train"](recipe, device="cpu", overwrite=True)
+    monkeypatch.undo()
+    assert [checkpoint.meta["step"] for checkpoint in list_checkpoints(folder / "checkpoints")] == [2]
+    assert not [path.name for path in folder.parent.iterdir() if path.name.startswith(".")]
+    assert "seed = 9, but now it is 3" in refusal(stages["gloss2text_train"], own.recipe())
+    assert stages["gloss2text_train"](recipe, device="cpu")["best_step"] in (2, 4)
+    assert list_checkpoints(folder / "checkpoints")[-1].meta["step"] == 4
+    assert any((old[name] != weight).any() for name, weight in weights(recipe, "gloss2text_train").items())
