@@ -22,9 +22,9 @@ TRANSLATORS = ("gloss2text_train", "translate_train")
         ("corpus.protocol=phoenix", "corpus.protocol = 'phoenix'"),
         ("{stage}.training.optimiser.lr={{translation: 0.1, maper: 0.1, default: 1.0}}", "maper"),
         ("translator.mbart.max_positions=8", "max_length is 12"),
-        ("text.tokenizer=nowhere", "nowhere"),
+        ("text={{tokenizer: nowhere}}", "sentencepiece.bpe.model"),
         ("corpus.manifest=nowhere.jsonl", "nowhere.jsonl"),
-        ("extract.store=nowhere", "nowhere"),
+        ("extract.store=nowhere", "no feature store at nowhere"),
     ],
 )
 def test_a_mistake_leaves_the_finished_run_as_it_was(own, slt, stage, mistake, message):

@@ -1,0 +1,100 @@
+"""A trained thing is opened once, decodes a split once, and a number keeps what it is a number of."""
+
+import json
+
+import pytest
+from stage_tools import rows
+
+from slt_pipeline.config.recipe import dump_recipe
+from slt_pipeline.files import text_hash
+from slt_pipeline.models import language
+from slt_pipeline.models.taps import HeadFront
+from slt_pipeline.models.translator import Translator
+from slt_pipeline.systems import tasks
+from slt_pipeline.training.checkpoint import Checkpoint, best_checkpoint
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """How often a function or method is called from now on."""
+
+    def count(owner, name: str) -> list[int]:
+        calls, function = [], getattr(owner, name)
+
+        def call(*arguments, **options):
+            calls.append(1)
+            return function(*arguments, **options)
+
+        monkeypatch.setattr(owner, name, call)
+        return calls
+
+    return count
+
+
+def test_every_model_is_opened_once_and_every_split_searched_once(toy, stages, counted):
+    built, opened = counted(language, "build_mbart"), counted(Checkpoint, "load_model")
+    searched, decoded = counted(tasks, "recognise"), counted(Translator, "generate")
+    assert len(stages["evaluate"](toy.recipe(), device="cpu")["rows"]) == 8
+    assert (len(built), len(opened)) == (2, 2)  # Gloss2Text and Sign2Text
+    assert len(searched) == 2  # Sign2Gloss and Sign2Gloss2Text read one search, of dev and of test
+    assert len(decoded) == 6  # three tasks write text, of two splits of one batch
+
+
+def test_a_head_runs_once_a_batch_for_all_tasks(own, stages, counted):
+    recipe = own.recipe(translator__head="trained", translate_train__training__epochs=1)
+    stages["translate_train"](recipe, device="cpu", overwrite=True)
+    built, headed, searched = (
+        counted(*where) for where in ((language, "build_mbart"), (HeadFront, "forward"), (tasks, "recognise"))
+    )
+    assert len(stages["evaluate"](recipe, device="cpu")["rows"]) == 8
+    assert (len(built), len(headed), len(searched)) == (2, 2, 2)
+
+
+def test_a_task_that_needs_no_store_opens_none(own, stages, monkeypatch):
+    monkeypatch.setattr(tasks, "open_features", None)
+    recipe = own.recipe(evaluate__tasks="[gloss2text]")
+    assert rows(stages["evaluate"](recipe, device="cpu")).keys() == {("gloss2text", "dev"), ("gloss2text", "test")}
+
+
+def test_every_row_says_what_it_is_a_number_of(toy):
+    best = {
+        name: best_checkpoint(toy.recipe().run_folder(stage), made_by="").weights_hash[:12]
+        for name, stage in (
+            ("encoder", "visual_train"),
+            ("language", "gloss2text_train"),
+            ("translator", "translate_train"),
+        )
+    }
+    used = {
+        "sign2gloss": ["encoder"],
+        "gloss2text": ["language"],
+        "sign2gloss2text": ["encoder", "language"],
+        "sign2text": ["translator"],
+    }
+    for (task, split), row in rows(toy.results["evaluate"]).items():
+        assert row["protocol"] == "plain-word"
+        assert row["recipe"] == text_hash(dump_recipe(toy.recipe()))[:12]
+        assert row["weights"] == {name: best[name] for name in used[task]}
+        written = json.loads((toy.recipe().run_folder("evaluate") / f"{task}-{split}.json").read_text())
+        assert {name: written[name] for name in row} == row
+
+
+def test_scoring_one_task_on_one_split_keeps_the_other_rows(own, slt):
+    path = own.recipe().run_folder("evaluate") / "scores.json"
+    before = rows({"rows": json.loads(path.read_text())})
+    chosen = ("--task", "sign2text", "--split", "test", "-o", "corpus.protocol=plain-char")
+    run = slt("evaluate", "-r", own.file, "--device", "cpu", *chosen, "-o", "evaluate.generation.max_length=3")
+    assert (run.status, run.err) == (0, "")
+    after = rows({"rows": json.loads(path.read_text())})
+    assert list(after) == list(before)
+    assert [key for key, row in after.items() if row != before[key]] == [("sign2text", "test")]
+    row, old = after["sign2text", "test"], before["sign2text", "test"]
+    assert (row["protocol"], old["protocol"]) == ("plain-char", "plain-word")
+    assert row["recipe"] != old["recipe"]
+    assert row["weights"] == old["weights"]
+
+
+def test_a_new_split_is_a_new_row(own, stages):
+    path = own.recipe().run_folder("evaluate") / "scores.json"
+    stages["evaluate"](own.recipe(evaluate__tasks="[sign2gloss]", evaluate__splits="[train]"), device="cpu")
+    assert len(json.loads(path.read_text())) == 9
