@@ -98,12 +98,16 @@ class Recipe(Config):
         return self._used(self.uses.language, "gloss2text_train", lambda other: other.language_folder)
 
     @property
-    def store_folder(self) -> Path:
-        """Folder of the feature store: `extract.store`, else beside the encoder that makes its features."""
-        if self.extract.store:
-            return Path(self.extract.store)
-        folder = self._used(self.uses.encoder, "features", lambda other: other.store_folder)
-        return folder if folder.name == "features" else folder.with_name("features")
+    def store(self) -> Path | str:
+        """Folder, or URL, of the feature store: `extract.store`, else beside the encoder that makes its features."""
+        named = self.extract.store
+        if named:
+            return named if "://" in named else Path(named)
+        if self.uses.encoder and Path(self.uses.encoder).is_dir():
+            return self.encoder_folder.with_name("features")
+        return (
+            _other_recipe(self.uses.encoder, self.runs_dir).store if self.uses.encoder else self.run_folder("features")
+        )
 
     def _used(self, name: str | None, stage: str, of: "Callable[[Recipe], Path]") -> Path:
         """Return a folder of this recipe, of a run folder, or of the other recipe that `uses` names."""

@@ -42,7 +42,7 @@ def plan(recipe: Recipe, name: str | None = None) -> Plan:
     """What the stage would read and write."""
     found = _Sweep.of(recipe, name)
     runs = {f"run {i}": found.folder / variant.slug for i, variant in enumerate(found.variants, 1)}
-    return {"clips": recipe.corpus.manifest, "store": recipe.store_folder}, {"table": found.folder, **runs}
+    return {"clips": recipe.corpus.manifest, "store": recipe.store}, {"table": found.folder, **runs}
 
 
 def sweep(recipe: Recipe, name: str | None = None, *, device: str = "auto", overwrite: bool = False) -> dict[str, Any]:

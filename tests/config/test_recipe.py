@@ -66,8 +66,8 @@ def test_a_name_in_the_file_wins_and_is_not_inherited(write):
 def test_runs_go_to_a_folder_of_the_recipe_and_stage(mine):
     recipe = load_recipe(mine, ["runs_dir=out"])
     assert recipe.run_folder("visual_train") == Path("out/mine/visual_train")
-    assert recipe.store_folder == Path("out/mine/features")
-    assert load_recipe(mine, ["extract.store=elsewhere"]).store_folder == Path("elsewhere")
+    assert recipe.store == Path("out/mine/features")
+    assert load_recipe(mine, ["extract.store=elsewhere"]).store == Path("elsewhere")
 
 
 def test_the_list_leaves_out_files_that_are_only_there_to_be_extended(tmp_path, monkeypatch, write):

@@ -86,7 +86,7 @@ def test_a_store_that_other_settings_made_is_refused_by_key_and_both_values(toy,
     message = refusal(stages[stage], toy.recipe(**values, evaluate__tasks="[sign2gloss]"))
     assert f"{key} = " in message
     assert "but now it is" in message
-    assert str(toy.recipe().store_folder) in message
+    assert str(toy.recipe().store) in message
 
 
 def test_a_store_that_other_weights_made_is_refused(own, stages):
