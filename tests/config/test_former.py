@@ -55,7 +55,8 @@ def refusal(name: str, *overrides: str) -> str:
         ),
         (
             "extract.batch_size=8",
-            "extract.batch_size is gone: clips are encoded one at a time, so that no padding reaches a number; delete it",
+            "extract.batch_size is gone: "
+            "clips are encoded one at a time, so that no padding reaches a number; delete it",
         ),
         ("translator={head: frozen}", "translator.head: frozen is called stored now"),
         ("sweep.grid={translator.head: [trained, frozen]}", "sweep.grid.translator.head: frozen is called stored now"),
