@@ -5,6 +5,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -148,13 +149,18 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     # A saved recipe names every key, and nothing in it is anybody's choice.
     chosen = set() if Recipe.model_fields.keys() <= own.keys() else set(leaves(Recipe, own))
     data = _resolve(path, seen=())
+    data.setdefault("name", _name_of(path))
+    if not overrides:
+        return recipe_from_data(data, name, chosen)
+    with suppress(ValidationError):  # alone it may lack what the overrides bring
+        refuse_idle(_validate(data), chosen, f"recipe {name}: ")
+    chosen = set()
     for override in overrides:
         key, value = _parse_override(override)
         put(Recipe, data, key, value)
-        whole = key_path(Recipe, key)
-        chosen |= set(leaves(Recipe, _nested(whole, value))) | {".".join(whole)}
-    data.setdefault("name", _name_of(path))
-    return recipe_from_data(data, where=str(name), chosen=chosen)
+        parts = key_path(Recipe, key)
+        chosen |= set(leaves(Recipe, _nested(parts, value)))
+    return recipe_from_data(data, name, chosen)
 
 
 def recipe_from_data(data: Mapping[str, Any], where: str, chosen: Collection[str] = ()) -> Recipe:
@@ -169,7 +175,7 @@ def recipe_from_data(data: Mapping[str, Any], where: str, chosen: Collection[str
         SltError: an unknown key, a bad value, or a chosen one that changes nothing.
     """
     try:
-        recipe = Recipe.model_validate(data, context={"runs_dir": data.get("runs_dir", "runs")})
+        recipe = _validate(data)
     except ValidationError as error:
         raise SltError(_explain(error, where)) from error
     refuse_idle(recipe, chosen, f"recipe {where}: ")
@@ -317,11 +323,15 @@ def _nested(path: Sequence[str], value: Any) -> dict[str, Any]:
     return {first: _nested(rest, value) if rest else value}
 
 
+def _validate(data: Mapping[str, Any]) -> Recipe:
+    return Recipe.model_validate(data, context={"runs_dir": data.get("runs_dir", "runs")})
+
+
 def _explain(error: ValidationError, where: str) -> str:
     """Return one line of the first problem, with the number of further ones; a misspelt key explains a missing one."""
     problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     first = problems[0]
-    key = ".".join(str(part) for part in first["loc"])
+    key = ".".join(str(part) for part in first["loc"] if not str(part).startswith("("))
     found = first.get("input")
     if first["type"] == "extra_forbidden":
         try:

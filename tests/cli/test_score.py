@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from slt_pipeline.config.names import PROTOCOL_NAMES
 from slt_pipeline.errors import SltError
 
 LINES = ["am tag wird es warm .", "in der nacht regnet es im norden ."]
@@ -72,9 +73,11 @@ def test_files_that_do_not_pair_up_are_refused(slt, texts, files, message):
         slt("score", *texts(*files))
 
 
-def test_an_unknown_protocol_is_answered_with_the_nearest(slt, texts):
-    with pytest.raises(SltError, match="did you mean 'phoenix14t'"):
-        slt("score", *texts(LINES, LINES), "--protocol", "phoenix14")
+def test_an_unknown_protocol_is_answered_with_all_that_there_are(slt, texts):
+    run = slt("score", *texts(LINES, LINES), "--protocol", "phoenix14")
+    assert run.exit_code == 2
+    assert "'phoenix14' is not one of 'phoenix14t', 'csl-daily'" in run.output
+    assert all(name in slt("score", "--help").output for name in PROTOCOL_NAMES)
 
 
 def test_a_file_that_is_no_text_is_named(slt, texts, tmp_path):
