@@ -9,7 +9,13 @@ import pytest
 from slt_pipeline.config.names import LOWER_IS_BETTER, PROTOCOL_NAMES, SCORE_NAMES
 from slt_pipeline.corpora.pickles import read_pickle
 from slt_pipeline.errors import SltError
-from slt_pipeline.metrics.protocols import PROTOCOLS, ScoringProtocol, TranslationScores, get_protocol, score_translation
+from slt_pipeline.metrics.protocols import (
+    PROTOCOLS,
+    ScoringProtocol,
+    TranslationScores,
+    get_protocol,
+    score_translation,
+)
 
 PROJECT = Path(__file__).parents[2]
 
