@@ -60,8 +60,8 @@ class Start:
         """Build the model for a store whose streams have these widths, and load what it starts from."""
         model = build_sign2text(self.recipe, self.vocabularies, widths)
         if self.language:
-            model.translator.load_language_model(self.language.weights())
+            model.translator.load_language_model(self.language.weights)
         if self.head and isinstance(model.front, HeadFront):
-            weights = self.head.weights()
+            weights = self.head.weights
             model.front.head.load_state_dict({k[5:]: v for k, v in weights.items() if k.startswith("head.")})
         return model

@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 
 
 def weights(recipe, stage: str) -> dict[str, torch.Tensor]:
-    return best_checkpoint(recipe.run_folder(stage), made_by="").weights()
+    return best_checkpoint(recipe.run_folder(stage), made_by="").weights
 
 
 def files(folder) -> dict:
