@@ -12,77 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError, model_validator
 
-from slt_pipeline.config.base import Config
 from slt_pipeline.config.checks import check_recipe
-from slt_pipeline.config.corpus import CorpusConfig
-from slt_pipeline.config.encoder import EncoderConfig
 from slt_pipeline.config.former import refuse_former_keys, upgrade_recipe
 from slt_pipeline.config.idle import refuse_idle
 from slt_pipeline.config.keys import defaults, did_you_mean, key_path, leaves, merge, put
-from slt_pipeline.config.stages import (
-    EvaluateConfig,
-    ExtractConfig,
-    Gloss2TextTrainConfig,
-    SweepConfig,
-    TranslateConfig,
-    TranslateTrainConfig,
-    VisualPretrainConfig,
-    VisualTrainConfig,
-)
-from slt_pipeline.config.synth import SynthConfig
-from slt_pipeline.config.text import TextConfig
-from slt_pipeline.config.translator import TranslatorConfig
-from slt_pipeline.config.uses import UsesConfig
-from slt_pipeline.config.video import VideoConfig
+from slt_pipeline.config.sections import Sections
+from slt_pipeline.config.stages import SweepConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import write_text
 
 
-class Recipe(Config):
+class Recipe(Sections):
     """One experiment, resolved: saved in the run folder before work starts, never changed after."""
-
-    name: str
-    """Name of the recipe: its path below recipes/ without `.yaml`, or the stem of a file of one's own."""
-    description: str = ""
-    """One line for `slt recipe list`."""
-    seed: int = Field(default=42, ge=0)
-    """Seed of initialisation, order, augmentation and dropout."""
-    runs_dir: str = "runs"
-    """Folder of all runs; a stage writes to <runs_dir>/<name>/<stage>."""
-    uses: UsesConfig = UsesConfig()
-    """Other experiments that this one takes its encoder, store or language model from."""
-    corpus: CorpusConfig
-    """The clips and how they are scored."""
-    synth: SynthConfig | None = None
-    """The synthetic corpus that `slt data synth` renders for this recipe."""
-    video: VideoConfig = VideoConfig()
-    """Frame sampling, cropping and augmentation."""
-    encoder: EncoderConfig = EncoderConfig()
-    """S3D and the visual head."""
-    text: TextConfig = TextConfig()
-    """Tokenizer and language."""
-    translator: TranslatorConfig = TranslatorConfig()
-    """V-L mapper and mBART."""
-    visual_pretrain: VisualPretrainConfig = VisualPretrainConfig()
-    """`slt visual-pretrain`."""
-    visual_train: VisualTrainConfig = VisualTrainConfig()
-    """`slt visual-train`."""
-    extract: ExtractConfig = ExtractConfig()
-    """`slt extract`."""
-    gloss2text_train: Gloss2TextTrainConfig = Gloss2TextTrainConfig()
-    """`slt gloss2text-train`."""
-    translate_train: TranslateTrainConfig = TranslateTrainConfig()
-    """`slt translate-train`."""
-    sweep: SweepConfig = SweepConfig()
-    """`slt sweep`."""
-    sweeps: dict[str, SweepConfig] = Field(default={})
-    """Further sweeps by name, for `slt sweep NAME`."""
-    evaluate: EvaluateConfig = EvaluateConfig()
-    """`slt evaluate`."""
-    translate: TranslateConfig = TranslateConfig()
-    """`slt translate`."""
 
     def run_folder(self, stage: str) -> Path:
         """Return the folder that `stage` writes to."""
@@ -109,6 +52,10 @@ class Recipe(Config):
         return (
             _other_recipe(self.uses.encoder, self.runs_dir).store if self.uses.encoder else self.run_folder("features")
         )
+
+    def seeds_of(self, sweep: SweepConfig) -> tuple[int, ...]:
+        """Return the seeds of a sweep: those that it lists, else the recipe's own."""
+        return sweep.seeds or (self.seed,)
 
     def _used(self, name: str | None, stage: str, of: "Callable[[Recipe], Path]") -> Path:
         """Return a folder of this recipe, of a run folder, or of the other recipe that `uses` names."""

@@ -113,7 +113,7 @@ class _Sweep:
         variants = [
             _variant(recipe, dict(zip(config.grid, chosen, strict=True)), seed)
             for chosen in itertools.product(*config.grid.values())
-            for seed in config.seeds or (recipe.seed,)
+            for seed in recipe.seeds_of(config)
         ]
         _require_sound_values(config, variants)
         base = _base(recipe, config)
@@ -129,7 +129,7 @@ class _Sweep:
                 f"{self.base[:8]}); add --overwrite to start anew, or give this sweep another name"
             )
         save_recipe(recipe, self.folder)
-        write_json(path, {"base": self.base, "grid": self.config.grid, "seeds": self.config.seeds})
+        write_json(path, {"base": self.base, "grid": self.config.grid, "seeds": recipe.seeds_of(self.config)})
 
 
 def _named(recipe: Recipe, name: str | None) -> SweepConfig:

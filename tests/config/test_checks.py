@@ -6,7 +6,7 @@ from typing import Annotated, Any, get_args, get_origin
 import pytest
 from pydantic import BaseModel
 
-from slt_pipeline.config.names import LANGUAGE_CODES, LOWER_IS_BETTER, PROTOCOL_NAMES, SCORE_NAMES
+from slt_pipeline.config.names import LANGUAGE_CODES, LOWER_IS_BETTER, PROTOCOL_NAMES, ScoreName
 from slt_pipeline.config.recipe import Recipe, load_recipe, save_recipe, with_values
 from slt_pipeline.errors import SltError
 
@@ -46,7 +46,7 @@ def test_an_unknown_name_is_refused_with_the_nearest(override, nearest):
 
 @pytest.mark.parametrize(
     ("key", "names"),
-    [("corpus.protocol", PROTOCOL_NAMES), ("text.language", LANGUAGE_CODES), ("sweep.metric", SCORE_NAMES)],
+    [("corpus.protocol", PROTOCOL_NAMES), ("text.language", LANGUAGE_CODES), ("sweep.metric", get_args(ScoreName))],
 )
 def test_every_name_loads(key, names):
     for name in names:
@@ -60,7 +60,7 @@ def test_mbart_has_25_languages_in_the_order_of_its_ids():
 
 
 def test_errors_are_the_scores_of_which_fewer_are_better():
-    assert [name for name in SCORE_NAMES if name in LOWER_IS_BETTER] == ["wer"]
+    assert [name for name in get_args(ScoreName) if name in LOWER_IS_BETTER] == ["wer"]
 
 
 # --- ranges

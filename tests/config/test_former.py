@@ -154,7 +154,7 @@ def test_a_recipe_that_an_earlier_version_saved_opens_as_what_it_was():
     assert (recipe.translator.head, recipe.translate_train.features_in) == ("stored", "memory")
     assert recipe.translate_train.objective == {"recognition": 0.0, "translation": 2.0}
     assert recipe.visual_train == load_recipe("demo/mmtlb").visual_train
-    assert recipe.sweep_seeds == (1,)
+    assert recipe.seeds_of(recipe.sweep) == (1,)
 
 
 def test_a_recipe_of_today_is_not_changed_but_for_its_sweep():

@@ -119,7 +119,7 @@ def test_the_demo_reads_and_writes_below_its_runs_folder():
     recipe = load_recipe("demo/mmtlb", ["seed=2", "runs_dir=runs2"])
     assert recipe.corpus.manifest == "runs2/demo/data/manifest.jsonl"
     assert recipe.corpus.isolated_manifest == "runs2/demo/data/isolated.jsonl"
-    assert recipe.sweep_seeds == (2,)
+    assert recipe.seeds_of(recipe.sweep) == (2,)
     assert load_recipe("demo/mmtlb").corpus.manifest == "runs/demo/data/manifest.jsonl"
     avatar = load_recipe("phoenix14t_avatar/mmtlb", ["runs_dir=there"])
     assert avatar.corpus.manifest == "there/phoenix14t_avatar/data/manifest.jsonl"
@@ -132,7 +132,8 @@ def test_a_variant_shares_the_clips_of_what_it_extends(child):
 
 
 def test_seeds_that_are_listed_win():
-    assert load_recipe("demo/mmtlb", ["seed=2", "sweep.seeds=[5, 6]"]).sweep_seeds == (5, 6)
+    listed = load_recipe("demo/mmtlb", ["seed=2", "sweep.seeds=[5, 6]"])
+    assert listed.seeds_of(listed.sweep) == (5, 6)
 
 
 @pytest.mark.parametrize(

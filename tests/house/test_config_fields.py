@@ -14,9 +14,9 @@ ROOT = Path(__file__).resolve().parents[2] / "slt_pipeline"
 # Fields that no attribute access outside config/ names, and how they are read all the same.
 READ_OTHERWISE = {
     "GenerationConfig.num_beams": "the section is handed to `generate` whole",
-    "GenerationConfig.max_length": "the section is handed to `generate` whole",
     "GenerationConfig.length_penalty": "the section is handed to `generate` whole",
-    "SweepConfig.seeds": "through Recipe.sweep_seeds",
+    "Sections.uses": "through Recipe.encoder_folder, language_folder and store",
+    "SweepConfig.seeds": "through Recipe.seeds_of",
     "TransformConfig.brightness": "by name, in the order in which a clip's colours are jittered",
     "TransformConfig.contrast": "as brightness",
     "TransformConfig.saturation": "as brightness",

@@ -169,7 +169,9 @@ def _prepare(line: str) -> None:
         if word == "my/manifest.jsonl":
             shutil.copytree(data, "my")
         elif word == "my.yaml":
-            path.write_text(re.findall(r"^```yaml\n(.*?)^```", README, re.MULTILINE | re.DOTALL)[0], encoding="utf-8")
+            path.write_text(_yaml_of_readme(0), encoding="utf-8")
+        elif word == "variant.yaml":
+            path.write_text(_yaml_of_readme(1), encoding="utf-8")
         elif path.suffix == ".mp4" and len(path.parts) == 1:
             shutil.copy(data / "videos" / "test" / "test-00000.mp4", path)
         elif word in ("runs/other/features", "runs/old/features"):
@@ -188,6 +190,10 @@ def _prepare(line: str) -> None:
         elif word == "M.jsonl":
             shutil.copytree(data / "videos", "videos")
             shutil.copy(data / "manifest.jsonl", word)
+
+
+def _yaml_of_readme(number: int) -> str:
+    return re.findall(r"^```yaml\n(.*?)^```", README, re.MULTILINE | re.DOTALL)[number]
 
 
 def test_every_exception_is_about_a_line_that_is_shown():

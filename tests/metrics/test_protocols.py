@@ -3,10 +3,11 @@ import re
 import unicodedata
 from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from slt_pipeline.config.names import LOWER_IS_BETTER, PROTOCOL_NAMES, SCORE_NAMES
+from slt_pipeline.config.names import LOWER_IS_BETTER, PROTOCOL_NAMES, ScoreName
 from slt_pipeline.corpora.pickles import read_pickle
 from slt_pipeline.errors import SltError
 from slt_pipeline.metrics.protocols import (
@@ -42,10 +43,10 @@ def test_the_readme_describes_every_protocol_and_no_other():
 
 
 def test_scores_are_those_that_a_recipe_can_name():
-    assert [*(field.name for field in fields(TranslationScores)), "wer"] == list(SCORE_NAMES)
+    assert [*(field.name for field in fields(TranslationScores)), "wer"] == list(get_args(ScoreName))
     better = get_protocol("plain-word").score_recognition(["A B"], ["A B"]).wer
     assert better < get_protocol("plain-word").score_recognition(["A"], ["A B"]).wer
-    assert set(SCORE_NAMES) & LOWER_IS_BETTER == {"wer"}
+    assert set(get_args(ScoreName)) & LOWER_IS_BETTER == {"wer"}
 
 
 @pytest.mark.parametrize("name", sorted(PROTOCOLS))
