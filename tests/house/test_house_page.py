@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 HOUSE = ROOT / "slt_pipeline"
 PAGE = (HOUSE / "README.md").read_text(encoding="utf-8")
 WRITING_ROOMS = ("stages", "systems", "training")
-ELSEWHERE = {"manifest.jsonl", "config.json", "model.safetensors"}  # of a corpus, and of an mBART folder that is read
+ELSEWHERE = {"manifest.jsonl", "config.json", "model.safetensors"}  # of a corpus; of an mBART folder, read
 
 
 def _section(title: str) -> str:
