@@ -101,8 +101,10 @@ class Sampler:
         if clip is None:
             raise SltError(f"it is not in {manifest}")
         root = media_root(self.recipe.corpus)
-        if has_changed(self.store, clip, root):
+        if has_changed(self.store, clip):
             raise SltError(f"it has changed in {manifest} since its features were made")
+        if has_changed(self.store, clip, root):
+            raise SltError("its video is another than the one that its features were made of")
         streams = self.recogniser.encode_clip(clip, root)
         return {name: streams[name].float().cpu().numpy() for name in self.store.streams}
 

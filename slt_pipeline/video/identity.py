@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 from slt_pipeline.errors import SltError
-from slt_pipeline.video.paths import member_inside, path_inside
-from slt_pipeline.video.pictures import natural_key, zip_members
+from slt_pipeline.video.paths import is_numbered, member_inside, path_inside
+from slt_pipeline.video.pictures import folder_pictures, numbered_pictures, zip_members
 
 ABSENT = "absent"
 """The name of media that cannot be read."""
@@ -29,18 +29,19 @@ def media_identity(reference: str, root: Path | None) -> str:
     archive, bang, member = reference.partition("!")
     try:
         if bang and archive.lower().endswith(".zip"):
-            return _short(zip_members(path_inside(archive, root), member_inside(member, reference)))
+            members = zip_members(path_inside(archive, root), member_inside(member, reference))
+            return _short(members) if members else ABSENT
         path = path_inside(reference, root)
         if path.is_dir():
-            return _pictures(path)
-        return _file(path) if path.is_file() else _pictures(path.parent)
+            return _pictures(path, folder_pictures(path, root))
+        if is_numbered(path.name) and not path.exists():
+            return _pictures(path.parent, numbered_pictures(path, root))
+        return _file(path) if path.is_file() else ABSENT
     except (OSError, SltError):  # whoever opens it says what is wrong
         return ABSENT
 
 
-def _pictures(folder: Path) -> str:
-    with os.scandir(folder) as entries:
-        names = sorted((entry.name for entry in entries if not entry.name.startswith(".")), key=natural_key)
+def _pictures(folder: Path, names: list[str]) -> str:
     if not names:
         return ABSENT
     some = dict.fromkeys((names[0], names[len(names) // 2], names[-1]))

@@ -6,7 +6,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -79,45 +79,55 @@ class PictureVideo:
 
 def folder_video(folder: Path, root: Path | None, fps: float) -> PictureVideo:
     """All pictures of a folder in natural order (frame2 before frame10); other files are not frames."""
-    names = [name for name in _listed(folder, root) if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
-    return PictureVideo(str(folder), sorted(names, key=natural_key), lambda name: folder / name, fps)
+    return PictureVideo(str(folder), folder_pictures(folder, root), lambda name: folder / name, fps)
 
 
 def numbered_video(pattern: Path, root: Path | None, fps: float) -> PictureVideo:
     """Pictures numbered without a gap by a printf pattern, from 0 if that file exists, else from 1."""
-    folder = pattern.parent
-    if not folder.is_dir():
-        raise SltError(f"{pattern}: its folder {folder} does not exist")
-    frames = _numbered(pattern.name, _listed(folder, root), str(pattern))
-    return PictureVideo(str(pattern), frames, lambda name: folder / name, fps)
+    return PictureVideo(str(pattern), numbered_pictures(pattern, root), lambda name: pattern.parent / name, fps)
 
 
 def zipped_video(archive: Path, member: str, fps: float) -> PictureVideo:
     """Pictures inside a zip, by a printf pattern or a folder of the archive. The archive is opened once per process."""
-    name = f"{archive}!{member}"
-    inside = PurePosixPath(member)
-    zipped = _open_zip(archive)
-    if member in zipped.folders:
-        folder = member
-        frames = [n for n in zipped.folders[folder] if n.lower().endswith(SUFFIXES) and not n.startswith(".")]
-        frames.sort(key=natural_key)
-    else:
-        folder = "" if str(inside.parent) == "." else str(inside.parent)
-        frames = _numbered(inside.name, zipped.folders.get(folder, []), name)
-    prefix = folder + "/" if folder else ""
-    return PictureVideo(name, frames, lambda frame: _open_zip(archive).read(prefix + frame), fps)
+    prefix, frames = _zipped_pictures(archive, member)
+    return PictureVideo(f"{archive}!{member}", frames, lambda frame: _open_zip(archive).read(prefix + frame), fps)
+
+
+def folder_pictures(folder: Path, root: Path | None) -> list[str]:
+    """Return the names of a folder's pictures in natural order."""
+    return _pictures_of(_listed(folder, root))
+
+
+def numbered_pictures(pattern: Path, root: Path | None) -> list[str]:
+    """Return the names that a printf pattern stands for, in the order of their numbers."""
+    if not pattern.parent.is_dir():
+        raise SltError(f"{pattern}: its folder {pattern.parent} does not exist")
+    return _numbered(pattern.name, _listed(pattern.parent, root), str(pattern))
 
 
 def zip_members(archive: Path, member: str) -> list[tuple[str, int, int]]:
-    """Return name, checksum and size of the files in the folder of an archive that a clip's pictures are in."""
-    zipped = _open_zip(archive)
-    folder = member if member in zipped.folders else str(PurePosixPath(member).parent).removeprefix(".")
-    return [zipped.facts(folder, name) for name in sorted(zipped.folders.get(folder, []))]
+    """Return name, checksum and size of a clip's pictures inside a zip, as the archive's directory says."""
+    prefix, frames = _zipped_pictures(archive, member)
+    return [(frame, *_open_zip(archive).facts(prefix + frame)) for frame in frames]
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
     """Sort key that puts frame2 before frame10."""
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.findall(r"\d+|\D+", name)]
+
+
+def _zipped_pictures(archive: Path, member: str) -> tuple[str, list[str]]:
+    """Return the folder inside an archive, `/` at its end, and the names of a clip's pictures in it, in order."""
+    folders = _open_zip(archive).folders
+    if member in folders:
+        return f"{member}/", _pictures_of(folders[member])
+    folder, _, pattern = member.rpartition("/")
+    return f"{folder}/" if folder else "", _numbered(pattern, folders.get(folder, []), f"{archive}!{member}")
+
+
+def _pictures_of(names: Sequence[str]) -> list[str]:
+    found = [name for name in names if name.lower().endswith(SUFFIXES) and not name.startswith(".")]
+    return sorted(found, key=natural_key)
 
 
 def _listed(folder: Path, root: Path | None) -> list[str]:
@@ -160,10 +170,10 @@ class _Zip:
             if name:
                 self.folders.setdefault(folder, []).append(name)
 
-    def facts(self, folder: str, name: str) -> tuple[str, int, int]:
-        """Return name, checksum and size of a file, as the archive's directory says."""
-        info = self._file.getinfo(f"{folder}/{name}" if folder else name)
-        return name, info.CRC, info.file_size
+    def facts(self, member: str) -> tuple[int, int]:
+        """Return checksum and size of a file, as the archive's directory says."""
+        info = self._file.getinfo(member)
+        return info.CRC, info.file_size
 
     def read(self, member: str) -> bytes:
         """Unpacked bytes of a member."""

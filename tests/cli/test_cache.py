@@ -103,6 +103,7 @@ def test_info_as_json_is_one_object(slt, make_store, here):
         "compression": None,
         "streams": {"s3d": {"dim": 4, "dtype": "float16"}, "gloss_rep": {"dim": 2, "dtype": "float32"}},
         "fingerprint": FINGERPRINT,
+        "recorded": {},
     }
 
 

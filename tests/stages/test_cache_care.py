@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cache_tools import contents
+from safetensors.torch import load_file, save_file
 
 from cache import Compression, FeatureStore
 from cache.convert import convert
@@ -18,6 +19,7 @@ from cache.header import seal
 from cache.verify import verify
 from slt_pipeline.corpora.manifest import write_manifest
 from slt_pipeline.stages.cache_care import Sampler
+from slt_pipeline.training.checkpoint import best_checkpoint
 
 STREAMS = ("s3d", "gloss_rep", "gloss_logits")
 Change = Callable[[np.ndarray], Any]
@@ -187,14 +189,15 @@ def test_a_clip_of_another_length_differs(toy, tmp_path, slt):
     assert run.out.count("largest difference inf ") == 3
 
 
-def test_a_video_that_was_replaced_under_its_name_is_found(own, slt):
+def test_a_video_that_was_replaced_under_its_name_is_found(own, slt, encoded):
     old, new = own.clips[0], next(clip for clip in own.clips if clip.num_frames != own.clips[0].num_frames)
     own.video(old).write_bytes(own.video(new).read_bytes())
     run = slt(*sampling(own, 10), own.recipe().store)
     assert run.status == 1
-    assert [line for line in run.out.splitlines() if "differs in" in line] == [
-        f"{old.id}: differs in s3d, gloss_rep, gloss_logits"
+    assert [line.strip() for line in run.out.splitlines() if "not compared" in line] == [
+        f"{old.id}: not compared: its video is another than the one that its features were made of"
     ]
+    assert sorted(encoded) == sorted(clip.id for clip in own.clips if clip != old)
 
 
 def test_clips_that_cannot_be_compared_are_listed_with_the_reason(own, slt, encoded):
@@ -248,28 +251,37 @@ def test_the_same_seed_draws_the_same_clips_in_whatever_order_they_are_stored(ow
 @pytest.mark.parametrize(
     ("override", "values"),
     [
-        ("video.transform.color_order=bgr", 'transform.color_order is "rgb" here, "bgr" expected'),
-        ("extract.dtype=float16", 'dtype is "float32" here, "float16" expected'),
+        (
+            "video.transform.color_order=bgr",
+            "visual_train was made with video.transform.color_order = 'rgb', but now it is 'bgr'",
+        ),
+        ("extract.dtype=float16", "features was made with dtype = 'float32', but now it is 'float16'"),
     ],
 )
 def test_a_store_of_another_encoder_is_refused_by_key_and_both_values(toy, slt, encoded, override, values):
     run = slt(*sampling(toy, 1), toy.recipe().store, "-o", override)
     assert (run.status, run.out) == (2, "")
-    assert f"slt: error: the store {toy.recipe().store} was made by something else: {values}: " in run.err
+    assert f"{values}; set it back, or " in run.err
     assert encoded == []
 
 
-def test_a_store_of_other_weights_is_refused_by_both_hashes(own, slt, encoded):
-    from safetensors.torch import load_file, save_file
-
-    for file in own.recipe().run_folder("visual_train").rglob("weights.safetensors"):
-        save_file({name: 2 * weight for name, weight in load_file(file).items()}, file)
+def test_a_store_of_other_weights_is_refused_by_both_hashes(own, stages, slt, encoded):
+    stages["visual_train"](own.recipe(visual_train__training__epochs=1), device="cpu", overwrite=True)
     store = own.recipe().store
     run = slt(*sampling(own, 1), store)
     there = FeatureStore.open(store).fingerprint["encoder_weights"]
+    now = best_checkpoint(own.recipe().encoder_folder, made_by="").weights_hash
     assert (run.status, run.out) == (2, "")
-    assert f'encoder_weights is "{there}" here, "' in run.err
-    assert run.err.count("encoder_weights") == run.err.count(there) == 1
+    assert f"encoder_weights = '{there}', but now it is '{now}'; " in run.err
+    assert encoded == []
+
+
+def test_weights_that_were_changed_in_place_are_refused(own, slt, encoded):
+    for file in own.recipe().run_folder("visual_train").rglob("weights.safetensors"):
+        save_file({name: 2 * weight for name, weight in load_file(file).items()}, file)
+    run = slt(*sampling(own, 1), own.recipe().store)
+    assert (run.status, run.out) == (2, "")
+    assert "weights.safetensors cannot be read (its SHA-256 is " in run.err
     assert encoded == []
 
 

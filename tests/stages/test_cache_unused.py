@@ -59,7 +59,7 @@ def test_they_are_removed_and_the_others_stay_bit_for_bit(own, moved_on, slt, ba
     store = own.root / "copy"
     convert(FeatureStore.open(own.recipe().store), store, backend=backend)
     before = contents(store)
-    sources = {clip.id: clip_source(clip) for clip in own.clips}
+    sources = {clip.id: clip_source(clip, own.root / "corpus") for clip in own.clips}
     run = slt("cache", "rm", store, "--unused", "-r", own.file, "--yes")
     assert (run.status, run.out.splitlines()[-1]) == (0, f"{store}: 3 clips removed")
     kept = {clip: features for clip, features in before.items() if clip not in (gone, *changed)}
@@ -93,7 +93,7 @@ def test_extraction_refuses_changed_clips_by_name_and_says_what_to_do(own, moved
     before = files(store)
     run = slt("extract", "-r", own.file, "--device", "cpu")
     assert run.status == 2
-    assert f"2 clips have changed since they were put into {store}: '{one}', '{two}': drop them with " in run.err
+    assert f"2 clips have changed since they were put into {store}: {one}, {two}; drop them with " in run.err
     assert f"`slt cache rm {store} --unused -r RECIPE` and extract again" in run.err
     assert encoded == []
     assert files(store) == before
@@ -108,7 +108,7 @@ def test_training_refuses_a_changed_clip_by_name(own, slt, number):
     before = files(folder)
     run = slt("translate-train", "-r", own.file, "--device", "cpu", "--overwrite")
     assert run.status == 2
-    assert f"1 clips have changed since they were put into {own.recipe().store}: '{clips[number].id}': " in run.err
+    assert f"1 clips have changed since they were put into {own.recipe().store}: {clips[number].id}; " in run.err
     assert files(folder) == before, "the earlier run is gone, and no new one can take its place"
 
 
@@ -149,7 +149,9 @@ def test_a_subset_holds_the_clips_of_a_split(toy, tmp_path, slt):
     assert run.out.startswith(f"subset: {tmp_path / 'dev'}: 2 clips, 14 steps of s3d, gloss_rep, gloss_logits; ")
     copy = FeatureStore.open(tmp_path / "dev", fingerprint=source.fingerprint)
     assert_holds(copy, {clip.id: contents(source.path)[clip.id] for clip in toy.of("dev")})
-    assert [copy.source(clip.id) for clip in toy.of("dev")] == [clip_source(clip) for clip in toy.of("dev")]
+    assert [copy.source(clip.id) for clip in toy.of("dev")] == [
+        clip_source(clip, toy.root / "corpus") for clip in toy.of("dev")
+    ]
 
 
 def test_a_subset_leaves_out_what_extraction_rejected_and_says_so(own, stages, slt):
@@ -168,7 +170,7 @@ def test_a_subset_of_clips_that_have_changed_or_are_not_there_is_not_made(own, m
     store = own.recipe().store
     run = slt("cache", "subset", store, own.root / "dev", "--split", "dev", "-r", own.file)
     assert run.status == 2
-    assert f"1 clips have changed since they were put into {store}: '{own.clips[7].id}': " in run.err
+    assert f"1 clips have changed since they were put into {store}: {own.clips[7].id}; " in run.err
     new = replace(own.clips[6], id="new")
     write_manifest(own.root / "corpus" / "manifest.jsonl", [own.clips[6], new])
     run = slt("cache", "subset", store, own.root / "dev", "--split", "dev", "-r", own.file)

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cache_tools import files
+from stage_tools import CPU, weights
 
 from cache import FeatureStore
 from slt_pipeline.config.recipe import load_recipe
@@ -18,15 +20,6 @@ from slt_pipeline.systems.recogniser import open_recogniser
 from slt_pipeline.training.checkpoint import best_checkpoint, list_checkpoints
 
 TRAINED = ("visual_pretrain", "visual_train", "gloss2text_train", "translate_train")
-CPU = torch.device("cpu")
-
-
-def weights(recipe, stage: str) -> dict[str, torch.Tensor]:
-    return best_checkpoint(recipe.run_folder(stage), made_by="").weights
-
-
-def files(folder) -> dict:
-    return {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in folder.rglob("*") if path.is_file()}
 
 
 # --- what a run leaves

@@ -1,27 +1,14 @@
 import json
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
+from stage_tools import write_video
 
 from slt_pipeline.cli.main import main
 from slt_pipeline.errors import SltError
 from slt_pipeline.stages.translate import Translate
 from slt_pipeline.video.reader import open_video
-
-
-def write(path: Path, frames: np.ndarray, fps: int) -> Path:
-    with av.open(str(path), "w") as file:
-        stream = file.add_stream("libx264", rate=Fraction(fps))
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": "1"}
-        for frame in frames:
-            file.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
-        file.mux(stream.encode())
-    return path
 
 
 @pytest.fixture(scope="module")
@@ -72,9 +59,9 @@ def test_glosses_have_rising_times_within_the_video(toy, system):
 
 
 def test_a_video_of_another_size_and_frame_rate_is_brought_to_that_of_training(system, frames, tmp_path):
-    same = system.video(str(write(tmp_path / "same.mp4", frames, 25)))
+    same = system.video(str(write_video(tmp_path / "same.mp4", frames, 25)))
     wide = np.pad(frames.repeat(2, axis=1).repeat(2, axis=2), ((0, 0), (0, 0), (16, 16), (0, 0)), mode="edge")
-    fast = system.video(str(write(tmp_path / "fast.mp4", wide.repeat(2, axis=0), 50)))
+    fast = system.video(str(write_video(tmp_path / "fast.mp4", wide.repeat(2, axis=0), 50)))
     assert fast["seconds"] == same["seconds"]
     assert len(fast["glosses"]) > 0
     assert fast["glosses"][-1]["end"] <= fast["seconds"] + 1e-3
@@ -83,7 +70,7 @@ def test_a_video_of_another_size_and_frame_rate_is_brought_to_that_of_training(s
 
 def test_n_best_lists_different_texts_best_first(toy, frames, tmp_path):
     system = Translate(toy.recipe(translate__num_best=2), device="cpu")
-    result = system.video(str(write(tmp_path / "a.mp4", frames, 25)))
+    result = system.video(str(write_video(tmp_path / "a.mp4", frames, 25)))
     scores = [candidate["score"] for candidate in result["nbest"]]
     assert len(scores) == 2
     assert scores == sorted(scores, reverse=True)
@@ -93,18 +80,18 @@ def test_n_best_lists_different_texts_best_first(toy, frames, tmp_path):
 def test_more_candidates_than_beams_are_refused(toy, frames, tmp_path):
     system = Translate(toy.recipe(translate__num_best=3), device="cpu")
     with pytest.raises(SltError, match="3 hypotheses asked for with 2 beams"):
-        system.video(str(write(tmp_path / "a.mp4", frames, 25)))
+        system.video(str(write_video(tmp_path / "a.mp4", frames, 25)))
 
 
 def test_a_video_that_is_too_short_is_refused(system, frames, tmp_path):
     with pytest.raises(SltError, match=r"short.mp4 has 3 frames, 3 at 25 fps; at least 4"):
-        system.video(str(write(tmp_path / "short.mp4", frames[:3], 25)))
+        system.video(str(write_video(tmp_path / "short.mp4", frames[:3], 25)))
 
 
 def test_a_video_that_is_too_long_is_refused_by_seconds(toy, frames, tmp_path):
     system = Translate(toy.recipe(translate__max_seconds=0.5), device="cpu")
     with pytest.raises(SltError, match=r"long.mp4 lasts 1 s, .*translate.max_seconds.* 0.5"):
-        system.video(str(write(tmp_path / "long.mp4", frames[:25], 25)))
+        system.video(str(write_video(tmp_path / "long.mp4", frames[:25], 25)))
 
 
 def test_the_command_prints_one_json_line_a_video(toy, slt):
