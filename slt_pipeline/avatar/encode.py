@@ -31,11 +31,11 @@ def write_mp4(path: Path, frames: np.ndarray, fps: float, *, crf: int, gop: int)
 
 def write_folder(path: Path, frames: np.ndarray) -> None:
     """Write (T, H, W, 3) uint8 RGB as `images0001.png` and so on, numbered from 1 as PHOENIX-2014T does."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
-    scratch.mkdir(parents=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}{UNFINISHED}")
+    unfinished.mkdir(parents=True)
     for number, image in enumerate(frames, 1):
-        Image.fromarray(image).save(scratch / f"images{number:04d}.png", compress_level=3)
-    scratch.replace(path)
+        Image.fromarray(image).save(unfinished / f"images{number:04d}.png", compress_level=3)
+    unfinished.replace(path)
 
 
 def remove_unfinished(folder: Path) -> None:

@@ -20,7 +20,7 @@ def data() -> None:
 
 @data.group("import")
 def import_() -> None:
-    """Turn the files of a data set into a manifest, or those of a published model into JSON.
+    """Turn published files into a manifest, or into JSON.
 
     \b
     Example:
@@ -146,7 +146,7 @@ def wlasl(annotations, videos, out, media_root, strict) -> None:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder to write.  [default: FOLDER]")
 def mbart(folder, out) -> None:
-    """Turn the pickled tables of a published pruned mBART folder into map_ids.json and gloss2ids.json.
+    """Turn the pickled tables of an mBART folder into JSON.
 
     \b
     The pickles are read by an unpickler that refuses everything but plain data.

@@ -32,7 +32,7 @@ def extract(recipe_name, overrides, device, dry_run, split, streams, backend, dt
         return
     report = stage.extract(recipe, split=split, device=device)
     counts = f"{report.written} clips written, {report.present} were there, {report.rejected} rejected"
-    click.echo(f"extract: {counts}; {recipe.store_folder}")
+    click.echo(f"extract: {counts}; {recipe.store}")
     if report.rejected:
         click.echo(f"extract: reasons in {report.rejected_file}", err=True)
         raise click.exceptions.Exit(1)

@@ -79,7 +79,8 @@ def show_plan(recipe: "Recipe", reads: Mapping[str, Path | str | None], writes: 
     for title, paths in (("reads", reads), ("writes", writes)):
         for name, path in paths.items():
             if path is not None:
-                missing = "" if title == "writes" or Path(path).exists() else "   (missing)"
+                there = title == "writes" or "://" in str(path) or Path(path).exists()
+                missing = "" if there else "   (missing)"
                 click.echo(f"# {title} {name}: {path}{missing}")
 
 

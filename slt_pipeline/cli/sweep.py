@@ -14,7 +14,7 @@ def sweep(name, recipe_name, overrides, device, dry_run, overwrite) -> None:
 
     \b
     The recipe's `sweep.grid` gives the values by key; all combinations run once per seed. NAME is one of the recipe's
-    `sweeps` in its place. Every run has a folder of its own, which `slt evaluate --run` and `slt translate --run` take;
+    `sweeps` in its place. Every run has a folder of its own, which `slt evaluate --run FOLDER` takes;
     a run that fails is a row that says why. Run again, it resumes.
     Example:
       $ slt sweep

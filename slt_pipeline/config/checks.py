@@ -1,18 +1,15 @@
 """What only several sections together can get wrong, found when a recipe loads."""
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 from slt_pipeline.config.idle import not_swept
 from slt_pipeline.config.keys import did_you_mean
 from slt_pipeline.config.names import LOWER_IS_BETTER
 from slt_pipeline.config.objective import is_zero
-
-if TYPE_CHECKING:
-    from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.config.sections import Sections
 
 
-def check_recipe(recipe: "Recipe", find_key: Callable[[str], object]) -> None:
+def check_recipe(recipe: Sections, find_key: Callable[[str], object]) -> None:
     """Check what sections say of each other.
 
     Args:
@@ -28,7 +25,7 @@ def check_recipe(recipe: "Recipe", find_key: Callable[[str], object]) -> None:
     _check_sweeps(recipe, find_key)
 
 
-def _check_objective(recipe: "Recipe") -> None:
+def _check_objective(recipe: Sections) -> None:
     where, weights, parts = "translate_train.objective", recipe.translate_train.objective, recipe.translator.parts
     for name in weights:
         if name not in parts:
@@ -43,7 +40,7 @@ def _check_objective(recipe: "Recipe") -> None:
         raise ValueError(f"{where} leaves nothing to learn: every weight is 0{hint}")
 
 
-def _check_rates(recipe: "Recipe") -> None:
+def _check_rates(recipe: Sections) -> None:
     mapper_and_language = ("mapper", "translation")
     _check_rates_of(recipe, "visual_pretrain", ("recognition",))
     _check_rates_of(recipe, "visual_train", ("recognition",))
@@ -53,7 +50,7 @@ def _check_rates(recipe: "Recipe") -> None:
     _check_rates_of(recipe, "translate_train", needed, also=("recognition",))
 
 
-def _check_rates_of(recipe: "Recipe", stage: str, needed: Iterable[str], also: Iterable[str] = ()) -> None:
+def _check_rates_of(recipe: Sections, stage: str, needed: Iterable[str], also: Iterable[str] = ()) -> None:
     where, rates = f"{stage}.training.optimiser.lr", getattr(recipe, stage).training.optimiser.lr
     known = tuple(dict.fromkeys([*needed, *also, "default"]))
     for name in rates:
@@ -63,7 +60,7 @@ def _check_rates_of(recipe: "Recipe", stage: str, needed: Iterable[str], also: I
         raise ValueError(f"{where} has no rate for {bare[0]} and no default")
 
 
-def _check_lengths(recipe: "Recipe") -> None:
+def _check_lengths(recipe: Sections) -> None:
     """Outputs fit mBART's positions; a folder's own are not known here."""
     mbart = recipe.translator.mbart
     if mbart.folder is not None:
@@ -77,7 +74,7 @@ def _check_lengths(recipe: "Recipe") -> None:
             )
 
 
-def _check_sweeps(recipe: "Recipe", find_key: Callable[[str], object]) -> None:
+def _check_sweeps(recipe: Sections, find_key: Callable[[str], object]) -> None:
     for where, sweep in {"sweep": recipe.sweep, **{f"sweeps.{name}": s for name, s in recipe.sweeps.items()}}.items():
         for key in sweep.grid:
             find_key(key)

@@ -2,13 +2,11 @@
 
 from collections.abc import Collection, Iterator
 from functools import reduce
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from slt_pipeline.config.sections import Sections
 from slt_pipeline.config.training import TrainingConfig
 from slt_pipeline.errors import SltError
-
-if TYPE_CHECKING:
-    from slt_pipeline.config.recipe import Recipe
 
 _STAGES = ("visual_pretrain", "visual_train", "gloss2text_train", "translate_train")
 _SIZES = ("d_model", "num_layers", "num_heads", "ffn_dim", "max_positions", "position_std")
@@ -35,7 +33,7 @@ _NOT_SWEPT = {
 }
 
 
-def refuse_idle(recipe: "Recipe", chosen: Collection[str], where: str) -> None:
+def refuse_idle(recipe: Sections, chosen: Collection[str], where: str) -> None:
     """Refuse a value that somebody chose and that changes nothing; an inherited one may stay.
 
     Args:
@@ -51,7 +49,7 @@ def refuse_idle(recipe: "Recipe", chosen: Collection[str], where: str) -> None:
             raise SltError(f"{where}{key} = {_yaml(value)} does nothing: {why}; leave it out, or {_yaml(usual)}")
 
 
-def idle_keys(recipe: "Recipe") -> Iterator[tuple[str, str]]:
+def idle_keys(recipe: Sections) -> Iterator[tuple[str, str]]:
     """Yield every key that this recipe has no use for, with the reason."""
     mapper, mbart, text, synth = recipe.translator.mapper, recipe.translator.mbart, recipe.text, recipe.synth
     if mapper.type == "projection":
@@ -98,7 +96,7 @@ def _at(section: Any, key: str) -> Any:
     return reduce(getattr, key.split("."), section)
 
 
-def _default(recipe: "Recipe", key: str) -> Any:
+def _default(recipe: Sections, key: str) -> Any:
     first, *rest = key.split(".")
     default = type(recipe).model_fields[first].default
     if default is None:  # a section that may be absent: what it would be

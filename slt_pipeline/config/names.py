@@ -8,7 +8,6 @@ PROTOCOL_NAMES: tuple[ProtocolName, ...] = get_args(ProtocolName)
 
 ScoreName = Literal["bleu1", "bleu2", "bleu3", "bleu4", "rouge", "wer"]
 """Scores of a translator; `wer` is of its glosses."""
-SCORE_NAMES: tuple[ScoreName, ...] = get_args(ScoreName)
 LOWER_IS_BETTER = frozenset({"wer"})
 """Scores that count mistakes; of all others more is better."""
 

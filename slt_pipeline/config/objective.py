@@ -1,8 +1,9 @@
 """What a training run minimises: a weight for every named part of the loss."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from slt_pipeline.config.base import Config
 
@@ -18,7 +19,11 @@ class Ramp(Config):
     """Weight at step 0."""
 
 
-Weight = Annotated[float, Field(ge=0)] | Ramp
+# Told apart before they are read, so that a mistake is named once. A tag's bracket keeps it out of the message.
+Weight = Annotated[
+    Annotated[float, Field(ge=0), Tag("(number)")] | Annotated[Ramp, Tag("(ramp)")],
+    Discriminator(lambda value: "(ramp)" if isinstance(value, Mapping | Ramp) else "(number)"),
+]
 """A constant, or a ramp. A part whose weight is 0 throughout is not computed at all."""
 
 

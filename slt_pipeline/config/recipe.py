@@ -5,83 +5,27 @@ import json
 import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError, model_validator
 
-from slt_pipeline.config.base import Config
 from slt_pipeline.config.checks import check_recipe
-from slt_pipeline.config.corpus import CorpusConfig
-from slt_pipeline.config.encoder import EncoderConfig
 from slt_pipeline.config.former import refuse_former_keys, upgrade_recipe
 from slt_pipeline.config.idle import refuse_idle
 from slt_pipeline.config.keys import defaults, did_you_mean, key_path, leaves, merge, put
-from slt_pipeline.config.stages import (
-    EvaluateConfig,
-    ExtractConfig,
-    Gloss2TextTrainConfig,
-    SweepConfig,
-    TranslateConfig,
-    TranslateTrainConfig,
-    VisualPretrainConfig,
-    VisualTrainConfig,
-)
-from slt_pipeline.config.synth import SynthConfig
-from slt_pipeline.config.text import TextConfig
-from slt_pipeline.config.translator import TranslatorConfig
-from slt_pipeline.config.uses import UsesConfig
-from slt_pipeline.config.video import VideoConfig
+from slt_pipeline.config.sections import Sections
+from slt_pipeline.config.stages import SweepConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import write_text
 
 
-class Recipe(Config):
+class Recipe(Sections):
     """One experiment, resolved: saved in the run folder before work starts, never changed after."""
-
-    name: str
-    """Name of the recipe: its path below recipes/ without `.yaml`, or the stem of a file of one's own."""
-    description: str = ""
-    """One line for `slt recipe list`."""
-    seed: int = Field(default=42, ge=0)
-    """Seed of initialisation, order, augmentation and dropout."""
-    runs_dir: str = "runs"
-    """Folder of all runs; a stage writes to <runs_dir>/<name>/<stage>."""
-    uses: UsesConfig = UsesConfig()
-    """Other experiments that this one takes its encoder, store or language model from."""
-    corpus: CorpusConfig
-    """The clips and how they are scored."""
-    synth: SynthConfig | None = None
-    """The synthetic corpus that `slt data synth` renders for this recipe."""
-    video: VideoConfig = VideoConfig()
-    """Frame sampling, cropping and augmentation."""
-    encoder: EncoderConfig = EncoderConfig()
-    """S3D and the visual head."""
-    text: TextConfig = TextConfig()
-    """Tokenizer and language."""
-    translator: TranslatorConfig = TranslatorConfig()
-    """V-L mapper and mBART."""
-    visual_pretrain: VisualPretrainConfig = VisualPretrainConfig()
-    """`slt visual-pretrain`."""
-    visual_train: VisualTrainConfig = VisualTrainConfig()
-    """`slt visual-train`."""
-    extract: ExtractConfig = ExtractConfig()
-    """`slt extract`."""
-    gloss2text_train: Gloss2TextTrainConfig = Gloss2TextTrainConfig()
-    """`slt gloss2text-train`."""
-    translate_train: TranslateTrainConfig = TranslateTrainConfig()
-    """`slt translate-train`."""
-    sweep: SweepConfig = SweepConfig()
-    """`slt sweep`."""
-    sweeps: dict[str, SweepConfig] = Field(default={})
-    """Further sweeps by name, for `slt sweep NAME`."""
-    evaluate: EvaluateConfig = EvaluateConfig()
-    """`slt evaluate`."""
-    translate: TranslateConfig = TranslateConfig()
-    """`slt translate`."""
 
     def run_folder(self, stage: str) -> Path:
         """Return the folder that `stage` writes to."""
@@ -98,12 +42,20 @@ class Recipe(Config):
         return self._used(self.uses.language, "gloss2text_train", lambda other: other.language_folder)
 
     @property
-    def store_folder(self) -> Path:
-        """Folder of the feature store: `extract.store`, else beside the encoder that makes its features."""
-        if self.extract.store:
-            return Path(self.extract.store)
-        folder = self._used(self.uses.encoder, "features", lambda other: other.store_folder)
-        return folder if folder.name == "features" else folder.with_name("features")
+    def store(self) -> Path | str:
+        """Folder, or URL, of the feature store: `extract.store`, else beside the encoder that makes its features."""
+        named = self.extract.store
+        if named:
+            return named if "://" in named else Path(named)
+        if self.uses.encoder and Path(self.uses.encoder).is_dir():
+            return self.encoder_folder.with_name("features")
+        return (
+            _other_recipe(self.uses.encoder, self.runs_dir).store if self.uses.encoder else self.run_folder("features")
+        )
+
+    def seeds_of(self, sweep: SweepConfig) -> tuple[int, ...]:
+        """Return the seeds of a sweep: those that it lists, else the recipe's own."""
+        return sweep.seeds or (self.seed,)
 
     def _used(self, name: str | None, stage: str, of: "Callable[[Recipe], Path]") -> Path:
         """Return a folder of this recipe, of a run folder, or of the other recipe that `uses` names."""
@@ -144,13 +96,18 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     # A saved recipe names every key, and nothing in it is anybody's choice.
     chosen = set() if Recipe.model_fields.keys() <= own.keys() else set(leaves(Recipe, own))
     data = _resolve(path, seen=())
+    data.setdefault("name", _name_of(path))
+    if not overrides:
+        return recipe_from_data(data, name, chosen)
+    with suppress(ValidationError):  # alone it may lack what the overrides bring
+        refuse_idle(_validate(data), chosen, f"recipe {name}: ")
+    chosen = set()
     for override in overrides:
         key, value = _parse_override(override)
         put(Recipe, data, key, value)
-        whole = key_path(Recipe, key)
-        chosen |= set(leaves(Recipe, _nested(whole, value))) | {".".join(whole)}
-    data.setdefault("name", _name_of(path))
-    return recipe_from_data(data, where=str(name), chosen=chosen)
+        parts = key_path(Recipe, key)
+        chosen |= set(leaves(Recipe, _nested(parts, value)))
+    return recipe_from_data(data, name, chosen)
 
 
 def recipe_from_data(data: Mapping[str, Any], where: str, chosen: Collection[str] = ()) -> Recipe:
@@ -165,7 +122,7 @@ def recipe_from_data(data: Mapping[str, Any], where: str, chosen: Collection[str
         SltError: an unknown key, a bad value, or a chosen one that changes nothing.
     """
     try:
-        recipe = Recipe.model_validate(data, context={"runs_dir": data.get("runs_dir", "runs")})
+        recipe = _validate(data)
     except ValidationError as error:
         raise SltError(_explain(error, where)) from error
     refuse_idle(recipe, chosen, f"recipe {where}: ")
@@ -313,11 +270,15 @@ def _nested(path: Sequence[str], value: Any) -> dict[str, Any]:
     return {first: _nested(rest, value) if rest else value}
 
 
+def _validate(data: Mapping[str, Any]) -> Recipe:
+    return Recipe.model_validate(data, context={"runs_dir": data.get("runs_dir", "runs")})
+
+
 def _explain(error: ValidationError, where: str) -> str:
     """Return one line of the first problem, with the number of further ones; a misspelt key explains a missing one."""
     problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
     first = problems[0]
-    key = ".".join(str(part) for part in first["loc"])
+    key = ".".join(str(part) for part in first["loc"] if not str(part).startswith("("))
     found = first.get("input")
     if first["type"] == "extra_forbidden":
         try:

@@ -8,7 +8,7 @@ from slt_pipeline.config.base import Config
 from slt_pipeline.config.names import ScoreName
 from slt_pipeline.config.objective import Weight
 from slt_pipeline.config.paths import Location
-from slt_pipeline.config.taps import STREAMS, Stream
+from slt_pipeline.config.taps import STREAMS, TAPS, Stream
 from slt_pipeline.config.training import TrainingConfig
 from slt_pipeline.config.translator import GenerationConfig
 
@@ -65,7 +65,7 @@ class ExtractConfig(Config):
     shard_clips: int = Field(default=64, ge=1)
     """Clips committed at once: what a kill can cost."""
     store: Location | None = None
-    """Folder of the store; None: runs/<recipe>/features."""
+    """Folder of the store, or the URL of a copy that is only read (`s3://...`); None: runs/<recipe>/features."""
 
     @model_validator(mode="after")
     def _rounded_only_to_compress(self) -> "ExtractConfig":
@@ -125,7 +125,7 @@ class SweepConfig(Config):
     """Many translate-train runs over one store."""
 
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
-        default={"translator.mapper.input": ["gloss_rep", "gloss_logits", "gloss_probs", "s3d"]}, min_length=1
+        default={"translator.mapper.input": list(TAPS)}, min_length=1
     )
     """Values to try by key of the recipe; all combinations are run."""
     seeds: tuple[Seed, ...] | None = Field(default=None, min_length=1)

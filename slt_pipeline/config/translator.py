@@ -59,8 +59,9 @@ class MapperConfig(Config):
 
     @model_validator(mode="after")
     def _embedding_reads_probabilities(self) -> "MapperConfig":
-        if self.type == "embedding" and self.input != "gloss_probs":
-            raise ValueError(f"mapper type `embedding` needs input `gloss_probs`, not `{self.input}`")
+        averages = [name for name, tap in TAPS.items() if tap.activation == "softmax"]
+        if self.type == "embedding" and self.input not in averages:
+            raise ValueError(f"mapper type `embedding` needs input `{', '.join(averages)}`, not `{self.input}`")
         return self
 
 

@@ -21,7 +21,7 @@ def plan(recipe: Recipe, run: Path | None = None) -> Plan:
     """What the stage would read and write."""
     reads = {
         "clips": recipe.corpus.manifest,
-        "store": recipe.store_folder,
+        "store": recipe.store,
         "encoder": recipe.encoder_folder,
         "language model": recipe.language_folder,
         "translator": run or recipe.run_folder("translate_train"),

@@ -37,7 +37,7 @@ class Extraction:
 def plan(recipe: Recipe) -> Plan:
     """What the stage would read and write."""
     reads = {"clips": recipe.corpus.manifest, "weights": recipe.encoder_folder}
-    return reads, {"store": recipe.store_folder}
+    return reads, {"store": recipe.store}
 
 
 def extract(recipe: Recipe, *, split: str = "all", device: str = "auto") -> Extraction:
@@ -63,7 +63,9 @@ def extract(recipe: Recipe, *, split: str = "all", device: str = "auto") -> Extr
 
 
 def _open_store(recipe: Recipe, recogniser: Recogniser) -> FeatureStore:
-    path, config = recipe.store_folder, recipe.extract
+    path, config = recipe.store, recipe.extract
+    if isinstance(path, str):
+        raise SltError(f"{path} is an object store, which is only read; extract into a folder and copy it there")
     if path.exists():
         store = FeatureStore.open(path, mode="a")
         require_features_of(store, recipe, recogniser.checkpoint)

@@ -45,7 +45,7 @@ def plan(recipe: Recipe, name: str | None = None) -> Plan:
     """What the stage would read and write."""
     found = _Sweep.of(recipe, name)
     runs = {f"run {i}": found.folder / variant.slug for i, variant in enumerate(found.variants, 1)}
-    return {"clips": recipe.corpus.manifest, "store": recipe.store_folder}, {"table": found.folder, **runs}
+    return {"clips": recipe.corpus.manifest, "store": recipe.store}, {"table": found.folder, **runs}
 
 
 def sweep(recipe: Recipe, name: str | None = None, *, device: str = "auto", overwrite: bool = False) -> dict[str, Any]:
@@ -116,7 +116,7 @@ class _Sweep:
         variants = [
             _variant(recipe, dict(zip(config.grid, chosen, strict=True)), seed)
             for chosen in itertools.product(*config.grid.values())
-            for seed in config.seeds or (recipe.seed,)
+            for seed in recipe.seeds_of(config)
         ]
         _require_sound_values(config, variants)
         base = _base(recipe, config)
@@ -132,7 +132,7 @@ class _Sweep:
                 f"{self.base[:8]}); add --overwrite to start anew, or give this sweep another name"
             )
         save_recipe(recipe, self.folder)
-        write_json(path, {"base": self.base, "grid": self.config.grid, "seeds": self.config.seeds})
+        write_json(path, {"base": self.base, "grid": self.config.grid, "seeds": recipe.seeds_of(self.config)})
 
 
 def _named(recipe: Recipe, name: str | None) -> SweepConfig:

@@ -35,7 +35,7 @@ def plan(recipe: Recipe) -> Plan:
     config = recipe.translate_train
     reads = {
         "clips": recipe.corpus.manifest,
-        "store": recipe.store_folder,
+        "store": recipe.store,
         "language model": recipe.language_folder if config.init_language else None,
         "gloss classes": recipe.encoder_folder,
     }

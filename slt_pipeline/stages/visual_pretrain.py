@@ -76,7 +76,7 @@ def visual_pretrain(recipe: Recipe, *, device: str = "auto", overwrite: bool = F
         num_items=len(clips),
         collate=FrameBatches(labels),
         losses=losses,
-        objective=Objective({"gloss": 1.0, **dict.fromkeys(config.also, config.also_weight)}),
+        objective=Objective({"gloss": 1.0} | dict.fromkeys(config.also, config.also_weight)),
         validate=validate,
         score="accuracy",
         higher_is_better=True,

@@ -36,8 +36,8 @@ def open_features(
     Raises:
         SltError: there is none, or other weights or settings made it; the first difference is named with both values.
     """
-    path = recipe.store_folder
-    if not path.exists():
+    path = recipe.store
+    if isinstance(path, Path) and not path.exists():
         raise SltError(f"no feature store at {path}; make it with `slt extract --split all -r {recipe.name}`")
     on = device if features_in == "device" else None
     store = FeatureStore.open(path, resident=_RESIDENT[features_in], device=on)
@@ -77,12 +77,13 @@ def fingerprint(recipe: Recipe, encoder: Checkpoint) -> dict[str, Any]:
 
 
 def rejected_path(recipe: Recipe) -> Path:
-    """Where extraction lists the clips that it could not encode."""
-    return recipe.store_folder.parent / "rejected.jsonl"
+    """Return where extraction lists the clips that it could not encode: beside the store, or where it would be."""
+    beside = recipe.store if isinstance(recipe.store, Path) else recipe.run_folder("features")
+    return beside.parent / "rejected.jsonl"
 
 
 def read_rejected(recipe: Recipe) -> list[dict[str, str]]:
-    """Those clips: id and reason."""
+    """Return those clips: id and reason."""
     return read_json_lines(rejected_path(recipe))
 
 

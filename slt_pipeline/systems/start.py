@@ -6,6 +6,7 @@ from typing import Any
 
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.taps import Stream
+from slt_pipeline.corpora.load import load_clips
 from slt_pipeline.models.sign_to_text import SignToText
 from slt_pipeline.models.taps import HeadFront
 from slt_pipeline.systems.recogniser import CLASSES_FILE, trained_encoder
@@ -37,7 +38,7 @@ class Start:
             SltError: a run is missing, or was made with other settings, which are named with both values.
         """
         config = recipe.translate_train
-        classes = GlossVocabulary.load(recipe.encoder_folder / CLASSES_FILE)
+        classes = _classes(recipe)
         trains_head = recipe.translator.head == "trained" and config.init_head is not None
         language = None
         if config.init_language is not None:
@@ -60,8 +61,22 @@ class Start:
         """Build the model for a store whose streams have these widths, and load what it starts from."""
         model = build_sign2text(self.recipe, self.vocabularies, widths)
         if self.language:
-            model.translator.load_language_model(self.language.weights())
+            model.translator.load_language_model(self.language.weights)
         if self.head and isinstance(model.front, HeadFront):
-            weights = self.head.weights()
+            weights = self.head.weights
             model.front.head.load_state_dict({k[5:]: v for k, v in weights.items() if k.startswith("head.")})
         return model
+
+
+def _classes(recipe: Recipe) -> GlossVocabulary:
+    """Classes of the recogniser; of a head that starts at random on features of an encoder that is not here, the corpus's.
+
+    Raises:
+        SltError: there is no recogniser, and the translator reads what only it can explain.
+    """
+    path = recipe.encoder_folder / CLASSES_FILE
+    own = recipe.translator.head == "trained" and recipe.translate_train.init_head is None
+    if path.is_file() or not own:
+        return GlossVocabulary.load(path)
+    splits = recipe.visual_train.vocabulary_splits
+    return GlossVocabulary.build(clip.gloss for split in splits for clip in load_clips(recipe.corpus.manifest, split))

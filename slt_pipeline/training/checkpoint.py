@@ -31,8 +31,9 @@ class Checkpoint:
         """SHA-256 of the weights' file: what `meta.json` says, or of the file where an earlier version wrote it."""
         return self.meta.get("weights") or file_hash(self.folder / WEIGHTS)
 
+    @property
     def weights(self) -> dict[str, torch.Tensor]:
-        """Read parameters and buffers by name, on the CPU. Of tied parameters one name is stored.
+        """Parameters and buffers by name, on the CPU. Of tied parameters one name is stored.
 
         Raises:
             SltError: the file is damaged, or is not the one that the checkpoint was written with.

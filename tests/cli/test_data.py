@@ -1,10 +1,15 @@
 import json
+import pickle
+import re
+import shlex
 
 import pytest
 
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.manifest import read_manifest, write_manifest
 from slt_pipeline.errors import SltError
+from slt_pipeline.text.tokenizer import Tokenizer
+from slt_pipeline.text.train_tokenizer import train_tokenizer
 
 
 @pytest.fixture
@@ -115,3 +120,20 @@ def test_synth_renders_once_and_keeps_what_is_there(slt, toy, here):
 def test_synth_needs_a_section_of_its_own(slt, toy):
     with pytest.raises(SltError, match="recipe toy has no `synth` section"):
         slt("data", "synth", "-r", toy, "-o", "synth=null")
+
+
+def test_the_command_that_an_error_names_makes_a_published_folder_usable(slt, tmp_path):
+    folder = tmp_path / "mbart de"
+    whole = train_tokenizer(["am montag regen .", "am dienstag schnee ."])
+    whole.save(folder)
+    (folder / "slt_tokenizer.json").unlink()
+    kept = [0, 1, 2, 3, whole.language_id, *dict.fromkeys(whole.encode("am montag regen ."))]
+    (folder / "map_ids.pkl").write_bytes(pickle.dumps({old: new for new, old in enumerate(kept)}))
+    with pytest.raises(SltError) as found:
+        Tokenizer.load(folder)
+    (command,) = re.findall(r"`slt ([^`]+)`", str(found.value))
+    run = slt(*shlex.split(command))
+    assert run.exit_code == 0
+    assert f"{folder / 'map_ids.json'}: {len(kept)} ids" in run.output
+    assert Tokenizer.load(folder).vocab_size == len(kept)
+    assert Tokenizer.load(folder).round_trip("am montag regen .") == "am montag regen ."

@@ -33,14 +33,14 @@ LIMITS = {
     "minProperties": lambda value, limit: len(value) >= limit,
 }
 SILENT = {"title", "description", "default", "format", "type"}
-NESTING = {"$defs", "$ref", "anyOf", "properties", "additionalProperties", "items", "prefixItems"}
+NESTING = {"$defs", "$ref", "anyOf", "oneOf", "properties", "additionalProperties", "items", "prefixItems"}
 
 
 def problems(value: Any, schema: dict[str, Any], where: str = "") -> list[str]:
     if "$ref" in schema:
         return problems(value, SCHEMA["$defs"][schema["$ref"].removeprefix("#/$defs/")], where)
-    if "anyOf" in schema:
-        tried = [problems(value, option, where) for option in schema["anyOf"]]
+    if options := schema.get("anyOf") or schema.get("oneOf"):
+        tried = [problems(value, option, where) for option in options]
         return [] if [] in tried else min(tried, key=len)
     if "type" in schema and not TYPES[schema["type"]](value):
         return [f"{where}: {value!r} is no {schema['type']}"]

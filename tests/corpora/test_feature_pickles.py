@@ -368,7 +368,7 @@ def test_a_stream_that_the_store_lacks_is_named(tmp_path):
 def test_a_clip_that_has_changed_since_is_refused(tmp_path):
     store = import_features([dump(tmp_path / "a.pkl", 0)], tmp_path / "store").store
     with store.writer() as writer:
-        writer.write("new", {"s3d": np.ones((2, 8), np.float32)}, source=clip_source(clip("new")))
+        writer.write("new", {"s3d": np.ones((2, 8), np.float32)}, source=clip_source(clip("new"), tmp_path))
     export_features(tmp_path / "store", tmp_path / "b.pkl", [clip("new")])
-    with pytest.raises(StoreError, match=r"1 clips have changed .* 'new'"):
+    with pytest.raises(SltError, match=r"1 clips have changed .*: new;"):
         export_features(tmp_path / "store", tmp_path / "c.pkl", [clip("new", num_frames=8)])

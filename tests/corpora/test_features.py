@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from cache import Compression, FeatureStore, StoreError, StreamSpec
 from cache.testing import make_clips
 from slt_pipeline.corpora.clip import Clip
-from slt_pipeline.corpora.features import FeatureDataset, LabelDataset, as_it_is, clip_source
+from slt_pipeline.corpora.features import FeatureDataset, LabelDataset, as_it_is, clip_source, has_changed
 from slt_pipeline.errors import SltError
 from slt_pipeline.training.batches import EpochBatches
 
@@ -37,7 +37,7 @@ def make(path: Path, kind: str, numbers: Sequence[int] = range(7)) -> Path:
     options = {"streams": STREAMS, "fingerprint": {}, "shard_steps": 16, "durable": False, **KINDS[kind]}
     with FeatureStore.create(path, **options).writer() as writer:
         for clip in map(clip_of, numbers):
-            writer.write(clip.id, CLIPS[clip.id], source=clip_source(clip))
+            writer.write(clip.id, CLIPS[clip.id], source=clip_source(clip, path.parent))
     return path
 
 
@@ -195,10 +195,10 @@ def test_a_stream_that_the_store_lacks_is_refused_with_those_that_it_has(unreada
 @pytest.mark.parametrize("change", [{"video": "videos/x.mp4"}, {"num_frames": 3}, {"fps": 30.0}])
 def test_clips_that_have_changed_are_refused_by_name(unreadable, change):
     clips = [clip_of(0), replace(clip_of(1), **change), replace(clip_of(3), **change)]
-    with pytest.raises(StoreError) as error:
+    with pytest.raises(SltError) as error:
         FeatureDataset(unreadable, "half", clips, never)
-    names = f"{clips[1].id!r}, {clips[2].id!r}"
-    assert f"2 clips have changed since they were put into {unreadable.path}: {names}: " in str(error.value)
+    names = f"{clips[1].id}, {clips[2].id}"
+    assert f"2 clips have changed since they were put into {unreadable.path}: {names}; " in str(error.value)
 
 
 def test_new_labels_and_clips_of_unknown_source_are_no_change(tmp_path):
@@ -212,9 +212,23 @@ def test_new_labels_and_clips_of_unknown_source_are_no_change(tmp_path):
         assert_right(FeatureDataset(FeatureStore.open(path), "half", [clip], labels).batch([clip]), "half")
 
 
-def test_the_source_of_a_clip_is_what_stores_on_disk_have_noted():
+def test_the_source_of_a_clip_begins_with_what_stores_on_disk_have_noted(tmp_path):
     clip = Clip("a", "videos/ä.mp4", 12, 25.0, "anna", ("A",), "a", "train")
-    assert clip_source(clip) == "adae88e0d31f8b19"
+    assert clip_source(clip, tmp_path) == "adae88e0d31f8b19:absent"
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "ä.mp4").write_bytes(b"a video")
+    source = clip_source(clip, tmp_path)
+    with FeatureStore.create(tmp_path / "s", streams=STREAMS, fingerprint={}, durable=False).writer() as writer:
+        writer.write("a", CLIPS[clip_of(0).id], source="adae88e0d31f8b19")  # by an earlier version
+        writer.write("b", CLIPS[clip_of(0).id], source=source)
+    store, same = FeatureStore.open(tmp_path / "s"), replace(clip, id="b")
+    assert not has_changed(store, clip, tmp_path) and not has_changed(store, same, tmp_path)
+    (tmp_path / "videos" / "ä.mp4").write_bytes(b"A video")
+    assert has_changed(store, same, tmp_path)
+    assert not has_changed(store, same)  # where nobody looks at the media
+    assert not has_changed(store, clip, tmp_path)  # which media it was made from was not written down
+    (tmp_path / "videos" / "ä.mp4").unlink()
+    assert not has_changed(store, same, tmp_path)  # they are away
 
 
 def test_labels_alone_come_by_epoch_and_index():

@@ -15,12 +15,15 @@ PACKAGES = ("slt_pipeline", "cache")
 KEPT = {
     "slt_pipeline/metrics/significance.py: compare_bleu": "for users of the library, until it has a command",
     "slt_pipeline/metrics/significance.py: compare_wer": "for users of the library, until it has a command",
+    "slt_pipeline/models/taps.py: VideoFront": "for users of the library, until joint training has a command",
     "slt_pipeline/models/weights.py: convert_head_keys": "for users of the library, until it has a command",
 }
 
 # Writes that do not go through slt_pipeline/files.py: path -> what is written there, and why.
 OWN_WRITES = {
-    "slt_pipeline/avatar/encode.py: scratch.replace": "a folder of pictures, which appears whole; files.py has files",
+    "slt_pipeline/avatar/encode.py: unfinished.replace": "a folder of pictures, which appears whole; files.py has none",
+    "slt_pipeline/training/run.py: _aside(folder).rename": "a run folder, put back whole",
+    "slt_pipeline/training/run.py: self.folder.rename": "a run folder, moved aside whole",
     "slt_pipeline/training/runlog.py: self.path.open": "metrics.jsonl grows by a line at a time",
 }
 

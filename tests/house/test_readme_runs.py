@@ -44,12 +44,14 @@ NOT_RUN = {
     "data import": "the data sets are not given away; tests/corpora imports small ones in their formats",
 }
 NOT_RUN["visual-train -r demo/mmtlb --device cuda"] = "needs a GPU"
-# What a reader of a line does not have yet, where lines before have made it with other settings; such lines come last.
+# What a reader of a line does not have yet, where others have made it with other settings. Such lines come last.
 STARTS_WITHOUT = {
-    "slt extract --split all --backend hdf5 --dtype float32": "runs/demo/mmtlb/features",
-    "slt translate-train -r demo/mmtlb -o translator.mapper.input=s3d": "runs/demo/mmtlb/translate_train",
-    "slt cache merge part1 part2 features": "features",
-    "slt cache merge part1 part2 features_h5 --backend hdf5 --single-file": "features_h5",
+    "translate-train -r demo/mmtlb -o translator.mapper.input=s3d": "runs/demo/mmtlb/translate_train",
+    "extract --split all --backend hdf5 --dtype float32": "runs/demo/mmtlb/features",
+    "cache export-pickle runs/demo/mmtlb/features head_rgb_input/train.pkl --split train": "head_rgb_input",
+    "cache import-pickle head_rgb_input/train.pkl head_rgb_input/dev.pkl head_rgb_input/test.pkl features": "features",
+    "cache merge part1 part2 features": "features",
+    "cache merge part1 part2 features_h5 --backend hdf5 --single-file": "features_h5",
 }
 # First words of commands that say something by another status than 0.
 STATUSES = {"cache diff": {0, 1}}  # 1 where the stores differ, as those of two corpora do
@@ -67,12 +69,16 @@ def _lines_of_readme() -> list[str]:
     return [f"slt {_joined(line)}" for line in command_lines.slt_commands(command_lines.shell_lines(README))]
 
 
-def _lines_of_help() -> list[str]:
-    """The examples of every command; those that delete, or start without what others need, come last."""
-    found = [
-        line for text in _help_texts(cli) for line in re.findall(r"^\s*\$ (slt .*?)(?:   .*)?$", text, re.MULTILINE)
-    ]
-    return sorted(dict.fromkeys(found), key=lambda line: line in STARTS_WITHOUT or line.startswith("slt cache rm"))
+def _examples() -> list[str]:
+    texts = list(_help_texts(cli))
+    return [line for text in texts for line in re.findall(r"^\s*\$ (slt .*?)(?:   .*)?$", text, re.MULTILINE)]
+
+
+def _in_order(lines: list[str]) -> list[str]:
+    """Those that start without what others need come last, and then those that delete."""
+    last = [line for words in STARTS_WITHOUT for line in lines if line == f"slt {words}"]
+    last += [line for line in lines if line.startswith("slt cache rm")]
+    return [*(line for line in lines if line not in last), *last]
 
 
 def _help_texts(command: click.Command) -> Iterator[str]:
@@ -91,35 +97,45 @@ def _joined(arguments: list[str]) -> str:
     )
 
 
-def _skipped(line: str) -> str | None:
-    return next((reason for words, reason in NOT_RUN.items() if line.startswith(f"slt {words}")), None)
+def _skipped(line: str) -> bool:
+    return any(line.startswith(f"slt {words}") for words in NOT_RUN)
+
+
+def _allowed(line: str) -> set[int]:
+    return next((statuses for words, statuses in STATUSES.items() if line.startswith(f"slt {words}")), {0})
 
 
 # `make demo` comes first in README.md, and is this.
 FIRST = "slt demo"
 LINES = [FIRST, *_lines_of_readme()]
-EXAMPLES = [line for line in _lines_of_help() if line not in LINES]
+EXAMPLES = _in_order([line for line in dict.fromkeys(_examples()) if line not in LINES])
 
 
-@pytest.fixture(scope="module")
-def ended(tmp_path_factory) -> Iterator[dict[str, Ended]]:
-    """Every line, run in order in one folder."""
-    folder, shipped = tmp_path_factory.mktemp("reader"), tmp_path_factory.mktemp("recipes")
-    shutil.copytree(ROOT / "recipes", shipped, dirs_exist_ok=True)
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Iterator[Path]:
+    """Where the reader is, with the recipes at toy size."""
+    shipped, folder = tmp_path / "recipes", tmp_path / "reader"
+    folder.mkdir()
+    shutil.copytree(ROOT / "recipes", shipped)
     demo = shipped / "demo" / "mmtlb.yaml"
     demo.write_text(yaml.safe_dump(_merged(yaml.safe_load(demo.read_text(encoding="utf-8")), TOY)), encoding="utf-8")
+    monkeypatch.setattr(recipes, "_root", lambda: shipped)
+    monkeypatch.setenv("SLT_DEBUG", "0")
+    monkeypatch.chdir(folder)
     logger = logging.getLogger("slt_pipeline")
     before = logger.handlers[:], logger.level, logger.propagate
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recipes, "_root", lambda: shipped)
-        patch.setenv("SLT_DEBUG", "0")
-        patch.chdir(folder)
-        results: dict[str, Ended] = {}
-        for line in [*LINES, *EXAMPLES]:
-            if not _skipped(line):
-                results[line] = _run(line)
-        yield results
+    yield folder
     logger.handlers[:], logger.level, logger.propagate = before
+
+
+def test_every_line_that_is_shown_runs(folder):
+    """One test, as each line needs what those before it have made; all that fail are told."""
+    ended = {line: _run(line) for line in [*LINES, *EXAMPLES] if not _skipped(line)}
+    faults = {line: end.said for line, end in ended.items() if end.status not in _allowed(line)}
+    assert not faults, "\n".join(f"$ {line}\n{said}" for line, said in faults.items())
+    for runs, seed in (("runs", 1), ("runs2", 2)):  # the second demo is beside the first, not in it
+        summary = (folder / runs / "demo" / "summary.md").read_text(encoding="utf-8")
+        assert summary.startswith(f"# demo/mmtlb, seed {seed}")
 
 
 def _merged(data: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
@@ -132,6 +148,10 @@ def _run(line: str) -> Ended:
         _prepare(line)
     except (OSError, AssertionError) as error:
         return Ended(-1, f"what the line needs is not there: {error}")
+    return _invoke(line)
+
+
+def _invoke(line: str) -> Ended:
     (arguments,) = command_lines.slt_commands([line])
     result = CliRunner().invoke(cli, arguments, prog_name="slt", input="y\n")
     return Ended(result.exit_code, f"{result.output}\n{result.exception!r}")
@@ -140,8 +160,8 @@ def _run(line: str) -> Ended:
 def _prepare(line: str) -> None:
     """What a reader has before a line: videos, the recipe that README.md shows, files that a line before has made."""
     data, made = Path("runs/demo/data"), Path("runs/demo/mmtlb/features")
-    if line in STARTS_WITHOUT:
-        shutil.rmtree(STARTS_WITHOUT[line], ignore_errors=True)
+    if not_there := STARTS_WITHOUT.get(line.removeprefix("slt ")):
+        shutil.rmtree(not_there, ignore_errors=True)
     for word in line.split():
         path = Path(word)
         if path.exists():
@@ -149,17 +169,18 @@ def _prepare(line: str) -> None:
         if word == "my/manifest.jsonl":
             shutil.copytree(data, "my")
         elif word == "my.yaml":
-            path.write_text(re.findall(r"^```yaml\n(.*?)^```", README, re.MULTILINE | re.DOTALL)[0], encoding="utf-8")
+            path.write_text(_yaml_of_readme(0), encoding="utf-8")
+        elif word == "variant.yaml":
+            path.write_text(_yaml_of_readme(1), encoding="utf-8")
         elif path.suffix == ".mp4" and len(path.parts) == 1:
             shutil.copy(data / "videos" / "test" / "test-00000.mp4", path)
-        elif word in ("runs/other/features", "runs/old/features", "part1"):
+        elif word in ("runs/other/features", "runs/old/features"):
             shutil.copytree(made, path)
-        elif word == "part2":
-            assert _run("slt cache subset runs/demo/mmtlb/features part2 --split dev -r demo/mmtlb").status == 0
-            shutil.rmtree("part1")
-            assert _run("slt cache subset runs/demo/mmtlb/features part1 --split train -r demo/mmtlb").status == 0
+        elif word in ("part1", "part2"):
+            split = {"part1": "train", "part2": "dev"}[word]
+            assert _invoke(f"slt cache subset {made} {word} --split {split} -r demo/mmtlb").status == 0
         elif word.startswith("head_rgb_input/") and "import-pickle" in line:
-            assert _run(f"slt cache export-pickle {made} {word} --split {path.stem}").status == 0
+            assert _invoke(f"slt cache export-pickle {made} {word} --split {path.stem}").status == 0
         elif word == "ids.txt":
             path.write_text("train-00000\ntrain-00001\n", encoding="utf-8")
         elif word in ("hypotheses.txt", "references.txt"):
@@ -171,25 +192,14 @@ def _prepare(line: str) -> None:
             shutil.copy(data / "manifest.jsonl", word)
 
 
-@pytest.mark.parametrize("line", [*LINES, *EXAMPLES])
-def test_a_line_that_is_shown_runs(ended, line):
-    if reason := _skipped(line):
-        pytest.skip(reason)
-    allowed = next((statuses for words, statuses in STATUSES.items() if line.startswith(f"slt {words}")), {0})
-    assert ended[line].status in allowed, ended[line].said
+def _yaml_of_readme(number: int) -> str:
+    return re.findall(r"^```yaml\n(.*?)^```", README, re.MULTILINE | re.DOTALL)[number]
 
 
-def test_a_second_demo_beside_the_first_ends_with_a_summary_of_its_own(ended, tmp_path_factory):
-    assert ended["slt demo -o seed=2 -o runs_dir=runs2"].status == 0
-    folder = tmp_path_factory.getbasetemp() / "reader0"
-    assert (folder / "runs2" / "demo" / "summary.md").read_text(encoding="utf-8").startswith("# demo/mmtlb, seed 2")
-    assert (folder / "runs" / "demo" / "summary.md").read_text(encoding="utf-8").startswith("# demo/mmtlb, seed 1")
-
-
-def test_what_is_not_run_is_shown():
-    shown = [*LINES, *EXAMPLES]
+def test_every_exception_is_about_a_line_that_is_shown():
+    shown = [*LINES, *_examples()]
     assert [
         words
-        for words in (*NOT_RUN, *STATUSES, *(line.removeprefix("slt ") for line in STARTS_WITHOUT))
+        for words in (*NOT_RUN, *STATUSES, *STARTS_WITHOUT)
         if not any(line.startswith(f"slt {words}") for line in shown)
     ] == []

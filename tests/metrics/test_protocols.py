@@ -1,11 +1,22 @@
 import os
+import re
+import unicodedata
+from dataclasses import fields
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from slt_pipeline.config.names import LOWER_IS_BETTER, PROTOCOL_NAMES, ScoreName
 from slt_pipeline.corpora.pickles import read_pickle
 from slt_pipeline.errors import SltError
-from slt_pipeline.metrics.protocols import PROTOCOLS, Protocol, get_protocol, score_translation
+from slt_pipeline.metrics.protocols import (
+    PROTOCOLS,
+    ScoringProtocol,
+    TranslationScores,
+    get_protocol,
+    score_translation,
+)
 
 PROJECT = Path(__file__).parents[2]
 
@@ -18,9 +29,35 @@ def _annotations(name: str) -> list[dict]:
     return read_pickle(path)
 
 
-def test_protocols_are_the_five_that_the_recipes_name():
-    assert set(PROTOCOLS) == {"phoenix14t", "csl-daily", "csl-daily-halfwidth", "plain-word", "plain-char"}
+def test_protocols_are_those_that_a_recipe_can_name():
+    assert tuple(PROTOCOLS) == PROTOCOL_NAMES
     assert all(name == protocol.name for name, protocol in PROTOCOLS.items())
+
+
+def test_the_readme_describes_every_protocol_and_no_other():
+    text = (PROJECT / "slt_pipeline/metrics/README.md").read_text(encoding="utf-8")
+    table = text[text.index("| protocol |") :].split("\n\n")[0]
+    assert [name for row in table.splitlines()[2:] for name in re.findall(r"`([\w-]+)`", row.split("|")[1])] == list(
+        PROTOCOL_NAMES
+    )
+
+
+def test_scores_are_those_that_a_recipe_can_name():
+    assert [*(field.name for field in fields(TranslationScores)), "wer"] == list(get_args(ScoreName))
+    better = get_protocol("plain-word").score_recognition(["A B"], ["A B"]).wer
+    assert better < get_protocol("plain-word").score_recognition(["A"], ["A B"]).wer
+    assert set(get_args(ScoreName)) & LOWER_IS_BETTER == {"wer"}
+
+
+@pytest.mark.parametrize("name", sorted(PROTOCOLS))
+def test_decomposed_text_and_glosses_score_as_composed(name):
+    protocol = get_protocol(name)
+    texts, glosses = ["es wird schön heute ."], ["FÜNF GRAD"]
+    for form, other in (("NFD", "NFC"), ("NFC", "NFD")):
+        typed = [unicodedata.normalize(form, line) for line in (*texts, *glosses)]
+        meant = [unicodedata.normalize(other, line) for line in (*texts, *glosses)]
+        assert protocol.score_translation(typed[:1], meant[:1]).bleu4 == pytest.approx(100)
+        assert protocol.score_recognition(typed[1:], meant[1:]).wer == 0
 
 
 def test_phoenix_is_scored_on_words_after_the_clean_up():
@@ -53,8 +90,8 @@ def test_plain_protocols_change_nothing_but_case_of_glosses():
 
 
 def test_a_protocol_of_ones_own_may_keep_case_and_clean_glosses_by_the_longer_rules():
-    assert Protocol("own", level="word", upper_case_gloss=False).score_recognition(["a"], ["A"]).num_sub == 1
-    longer = Protocol("own", level="word", gloss_cleanup="phoenix14")
+    assert ScoringProtocol("own", level="word", upper_case_gloss=False).score_recognition(["a"], ["A"]).num_sub == 1
+    longer = ScoringProtocol("own", level="word", gloss_cleanup="phoenix14")
     assert longer.score_recognition(["ZEIGEN"], ["ZEIGEN-BILDSCHIRM"]).wer == 0
     assert score_translation(["a b"], ["a b"], "word").rouge == pytest.approx(100)
 

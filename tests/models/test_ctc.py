@@ -87,6 +87,34 @@ def test_loss_is_divided_by_the_number_of_clips_alone():
     assert ctc_loss(logits, *arguments).item() == pytest.approx(each.sum().item() / 2, rel=1e-6)
 
 
+@pytest.mark.parametrize("absent", [[], [0], [1, 2], [0, 1, 2]])
+def test_a_clip_without_gloss_takes_no_part_and_one_with_an_empty_gloss_does(absent):
+    logits = torch.stack([FOUR_STEPS, FOUR_STEPS.flip(0), FOUR_STEPS.roll(1, 1)]).requires_grad_()
+    lengths, labels, label_lengths = (
+        torch.tensor([4, 3, 4]),
+        torch.tensor([[3, 1], [1, 2], [2, 2]]),
+        torch.tensor([2, 1, 0]),
+    )
+    each = ctc_loss_per_sample(logits, lengths, labels, label_lengths)
+    assert each[2].item() == pytest.approx(-FOUR_STEPS.roll(1, 1).log_softmax(-1)[:, 0].sum().item(), rel=1e-6)
+    label_lengths[absent] = -1
+    loss = ctc_loss(logits, lengths, labels, label_lengths)
+    present = [row for row in range(3) if row not in absent]
+    assert loss.item() == pytest.approx(each[present].sum().item() / max(1, len(present)), rel=1e-6)
+    loss.backward()
+    assert logits.grad is not None
+    assert [bool(row.any()) for row in logits.grad] == [row in present for row in range(3)]
+
+
+def test_a_batch_without_any_gloss_costs_nothing_and_still_has_a_gradient():
+    logits = torch.stack([FOUR_STEPS] * 2).requires_grad_()
+    nothing = torch.zeros(2, 0, dtype=torch.int64)
+    loss = ctc_loss(logits, torch.tensor([4, 3]), nothing, torch.tensor([-1, -1]))
+    loss.backward()
+    assert loss.item() == 0
+    assert logits.grad is not None and not logits.grad.any()
+
+
 def test_loss_ignores_what_is_beyond_the_lengths():
     logits, other = torch.stack([FOUR_STEPS] * 2), torch.stack([FOUR_STEPS] * 2)
     other[:, 3:] = 100.0

@@ -7,6 +7,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 from safetensors.torch import save_file
+from toy_translator import TOKENIZER, toy_translator
 
 from slt_pipeline.config.translator import MBartConfig
 from slt_pipeline.errors import SltError
@@ -89,6 +90,33 @@ def test_weights_of_another_size_are_refused(tmp_path):
     folder, _ = _folder(tmp_path, "bin", encoder_layers=2)
     with pytest.raises(SltError, match="16 missing, 0 unknown"):
         build_mbart(MBartConfig(folder=folder), 40)
+
+
+@pytest.mark.parametrize("name", TIED_NAMES)
+def test_an_mbart_whose_embeddings_are_not_tied_is_refused_and_not_replaced(tmp_path, name):
+    folder, state = _folder(tmp_path, "bin")
+    untied = {**state, name: state[name] + 1}
+    torch.save(untied, folder / "pytorch_model.bin")
+    with pytest.raises(SltError, match=rf"{name} is not model\.shared\.weight; .*embeddings are tied"):
+        build_mbart(MBartConfig(folder=folder), 40)
+    torch.save(state, folder / "pytorch_model.bin")  # all four names, one content
+    build_mbart(MBartConfig(folder=folder), 40)
+
+
+@pytest.mark.parametrize(
+    ("said", "scale"), [({"scale_embedding": True}, 4.0), ({"scale_embedding": False}, 1.0), ({}, 1.0)]
+)
+def test_sources_are_scaled_as_mbart_scales_what_it_embeds(tmp_path, said, scale):
+    folder, _ = _folder(tmp_path, "safetensors")
+    settings = {key: value for key, value in SETTINGS.items() if key != "scale_embedding"}
+    (folder / "config.json").write_text(json.dumps({**settings, "vocab_size": TOKENIZER.vocab_size, **said}))
+    mbart = build_mbart(SMALL, TOKENIZER.vocab_size)
+    save_file({n: v for n, v in mbart.state_dict().items() if n not in TIED_NAMES}, folder / "model.safetensors")
+    model = toy_translator(in_features=5, suffix="txt", mbart=MBartConfig(folder=folder))
+    assert model.scale == model.mbart.get_encoder().embed_tokens.embed_scale == scale
+    source = model.source({"features": torch.zeros(1, 2, 5), "lengths": torch.tensor([2])})
+    ends = torch.tensor([[TOKENIZER.eos_id, TOKENIZER.language_id]])
+    torch.testing.assert_close(source.vectors[:, 2:], model.mbart.get_encoder().embed_tokens(ends))
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):

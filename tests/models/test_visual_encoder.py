@@ -27,7 +27,7 @@ def encoder() -> VisualEncoder:
 
 def test_shapes_and_lengths(encoder, frames):
     out = encoder(frames, torch.tensor([16, 9]))
-    assert out.features.shape == (2, 4, 104)
+    assert out.s3d.shape == (2, 4, 104)
     assert out.gloss_rep.shape == (2, 4, 16)
     assert out.gloss_logits.shape == (2, 4, 7)
     assert out.lengths.tolist() == [4, 2]
@@ -52,7 +52,7 @@ def test_encode_is_the_evaluation_pass_and_leaves_the_module_as_it_was(encoder, 
     assert not any(stream.requires_grad for stream in streams.values())
     with torch.no_grad():
         out = encoder.eval()(frames, frame_lengths)
-    torch.testing.assert_close(list(streams.values()), [out.features, out.gloss_rep, out.gloss_logits])
+    torch.testing.assert_close(list(streams.values()), [out.s3d, out.gloss_rep, out.gloss_logits])
     assert lengths.tolist() == [4, 2]
 
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from slt_pipeline.config.encoder import HeadConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.models.masked_norm import MaskedBatchNorm
-from slt_pipeline.models.visual_head import PositionalEncoding, VisualHead, gloss_probs, valid_mask
+from slt_pipeline.models.visual_head import PositionalEncoding, VisualHead, valid_mask
 
 SMALL = HeadConfig(hidden=8, feedforward=16, dropout=0.0)
 
@@ -44,9 +44,36 @@ def test_one_valid_step_is_refused_in_training():
         MaskedBatchNorm(2).train()(torch.zeros(1, 3, 2), valid_mask(torch.tensor([1]), 3))
 
 
-def test_padding_reaches_the_last_two_valid_steps_and_no_more():
+@pytest.mark.parametrize("kernel_sizes", [(3, 3), (5, 3, 1)])
+def test_a_clip_has_the_same_logits_alone_and_in_a_batch(kernel_sizes):
     torch.manual_seed(0)
-    head = VisualHead(SMALL, 4, 5).eval()
+    head = VisualHead(SMALL.model_copy(update={"kernel_sizes": kernel_sizes}), 4, 5).eval()
+    features, lengths = torch.randn(3, 12, 4) * 5, [12, 7, 1]
+    with torch.inference_mode():
+        together = head(features, torch.tensor(lengths))
+        for row, length in enumerate(lengths):
+            alone = head(features[row : row + 1, :length], torch.tensor([length]))
+            for mine, all_of_them in zip(alone, together, strict=True):
+                torch.testing.assert_close(mine[0], all_of_them[row, :length])
+
+
+def test_in_training_too_only_the_statistics_know_of_batch_mates():
+    torch.manual_seed(0)
+    head = VisualHead(SMALL, 4, 5).train()
+    features, lengths = torch.randn(2, 9, 4), torch.tensor([9, 6])
+    _, short = head(features, lengths)
+    gradient = torch.autograd.grad(short[1, :6].square().sum(), head.fc1.weight)
+    padded = torch.cat((features, torch.full((2, 5, 4), 1e3)), dim=1)  # the statistics are of valid steps alone
+    padded[1, 6:9] = -1e3
+    _, long = head(padded, lengths)
+    torch.testing.assert_close(long[0, :9], short[0])
+    torch.testing.assert_close(long[1, :6], short[1, :6])
+    torch.testing.assert_close(torch.autograd.grad(long[1, :6].square().sum(), head.fc1.weight), gradient)
+
+
+def test_published_padding_reaches_the_last_two_valid_steps_and_no_more():
+    torch.manual_seed(0)
+    head = VisualHead(SMALL.model_copy(update={"padding": "published"}), 4, 5).eval()
     features = torch.randn(1, 10, 4)
     padded = torch.cat((features, torch.zeros(1, 5, 4)), dim=1)
     with torch.inference_mode():
@@ -77,11 +104,6 @@ def test_positions_can_be_left_out():
 
 def test_state_holds_no_table_of_positions():
     assert not [key for key in VisualHead(SMALL, 4, 5).state_dict() if "positions" in key]
-
-
-def test_probabilities_sum_to_one():
-    probabilities = gloss_probs(torch.tensor([[[0.0, math.log(3.0)]]]))
-    torch.testing.assert_close(probabilities, torch.tensor([[[0.25, 0.75]]]))
 
 
 def test_even_kernels_are_refused():

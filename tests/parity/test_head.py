@@ -8,7 +8,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from slt_pipeline.config.encoder import HeadConfig
 from slt_pipeline.models.ctc import ctc_loss
-from slt_pipeline.models.visual_head import VisualHead, gloss_probs
+from slt_pipeline.models.taps import Taps
+from slt_pipeline.models.visual_head import VisualHead
 from slt_pipeline.models.weights import convert_head_keys
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 
@@ -27,7 +28,13 @@ def head(part) -> VisualHead:
     state = convert_head_keys({key: torch.from_numpy(value) for key, value in drawn.items()})
     hidden, in_features = state["fc1.weight"].shape
     feedforward, _, kernel_size = state["feedforward.pwff_layer.0.weight"].shape
-    config = HeadConfig(hidden=hidden, feedforward=feedforward, kernel_sizes=(kernel_size, kernel_size), dropout=0.0)
+    config = HeadConfig(
+        hidden=hidden,
+        feedforward=feedforward,
+        kernel_sizes=(kernel_size, kernel_size),
+        dropout=0.0,
+        padding="published",
+    )
     model = VisualHead(config, in_features, len(state["gloss_output_layer.bias"]))
     model.load_state_dict(state)
     return model
@@ -38,14 +45,14 @@ def _inputs(part):
 
 
 def test_evaluation(part, head):
-    features, lengths, gloss_ids, gloss_lengths = _inputs(part)
+    features, lengths, gloss_labels, gloss_label_lengths = _inputs(part)
     head.eval()
     with torch.inference_mode():
         gloss_rep, gloss_logits = head(features, lengths)
-        loss = ctc_loss(gloss_logits, lengths, gloss_ids, gloss_lengths)
+        loss = ctc_loss(gloss_logits, lengths, gloss_labels, gloss_label_lengths)
     part.check("eval/gloss_feature", gloss_rep)
     part.check("eval/gloss_logits", gloss_logits)
-    part.check("eval/gloss_probabilities", gloss_probs(gloss_logits))
+    part.check("eval/gloss_probabilities", Taps(None, gloss_rep, gloss_logits, lengths)["gloss_probs"])
     part.check("eval/gloss_probabilities_log", gloss_logits.log_softmax(dim=-1))
     part.check("eval/input_lengths", lengths)
     part.check("eval/recognition_loss", loss)
@@ -53,10 +60,10 @@ def test_evaluation(part, head):
 
 
 def test_training_uses_valid_steps_for_statistics(part, head):
-    features, lengths, gloss_ids, gloss_lengths = _inputs(part)
+    features, lengths, gloss_labels, gloss_label_lengths = _inputs(part)
     head.train()
     gloss_rep, gloss_logits = head(features, lengths)
-    loss = ctc_loss(gloss_logits, lengths, gloss_ids, gloss_lengths)
+    loss = ctc_loss(gloss_logits, lengths, gloss_labels, gloss_label_lengths)
     loss.backward()
     part.check("train/gloss_feature", gloss_rep)
     part.check("train/gloss_logits", gloss_logits)

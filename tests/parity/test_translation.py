@@ -6,9 +6,12 @@ import torch
 from parity_data import case_names, check_checksum
 
 from slt_pipeline.config.translator import MapperConfig, MBartConfig, TranslatorConfig
+from slt_pipeline.models.build import build_translator
 from slt_pipeline.models.label_smoothing import smoothed_kl
+from slt_pipeline.models.language import append_suffix
 from slt_pipeline.models.mapper import Mapper
-from slt_pipeline.models.translator import Translator, append_suffix
+from slt_pipeline.models.taps import Taps
+from slt_pipeline.models.translator import Translator
 from slt_pipeline.text.batch import pad_ids
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.text.tokenizer import Tokenizer
@@ -47,7 +50,7 @@ def translator(part, folder, glosses) -> Translator:
         label_smoothing=network["label_smoothing"],
     )
     tokenizer = Tokenizer.load(folder, network["tgt_lang"])
-    model = Translator(config, tokenizer, glosses, gloss_language=network["src_lang"])
+    model = build_translator(config, tokenizer, glosses, gloss_language=network["src_lang"])
     built = model.state_dict()
     want = {
         _our_name(name): torch.from_numpy(part.tensors[name]) for name in part.tensors if name.startswith("weights/")
@@ -94,23 +97,20 @@ def test_ids_become_the_published_text(part, folder, key, language):
 @pytest.mark.parametrize("kind", INPUTS)
 def test_network(part, translator, glosses, kind):
     inputs = _inputs(part, glosses, kind)
-    source = translator.source(
-        inputs.get("features"),
-        inputs.get("lengths"),
-        gloss_ids=inputs.get("gloss_ids"),
-        gloss_lengths=inputs.get("gloss_lengths"),
-    )
+    source = translator.source(inputs)
     part.check(f"{kind}/inputs_embeds", source.vectors)
     part.check(f"{kind}/attention_mask", source.mask)
     # what the encoder says of masked steps is unspecified: those are taken from the reference
     reference = torch.from_numpy(part.tensors[f"{kind}/encoder_last_hidden_state"])
-    states = torch.where(source.mask[..., None] == 1, translator.encode(source), reference)
+    states = torch.where(source.mask[..., None] == 1, translator.states(source), reference)
     part.check(f"{kind}/encoder_last_hidden_state", states)
 
-    out = translator(**inputs, **_targets(part))
-    part.check(f"{kind}/logits", out.logits)
-    part.check(f"{kind}/translation_loss", out.loss)
-    out.loss.backward()
+    targets = _targets(part)
+    logits = translator.decode(translator.states(source), source.mask, targets["decoder_input_ids"])
+    part.check(f"{kind}/logits", logits)
+    loss = translator({**inputs, **targets}, {"translation"})["translation"]
+    part.check(f"{kind}/translation_loss", loss)
+    loss.backward()
     got = {_their_name(name): float(p.grad.norm()) for name, p in translator.named_parameters()}
     want, tolerance = part.json["grad_l2"][kind], part.json["grad_l2_tolerance"]
     assert got.keys() == want.keys()
@@ -122,7 +122,7 @@ def test_network(part, translator, glosses, kind):
 @pytest.mark.parametrize("kind", INPUTS)
 def test_beam_search(part, folder, translator, glosses, kind, setting):
     settings = part.json["generate_settings"][setting]
-    found = translator.generate(**_inputs(part, glosses, kind), **settings)
+    found = translator.generate(translator.source(_inputs(part, glosses, kind)), **settings, with_scores=True)
     name = f"{kind}/generate_{setting}"
     part.check(name, found.ids)
     if f"{name}_scores" in part.tensors:
@@ -186,7 +186,8 @@ def test_embedding_mapper(load_part):
     config = MapperConfig(type="embedding", input="gloss_probs")
     mapper = Mapper(config, num_classes, d_model)
     mapper.start_columns(torch.from_numpy(vectors))
-    part.check("vl_mapper/embedding", mapper(torch.from_numpy(part.tensors["eval/gloss_logits"])))
+    gloss_logits, lengths = (torch.from_numpy(part.tensors[name]) for name in ("eval/gloss_logits", "lengths"))
+    part.check("vl_mapper/embedding", mapper(Taps(None, None, gloss_logits, lengths)[config.input]))
 
 
 def _inputs(part, glosses, kind):
@@ -195,7 +196,7 @@ def _inputs(part, glosses, kind):
         return {"features": features, "lengths": lengths}
     rows = [glosses.encode(row.split()) for row in part.json["cases"]["tokenizer_gloss"]["glosses"]]
     ids, lengths = pad_ids(rows, glosses.pad_id)
-    return {"gloss_ids": ids, "gloss_lengths": lengths}
+    return {"gloss_input_ids": ids, "gloss_input_lengths": lengths}
 
 
 def _targets(part):

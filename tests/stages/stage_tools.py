@@ -34,7 +34,7 @@ def refusal(call: Callable[..., Any], *arguments: Any, **options: Any) -> str:
 
 def weights(recipe, stage: str) -> dict[str, torch.Tensor]:
     """The best ones of a stage."""
-    return best_checkpoint(recipe.run_folder(stage), made_by="").weights()
+    return best_checkpoint(recipe.run_folder(stage), made_by="").weights
 
 
 def change_json(path: Path, change: Callable[[Any], Any]) -> None:

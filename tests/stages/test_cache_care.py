@@ -68,7 +68,7 @@ def half(toy, stages, tmp_path_factory) -> Path:
     """The dev split in half precision."""
     recipe = toy.recipe(extract__store=tmp_path_factory.mktemp("half") / "store", extract__dtype="float16")
     stages["extract"](recipe, split="dev", device="cpu")
-    return recipe.store_folder
+    return recipe.store
 
 
 # --- a sample is encoded again
@@ -80,9 +80,9 @@ def sampling(system, number: int) -> tuple:
 
 
 def test_clips_of_a_sound_store_are_equal_in_every_bit(toy, slt):
-    run = slt(*sampling(toy, 99), toy.recipe().store_folder)
+    run = slt(*sampling(toy, 99), toy.recipe().store)
     assert run.status == 0
-    assert f"{toy.recipe().store_folder}: all is well\n10 of 10 clips encoded again and compared\n" in run.out
+    assert f"{toy.recipe().store}: all is well\n10 of 10 clips encoded again and compared\n" in run.out
     for stream in STREAMS:
         assert f"  {stream:<12}  largest difference 0 " in run.out
     assert run.out.count("10 clips equal in every bit, 0 differ\n") == 3
@@ -102,7 +102,7 @@ def test_clips_of_a_sound_store_are_equal_in_every_bit(toy, slt):
     ids=lambda value: "-".join(str(getattr(v, "codec", v)) for v in value.values()) if value else "as_it_is",
 )
 def test_a_store_that_rounds_is_equal_once_it_is_rounded_again(toy, half, tmp_path, values, copied):
-    path = half if values["dtype"] == "float16" else toy.recipe().store_folder
+    path = half if values["dtype"] == "float16" else toy.recipe().store
     if copied:
         path = convert(FeatureStore.open(path), tmp_path / "copy", **copied).path
     sample = Sampler(toy.recipe(extract__dtype=values["dtype"]), path, device="cpu").run(2)
@@ -124,7 +124,7 @@ def test_what_extraction_compressed_agrees(toy, stages, tmp_path, slt):
 def test_altered_rows_that_no_checksum_shows_are_found_and_named(toy, tmp_path, slt):
     one, two = toy.clips[3].id, toy.clips[8].id
     path = altered(
-        toy.recipe().store_folder,
+        toy.recipe().store,
         tmp_path / "altered",
         {
             (one, "gloss_rep"): largest_times(1.001),
@@ -144,7 +144,7 @@ def test_altered_rows_that_no_checksum_shows_are_found_and_named(toy, tmp_path, 
 def test_the_tolerance_is_a_part_of_the_largest_number(toy, tmp_path, factor, num_differing):
     clip = toy.clips[3].id
     changes = {(clip, "gloss_rep"): largest_times(factor)}
-    path = altered(toy.recipe().store_folder, tmp_path / "altered", changes)
+    path = altered(toy.recipe().store, tmp_path / "altered", changes)
     sampler = Sampler(toy.recipe(), path, device="cpu")
     found, largest = sampler.run(10).streams["gloss_rep"], np.abs(contents(path)[clip]["gloss_rep"]).max()
     assert largest > 1.5  # so that it makes a difference
@@ -182,7 +182,7 @@ def test_the_largest_number_of_half_precision_and_what_is_none_are_found(toy, ha
 def test_a_clip_of_another_length_differs(toy, tmp_path, slt):
     clip = toy.clips[0].id
     changes = {(clip, name): lambda features: features[:-1] for name in STREAMS}
-    path = altered(toy.recipe().store_folder, tmp_path / "altered", changes)
+    path = altered(toy.recipe().store, tmp_path / "altered", changes)
     run = slt(*sampling(toy, 10), path)
     assert run.status == 1
     assert f"{clip}: differs in s3d, gloss_rep, gloss_logits\n" in run.out
@@ -192,7 +192,7 @@ def test_a_clip_of_another_length_differs(toy, tmp_path, slt):
 def test_a_video_that_was_replaced_under_its_name_is_found(own, slt, encoded):
     old, new = own.clips[0], next(clip for clip in own.clips if clip.num_frames != own.clips[0].num_frames)
     own.video(old).write_bytes(own.video(new).read_bytes())
-    run = slt(*sampling(own, 10), own.recipe().store_folder)
+    run = slt(*sampling(own, 10), own.recipe().store)
     assert run.status == 1
     assert [line.strip() for line in run.out.splitlines() if "not compared" in line] == [
         f"{old.id}: not compared: its video is another than the one that its features were made of"
@@ -205,7 +205,7 @@ def test_clips_that_cannot_be_compared_are_listed_with_the_reason(own, slt, enco
     own.video(no_video).unlink()
     manifest = own.root / "corpus" / "manifest.jsonl"
     write_manifest(manifest, [no_video, replace(changed, fps=changed.fps + 1), *others])
-    run = slt(*sampling(own, 10), own.recipe().store_folder)
+    run = slt(*sampling(own, 10), own.recipe().store)
     assert run.status == 1
     assert "7 of 10 clips encoded again and compared\n" in run.out
     assert run.out.count("7 clips equal in every bit, 0 differ\n") == 3
@@ -219,7 +219,7 @@ def test_clips_that_cannot_be_compared_are_listed_with_the_reason(own, slt, enco
 
 
 def test_a_clip_whose_source_nobody_noted_is_compared(own, tmp_path):
-    store = FeatureStore.open(own.recipe().store_folder)
+    store = FeatureStore.open(own.recipe().store)
     kind = {"streams": store.streams, "fingerprint": store.fingerprint}
     with FeatureStore.create(tmp_path / "bare", **kind, durable=False).writer() as writer:
         writer.write(own.clips[0].id, contents(store.path)[own.clips[0].id])
@@ -229,7 +229,7 @@ def test_a_clip_whose_source_nobody_noted_is_compared(own, tmp_path):
 
 
 def test_the_same_seed_draws_the_same_clips_in_whatever_order_they_are_stored(own, tmp_path, slt):
-    source = FeatureStore.open(own.recipe().store_folder)
+    source = FeatureStore.open(own.recipe().store)
     turned, kind = tmp_path / "turned", {"streams": source.streams, "fingerprint": source.fingerprint}
     with FeatureStore.create(turned, **kind, durable=False).writer() as writer:
         for clip in reversed(source.keys()):
@@ -259,7 +259,7 @@ def test_the_same_seed_draws_the_same_clips_in_whatever_order_they_are_stored(ow
     ],
 )
 def test_a_store_of_another_encoder_is_refused_by_key_and_both_values(toy, slt, encoded, override, values):
-    run = slt(*sampling(toy, 1), toy.recipe().store_folder, "-o", override)
+    run = slt(*sampling(toy, 1), toy.recipe().store, "-o", override)
     assert (run.status, run.out) == (2, "")
     assert f"{values}; set it back, or " in run.err
     assert encoded == []
@@ -267,7 +267,7 @@ def test_a_store_of_another_encoder_is_refused_by_key_and_both_values(toy, slt, 
 
 def test_a_store_of_other_weights_is_refused_by_both_hashes(own, stages, slt, encoded):
     stages["visual_train"](own.recipe(visual_train__training__epochs=1), device="cpu", overwrite=True)
-    store = own.recipe().store_folder
+    store = own.recipe().store
     run = slt(*sampling(own, 1), store)
     there = FeatureStore.open(store).fingerprint["encoder_weights"]
     now = best_checkpoint(own.recipe().encoder_folder, made_by="").weights_hash
@@ -279,14 +279,14 @@ def test_a_store_of_other_weights_is_refused_by_both_hashes(own, stages, slt, en
 def test_weights_that_were_changed_in_place_are_refused(own, slt, encoded):
     for file in own.recipe().run_folder("visual_train").rglob("weights.safetensors"):
         save_file({name: 2 * weight for name, weight in load_file(file).items()}, file)
-    run = slt(*sampling(own, 1), own.recipe().store_folder)
+    run = slt(*sampling(own, 1), own.recipe().store)
     assert (run.status, run.out) == (2, "")
     assert "weights.safetensors cannot be read (its SHA-256 is " in run.err
     assert encoded == []
 
 
 def test_damage_is_told_before_anything_is_encoded(own, slt, encoded):
-    store = own.recipe().store_folder
+    store = own.recipe().store
     clip = FeatureStore.open(store).keys()[0]
     data = bytearray((store / "data" / "s3d" / "c.0.0").read_bytes())
     data[5] ^= 1
@@ -301,8 +301,8 @@ def test_damage_is_told_before_anything_is_encoded(own, slt, encoded):
 
 @pytest.mark.parametrize("file", ["index/00000001.json", "store.json"])
 def test_damage_that_keeps_a_store_from_opening_is_listed_too(own, slt, encoded, file):
-    path = own.recipe().store_folder / file
+    path = own.recipe().store / file
     path.write_bytes(path.read_bytes().replace(b'":', b'";', 1))
-    run = slt(*sampling(own, 10), own.recipe().store_folder)
+    run = slt(*sampling(own, 10), own.recipe().store)
     assert (run.status, encoded) == (1, [])
     assert f"{file}: its checksum does not match: its clips are lost\n" in run.out

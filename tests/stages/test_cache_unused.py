@@ -28,20 +28,20 @@ def moved_on(own) -> tuple[str, list[str]]:
 
 def test_clips_that_are_gone_or_changed_are_told_apart(own, moved_on):
     gone, changed = moved_on
-    unused = unused_clips(own.recipe(), FeatureStore.open(own.recipe().store_folder))
+    unused = unused_clips(own.recipe(), FeatureStore.open(own.recipe().store))
     assert (unused.gone, unused.changed) == ([gone], changed)
 
 
 def test_other_text_is_no_change(own):
     clips = [replace(clip, text="x", gloss=("Y",), signer="z") for clip in own.clips]
     write_manifest(own.root / "corpus" / "manifest.jsonl", clips)
-    unused = unused_clips(own.recipe(), FeatureStore.open(own.recipe().store_folder))
+    unused = unused_clips(own.recipe(), FeatureStore.open(own.recipe().store))
     assert (unused.gone, unused.changed) == ([], [])
 
 
 def test_a_dry_run_lists_them_and_changes_nothing(own, moved_on, slt):
     gone, changed = moved_on
-    store, manifest = own.recipe().store_folder, own.root / "corpus" / "manifest.jsonl"
+    store, manifest = own.recipe().store, own.root / "corpus" / "manifest.jsonl"
     before = files(store)
     run = slt("cache", "rm", store, "--unused", "-r", own.file, "--dry-run")
     assert run.status == 0
@@ -57,7 +57,7 @@ def test_a_dry_run_lists_them_and_changes_nothing(own, moved_on, slt):
 def test_they_are_removed_and_the_others_stay_bit_for_bit(own, moved_on, slt, backend):
     gone, changed = moved_on
     store = own.root / "copy"
-    convert(FeatureStore.open(own.recipe().store_folder), store, backend=backend)
+    convert(FeatureStore.open(own.recipe().store), store, backend=backend)
     before = contents(store)
     sources = {clip.id: clip_source(clip, own.root / "corpus") for clip in own.clips}
     run = slt("cache", "rm", store, "--unused", "-r", own.file, "--yes")
@@ -70,7 +70,7 @@ def test_they_are_removed_and_the_others_stay_bit_for_bit(own, moved_on, slt, ba
 
 
 def test_a_store_without_such_clips_is_left_alone(own, slt):
-    store = own.recipe().store_folder
+    store = own.recipe().store
     before = files(store)
     run = slt("cache", "rm", store, "--unused", "-r", own.file, "--yes")
     assert (run.status, run.out) == (0, f"{store}: 0 of 10 clips, 0 B\n")
@@ -78,7 +78,7 @@ def test_a_store_without_such_clips_is_left_alone(own, slt):
 
 
 def test_the_manifest_of_another_corpus_empties_no_store(own, slt):
-    store, manifest = own.recipe().store_folder, own.root / "corpus" / "manifest.jsonl"
+    store, manifest = own.recipe().store, own.root / "corpus" / "manifest.jsonl"
     write_manifest(manifest, [replace(clip, id=f"other-{clip.id}") for clip in own.clips])
     before = files(store)
     run = slt("cache", "rm", store, "--unused", "-r", own.file, "--yes")
@@ -89,7 +89,7 @@ def test_the_manifest_of_another_corpus_empties_no_store(own, slt):
 
 def test_extraction_refuses_changed_clips_by_name_and_says_what_to_do(own, moved_on, slt, encoded):
     _, (one, two) = moved_on
-    store = own.recipe().store_folder
+    store = own.recipe().store
     before = files(store)
     run = slt("extract", "-r", own.file, "--device", "cpu")
     assert run.status == 2
@@ -108,13 +108,13 @@ def test_training_refuses_a_changed_clip_by_name(own, slt, number):
     before = files(folder)
     run = slt("translate-train", "-r", own.file, "--device", "cpu", "--overwrite")
     assert run.status == 2
-    assert f"1 clips have changed since they were put into {own.recipe().store_folder}: {clips[number].id}; " in run.err
+    assert f"1 clips have changed since they were put into {own.recipe().store}: {clips[number].id}; " in run.err
     assert files(folder) == before, "the earlier run is gone, and no new one can take its place"
 
 
 def test_extraction_makes_them_again_and_only_new_clips_besides(own, moved_on, slt, encoded):
     gone, changed = moved_on
-    store, manifest = own.recipe().store_folder, own.root / "corpus" / "manifest.jsonl"
+    store, manifest = own.recipe().store, own.root / "corpus" / "manifest.jsonl"
     before = contents(store)
     assert slt("cache", "rm", store, "--unused", "-r", own.file, "--yes").status == 0
     new = [replace(own.clips[0], id="new/1"), replace(own.clips[0], id="new/2", split="test")]
@@ -129,7 +129,7 @@ def test_extraction_makes_them_again_and_only_new_clips_besides(own, moved_on, s
 
 
 def test_a_manifest_that_grew_costs_its_new_clips_alone(own, slt, encoded):
-    store = own.recipe().store_folder
+    store = own.recipe().store
     before = contents(store)
     new = replace(own.clips[6], id="new")
     write_manifest(own.root / "corpus" / "manifest.jsonl", [new, *own.clips])
@@ -143,7 +143,7 @@ def test_a_manifest_that_grew_costs_its_new_clips_alone(own, slt, encoded):
 
 
 def test_a_subset_holds_the_clips_of_a_split(toy, tmp_path, slt):
-    source = FeatureStore.open(toy.recipe().store_folder)
+    source = FeatureStore.open(toy.recipe().store)
     run = slt("cache", "subset", source.path, tmp_path / "dev", "--split", "dev", "-r", toy.file)
     assert run.status == 0
     assert run.out.startswith(f"subset: {tmp_path / 'dev'}: 2 clips, 14 steps of s3d, gloss_rep, gloss_logits; ")
@@ -159,15 +159,15 @@ def test_a_subset_leaves_out_what_extraction_rejected_and_says_so(own, stages, s
     own.video(bad).write_text("no video at all")
     recipe = own.recipe(extract__store=own.root / "new" / "store")
     stages["extract"](recipe, split="dev", device="cpu")
-    chosen = ("--split", "dev", "-r", own.file, "-o", f"extract.store={recipe.store_folder}")
-    run = slt("cache", "subset", recipe.store_folder, own.root / "dev", *chosen)
+    chosen = ("--split", "dev", "-r", own.file, "-o", f"extract.store={recipe.store}")
+    run = slt("cache", "subset", recipe.store, own.root / "dev", *chosen)
     assert run.status == 0
     assert f"1 of 2 clips are left out: see {own.root / 'new' / 'rejected.jsonl'}" in run.err
     assert FeatureStore.open(own.root / "dev").keys() == [good.id]
 
 
 def test_a_subset_of_clips_that_have_changed_or_are_not_there_is_not_made(own, moved_on, slt):
-    store = own.recipe().store_folder
+    store = own.recipe().store
     run = slt("cache", "subset", store, own.root / "dev", "--split", "dev", "-r", own.file)
     assert run.status == 2
     assert f"1 clips have changed since they were put into {store}: {own.clips[7].id}; " in run.err
@@ -180,6 +180,6 @@ def test_a_subset_of_clips_that_have_changed_or_are_not_there_is_not_made(own, m
 
 
 def test_a_split_that_the_manifest_does_not_have_is_refused(toy, tmp_path, slt):
-    run = slt("cache", "subset", toy.recipe().store_folder, tmp_path / "x", "--split", "all", "-r", toy.file)
+    run = slt("cache", "subset", toy.recipe().store, tmp_path / "x", "--split", "all", "-r", toy.file)
     assert run.status == 2
     assert "manifest.jsonl has no clips of split all" in run.err

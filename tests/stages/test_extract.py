@@ -48,12 +48,12 @@ def test_an_extraction_that_is_killed_and_run_again_is_byte_equal_to_an_unbroken
     report = stages["extract"](recipe, device="cpu")
     assert (report.written, report.present) == (6, 4)
     assert FeatureStore.open(tmp_path / "store").backend == backend
-    assert content(tmp_path / "store") == content(toy.recipe().store_folder)
+    assert content(tmp_path / "store") == content(toy.recipe().store)
 
 
 def test_half_precision_is_the_rounded_single_precision(toy, stages, tmp_path):
     stages["extract"](toy.recipe(extract__store=tmp_path / "half", extract__dtype="float16"), device="cpu")
-    half, single = FeatureStore.open(tmp_path / "half"), FeatureStore.open(toy.recipe().store_folder)
+    half, single = FeatureStore.open(tmp_path / "half"), FeatureStore.open(toy.recipe().store)
     for clip in toy.clips:
         for stream in STREAMS:
             assert np.array_equal(half.read(clip.id, stream), single.read(clip.id, stream).astype(np.float16))
@@ -64,7 +64,7 @@ def test_a_compressed_store_holds_the_rounded_numbers_and_is_not_continued_in_an
     stages["extract"](
         toy.recipe(**chosen, extract__compression="blosc", extract__keep_bits=4), split="dev", device="cpu"
     )
-    small, single = FeatureStore.open(tmp_path / "small"), FeatureStore.open(toy.recipe().store_folder)
+    small, single = FeatureStore.open(tmp_path / "small"), FeatureStore.open(toy.recipe().store)
     assert small.compression == Compression("blosc", keep_bits=4)
     for clip in toy.of("dev"):
         found, expected = small.read(clip.id, "s3d").astype(float), single.read(clip.id, "s3d").astype(float)
@@ -80,7 +80,7 @@ def test_splits_can_be_added_one_after_the_other(toy, stages, tmp_path):
     recipe = toy.recipe(extract__store=tmp_path / "store")
     counts = [stages["extract"](recipe, split=split, device="cpu").written for split in ("dev", "train", "all")]
     assert counts == [2, 6, 2]
-    assert content(tmp_path / "store") == content(toy.recipe().store_folder)
+    assert content(tmp_path / "store") == content(toy.recipe().store)
 
 
 def test_only_the_streams_that_are_asked_for_are_stored(toy, stages, tmp_path):
@@ -137,7 +137,7 @@ def test_a_mended_clip_is_added_and_the_list_goes_away(own, toy, stages, damaged
     report = stages["extract"](recipe, device="cpu")
     assert (report.written, report.present, report.rejected) == (2, 8, 0)
     assert not rejected.exists()
-    assert content(damaged) == content(toy.recipe().store_folder)
+    assert content(damaged) == content(toy.recipe().store)
 
 
 def test_an_empty_split_is_refused(own, stages):

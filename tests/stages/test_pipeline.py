@@ -48,7 +48,7 @@ def test_the_loss_falls(toy, stage):
 
 def test_the_store_holds_what_the_encoder_makes_of_every_clip(toy):
     recipe = toy.recipe()
-    store = FeatureStore.open(recipe.store_folder)
+    store = FeatureStore.open(recipe.store)
     assert sorted(store.keys()) == sorted(clip.id for clip in toy.clips)
     recogniser = open_recogniser(recipe, CPU)
     for clip, streams in recogniser.encode_clips(toy.clips, toy.root / "corpus"):

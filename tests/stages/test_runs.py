@@ -90,7 +90,7 @@ def test_an_encoder_that_was_trained_otherwise_is_refused_by_key_and_both_values
 @pytest.mark.parametrize("stage", ["translate_train", "extract", "sweep", "evaluate"])
 def test_a_store_in_another_number_format_is_refused_by_both_values(toy, stages, stage):
     message = refusal(stages[stage], toy.recipe(extract__dtype="float16", evaluate__tasks="[sign2gloss]"))
-    folder = toy.recipe().store_folder
+    folder = toy.recipe().store
     assert f"the store {folder} was made with dtype = 'float32', but now it is 'float16'; " in message
     assert "-o extract.store=" in message
 

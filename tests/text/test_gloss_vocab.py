@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import unicodedata
 
 import pytest
 
@@ -38,6 +39,31 @@ def test_lookups_ignore_case_and_unknown_glosses_become_unk():
     vocabulary = GlossVocabulary.build(GLOSSES)
     assert vocabulary.encode(["Regen", "NEG-viel", "SCHNEE"]) == [4, 6, 1]
     assert "REGEN" in vocabulary and "SCHNEE" not in vocabulary
+
+
+def test_a_gloss_is_one_class_however_it_was_typed():
+    composed, decomposed = "FÜNF", unicodedata.normalize("NFD", "FÜNF")
+    assert composed != decomposed
+    for layout, specials in (("recognition", 4), ("translation", 9)):
+        vocabulary = GlossVocabulary.build([[composed], [decomposed]], layout)
+        assert vocabulary.names[specials:] == ("fünf",)
+        assert vocabulary.encode([composed, decomposed, decomposed.lower()]) == [specials] * 3
+        assert composed in vocabulary and decomposed in vocabulary
+
+
+def test_a_table_with_decomposed_names_is_found_by_either():
+    decomposed = unicodedata.normalize("NFD", "fünf")
+    vocabulary = GlossVocabulary(["<unk>", "<pad>", "</s>", decomposed, "fünf"])
+    assert vocabulary.encode(["FÜNF", decomposed.upper()]) == [3, 3]
+    assert len(vocabulary) == 5
+
+
+def test_a_digest_is_of_the_names_in_their_order(tmp_path):
+    vocabulary = GlossVocabulary.build(GLOSSES)
+    vocabulary.save(tmp_path / "glosses.json")
+    assert GlossVocabulary.load(tmp_path / "glosses.json").digest() == vocabulary.digest()
+    renumbered = GlossVocabulary([*vocabulary.names[:-2], vocabulary.names[-1], vocabulary.names[-2]])
+    assert renumbered.digest() != vocabulary.digest()
 
 
 def test_decoding_gives_upper_case():
@@ -82,10 +108,10 @@ def test_a_name_that_is_not_there_is_named():
 
 
 def test_a_missing_or_foreign_file_is_refused(tmp_path):
-    with pytest.raises(SltError, match=r"missing\.json"):
+    with pytest.raises(SltError, match=r"missing\.json.*`slt visual-train` writes glosses\.json"):
         GlossVocabulary.load(tmp_path / "missing.json")
     (tmp_path / "gloss2ids.pkl").write_bytes(pickle.dumps({"regen": 0}))
-    with pytest.raises(SltError, match=r"gloss2ids\.pkl"):
+    with pytest.raises(SltError, match=r"gloss2ids\.pkl.*`slt data import mbart "):
         GlossVocabulary.load(tmp_path / "gloss2ids.pkl")
     (tmp_path / "number.json").write_text("3")
     with pytest.raises(SltError, match="expected a list of names"):

@@ -1,9 +1,13 @@
 """Our mBART tokenizer: fairseq ids, targets, decoding, pruned maps, models trained on a corpus."""
 
 import json
+import re
+import unicodedata
 
+import numpy as np
 import pytest
 
+from slt_pipeline.avatar.grammar import write_report
 from slt_pipeline.errors import SltError
 from slt_pipeline.text.tokenizer import LANGUAGE_CODES, Tokenizer
 from slt_pipeline.text.train_tokenizer import train_tokenizer
@@ -67,12 +71,63 @@ def test_generated_ids_decode_without_special_tokens(trained):
     assert trained.decode(ids) == "am montag regen ."
 
 
-def test_german_keeps_the_space_before_a_final_stop_and_other_languages_do_not(trained):
+def test_published_spelling_closes_up_punctuation_and_german_keeps_its_final_stop_apart(trained):
     ids = trained.encode("am montag regen .")
-    assert trained.decode(ids) == "am montag regen ."
-    assert Tokenizer(trained.model, "en_XX").decode(ids) == "am montag regen."
-    assert trained.decode(trained.encode(".")) == "."
-    assert trained.decode(trained.encode("regen.")) == "regen ."
+    german, english = (Tokenizer(trained.model, language, None, "published") for language in ("de_DE", "en_XX"))
+    assert german.decode(ids) == "am montag regen ."
+    assert english.decode(ids) == "am montag regen."
+    assert german.decode(trained.encode(".")) == "."
+    assert german.decode(trained.encode("regen.")) == "regen ."
+
+
+def test_without_it_text_is_what_the_pieces_say(trained):
+    for language in ("de_DE", "en_XX"):
+        plain = Tokenizer(trained.model, language, detokenise="none")
+        for text in ("am montag regen .", "regen.", "."):
+            assert plain.round_trip(text) == text
+
+
+LANGUAGES = {
+    "German": "Zuerst braucht man zwei Eier, etwas Mehl und – genau! – Zucker. Straße, Größe, GROẞ.",
+    "English": "I don't know; it's 10 o'clock, isn't it? We've ½ an hour .",
+    "French": "« Ça va ? », dit-elle… l'été !",
+    "Polish": "Zażółć gęślą jaźń.",
+    "Turkish": "İstanbul'da ışık var.",
+    "Vietnamese": "Tiếng Việt có dấu.",
+    "Greek": "Η Αθήνα είναι όμορφη·",
+    "Russian": "Завтра ожидается дождь, ёлки.",
+    "Arabic": "مرحبا، كيف حالك؟",
+    "Hebrew": "שָׁלוֹם עולם.",
+    "Hindi": "नमस्ते दुनिया।",
+    "Thai": "สวัสดีครับ",
+    "Korean": "안녕하세요, 세계!",
+    "Japanese": "東京は晴れ。（本当？）ガ",
+    "Chinese": "他今年四岁，你好吗？！：“好”。",
+    "signs": "３ ① ﬁ Å ™ 👩‍👧 100 % €",
+}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_trained_tokenizer_gives_ordinary_text_back(language):
+    text = LANGUAGES[language]
+    tokenizer = train_tokenizer([text, *LANGUAGES.values()])
+    for form in ("NFC", "NFD"):
+        assert tokenizer.round_trip(unicodedata.normalize(form, text)) == unicodedata.normalize("NFC", text)
+    assert tokenizer.round_trip(text.replace(" ", " \t\n ")) == unicodedata.normalize("NFC", text)
+
+
+def test_training_on_decomposed_text_gives_the_same_model():
+    texts = list(LANGUAGES.values())
+    assert train_tokenizer([unicodedata.normalize("NFD", t) for t in texts]).model == train_tokenizer(texts).model
+
+
+def test_sentences_of_the_demo_come_back_under_either_spelling():
+    taken: set[str] = set()
+    rng = np.random.default_rng(1)
+    texts = [sentence.text for _ in range(60) for sentence in write_report(6, rng, taken)]
+    own = train_tokenizer(texts, vocab_size=400)
+    assert all(own.round_trip(text) == text for text in texts)
+    assert all(Tokenizer(own.model, detokenise="published").round_trip(text) == text for text in texts)
 
 
 def test_an_unknown_character_is_unk(trained):
@@ -84,6 +139,42 @@ def test_folder_round_trip(trained, tmp_path):
     again = Tokenizer.load(tmp_path)
     assert (again.language, again.vocab_size, again.model) == ("fr_XX", trained.vocab_size, trained.model)
     assert Tokenizer.load(tmp_path, language="de_DE").language_id == trained.language_id
+
+
+def test_the_spelling_is_saved_and_a_folder_that_does_not_say_is_published(trained, tmp_path):
+    for spelling in ("none", "published"):
+        Tokenizer(trained.model, detokenise=spelling).save(tmp_path)
+        assert Tokenizer.load(tmp_path).detokenise == spelling
+    assert Tokenizer.load(tmp_path, detokenise="none").detokenise == "none"
+    (tmp_path / "slt_tokenizer.json").write_text('{"language": "de_DE", "kept": null}')
+    assert Tokenizer.load(tmp_path).detokenise == "published"
+    (tmp_path / "slt_tokenizer.json").unlink()
+    assert Tokenizer.load(tmp_path).detokenise == "published"
+    (tmp_path / "slt_tokenizer.json").write_text('{"detokenise": "some"}')
+    with pytest.raises(SltError, match="detokenise is 'some'; use one of: none, published"):
+        Tokenizer.load(tmp_path)
+
+
+def test_a_damaged_folder_is_named(trained, tmp_path):
+    trained.save(tmp_path)
+    (tmp_path / "slt_tokenizer.json").write_text("{")
+    with pytest.raises(SltError, match=r"slt_tokenizer\.json cannot be read"):
+        Tokenizer.load(tmp_path)
+
+
+def test_a_digest_is_of_content(trained, tmp_path):
+    trained.save(tmp_path)
+    assert Tokenizer.load(tmp_path).digest() == train_tokenizer(TEXTS).digest() == trained.digest()
+    identity = {old: old for old in range(trained.vocab_size)}
+    swapped = {**identity, 10: 11, 11: 10}
+    others = [
+        train_tokenizer(TEXTS[:-1]),
+        Tokenizer(trained.model, "en_XX"),
+        Tokenizer(trained.model, detokenise="published"),
+        Tokenizer(trained.model, id_map=identity),
+        Tokenizer(trained.model, id_map=swapped),
+    ]
+    assert len({trained.digest(), *(other.digest() for other in others)}) == 6
 
 
 def test_a_pruned_vocabulary_renumbers_and_survives_a_round_trip(trained, tmp_path):
@@ -119,7 +210,8 @@ def test_a_published_pickle_map_is_not_opened(trained, tmp_path):
     trained.save(tmp_path)
     (tmp_path / "slt_tokenizer.json").unlink()
     (tmp_path / "map_ids.pkl").write_bytes(b"anything")
-    with pytest.raises(SltError, match=r"map_ids\.pkl is a pickle"):
+    command = re.escape(f"`slt data import mbart {tmp_path}` makes map_ids.json of it")
+    with pytest.raises(SltError, match=rf"map_ids\.pkl is a pickle, which is not opened; {command}"):
         Tokenizer.load(tmp_path)
     (tmp_path / "map_ids.json").write_text(json.dumps({old: old for old in range(trained.vocab_size)}))
     assert Tokenizer.load(tmp_path).encode("regen") == trained.encode("regen")
@@ -165,3 +257,10 @@ def test_glosses_and_language_codes_name_their_pieces(trained):
     assert trained.gloss_pieces("de_DGS") == trained.gloss_pieces("de_DE") == [trained.language_id]
     assert trained.gloss_pieces("<mask>") == [trained.vocab_size - 1]
     assert trained.gloss_pieces("<si>") == []
+
+
+def test_a_sign_language_starts_from_the_spoken_one_beside_it(trained):
+    whole = Tokenizer(trained.model, "fr_XX")
+    assert whole.gloss_pieces("en_ASL") == whole.gloss_pieces("en_XX") == [trained.language_id + 1]
+    assert whole.gloss_pieces("zh_CSL") == whole.gloss_pieces("zh_CN")
+    assert whole.gloss_pieces("pl_PJM") == whole.gloss_pieces("fr_XX") == [whole.language_id]

@@ -106,8 +106,8 @@ def test_pruning_takes_the_finished_mark_away_first(tmp_path, monkeypatch):
 
 def test_saving_a_step_again_replaces_it(tmp_path):
     save(tmp_path, 7, epoch=1)
-    assert save(tmp_path, 7, epoch=2).meta == {"step": 7, "epoch": 2}
-    assert [c.meta for c in list_checkpoints(tmp_path)] == [{"step": 7, "epoch": 2}]
+    assert save(tmp_path, 7, epoch=2).meta.items() >= {"step": 7, "epoch": 2}.items()
+    assert [c.meta["epoch"] for c in list_checkpoints(tmp_path)] == [2]
 
 
 def test_state_loads_without_unpickling_objects(tmp_path):

@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from toy_run import NUM_ITEMS, Sequences, toy_job, toy_train
+from toy_run import NUM_ITEMS, Sequences, toy_train, toy_trainable
 
+from slt_pipeline.config.objective import Ramp
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json, read_json_lines
 from slt_pipeline.training.checkpoint import best_checkpoint, list_checkpoints
 from slt_pipeline.training.devices import make_accelerator, pick_device
+from slt_pipeline.training.objective import Objective
 from slt_pipeline.training.runlog import RunLog
 
 
@@ -20,19 +22,19 @@ def scored(*scores):
 
 
 def test_the_best_checkpoint_is_that_of_the_lowest_score(tmp_path):
-    result = toy_train(tmp_path, toy_job(validate=scored(3.0, 1.0, 2.0)))
+    result = toy_train(tmp_path, toy_trainable(validate=scored(3.0, 1.0, 2.0)))
     assert (result.best_step, result.best_score) == (10, 1.0)
     assert read_json(tmp_path / "best.json") == {"step": 10, "dev_loss": 1.0}
     assert [c.meta["step"] for c in list_checkpoints(tmp_path / "checkpoints")] == [10, 15]
 
 
 def test_of_equal_scores_the_later_one_is_best(tmp_path):
-    assert toy_train(tmp_path, toy_job(validate=scored(1.0, 2.0, 1.0))).best_step == 15
+    assert toy_train(tmp_path, toy_trainable(validate=scored(1.0, 2.0, 1.0))).best_step == 15
     assert best_checkpoint(tmp_path, "").meta["step"] == 15
 
 
 def test_a_score_that_is_no_number_is_never_the_best(tmp_path):
-    result = toy_train(tmp_path, toy_job(validate=scored(math.nan, 2.0, math.nan)))
+    result = toy_train(tmp_path, toy_trainable(validate=scored(math.nan, 2.0, math.nan)))
     assert (result.best_step, result.best_score) == (10, 2.0)
 
 
@@ -43,10 +45,10 @@ def test_validation_runs_in_eval_mode_without_gradients_and_training_goes_on_in_
         seen.append((model.training, torch.is_grad_enabled()))
         return {"dev_loss": 0.0}
 
-    job = toy_job(validate=validate)
+    trainable = toy_trainable(validate=validate)
     modes = set()
-    job.model.register_forward_hook(lambda model, *_: modes.add(model.training))
-    toy_train(tmp_path, job, epochs=2)
+    trainable.model.register_forward_hook(lambda model, *_: modes.add(model.training))
+    toy_train(tmp_path, trainable, epochs=2)
     assert seen == [(False, False)] * 2
     assert modes == {True}
 
@@ -65,14 +67,20 @@ def test_metrics_hold_losses_rates_and_scores_by_step(tmp_path):
         ("dev", 10, 2),
     ]
     assert records[0]["lr"] == {"recognition": 0.01}
-    assert {"loss", "spread"} <= records[0].keys()
+    assert records[0]["weights"] == {"recognition": 1.0, "spread": 0.0}
+    for record in records:
+        if record["split"] == "train":
+            assert record["losses"].keys() == {"recognition", "spread"}
+            assert record["losses"]["recognition"] == record["loss"] != record["losses"]["spread"]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(tmp_path, bad):
     factors = itertools.chain([1.0] * 6, itertools.repeat(bad))
-    with pytest.raises(SltError, match=rf"toy: step 7, batch 2 of epoch 2 has loss {bad}, spread \d") as stop:
-        toy_train(tmp_path, toy_job(each_batch=lambda: next(factors)))
+    with pytest.raises(
+        SltError, match=rf"toy: step 7, batch 2 of epoch 2 has loss {bad}, recognition {bad}, spread \d"
+    ) as stop:
+        toy_train(tmp_path, toy_trainable(each_batch=lambda: next(factors)))
     assert "training.optimiser.lr" in str(stop.value)
     (kept,) = list_checkpoints(tmp_path / "checkpoints")
     assert kept.meta["step"] == 5
@@ -86,17 +94,17 @@ def test_accumulated_batches_take_the_step_of_one_large_batch(tmp_path):
             self.weight = torch.nn.Parameter(torch.zeros(6))
 
     def train(name, **changes):
-        job = toy_job()
+        trainable = toy_trainable()
         model = Squares()
-        job = replace(
-            job,
+        trainable = replace(
+            trainable,
             model=model,
-            parts={"recognition": [model.weight]},
+            parameter_groups={"recognition": [model.weight]},
             num_items=12,
-            losses=lambda m, b: {"loss": ((b["features"].mean(1) - m.weight) ** 2).sum(1).mean()},
+            losses=lambda m, b: {"recognition": ((b["features"].mean(1) - m.weight) ** 2).sum(1).mean()},
             validate=lambda m: {"dev_loss": 0.0},
         )
-        toy_train(tmp_path / name, job, epochs=1, bucket=False, optimiser={"lr": {"default": 0.1}}, **changes)
+        toy_train(tmp_path / name, trainable, epochs=1, bucket=False, optimiser={"lr": {"default": 0.1}}, **changes)
         return model.weight.detach()
 
     accumulated, at_once = train("a", batch_size=2, accumulate=3), train("b", batch_size=6)
@@ -106,7 +114,7 @@ def test_accumulated_batches_take_the_step_of_one_large_batch(tmp_path):
 
 
 def test_clipping_bounds_the_gradient(tmp_path):
-    job = toy_job()
+    trainable = toy_trainable()
     norms = []
     step = torch.optim.Adam.step
 
@@ -117,7 +125,7 @@ def test_clipping_bounds_the_gradient(tmp_path):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.optim.Adam, "step", watched)
-        toy_train(tmp_path, job, epochs=1, optimiser={"lr": {"default": 0.01}, "clip_norm": 0.5})
+        toy_train(tmp_path, trainable, epochs=1, optimiser={"lr": {"default": 0.01}, "clip_norm": 0.5})
     assert len(norms) == 5
     assert max(norms) <= 0.5 + 1e-5
 
@@ -130,7 +138,7 @@ def test_items_are_asked_for_by_epoch_and_index(tmp_path):
             keys.append(key)
             return super().__getitem__(key)
 
-    toy_train(tmp_path, replace(toy_job(), dataset=Watched()), epochs=2)
+    toy_train(tmp_path, replace(toy_trainable(), dataset=Watched()), epochs=2)
     assert sorted(keys) == [(epoch, index) for epoch in range(2) for index in range(NUM_ITEMS)]
 
 
@@ -140,7 +148,7 @@ def test_half_precision_on_the_cpu_is_refused():
 
 
 def test_bfloat16_trains_on_the_cpu(tmp_path):
-    result = toy_train(tmp_path, epochs=1, mixed_precision="bf16")
+    result = toy_train(tmp_path, epochs=1, precision="bf16")
     assert math.isfinite(result.best_score)
     assert all(w.dtype != torch.bfloat16 for w in list_checkpoints(tmp_path / "checkpoints")[-1].weights.values())
 
@@ -155,6 +163,55 @@ def test_a_device_that_is_not_there_is_refused_in_one_line(name):
 def test_auto_is_the_cpu_where_there_is_no_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert pick_device("auto") == torch.device("cpu")
+
+
+def test_a_part_that_the_weights_leave_out_or_the_model_does_not_make_stops_the_first_step(tmp_path):
+    trainable = toy_trainable()
+    for weights, cure in (
+        ({"recognition": 1.0}, r"for recognition, .* makes recognition, spread; add spread to it, with weight 0"),
+        ({"recognition": 1.0, "spread": 0.0, "translation": 1.0}, r"; take translation out of the objective$"),
+    ):
+        with pytest.raises(SltError, match=cure):
+            toy_train(tmp_path, replace(trainable, objective=Objective(weights)))
+    assert list_checkpoints(tmp_path / "checkpoints") == []
+
+
+def test_the_weights_are_those_of_the_step(tmp_path):
+    ramp = {"recognition": 1.0, "spread": Ramp(to=2.0, over=4)}
+    toy_train(tmp_path, replace(toy_trainable(), objective=Objective(ramp)), epochs=2, accumulate=2, log_every=1)
+    records = [r for r in read_json_lines(tmp_path / "metrics.jsonl") if r["split"] == "train"]
+    assert [r["weights"]["spread"] for r in records] == [0.0, 0.5, 1.0, 1.5, 2.0, 2.0]  # by steps, not by batches
+    for record in records:
+        weighted = [record["weights"][name] * value for name, value in record["losses"].items()]
+        assert record["loss"] == pytest.approx(sum(weighted), rel=1e-6)
+
+
+def test_what_is_in_no_group_is_frozen_before_the_model_is_given_to_processes(tmp_path):
+    trainable = toy_trainable()
+    head = trainable.model
+    last = set(head.gloss_output_layer.parameters())
+    before = {name: value.clone() for name, value in head.named_parameters()}
+    grouped = [p for p in head.parameters() if p not in last]
+    frozen = []
+    losses = trainable.losses
+    watched = lambda m, b: frozen.append({p for p in m.parameters() if not p.requires_grad}) or losses(m, b)  # noqa: E731
+    toy_train(tmp_path, replace(trainable, parameter_groups={"recognition": grouped}, losses=watched), epochs=1)
+    assert all(found == last for found in frozen) and len(frozen) == 5
+    changed = {name for name, value in head.named_parameters() if not torch.equal(value, before[name])}
+    assert changed == {name for name, _ in head.named_parameters() if not name.startswith("gloss_output_layer.")}
+
+
+def test_whoever_waits_for_a_checkpoint_is_told_of_each_once_it_can_be_read(tmp_path):
+    seen = []
+
+    def note():
+        seen.append([c.meta["step"] for c in list_checkpoints(tmp_path / "checkpoints")][-1])
+        assert read_json(tmp_path / "best.json")["step"] <= seen[-1]
+
+    toy_train(tmp_path, on_checkpoint=note)
+    assert seen == [5, 10, 15]
+    toy_train(tmp_path, on_checkpoint=note)  # a finished run writes none
+    assert seen == [5, 10, 15]
 
 
 def test_a_log_starts_anew_without_a_checkpoint(tmp_path):

@@ -34,9 +34,18 @@ def test_every_trainable_parameter_is_in_one_group_and_frozen_ones_in_none():
     assert [group["params"] for group in optimiser.param_groups] == [[trained]]
 
 
-def test_a_rate_for_a_part_that_the_model_lacks_is_refused():
-    with pytest.raises(SltError, match=r"names maper, but the model's parts are mapper, translation"):
+def test_a_rate_for_what_no_model_has_is_refused_with_the_nearest_name():
+    message = r"names maper, but the model's parameter groups are mapper, translation; the nearest name is mapper"
+    with pytest.raises(SltError, match=message):
         build_optimiser(OptimiserConfig(lr={"maper": 1e-3, "default": 1}), {"mapper": part(), "translation": part()})
+    with pytest.raises(SltError, match="the nearest name is bridge"):
+        build_optimiser(OptimiserConfig(lr={"brigde": 1e-3, "default": 1}), {"bridge": part()})
+
+
+def test_a_rate_for_a_known_group_that_this_model_lacks_is_no_mistake():
+    rates = {"s3d": 1e-6, "recognition": 1e-4, "mapper": 1e-3, "translation": 1e-5, "variational": 1e-5}
+    groups = build_optimiser(OptimiserConfig(lr=rates), {"mapper": part(), "translation": part()}).param_groups
+    assert [(group["name"], group["base_lr"]) for group in groups] == [("mapper", 1e-3), ("translation", 1e-5)]
 
 
 def test_a_part_without_a_rate_is_refused():

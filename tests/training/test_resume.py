@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import toy_run
-from toy_run import SignalAt, toy_job, toy_train
+from toy_run import SignalAt, toy_train, toy_trainable
 
 from slt_pipeline.files import read_json_lines
 from slt_pipeline.training.checkpoint import list_checkpoints
@@ -21,7 +21,7 @@ NUM_STEPS = 15
 def stop_after(folder: Path, batch: int, **changes) -> int:
     """Train until Ctrl-C during batch number `batch`; the step that was saved."""
     with pytest.raises(KeyboardInterrupt):
-        toy_train(folder, toy_job(each_batch=SignalAt(signal.SIGINT, batch)), **changes)
+        toy_train(folder, toy_trainable(each_batch=SignalAt(signal.SIGINT, batch)), **changes)
     return list_checkpoints(folder / "checkpoints")[-1].meta["step"]
 
 
@@ -110,7 +110,7 @@ def test_the_schedule_of_epochs_and_rare_validation_resume_too(tmp_path):
 def test_a_finished_run_is_not_trained_further(tmp_path):
     first = toy_train(tmp_path, epochs=1)
     before = {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()}
-    assert toy_train(tmp_path, toy_job(each_batch=pytest.fail), epochs=1) == first
+    assert toy_train(tmp_path, toy_trainable(each_batch=pytest.fail), epochs=1) == first
     assert {path: path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()} == before
 
 

@@ -18,7 +18,8 @@ from slt_pipeline.config.encoder import HeadConfig
 from slt_pipeline.config.training import TrainingConfig
 from slt_pipeline.models.ctc import ctc_loss
 from slt_pipeline.models.visual_head import VisualHead
-from slt_pipeline.training.loop import Job, Result, train
+from slt_pipeline.training.loop import Result, Trainable, train
+from slt_pipeline.training.objective import Objective
 
 NUM_ITEMS, WIDTH, NUM_CLASSES = 13, 6, 7
 LENGTHS = [6 + 5 * i % 11 for i in range(NUM_ITEMS)]
@@ -42,12 +43,12 @@ def collate(items: list[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, torch.T
     return {
         "features": torch.nn.utils.rnn.pad_sequence([features for features, _ in items], batch_first=True),
         "lengths": torch.tensor([len(features) for features, _ in items]),
-        "gloss_ids": torch.stack([gloss_ids for _, gloss_ids in items]),
-        "gloss_lengths": torch.full((len(items),), 2),
+        "gloss_labels": torch.stack([labels for _, labels in items]),
+        "gloss_label_lengths": torch.full((len(items),), 2),
     }
 
 
-def toy_job(*, each_batch: Callable[[], float] = lambda: 1.0, validate: Callable | None = None) -> Job:
+def toy_trainable(*, each_batch: Callable[[], float] = lambda: 1.0, validate: Callable | None = None) -> Trainable:
     """`each_batch` is called before every forward pass; the loss is multiplied by what it returns."""
     torch.manual_seed(3)
     model = VisualHead(HeadConfig(hidden=8, feedforward=12, dropout=0.3), WIDTH, NUM_CLASSES)
@@ -57,25 +58,29 @@ def toy_job(*, each_batch: Callable[[], float] = lambda: 1.0, validate: Callable
     def losses(head: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         factor = each_batch()
         _, gloss_logits = head(batch["features"], batch["lengths"])
-        loss = ctc_loss(gloss_logits, batch["lengths"], batch["gloss_ids"], batch["gloss_lengths"])
-        return {"loss": factor * loss, "spread": gloss_logits.std()}
+        return {"recognition": factor * _ctc_loss(gloss_logits, batch), "spread": gloss_logits.std()}
 
     def score(head: torch.nn.Module) -> dict[str, float]:
         _, gloss_logits = head(dev["features"], dev["lengths"])
-        return {"dev_loss": float(ctc_loss(gloss_logits, dev["lengths"], dev["gloss_ids"], dev["gloss_lengths"]))}
+        return {"dev_loss": float(_ctc_loss(gloss_logits, dev))}
 
-    return Job(
+    return Trainable(
         model=model,
-        parts={"recognition": list(model.parameters())},
+        parameter_groups={"recognition": list(model.parameters())},
         dataset=data,
         num_items=NUM_ITEMS,
         collate=collate,
         losses=losses,
+        objective=Objective({"recognition": 1.0, "spread": 0.0}),
         validate=validate or score,
         score="dev_loss",
         higher_is_better=False,
         lengths=LENGTHS,
     )
+
+
+def _ctc_loss(gloss_logits: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    return ctc_loss(gloss_logits, batch["lengths"], batch["gloss_labels"], batch["gloss_label_lengths"])
 
 
 def toy_config(**changes) -> TrainingConfig:
@@ -90,8 +95,16 @@ def toy_config(**changes) -> TrainingConfig:
     return TrainingConfig.model_validate(settings | changes)
 
 
-def toy_train(folder: Path, job: Job | None = None, **changes) -> Result:
-    return train(job or toy_job(), toy_config(**changes), folder, seed=11, device=torch.device("cpu"), title="toy")
+def toy_train(folder: Path, trainable: Trainable | None = None, *, on_checkpoint=None, **changes) -> Result:
+    return train(
+        trainable or toy_trainable(),
+        toy_config(**changes),
+        folder,
+        seed=11,
+        device=torch.device("cpu"),
+        title="toy",
+        on_checkpoint=on_checkpoint,
+    )
 
 
 class SignalAt:
@@ -110,4 +123,4 @@ class SignalAt:
 if __name__ == "__main__":
     run_folder, signal_name, at_batch, where, overrides = sys.argv[1:]
     trap = SignalAt(signal.Signals[signal_name], int(at_batch), to_group=where == "group")
-    toy_train(Path(run_folder), toy_job(each_batch=trap), **json.loads(overrides))
+    toy_train(Path(run_folder), toy_trainable(each_batch=trap), **json.loads(overrides))

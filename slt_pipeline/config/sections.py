@@ -1,0 +1,67 @@
+"""The sections of a recipe: everything that decides one experiment, as data."""
+
+from pydantic import Field
+
+from slt_pipeline.config.base import Config
+from slt_pipeline.config.corpus import CorpusConfig
+from slt_pipeline.config.encoder import EncoderConfig
+from slt_pipeline.config.stages import (
+    EvaluateConfig,
+    ExtractConfig,
+    Gloss2TextTrainConfig,
+    SweepConfig,
+    TranslateConfig,
+    TranslateTrainConfig,
+    VisualPretrainConfig,
+    VisualTrainConfig,
+)
+from slt_pipeline.config.synth import SynthConfig
+from slt_pipeline.config.text import TextConfig
+from slt_pipeline.config.translator import TranslatorConfig
+from slt_pipeline.config.uses import UsesConfig
+from slt_pipeline.config.video import VideoConfig
+
+
+class Sections(Config):
+    """What a recipe says; `config.recipe.Recipe` knows where things lie, and checks what sections say of each other."""
+
+    name: str
+    """Name of the recipe: its path below recipes/ without `.yaml`, or the stem of a file of one's own."""
+    description: str = ""
+    """One line for `slt recipe list`."""
+    seed: int = Field(default=42, ge=0)
+    """Seed of initialisation, order, augmentation and dropout."""
+    runs_dir: str = "runs"
+    """Folder of all runs; a stage writes to <runs_dir>/<name>/<stage>."""
+    uses: UsesConfig = UsesConfig()
+    """Other experiments that this one takes its encoder, store or language model from."""
+    corpus: CorpusConfig
+    """The clips and how they are scored."""
+    synth: SynthConfig | None = None
+    """The synthetic corpus that `slt data synth` renders for this recipe."""
+    video: VideoConfig = VideoConfig()
+    """Frame sampling, cropping and augmentation."""
+    encoder: EncoderConfig = EncoderConfig()
+    """S3D and the visual head."""
+    text: TextConfig = TextConfig()
+    """Tokenizer and language."""
+    translator: TranslatorConfig = TranslatorConfig()
+    """V-L mapper and mBART."""
+    visual_pretrain: VisualPretrainConfig = VisualPretrainConfig()
+    """`slt visual-pretrain`."""
+    visual_train: VisualTrainConfig = VisualTrainConfig()
+    """`slt visual-train`."""
+    extract: ExtractConfig = ExtractConfig()
+    """`slt extract`."""
+    gloss2text_train: Gloss2TextTrainConfig = Gloss2TextTrainConfig()
+    """`slt gloss2text-train`."""
+    translate_train: TranslateTrainConfig = TranslateTrainConfig()
+    """`slt translate-train`."""
+    sweep: SweepConfig = SweepConfig()
+    """`slt sweep`."""
+    sweeps: dict[str, SweepConfig] = Field(default={})
+    """Further sweeps by name, for `slt sweep NAME`."""
+    evaluate: EvaluateConfig = EvaluateConfig()
+    """`slt evaluate`."""
+    translate: TranslateConfig = TranslateConfig()
+    """`slt translate`."""

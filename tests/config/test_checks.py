@@ -1,0 +1,261 @@
+"""What a recipe gets wrong is found when it loads, and a key that changes nothing is refused."""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, get_args, get_origin
+
+import pytest
+from pydantic import BaseModel
+
+from slt_pipeline.config.names import LANGUAGE_CODES, LOWER_IS_BETTER, PROTOCOL_NAMES, ScoreName
+from slt_pipeline.config.recipe import Recipe, load_recipe, save_recipe, with_values
+from slt_pipeline.errors import SltError
+
+LR = "translate_train.training.optimiser.lr"
+OBJECTIVE = "translate_train.objective"
+
+
+def refusal(*overrides: str, name: str = "demo/mmtlb") -> str:
+    with pytest.raises(SltError) as found:
+        load_recipe(name, overrides)
+    assert "\n" not in str(found.value)
+    return str(found.value)
+
+
+# --- names
+
+
+@pytest.mark.parametrize(
+    ("override", "nearest"),
+    [
+        ("corpus.protocol=phoenix", "phoenix14t"),
+        ("corpus.protocol=fenix", "phoenix14t"),
+        ("corpus.protocol=csl-dialy", "csl-daily"),
+        ("sweep.metric=bleu5", "bleu4"),
+        ("sweep.metric=BLEU", None),
+        ("text.language=de_DGS", "de_DE"),
+        ("text.language=German", None),
+        ("evaluate.tasks=[sign2txt]", "sign2text"),
+        ("translator.mapper.input=gloss_reps", "gloss_rep"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest(override, nearest):
+    message = refusal(override)
+    assert "Input should be" in message
+    assert (f"; did you mean {nearest}?" in message) if nearest else ("did you mean" not in message)
+
+
+@pytest.mark.parametrize(
+    ("key", "names"),
+    [("corpus.protocol", PROTOCOL_NAMES), ("text.language", LANGUAGE_CODES), ("sweep.metric", get_args(ScoreName))],
+)
+def test_every_name_loads(key, names):
+    for name in names:
+        load_recipe("demo/mmtlb", [f"{key}={name}", "translator.head=trained"])
+
+
+def test_mbart_has_25_languages_in_the_order_of_its_ids():
+    assert len(LANGUAGE_CODES) == 25
+    assert [LANGUAGE_CODES.index(code) for code in ("ar_AR", "de_DE", "en_XX", "zh_CN")] == [0, 2, 3, 24]
+    assert list(LANGUAGE_CODES) == sorted(LANGUAGE_CODES)
+
+
+def test_errors_are_the_scores_of_which_fewer_are_better():
+    assert [name for name in get_args(ScoreName) if name in LOWER_IS_BETTER] == ["wer"]
+
+
+# --- ranges
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        f"{LR}.mapper=-1",
+        f"{LR}.default=-1e-9",
+        "translate_train.training.optimiser.betas=[1.5, 2]",
+        "translate_train.training.optimiser.betas=[0.9, 1.0]",
+        "translate_train.training.optimiser.betas=[-0.1, 0.9]",
+        "text.vocab_size=-5",
+        "text.vocab_size=0",
+        "text.gloss_splits=[]",
+        "seed=-1",
+        "sweep.seeds=[1, -1]",
+        "sweep.seeds=[]",
+        "sweep.seeds=[1, 1]",
+        "sweep.grid={}",
+        "sweep.grid={translator.mapper.input: []}",
+        "sweep.grid={translator.mapper.input: s3d}",
+        "sweep.grid={translator.mapper.input: [s3d, s3d]}",
+        "evaluate.tasks=[]",
+        "evaluate.splits=[]",
+        "visual_train.vocabulary_splits=[]",
+        "translate_train.training.schedule.name=cosine-epoch",  # the demo's warm-up would do nothing
+        f"{OBJECTIVE}.recognition=-1",
+        f"{OBJECTIVE}.recognition={{to: 1}}",
+        f"{OBJECTIVE}.recognition={{to: 1, over: 0}}",
+        f"{OBJECTIVE}.recognition={{to: -1, over: 10}}",
+    ],
+)
+def test_nonsense_is_refused(override):
+    assert "recipe demo/mmtlb: " in refusal(override)
+
+
+def _floats(model: type[BaseModel], walked: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    """Key of every field that holds a number, and how to write a value into it."""
+    for name, field in model.model_fields.items():
+        key = ".".join([*walked, name])
+        yield from ((key, shape) for shape in _shapes(field.annotation))
+        for option in (field.annotation, *get_args(field.annotation)):
+            if isinstance(option, type) and issubclass(option, BaseModel):
+                yield from _floats(option, (*walked, name))
+
+
+def _shapes(annotation: Any) -> Iterator[str]:
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if annotation is float:
+        yield "{}"
+    elif origin is tuple:
+        yield from (f"[{', '.join([shape] * len(inner))}]" for shape in _shapes(inner[0]))
+    elif origin is dict:
+        yield from (f"{{default: {shape}}}" for shape in _shapes(inner[1]))
+    elif origin is Annotated:
+        yield from _shapes(inner[0])
+    else:
+        yield from dict.fromkeys(shape for option in inner for shape in _shapes(option))
+
+
+NUMBERS = sorted(set(_floats(Recipe)))
+
+
+def test_the_fields_with_numbers_are_found():
+    found = {key for key, _ in NUMBERS}
+    assert {LR, OBJECTIVE, "video.transform.mean", "translate.generation.length_penalty", "synth.fps"} <= found
+    assert len(found) > 50
+
+
+@pytest.mark.parametrize("number", [".inf", "-.inf", ".nan"])
+@pytest.mark.parametrize(("key", "shape"), NUMBERS, ids=[key for key, _ in NUMBERS])
+def test_no_field_takes_infinity_or_what_is_no_number(key, shape, number):
+    assert key in refusal(f"{key}={shape.replace('{}', number)}")
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ("{to: .inf, over: 10}", "recognition.to = inf: Input should be a finite number"),
+        ("{to: 1, over: 0}", "recognition.over = 0: Input should be greater than or equal to 1"),
+        ("{to: 1, ovr: 10}", "recognition.ovr"),
+        ("-1", "recognition = -1: Input should be greater than or equal to 0"),
+        ("x", "recognition = 'x': Input should be a valid number"),
+    ],
+)
+def test_a_mistake_in_a_weight_is_named_once(weight, message):
+    found = refusal(f"{OBJECTIVE}.recognition={weight}")
+    assert f"{OBJECTIVE}.{message}" in found
+    assert "(number)" not in found and "(ramp)" not in found
+
+
+# --- what sections say of each other
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([f"{OBJECTIVE}.recogniton=1"], "names recogniton; the system's parts are translation, recognition; did you"),
+        ([f"{OBJECTIVE}={{translation: 1}}"], "does not list recognition; give each part a weight, 0 turns one off"),
+        ([f"{OBJECTIVE}.recognition=null"], "does not list recognition"),
+        ([f"{OBJECTIVE}.translation=0"], "every weight is 0, and recognition needs translator.head=trained"),
+        (
+            ["translator.head=trained", f"{OBJECTIVE}={{translation: 0, recognition: {{to: 0, over: 5}}}}"],
+            "leaves nothing to learn: every weight is 0",
+        ),
+        ([f"{LR}.maper=1"], f"{LR} names maper; rates are for mapper, translation, recognition, default; did you mean"),
+        (["visual_train.training.optimiser.lr.mapper=1"], "visual_train.training.optimiser.lr names mapper; rates are"),
+        ([f"{LR}={{mapper: 0.5}}"], f"{LR} has no rate for translation and no default"),
+        (
+            ["translator.head=trained", f"{LR}={{mapper: 0.5, translation: 0.5}}"],
+            f"{LR} has no rate for recognition and no default",
+        ),
+        (
+            ["evaluate.generation.max_length=500"],
+            "evaluate.generation.max_length is 500, and translator.mbart.max_positions 128",
+        ),
+        (["sweep.grid={seed: [1, 2]}"], "sweep.grid names seed, which tells no two runs apart: list seeds under"),
+        (["sweep.grid={visual_train.training.epochs: [1, 2]}"], "that stage is no part of a sweep"),
+        (["sweep.grid={translator.mapper.imput: [s3d]}"], "did you mean translator.mapper.input?"),
+        (["sweep.metric=wer"], "sweep.metric is wer, which only translator.head=trained has; choose bleu4"),
+    ],
+)
+def test_sections_that_contradict_each_other_are_refused(overrides, message):
+    assert message in refusal(*overrides)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [f"{LR}.recognition=1e-3"],  # a head's rate may stay where there is no head
+        ["translator.head=trained", f"{OBJECTIVE}={{translation: 1, recognition: 0}}"],
+        ["translator.head=trained", f"{OBJECTIVE}={{translation: 0, recognition: 1}}"],
+        [f"{OBJECTIVE}.translation={{start: 1, to: 0, over: 100}}"],
+        ["sweep.metric=wer", "translator.head=trained"],
+        ["sweep.metric=wer", "sweep.grid={translator.head: [stored, trained]}"],
+        ["evaluate.generation.max_length=128"],
+        ["evaluate.generation.max_length=500", "translator.mbart.folder=weights/mbart_de"],
+    ],
+)
+def test_what_agrees_loads(overrides):
+    load_recipe("demo/mmtlb", overrides)
+
+
+# --- keys that cannot matter
+
+EMBEDDING = ["translator.mapper.type=embedding", "translator.mapper.input=gloss_probs"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["translator.mapper.freeze=true"],
+            "translator.mapper.freeze = true does nothing: only translator.mapper.type",
+        ),
+        ([*EMBEDDING, "translator.mapper.hidden=64"], "translator.mapper.hidden = 64 does nothing"),
+        ([*EMBEDDING, "translator.mapper.num_hidden=2"], "translator.mapper.num_hidden = 2 does nothing"),
+        (["translator.mbart.folder=m", "translator.mbart.d_model=64"], "translator.mbart.d_model = 64 does nothing"),
+        (["text.tokenizer=m", "text.vocab_size=99"], "does nothing: the tokenizer is that of m; leave it out, or 1000"),
+        (["visual_train.training.schedule.t_max=3"], "visual_train.training.schedule.t_max = 3 does nothing"),
+        (["visual_pretrain.also=[]", "visual_pretrain.also_weight=0.5"], "visual_pretrain.also_weight = 0.5 does"),
+        (["translate_train.init_head=null"], "translate_train.init_head = null does nothing: translator.head is"),
+        (["translate_train.beam_size=5"], "translate_train.beam_size = 5 does nothing"),
+        (["synth.container=frames", "synth.crf=30"], "synth.crf = 30 does nothing"),
+        (["translator.mapper={freeze: true}"], "translator.mapper.freeze = true does nothing"),
+    ],
+)
+def test_a_key_that_cannot_matter_is_refused_where_somebody_sets_it(overrides, message):
+    assert message in refusal(*overrides)
+
+
+def test_a_file_is_refused_for_its_own_idle_keys(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: demo/mmtlb\ntranslator: {mapper: {freeze: true}}\n")
+    assert "translator.mapper.freeze = true does nothing" in refusal(name=str(path))
+
+
+def test_a_sweep_is_refused_an_idle_key():
+    with pytest.raises(SltError, match=r"translator\.mapper\.freeze = true does nothing"):
+        with_values(load_recipe("demo/mmtlb"), {"translator.mapper.freeze": True})
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        ("demo/mmtlb", ["visual_pretrain.also=[]"]),
+        ("demo/mmtlb", ["text.tokenizer=weights/mbart_de", "translator.mbart.folder=weights/mbart_de"]),
+        ("demo/mmtlb", ["translator.mapper.freeze=false", "translate_train.beam_size=1"]),
+        ("demo/mmtlb", ["translate_train.training.schedule={name: cosine-epoch}"]),
+        ("mmtlb/csl_daily", ["gloss2text_train.training.schedule.name=constant"]),
+        ("mmtlb/phoenix14t", ["translator.head=stored"]),
+    ],
+)
+def test_an_inherited_key_that_cannot_matter_is_no_mistake(name, overrides, tmp_path):
+    recipe = load_recipe(name, overrides)
+    assert load_recipe(str(save_recipe(recipe, tmp_path))) == recipe

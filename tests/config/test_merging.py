@@ -1,0 +1,178 @@
+"""`extends`, `-o` and null: sections are merged, free mappings replaced; paths and seeds follow what they repeat."""
+
+import pytest
+
+from slt_pipeline.config.recipe import load_recipe, save_recipe, with_values
+from slt_pipeline.errors import SltError
+
+LR = "translate_train.training.optimiser.lr"
+PUBLISHED = {"recognition": 1e-3, "mapper": 1e-3, "translation": 1e-5, "default": 1e-3}
+
+
+@pytest.fixture
+def child(tmp_path):
+    """A recipe that extends another one."""
+
+    def write(base: str, text: str, name: str = "child.yaml") -> str:
+        path = tmp_path / name
+        path.write_text(f"extends: {base}\n{text}\n", encoding="utf-8")
+        return str(path)
+
+    return write
+
+
+def rates(text: str) -> str:
+    return f"translate_train: {{training: {{optimiser: {{lr: {text}}}}}}}"
+
+
+def lr(name: str, *overrides: str) -> dict[str, float]:
+    return load_recipe(name, overrides).translate_train.training.optimiser.lr
+
+
+def test_the_most_obvious_ablation_of_a_shipped_recipe_is_a_short_diff(child):
+    text = "translator: {head: stored}\n" + rates("{default: 1.0e-3}")
+    recipe = load_recipe(child("mmtlb/phoenix14t", text))
+    assert recipe.translate_train.training.optimiser.lr == {"default": 1e-3}
+    assert recipe.translator.head == "stored"
+    assert recipe.translate_train.generation == load_recipe("mmtlb/phoenix14t").translate_train.generation
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{default: 1.0e-4}", {"default": 1e-4}),
+        ("{recognition: null}", {"mapper": 1e-3, "translation": 1e-5, "default": 1e-3}),
+        ("{recognition: null, mapper: 0.5}", {"mapper": 0.5, "translation": 1e-5, "default": 1e-3}),
+    ],
+)
+def test_a_free_mapping_of_a_child_replaces_and_null_deletes(child, text, expected):
+    assert lr(child("mmtlb/phoenix14t", rates(text))) == expected
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        (f"{LR}.recognition=null", {"mapper": 1e-3, "translation": 1e-5, "default": 1e-3}),
+        (f"{LR}.mapper=0.5", {**PUBLISHED, "mapper": 0.5}),
+        (f"{LR}={{default: 0.5}}", {"default": 0.5}),
+        (f"{LR}={{recognition: null}}", {"mapper": 1e-3, "translation": 1e-5, "default": 1e-3}),
+    ],
+)
+def test_an_override_replaces_a_free_mapping_or_changes_one_key_of_it(override, expected):
+    assert lr("mmtlb/phoenix14t") == PUBLISHED
+    assert lr("mmtlb/phoenix14t", override, "translator.head=stored") == expected
+
+
+def test_a_grandchild_replaces_what_its_parent_replaced(child):
+    child("mmtlb/phoenix14t", rates("{mapper: 0.1, translation: 0.2, default: 0.3}"), "parent.yaml")
+    assert lr(child("parent", rates("{mapper: null}"))) == {"translation": 0.2, "default": 0.3}
+
+
+def test_null_below_a_mapping_that_no_file_sets_takes_from_its_default(child):
+    path = child("demo/mmtlb", "translate_train: {objective: {recognition: {to: 1, over: 5}, translation: null}}")
+    with pytest.raises(SltError, match=r"translate_train\.objective does not list translation"):
+        load_recipe(path)
+
+
+@pytest.mark.parametrize("override", [f"{LR}.recogniton=null", f"{LR}={{recogniton: null}}"])
+def test_deleting_what_is_not_there_is_refused(override):
+    with pytest.raises(SltError, match=rf"{LR} has no recogniton to delete; it has recognition, mapper"):
+        load_recipe("mmtlb/phoenix14t", [override])
+
+
+def test_one_key_of_a_default_mapping_is_changed_and_the_others_stay():
+    demo = load_recipe("demo/mmtlb", ["translate_train.objective.recognition=0"])
+    assert demo.translate_train.objective == {"translation": 1.0, "recognition": 0.0}
+    grid = load_recipe("demo/mmtlb", ["sweep.grid.translator.head=[stored, trained]"]).sweep.grid
+    assert list(grid) == ["translator.mapper.input", "translator.head"]
+    assert len(grid["translator.mapper.input"]) == 4
+
+
+def test_a_ramp_is_a_value_like_another():
+    recipe = load_recipe("demo/mmtlb", ["translate_train.objective.recognition={to: 3, over: 4000}"])
+    ramp = recipe.translate_train.objective["recognition"]
+    assert (ramp.start, ramp.to, ramp.over) == (0.0, 3.0, 4000)
+
+
+def test_sweeps_set_and_delete_in_the_same_way():
+    recipe = load_recipe("mmtlb/phoenix14t")
+    values = {f"{LR}.recognition": None, f"{LR}.mapper": 0.5, "translator.head": "stored"}
+    changed = with_values(recipe, values).translate_train.training.optimiser.lr
+    assert changed == {"mapper": 0.5, "translation": 1e-5, "default": 1e-3}
+
+
+@pytest.mark.parametrize("stage", ["translate_train", "evaluate", "translate"])
+def test_a_section_that_is_given_in_part_keeps_the_rest_of_its_own_default(child, stage):
+    for recipe in (
+        load_recipe(child("demo/mmtlb", f"{stage}: {{generation: {{max_length: 60}}}}")),
+        load_recipe("demo/mmtlb", [f"{stage}.generation.max_length=60"]),
+    ):
+        generation = getattr(recipe, stage).generation
+        assert (generation.max_length, generation.num_beams) == (60, 5)
+    assert load_recipe("demo/mmtlb").gloss2text_train.generation.num_beams == 4
+
+
+# --- what repeats another value follows it
+
+
+def test_the_demo_reads_and_writes_below_its_runs_folder():
+    recipe = load_recipe("demo/mmtlb", ["seed=2", "runs_dir=runs2"])
+    assert recipe.corpus.manifest == "runs2/demo/data/manifest.jsonl"
+    assert recipe.corpus.isolated_manifest == "runs2/demo/data/isolated.jsonl"
+    assert recipe.seeds_of(recipe.sweep) == (2,)
+    assert load_recipe("demo/mmtlb").corpus.manifest == "runs/demo/data/manifest.jsonl"
+    avatar = load_recipe("phoenix14t_avatar/mmtlb", ["runs_dir=there"])
+    assert avatar.corpus.manifest == "there/phoenix14t_avatar/data/manifest.jsonl"
+    assert avatar.corpus.isolated_manifest == "there/phoenix14t_avatar/data/isolated.jsonl"
+
+
+def test_a_variant_shares_the_clips_of_what_it_extends(child):
+    recipe = load_recipe(child("demo/mmtlb", "runs_dir: mine"))
+    assert (recipe.name, recipe.corpus.manifest) == ("child", "mine/demo/data/manifest.jsonl")
+
+
+def test_seeds_that_are_listed_win():
+    listed = load_recipe("demo/mmtlb", ["seed=2", "sweep.seeds=[5, 6]"])
+    assert listed.seeds_of(listed.sweep) == (5, 6)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "corpus.media_root",
+        "corpus.isolated_media_root",
+        "visual_pretrain.init",
+        "visual_train.init",
+        "extract.store",
+        "text.tokenizer",
+        "translator.mbart.folder",
+    ],
+)
+def test_every_path_may_follow_the_runs_folder_and_is_saved_resolved(key, tmp_path):
+    recipe = load_recipe("demo/mmtlb", ["runs_dir=a{b", f"{key}='{{runs_dir}}/x{{{{1}}}}'"])
+    section, _, name = key.rpartition(".")
+    value = recipe
+    for part in [*section.split("."), name]:
+        value = getattr(value, part)
+    assert str(value) == "a{b/x{1}"
+    assert load_recipe(str(save_recipe(recipe, tmp_path))) == recipe
+    assert with_values(recipe, {}) == recipe
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        (
+            "{run_dir}/m.jsonl",
+            "no placeholder is called {run_dir}; there is {runs_dir}, and {{ and }} are plain braces",
+        ),
+        ("{}/m.jsonl", "no placeholder is called {}"),
+        ("{runs_dir!r}/m.jsonl", "no placeholder is called {runs_dir}"),
+        ("a{b", "a single brace; write {{ and }} for braces in a path"),
+        ("a}b", "a single brace"),
+    ],
+)
+def test_other_placeholders_are_refused(path, reason):
+    with pytest.raises(SltError) as found:
+        load_recipe("demo/mmtlb", [f"corpus.manifest='{path}'"])
+    assert f"corpus.manifest = '{path}': {reason}" in str(found.value)
