@@ -19,7 +19,7 @@ class Toy:
     file: Path
     """Its recipe."""
     clips: list[Clip]
-    results: dict[str, dict[str, Any]]
+    results: dict[str, Any]
     """What each stage returned, in the order in which they ran."""
 
     def recipe(self, **values: Any) -> Recipe:
@@ -32,7 +32,7 @@ class Toy:
         return [clip for clip in self.clips if clip.split == split]
 
 
-def _stages() -> dict[str, Callable[..., dict[str, Any]]]:
+def _stages() -> dict[str, Callable[..., Any]]:
     from slt_pipeline.stages.evaluate import evaluate
     from slt_pipeline.stages.extract import extract
     from slt_pipeline.stages.gloss2text_train import gloss2text_train
@@ -46,7 +46,7 @@ def _stages() -> dict[str, Callable[..., dict[str, Any]]]:
 
 
 @pytest.fixture(scope="session")
-def stages() -> dict[str, Callable[..., dict[str, Any]]]:
+def stages() -> dict[str, Callable[..., Any]]:
     """Every stage that computes, by name, in the order of the pipeline."""
     return _stages()
 

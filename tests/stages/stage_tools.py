@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from slt_pipeline.corpora.features import FeatureDataset
 from slt_pipeline.corpora.manifest import read_manifest, write_manifest
 from slt_pipeline.errors import SltError
 from slt_pipeline.training.checkpoint import best_checkpoint
@@ -46,8 +48,6 @@ def change_json(path: Path, change: Callable[[Any], Any]) -> None:
 
 def change_clips(manifest: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:
     """Change fields of clips by id."""
-    from dataclasses import replace
-
     write_manifest(manifest, [replace(clip, **changes.get(clip.id, {})) for clip in read_manifest(manifest)])
 
 
@@ -86,3 +86,10 @@ def trainable_of(monkeypatch: pytest.MonkeyPatch, call: Callable[[], Any]) -> Tr
     with pytest.raises(KilledError):
         call()
     return found[0]
+
+
+def batch_of(trainable: Trainable, *numbers: int) -> dict[str, torch.Tensor]:
+    """The batch of those items of the first epoch, of a stage that trains on the store."""
+    dataset = trainable.dataset
+    assert isinstance(dataset, FeatureDataset)
+    return trainable.collate(dataset.__getitems__([(0, number) for number in numbers]))

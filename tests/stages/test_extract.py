@@ -129,7 +129,7 @@ def test_bad_clips_make_the_command_exit_with_status_1(own, damaged, monkeypatch
     assert "Traceback" not in shown.err
 
 
-def test_a_mended_clip_is_added_and_the_list_goes_away(own, toy, stages, damaged):
+def test_a_clip_that_was_fixed_is_added_and_the_list_goes_away(own, toy, stages, damaged):
     recipe = own.recipe(extract__store=damaged)
     rejected = stages["extract"](recipe, device="cpu").rejected_file
     for clip in (own.clips[1], own.clips[7]):

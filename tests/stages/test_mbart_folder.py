@@ -15,7 +15,7 @@ from slt_pipeline.stages.translate import Translate
 from slt_pipeline.systems.translator import open_sign2text
 from slt_pipeline.systems.vocabularies import Vocabularies
 
-SIZE = {"d_model": 16, "num_layers": 1, "num_heads": 2, "ffn_dim": 16, "max_positions": 64}
+SIZE = MBartConfig(d_model=16, num_layers=1, num_heads=2, ffn_dim=16, max_positions=64)
 
 
 def write_folder(toy, folder: Path) -> None:
@@ -26,7 +26,7 @@ def write_folder(toy, folder: Path) -> None:
     ids = {str(number): number for number in range(tokenizer.vocab_size)}
     (folder / "map_ids.json").write_text(json.dumps(ids))
     torch.manual_seed(0)
-    state = build_mbart(MBartConfig(**SIZE), tokenizer.vocab_size).state_dict()
+    state = build_mbart(SIZE, tokenizer.vocab_size).state_dict()
     kept = {name: value.contiguous() for name, value in state.items() if name not in TIED_NAMES}
     save_file(kept, folder / "model.safetensors")
     settings = {"model_type": "mbart", "vocab_size": tokenizer.vocab_size, "d_model": 16, "scale_embedding": False}

@@ -58,7 +58,7 @@ def test_a_sweep_that_cannot_start_leaves_the_old_one(toy, own, stages):
     named = {"sweeps": "{mine: {grid: {translator.mapper.input: [s3d]}}}", "translate_train__training__epochs": 1}
     stages["sweep"](own.recipe(**named), "mine", device="cpu")
     before = files(folder)
-    shutil.rmtree(own.recipe().store_folder)
+    shutil.rmtree(own.recipe().store)
     assert "no feature store" in refusal(stages["sweep"], own.recipe(**named), "mine", overwrite=True)
     assert files(folder) == before
 

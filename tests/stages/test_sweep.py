@@ -1,7 +1,10 @@
 """A table says what was run, all of it, and nothing that was not."""
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cache_tools import files
@@ -21,20 +24,26 @@ QUICK = {
 }
 
 
+@dataclass(frozen=True)
+class Sweeping:
+    """Sweeps a grid on the trained system, each run of one epoch, into folders of its own."""
+
+    toy: Any
+    stage: Callable[..., dict[str, Any]]
+    folder: Path
+
+    def recipe(self, grid: str, **values: Any) -> Recipe:
+        uses = self.toy.root / "runs" / "toy"
+        where = {"runs_dir": self.folder, "uses__encoder": uses, "uses__language": uses}
+        return self.toy.recipe(**{**QUICK, **where, "sweep__grid": grid, **values})
+
+    def __call__(self, grid: str, name: str | None = None, **values: Any) -> dict[str, Any]:
+        return self.stage(self.recipe(grid, **values), name, device="cpu")
+
+
 @pytest.fixture
-def sweeping(toy, stages, tmp_path):
-    """Sweep a grid on the trained system, each run of one epoch, into folders of its own."""
-
-    def recipe(grid: str, **values) -> Recipe:
-        uses = toy.root / "runs" / "toy"
-        where = {"runs_dir": tmp_path / "runs", "uses__encoder": uses, "uses__language": uses}
-        return toy.recipe(**{**QUICK, **where, "sweep__grid": grid, **values})
-
-    def run(grid: str, name: str | None = None, **values):
-        return stages["sweep"](recipe(grid, **values), name, device="cpu")
-
-    run.recipe = recipe
-    return run
+def sweeping(toy, stages, tmp_path) -> Sweeping:
+    return Sweeping(toy, stages["sweep"], tmp_path / "runs")
 
 
 def lines(report, name: str) -> list[str]:

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 import torch
-from stage_tools import change_clips, trainable_of
+from stage_tools import batch_of, change_clips, trainable_of
 
 from slt_pipeline.stages.gloss2text_train import gloss2text_train
 from slt_pipeline.stages.translate_train import translate_train
@@ -84,13 +84,12 @@ def bare(own, monkeypatch, tmp_path, uses) -> Trainable:
 
 
 def test_clips_without_gloss_take_no_part_in_ctc(own, bare):
-    dataset, model = bare.dataset, bare.model.eval()  # so that a clip's logits do not depend on the batch
+    model = bare.model.eval()  # so that a clip's logits do not depend on the batch
 
     def losses(*numbers: int) -> dict[str, float]:
-        batch = bare.collate(dataset.__getitems__([(0, number) for number in numbers]))
-        return {name: float(loss.detach()) for name, loss in bare.losses(model, batch).items()}
+        return {name: float(loss.detach()) for name, loss in bare.losses(model, batch_of(bare, *numbers)).items()}
 
-    assert [clip.gloss is None for clip in dataset.clips] == [True, False] * 3
+    assert (batch_of(bare, *range(6))["gloss_label_lengths"] < 0).tolist() == [True, False] * 3
     alone = losses(1, 3, 5)["recognition"]
     assert alone > 1
     assert losses(0, 1, 2, 3, 4, 5)["recognition"] == pytest.approx(alone, rel=1e-5)
@@ -123,6 +122,6 @@ def test_an_empty_gloss_is_not_an_absent_one(own, monkeypatch, tmp_path, uses):
     clip = own.of("train")[0].id
     change_clips(own.root / "corpus" / "manifest.jsonl", {clip: {"gloss": ()}})
     found = of_stage(own, monkeypatch, translate_train, tmp_path, translator__head="trained", **uses)
-    batch = found.dataset.__getitems__([(0, 0)])
+    batch = batch_of(found, 0)
     assert batch["gloss_label_lengths"].tolist() == [0]
     assert float(found.losses(found.model.eval(), batch)["recognition"].detach()) > 0

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from stage_tools import CPU, rows, trainable_of
+from stage_tools import CPU, batch_of, rows, trainable_of
 
 from slt_pipeline.config.recipe import Recipe, with_values
 from slt_pipeline.corpora.features import FeatureDataset
@@ -161,8 +161,8 @@ def test_a_video_is_translated_as_evaluate_decoded_it(toy, joint, padding):
 def test_every_parameter_that_is_handed_to_the_optimiser_gets_a_gradient(toy, monkeypatch, tmp_path, tap, values):
     recipe = toy.recipe(**values, translator__mapper__input=tap)
     trainable = trainable_of(monkeypatch, lambda: translate_train(recipe, device="cpu", folder=tmp_path / "run"))
-    batch = trainable.collate(trainable.dataset.__getitems__([(0, 0), (0, 1), (0, 2)]))
-    trainable.objective.total(trainable.losses(trainable.model.train(), batch), 0).backward()
+    losses = trainable.losses(trainable.model.train(), batch_of(trainable, 0, 1, 2))
+    trainable.objective.total(losses, 0).backward()
     handed = build_optimiser(recipe.translate_train.training.optimiser, trainable.parameter_groups).param_groups
     names = {parameter: name for name, parameter in trainable.model.named_parameters()}
     assert sum(len(group["params"]) for group in handed) > 10

@@ -31,7 +31,7 @@ def slt(toy, monkeypatch, capsys):
         with pytest.raises(SystemExit) as end:
             main()
         shown = capsys.readouterr()
-        return end.value.code or 0, shown.out.splitlines(), shown.err.splitlines()
+        return int(end.value.code or 0), shown.out.splitlines(), shown.err.splitlines()
 
     return run
 

@@ -55,7 +55,7 @@ def test_a_run_may_be_named_in_place_of_an_experiment(toy, stages, tmp_path):
     runs = toy.root / "runs" / "toy"
     uses = f"{{encoder: {runs}/visual_train, language: {runs}/gloss2text_train}}"
     recipe = load_recipe(str(toy.file), [f"runs_dir={tmp_path}", f"uses={uses}", *QUICK])
-    assert recipe.store_folder == toy.recipe().store_folder
+    assert recipe.store == toy.recipe().store
     assert stages["translate_train"](recipe, device="cpu")["best_step"] > 0
 
 

@@ -82,7 +82,7 @@ def moved_on(own, stages):
     stages["sweep"](own.recipe(**SWEEP), device="cpu")
     before = best_checkpoint(own.recipe().encoder_folder, made_by="").weights_hash
     stages["visual_train"](own.recipe(visual_train__training__epochs=1), device="cpu", overwrite=True)
-    shutil.rmtree(own.recipe().store_folder)
+    shutil.rmtree(own.recipe().store)
     stages["extract"](own.recipe(), device="cpu")
     return before, best_checkpoint(own.recipe().encoder_folder, made_by="").weights_hash
 
@@ -146,7 +146,7 @@ def test_a_video_that_was_replaced_is_noticed(own, stages, encoded):
     clip = own.of("train")[2]
     negative(own.video(clip))
     message = refusal(stages["extract"], own.recipe())
-    assert f"1 clips have changed since they were put into {own.recipe().store_folder}: {clip.id}; drop them" in message
+    assert f"1 clips have changed since they were put into {own.recipe().store}: {clip.id}; drop them" in message
     assert "holds a run that was made with media = " in refusal(stages["visual_train"], own.recipe())
     assert "holds a run that was made with media = " in refusal(stages["visual_pretrain"], own.recipe())
     assert encoded == []
@@ -210,7 +210,7 @@ def test_a_store_from_before_a_field_existed_is_read_and_added_to(own, stages):
         del header["fingerprint"]["transform"]["mean"]
         del header["fingerprint"]["features"]
 
-    change_header(own.recipe().store_folder, forget)
+    change_header(own.recipe().store, forget)
     gone = ("store.encoder.head.kernel_sizes", "store.transform.mean", "store.features")
     _without(own.recipe().run_folder("translate_train") / "inputs.json", *gone)
     assert stages["extract"](own.recipe(), device="cpu").present == 10
@@ -219,14 +219,14 @@ def test_a_store_from_before_a_field_existed_is_read_and_added_to(own, stages):
 
 
 def test_versions_device_and_date_are_recorded_and_never_compared(own, stages):
-    recorded = FeatureStore.open(own.recipe().store_folder).recorded
+    recorded = FeatureStore.open(own.recipe().store).recorded
     assert {"slt", "torch", "decoder", "device", "date"} <= recorded.keys()
 
     def pretend(header):
         header["recorded"] = dict.fromkeys(recorded, "another")
         header["fingerprint"] |= {"slt": "0.0.1", "decoder": "av 1.0"}  # where the first version had them
 
-    change_header(own.recipe().store_folder, pretend)
+    change_header(own.recipe().store, pretend)
     assert stages["extract"](own.recipe(), device="cpu").present == 10
     assert stages["evaluate"](own.recipe(), device="cpu")["table"] == own.results["evaluate"]["table"]
     assert stages["translate_train"](own.recipe(), device="cpu") == own.results["translate_train"]
