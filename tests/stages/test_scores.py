@@ -87,6 +87,7 @@ def test_scoring_one_task_on_one_split_keeps_the_other_rows(own, slt):
     assert (run.status, run.err) == (0, "")
     after = rows({"rows": json.loads(path.read_text())})
     assert list(after) == list(before)
+    assert len(after) == 8
     assert [key for key, row in after.items() if row != before[key]] == [("sign2text", "test")]
     row, old = after["sign2text", "test"], before["sign2text", "test"]
     assert (row["protocol"], old["protocol"]) == ("plain-char", "plain-word")
