@@ -70,7 +70,7 @@ class Start:
 
 
 def _classes(recipe: Recipe) -> GlossVocabulary:
-    """Classes of the recogniser; of a head that starts at random on features of an encoder that is not here, the corpus's.
+    """Classes of the recogniser; the corpus's for a head that starts at random where there is no recogniser.
 
     Raises:
         SltError: there is no recogniser, and the translator reads what only it can explain.
