@@ -239,7 +239,8 @@ def trained_language_model(recipe: Recipe, folder: Path) -> Checkpoint:
     Raises:
         SltError: there is none, or it was trained for other languages or with another spelling.
     """
-    checkpoint = best_checkpoint(folder, made_by=f"slt gloss2text-train -r {recipe.name}")
+    or_use = ", or take those of another recipe or run with -o uses.language=..."
+    checkpoint = best_checkpoint(folder, f"slt gloss2text-train -r {recipe.name}", or_use)
     now = {"text": {name: getattr(recipe.text, name) for name in ("language", "gloss_language", "detokenise")}}
     _require(folder, now, f"the language model in {folder}", "slt gloss2text-train")
     return checkpoint
