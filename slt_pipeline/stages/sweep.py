@@ -31,6 +31,7 @@ from slt_pipeline.stages.evaluate import score
 from slt_pipeline.stages.translate_train import translate_train
 from slt_pipeline.systems.features import open_features
 from slt_pipeline.systems.tasks import Systems
+from slt_pipeline.systems.translator import trained_language_model
 from slt_pipeline.training.devices import pick_device
 from slt_pipeline.training.run import Plan
 
@@ -64,16 +65,17 @@ def sweep(recipe: Recipe, name: str | None = None, *, device: str = "auto", over
         SltError: a value is wrong, or a key can make no difference; before the first run.
     """
     found = _Sweep.of(recipe, name)
-    if not any(key.startswith(("extract.", "uses.")) for key in found.config.grid):
-        open_features(recipe)  # what no run could do without is no row of a table
+    made_from = _made_from(recipe, found.config)  # what no run could do without is no row of a table
     if overwrite and found.folder.exists():
         shutil.rmtree(found.folder)
-    found.begin(recipe)
-    results = {_key(row): row for row in read_json_lines(found.folder / RESULTS_FILE)}
+    found.begin(recipe, made_from)
+    scored_by = text_hash(recipe.evaluate.model_dump_json())
     rows: list[dict[str, Any]] = []
+    results = {_key(row): row for row in read_json_lines(found.folder / RESULTS_FILE) if row["scored_by"] == scored_by}
     for number, variant in enumerate(found.variants, 1):
         log.info("sweep: run %d of %d: %s", number, len(found.variants), variant.slug)
-        row = {"values": variant.values, "seed": variant.seed, "folder": variant.slug, **_run(variant, found, device)}
+        row = {"values": variant.values, "seed": variant.seed, "folder": variant.slug, "scored_by": scored_by}
+        row |= _run(variant, found, device)
         results[_key(row)] = row
         write_json_lines(found.folder / RESULTS_FILE, results.values())
         rows = sweep_rows(list(results.values()), found.config.metric, found.config.metric in LOWER_IS_BETTER)
@@ -123,16 +125,18 @@ class _Sweep:
         folder = name or f"{'+'.join(config.grid)[:80]}-{base[:8]}"
         return cls(config, recipe.run_folder(STAGE) / folder, variants, base)
 
-    def begin(self, recipe: Recipe) -> None:
-        """Refuse a folder that holds a sweep of the same name over something else."""
-        path = self.folder / BASE_FILE
-        if path.is_file() and read_json(path)["base"] != self.base:
-            raise SltError(
-                f"{self.folder} holds a sweep with other settings beside its grid ({read_json(path)['base'][:8]}, now "
-                f"{self.base[:8]}); add --overwrite to start anew, or give this sweep another name"
-            )
+    def begin(self, recipe: Recipe, made_from: dict[str, Any]) -> None:
+        """Refuse a folder that holds a sweep of the same name over something else: its rows would be lost."""
+        path, now = self.folder / BASE_FILE, {"settings beside its grid": self.base, **made_from}
+        before = read_json(path)["base"] if path.is_file() else now
+        for what, value in now.items():
+            if before.get(what, value) != value:
+                raise SltError(
+                    f"{self.folder} holds a sweep with other {what} ({str(before[what])[:8]}, now {str(value)[:8]}); "
+                    "add --overwrite to start anew, or give this sweep another name"
+                )
         save_recipe(recipe, self.folder)
-        write_json(path, {"base": self.base, "grid": self.config.grid, "seeds": recipe.seeds_of(self.config)})
+        write_json(path, {"base": now, "grid": self.config.grid, "seeds": recipe.seeds_of(self.config)})
 
 
 def _named(recipe: Recipe, name: str | None) -> SweepConfig:
@@ -171,6 +175,24 @@ def _run(variant: _Variant, found: _Sweep, device: str) -> dict[str, Any]:
     except SltError as error:
         log.warning("sweep: %s failed: %s", variant.slug, error)
         return {"error": str(error)}
+    except Exception as error:  # one run that a GPU has no room for is a row, too
+        log.warning("sweep: %s failed", variant.slug, exc_info=True)
+        return {"error": f"{type(error).__name__}: {error}"}
+
+
+def _made_from(recipe: Recipe, config: SweepConfig) -> dict[str, Any]:
+    """Weights that all runs start from or read the features of.
+
+    Raises:
+        SltError: they are not there, or are others than the recipe says.
+    """
+    varied = {key.split(".")[0] for key in config.grid}
+    if not varied.isdisjoint(("extract", "uses")):
+        return {}
+    made_from = {"encoder": open_features(recipe).fingerprint.get("encoder_weights")}
+    if recipe.translate_train.init_language and "translate_train.init_language" not in config.grid:
+        made_from["language model"] = trained_language_model(recipe, recipe.language_folder).weights_hash
+    return made_from
 
 
 def _scores(recipe: Recipe, folder: Path, device: str) -> dict[str, dict[str, Any]]:

@@ -116,7 +116,14 @@ def best_checkpoint(run_folder: Path, made_by: str, or_else: str = "") -> Checkp
         folder = run_folder / "checkpoints" / f"step-{read_json(pointer)['step']:08d}"
         if (folder / META).is_file():
             return Checkpoint(folder, read_json(folder / META))
+    if aside(run_folder).exists():
+        or_else = ", which goes on, or puts back the earlier run that --overwrite has moved aside"
     raise SltError(f"no trained weights in {run_folder}; make them with `{made_by}`{or_else}")
+
+
+def aside(run_folder: Path) -> Path:
+    """Return where a run lies that is given up once the new one in its folder has a checkpoint."""
+    return run_folder.with_name(f".{run_folder.name}.before")
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:

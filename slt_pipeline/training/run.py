@@ -13,7 +13,7 @@ from slt_pipeline.config.provenance import flatten, require_made_with
 from slt_pipeline.config.recipe import Recipe, save_recipe
 from slt_pipeline.config.training import TrainingConfig
 from slt_pipeline.files import read_json, write_json
-from slt_pipeline.training.checkpoint import list_checkpoints
+from slt_pipeline.training.checkpoint import aside, list_checkpoints
 from slt_pipeline.training.loop import Trainable, train
 
 log = logging.getLogger(__name__)
@@ -50,8 +50,8 @@ class Run:
             the folder.
         """
         if self.anew and self.folder.exists():
-            _remove(_aside(self.folder))
-            self.folder.rename(_aside(self.folder))
+            _remove(aside(self.folder))
+            self.folder.rename(aside(self.folder))
         save_recipe(recipe, self.folder)
         write_json(self.folder / INPUTS, flatten(self.inputs))
         return self.folder
@@ -69,7 +69,7 @@ class Run:
                 seed=seed,
                 device=device,
                 title=self.stage,
-                on_checkpoint=lambda: _remove(_aside(self.folder)),
+                on_checkpoint=lambda: _remove(aside(self.folder)),
             )
         except Exception:
             _put_back(self.folder)
@@ -97,7 +97,7 @@ def find_run(
     Raises:
         SltError: the folder holds work made from other inputs; the first difference is named.
     """
-    if _aside(folder).exists() and (overwrite or not _begun_with(folder, inputs)):
+    if aside(folder).exists() and (overwrite or not _begun_with(folder, inputs)):
         _put_back(folder)  # what a kill before the first checkpoint has left
     if not overwrite and (folder / INPUTS).is_file():
         cure = f"add --overwrite to start anew, or -o runs_dir=...{to_keep_both} to keep both"
@@ -106,23 +106,19 @@ def find_run(
     return Run(folder, stage, inputs, anew=overwrite)
 
 
-def _aside(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.before")
-
-
 def _begun_with(folder: Path, inputs: Mapping[str, Any]) -> bool:
     return (folder / INPUTS).is_file() and read_json(folder / INPUTS) == flatten(inputs)
 
 
 def _put_back(folder: Path) -> None:
     """Undo the moving aside, unless the new run has something to show by now."""
-    if not _aside(folder).exists():
+    if not aside(folder).exists():
         return
     if (folder / RESULT).is_file() or list_checkpoints(folder / "checkpoints"):
-        _remove(_aside(folder))
+        _remove(aside(folder))
         return
     _remove(folder)
-    _aside(folder).rename(folder)
+    aside(folder).rename(folder)
     log.warning("%s is as it was before: the new run came to nothing", folder)
 
 

@@ -22,7 +22,7 @@ KEPT = {
 # Writes that do not go through slt_pipeline/files.py: path -> what is written there, and why.
 OWN_WRITES = {
     "slt_pipeline/avatar/encode.py: unfinished.replace": "a folder of pictures, which appears whole; files.py has none",
-    "slt_pipeline/training/run.py: _aside(folder).rename": "a run folder, put back whole",
+    "slt_pipeline/training/run.py: aside(folder).rename": "a run folder, put back whole",
     "slt_pipeline/training/run.py: self.folder.rename": "a run folder, moved aside whole",
     "slt_pipeline/training/runlog.py: self.path.open": "metrics.jsonl grows by a line at a time",
 }

@@ -85,7 +85,7 @@ def _not_needed(recipe: "Recipe", store: "FeatureStore") -> dict[str, str]:
     unused, manifest = unused_clips(recipe, store), recipe.corpus.manifest
     return {
         **dict.fromkeys(unused.gone, f"not in {manifest}"),
-        **dict.fromkeys(unused.changed, f"has changed in {manifest} since it was stored"),
+        **dict.fromkeys(unused.changed, f"has changed since it was stored, in {manifest} or in its video"),
     }
 
 
