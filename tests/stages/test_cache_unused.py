@@ -46,10 +46,10 @@ def test_a_dry_run_lists_them_and_changes_nothing(own, moved_on, slt):
     run = slt("cache", "rm", store, "--unused", "-r", own.file, "--dry-run")
     assert run.status == 0
     assert f"{store}: 3 of 10 clips, " in run.out
-    assert f"  1 not in {manifest}\n  2 has changed in {manifest} since it was stored\n" in run.out
+    assert f"  1 not in {manifest}\n  2 has changed since it was stored, in {manifest} or in its video\n" in run.out
     assert f"    {gone}: not in {manifest}\n" in run.out
     for clip in changed:
-        assert f"    {clip}: has changed in {manifest} since it was stored\n" in run.out
+        assert f"    {clip}: has changed since it was stored, in {manifest} or in its video\n" in run.out
     assert files(store) == before
 
 
