@@ -112,12 +112,14 @@ def language_inputs(recipe: Recipe) -> dict[str, Any]:
     config = recipe.translator
     names = ("mbart", "suffix", "gloss_table", "freeze_gloss_table", "label_smoothing")
     folder = config.mbart.folder
-    found = {name: path for name in _MBART_FILES if folder and (path := folder / name).is_file()}
+    files = {name: folder / name if folder else None for name in _MBART_FILES}
     return {
         "text": recipe.text,
         **tokenizer_files(recipe.text),
         "language_model": {name: getattr(config, name) for name in names},
-        "mbart_files": {name.replace(".", "_"): file_hash(path) for name, path in found.items()} or None,
+        "mbart_files": {
+            name.replace(".", "_"): file_hash(path) if path and path.is_file() else None for name, path in files.items()
+        },
     }
 
 
