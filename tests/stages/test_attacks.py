@@ -1,8 +1,12 @@
 """Wrong pairings that were once answered with a number, and work that was once lost."""
 
+import shutil
+from pathlib import Path
+
 import pytest
 from stage_tools import CPU, change_json, refusal
 
+from cache import FeatureStore
 from slt_pipeline.stages.translate import Translate
 from slt_pipeline.systems.translator import open_gloss2text
 from slt_pipeline.text.train_tokenizer import train_tokenizer
@@ -48,3 +52,49 @@ def test_another_tokenizer_of_the_same_size_is_refused(own, stages):
     texts = [clip.text or "" for clip in own.of("train")]
     train_tokenizer([*texts[:5], "xyz qq"], vocab_size=80, language="de_DE", detokenise="none").save(folder / "tokenizer")
     assert "was made with pieces = " in refusal(stages["evaluate"], own.recipe(), tasks=["sign2text"])
+
+
+def test_a_run_that_lost_its_inputs_answers_for_nothing(own, stages):
+    (own.recipe().run_folder("gloss2text_train") / "inputs.json").unlink()
+    assert "a run without inputs.json" in refusal(stages["gloss2text_train"], own.recipe(seed=4))
+    assert stages["gloss2text_train"](own.recipe(), device="cpu", overwrite=True) == own.results["gloss2text_train"]
+
+
+def _imported(own, path: Path) -> None:
+    """A store as `slt cache import-pickle` makes it: it knows no encoder."""
+    store = FeatureStore.open(own.recipe().store)
+    made = FeatureStore.create(path, streams=dict(store.streams), fingerprint={"imported_from": ["abc"]})
+    with made.writer() as writer:
+        for clip in own.clips:
+            writer.write(clip.id, {name: store.read(clip.id, name) for name in store.streams})
+
+
+def test_a_translator_does_not_read_imported_features_that_it_was_not_trained_on(own, stages):
+    _imported(own, own.root / "imported")
+    shutil.rmtree(own.recipe().encoder_folder)
+    recipe = own.recipe(extract__store=own.root / "imported")
+    message = refusal(stages["evaluate"], recipe, tasks=["sign2text"])
+    assert "was made with store.encoder_weights = '" in message
+    assert "', but now it is None; " in message
+
+
+def test_a_translator_of_imported_features_does_not_read_those_of_an_encoder(own, stages):
+    _imported(own, own.root / "imported")
+    shutil.move(own.recipe().encoder_folder, own.root / "encoder")
+    trained = {"translator__head": "trained", "translate_train__init_head": "null"}
+    settings = {**trained, "translate_train__training__epochs": 1, "extract__store": own.root / "imported"}
+    stages["translate_train"](own.recipe(**settings), device="cpu", overwrite=True)
+    shutil.move(own.root / "encoder", own.recipe().encoder_folder)
+    message = refusal(Translate, own.recipe(**trained))
+    assert "was made with store.encoder_weights = None, but now it is '" in message
+
+
+@pytest.mark.parametrize("stage", ["gloss2text_train", "visual_train"])
+def test_a_run_that_is_no_translator_is_named_as_such(toy, stages, stage):
+    message = refusal(stages["evaluate"], toy.recipe(), run=toy.recipe().run_folder(stage), tasks=["sign2text"])
+    assert "holds no translator of signs; name a run of `slt translate-train`" in message
+
+
+def test_a_translator_of_signs_is_no_language_model(toy, stages):
+    recipe = toy.recipe(uses__language=toy.recipe().run_folder("translate_train"))
+    assert "Gloss2Text is needed" in refusal(stages["evaluate"], recipe, tasks=["gloss2text"])
