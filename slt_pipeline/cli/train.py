@@ -71,6 +71,7 @@ def translate_train(**options) -> None:
     \b
     Reads the store that `slt extract` wrote and the weights of gloss2text-train, writes runs/<recipe>/translate_train/.
     Example:
-      $ slt translate-train -r demo/mmtlb -o translator.mapper.input=s3d
+      $ slt translate-train -r demo/mmtlb
+      $ slt translate-train -r variant.yaml   (which `uses` the encoder, store and language model of another recipe)
     """
     _train("translate_train", **options)

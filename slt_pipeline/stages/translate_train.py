@@ -57,7 +57,13 @@ def translate_train(
     start = Start.of(recipe)
     store = open_features(recipe, features_in=config.features_in, device=where)
     clips, dev = (_clips(recipe, store, split) for split in ("train", "dev"))
-    run = find_run(folder or recipe.run_folder(STAGE), STAGE, _inputs(recipe, store, start), overwrite=overwrite)
+    run = find_run(
+        folder or recipe.run_folder(STAGE),
+        STAGE,
+        _inputs(recipe, store, start),
+        overwrite=overwrite,
+        to_keep_both=f" -o uses.encoder={recipe.encoder_folder} -o uses.language={recipe.language_folder}",
+    )
     if run.result is not None:
         return run.result
     torch.manual_seed(recipe.seed)

@@ -89,9 +89,7 @@ def visual_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = Fals
     return run.train(trainable, config.training, recipe.seed, where)
 
 
-def _inputs(
-    recipe: Recipe, start: Path | None, classes: GlossVocabulary, clips: Sequence[Clip]
-) -> dict[str, Any]:
+def _inputs(recipe: Recipe, start: Path | None, classes: GlossVocabulary, clips: Sequence[Clip]) -> dict[str, Any]:
     config = recipe.visual_train
     return {
         "seed": recipe.seed,

@@ -14,7 +14,7 @@ from slt_pipeline.config.stages import FeaturesIn
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json_lines
-from slt_pipeline.systems.recogniser import encoder_fingerprint, trained_encoder
+from slt_pipeline.systems.recogniser import OR_USE_ENCODER, encoder_fingerprint, trained_encoder
 from slt_pipeline.training.checkpoint import Checkpoint
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,9 @@ def open_features(
     """
     path = recipe.store
     if isinstance(path, Path) and not path.exists():
-        raise SltError(f"no feature store at {path}; make it with `slt extract --split all -r {recipe.name}`")
+        raise SltError(
+            f"no feature store at {path}; make it with `slt extract --split all -r {recipe.name}`{OR_USE_ENCODER}"
+        )
     on = device if features_in == "device" else None
     store = FeatureStore.open(path, resident=_RESIDENT[features_in], device=on)
     if recipe.encoder_folder.exists():

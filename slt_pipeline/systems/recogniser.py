@@ -25,6 +25,8 @@ from slt_pipeline.training.run import INPUTS
 CLASSES_FILE = "glosses.json"
 SHAPE_FILE = "frames.json"
 
+OR_USE_ENCODER = ", or take those of another recipe or run with -o uses.encoder=..."
+
 FEATURES = 1
 """Raised by hand when the same weights and settings would give other features than the version before."""
 
@@ -97,7 +99,7 @@ def trained_encoder(recipe: Recipe) -> Checkpoint:
         SltError: there is none, or it was trained with another network, other frames or other classes.
     """
     folder = recipe.encoder_folder
-    checkpoint = best_checkpoint(folder, made_by=f"slt visual-train -r {recipe.name}")
+    checkpoint = best_checkpoint(folder, f"slt visual-train -r {recipe.name}", OR_USE_ENCODER)
     classes = GlossVocabulary.load(folder / CLASSES_FILE)
     require_made_with(
         read_json(folder / INPUTS),

@@ -7,9 +7,10 @@ from typing import Any
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.taps import Stream
 from slt_pipeline.corpora.load import load_clips
+from slt_pipeline.errors import SltError
 from slt_pipeline.models.sign_to_text import SignToText
 from slt_pipeline.models.taps import HeadFront
-from slt_pipeline.systems.recogniser import CLASSES_FILE, trained_encoder
+from slt_pipeline.systems.recogniser import CLASSES_FILE, OR_USE_ENCODER, trained_encoder
 from slt_pipeline.systems.translator import build_sign2text, trained_language_model
 from slt_pipeline.systems.vocabularies import Vocabularies
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
@@ -69,14 +70,19 @@ class Start:
 
 
 def _classes(recipe: Recipe) -> GlossVocabulary:
-    """Classes of the recogniser; of a head that starts at random on features of an encoder that is not here, the corpus's.
+    """Classes of the recogniser; the corpus's for a head that starts at random where there is no recogniser.
 
     Raises:
         SltError: there is no recogniser, and the translator reads what only it can explain.
     """
     path = recipe.encoder_folder / CLASSES_FILE
     own = recipe.translator.head == "trained" and recipe.translate_train.init_head is None
-    if path.is_file() or not own:
+    if path.is_file():
         return GlossVocabulary.load(path)
+    if not own:
+        raise SltError(
+            f"no recogniser in {recipe.encoder_folder}, whose gloss classes {path.name} are needed; make it with "
+            f"`slt visual-train -r {recipe.name}`{OR_USE_ENCODER}"
+        )
     splits = recipe.visual_train.vocabulary_splits
     return GlossVocabulary.build(clip.gloss for split in splits for clip in load_clips(recipe.corpus.manifest, split))

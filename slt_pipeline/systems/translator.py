@@ -244,9 +244,12 @@ def trained_language_model(recipe: Recipe, folder: Path) -> Checkpoint:
     Raises:
         SltError: there is none, or it was trained for other languages or with another spelling.
     """
-    checkpoint = best_checkpoint(folder, made_by=f"slt gloss2text-train -r {recipe.name}")
+    or_use = ", or take those of another recipe or run with -o uses.language=..."
+    checkpoint = best_checkpoint(folder, f"slt gloss2text-train -r {recipe.name}", or_use)
     if (folder / WIDTHS_FILE).is_file():
-        raise SltError(f"{folder} holds a translator of signs, and Gloss2Text is needed; name a gloss2text_train folder")
+        raise SltError(
+            f"{folder} holds a translator of signs, and Gloss2Text is needed; name a gloss2text_train folder"
+        )
     now = {"text": {name: getattr(recipe.text, name) for name in ("language", "gloss_language", "detokenise")}}
     _require(folder, now, f"the language model in {folder}", "slt gloss2text-train")
     return checkpoint

@@ -100,12 +100,13 @@ def list_checkpoints(root: Path) -> list[Checkpoint]:
     return sorted(found, key=lambda c: c.meta["step"])
 
 
-def best_checkpoint(run_folder: Path, made_by: str) -> Checkpoint:
+def best_checkpoint(run_folder: Path, made_by: str, or_else: str = "") -> Checkpoint:
     """Return the best checkpoint of a run.
 
     Args:
         run_folder: the run's.
         made_by: the command that makes it, for the error.
+        or_else: another cure, for the error.
 
     Raises:
         SltError: there is none.
@@ -115,7 +116,7 @@ def best_checkpoint(run_folder: Path, made_by: str) -> Checkpoint:
         folder = run_folder / "checkpoints" / f"step-{read_json(pointer)['step']:08d}"
         if (folder / META).is_file():
             return Checkpoint(folder, read_json(folder / META))
-    raise SltError(f"no trained weights in {run_folder}; make them with `{made_by}`")
+    raise SltError(f"no trained weights in {run_folder}; make them with `{made_by}`{or_else}")
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:

@@ -83,7 +83,9 @@ class Run:
         return dict(result)
 
 
-def find_run(folder: Path, stage: str, inputs: Mapping[str, Any], *, overwrite: bool = False) -> Run:
+def find_run(
+    folder: Path, stage: str, inputs: Mapping[str, Any], *, overwrite: bool = False, to_keep_both: str = ""
+) -> Run:
     """Look at a run folder: new, begun or finished.
 
     Args:
@@ -91,6 +93,7 @@ def find_run(folder: Path, stage: str, inputs: Mapping[str, Any], *, overwrite: 
         stage: names the run.
         inputs: everything that decides the result, as config sections and plain values.
         overwrite: start anew, whatever is there.
+        to_keep_both: further options that a run in another `runs_dir` needs.
 
     Raises:
         SltError: the folder holds work made from other inputs; the first difference is named.
@@ -98,12 +101,12 @@ def find_run(folder: Path, stage: str, inputs: Mapping[str, Any], *, overwrite: 
     if _aside(folder).exists() and (overwrite or not _begun_with(folder, inputs)):
         _put_back(folder)  # what a kill before the first checkpoint has left
     if not overwrite:
-        _require_made_of(folder, inputs)
+        cure = f"add --overwrite to start anew, or -o runs_dir=...{to_keep_both} to keep both"
+        _require_made_of(folder, inputs, cure)
     return Run(folder, stage, inputs, anew=overwrite)
 
 
-def _require_made_of(folder: Path, inputs: Mapping[str, Any]) -> None:
-    cure = "add --overwrite to start anew, or -o runs_dir=... to keep both"
+def _require_made_of(folder: Path, inputs: Mapping[str, Any], cure: str) -> None:
     unfinished = not (folder / RESULT).is_file()
     if (folder / INPUTS).is_file():
         require_made_with(read_json(folder / INPUTS), inputs, f"{folder} holds a run that", cure, unfinished=unfinished)

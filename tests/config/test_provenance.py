@@ -18,7 +18,9 @@ def test_a_rate_that_is_gone_is_a_difference():
     assert found == [("training.optimiser.lr.mapper", 0.5, None)]
 
 
-@pytest.mark.parametrize(("before", "now"), [(None, {"config_json": "a"}), ({"config_json": None}, {"config_json": "a"})])
+@pytest.mark.parametrize(
+    ("before", "now"), [(None, {"config_json": "a"}), ({"config_json": None}, {"config_json": "a"})]
+)
 def test_files_where_there_were_none_are_a_difference(before, now):
     found = differences(flatten({"mbart_files": before}), {"mbart_files": now})
     assert found == [("mbart_files.config_json", None, "a")]

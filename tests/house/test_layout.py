@@ -129,3 +129,18 @@ def _unsafe(node: ast.AST, where: str) -> list[str]:
     if called in ("np.load", "numpy.load") and given.get("allow_pickle", False) is not False:
         return ["numpy.load with pickles allowed"]
     return [f"{called}; take yaml.safe_load"] if called in ("yaml.load", "yaml.unsafe_load", "yaml.full_load") else []
+
+
+def test_a_stage_tells_its_story_in_under_sixty_lines():
+    long = {
+        f"{path.name}: {node.name}": lines
+        for path in (ROOT / "slt_pipeline" / "stages").glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef) and (lines := (node.end_lineno or 0) - node.lineno + 1) >= 60
+    }
+    assert long == {}
+
+
+def test_what_a_tap_is_stands_in_one_table():
+    named = [path for path in _python_files(("slt_pipeline",)) if "gloss_probs" in path.read_text(encoding="utf-8")]
+    assert named == [ROOT / "slt_pipeline" / "config" / "taps.py"]

@@ -46,7 +46,6 @@ NOT_RUN = {
 NOT_RUN["visual-train -r demo/mmtlb --device cuda"] = "needs a GPU"
 # What a reader of a line does not have yet, where others have made it with other settings. Such lines come last.
 STARTS_WITHOUT = {
-    "translate-train -r demo/mmtlb -o translator.mapper.input=s3d": "runs/demo/mmtlb/translate_train",
     "extract --split all --backend hdf5 --dtype float32": "runs/demo/mmtlb/features",
     "cache export-pickle runs/demo/mmtlb/features head_rgb_input/train.pkl --split train": "head_rgb_input",
     "cache import-pickle head_rgb_input/train.pkl head_rgb_input/dev.pkl head_rgb_input/test.pkl features": "features",

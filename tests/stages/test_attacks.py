@@ -50,7 +50,9 @@ def test_a_video_is_not_read_by_changed_classes(own):
 def test_another_tokenizer_of_the_same_size_is_refused(own, stages):
     folder = own.recipe().run_folder("translate_train")
     texts = [clip.text or "" for clip in own.of("train")]
-    train_tokenizer([*texts[:5], "xyz qq"], vocab_size=80, language="de_DE", detokenise="none").save(folder / "tokenizer")
+    train_tokenizer([*texts[:5], "xyz qq"], vocab_size=80, language="de_DE", detokenise="none").save(
+        folder / "tokenizer"
+    )
     assert "was made with pieces = " in refusal(stages["evaluate"], own.recipe(), tasks=["sign2text"])
 
 
