@@ -99,4 +99,4 @@ def test_a_run_that_is_no_translator_is_named_as_such(toy, stages, stage):
 
 def test_a_translator_of_signs_is_no_language_model(toy, stages):
     recipe = toy.recipe(uses__language=toy.recipe().run_folder("translate_train"))
-    assert "Gloss2Text is needed" in refusal(stages["evaluate"], recipe, tasks=["gloss2text"])
+    assert "a translator of signs, not Gloss2Text" in refusal(stages["evaluate"], recipe, tasks=["gloss2text"])
