@@ -4,7 +4,6 @@ import itertools
 import json
 import logging
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from slt_pipeline.config.recipe import Recipe, save_recipe, with_values
 from slt_pipeline.config.stages import SweepConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import (
+    file_hash,
     json_line,
     read_json,
     read_json_lines,
@@ -55,22 +55,27 @@ def sweep(recipe: Recipe, name: str | None = None, *, device: str = "auto", over
         recipe: the experiment that is varied.
         name: one of the recipe's `sweeps`; None: its `sweep`.
         device: where it computes.
-        overwrite: give up earlier runs of this sweep.
+        overwrite: give up earlier runs of this sweep, each once the new one has a checkpoint.
 
     Raises:
         SltError: a value is wrong, or a key can make no difference; before the first run.
     """
     found = _Sweep.of(recipe, name)
-    if overwrite and found.folder.exists():
-        shutil.rmtree(found.folder)
     if not any(key.startswith(("extract.", "uses.")) for key in found.config.grid):
         open_features(recipe)  # what no run could do without is no row of a table
-    found.begin(recipe)
-    results = {_key(row): row for row in read_json_lines(found.folder / RESULTS_FILE)}
+    found.begin(recipe, overwrite)
+    results = {} if overwrite else {_key(row): row for row in found.earlier_rows()}
     rows: list[dict[str, Any]] = []
     for number, variant in enumerate(found.variants, 1):
         log.info("sweep: run %d of %d: %s", number, len(found.variants), variant.slug)
-        row = {"values": variant.values, "seed": variant.seed, "folder": variant.slug, **_run(variant, found, device)}
+        outcome = _run(variant, found.folder / variant.slug, device, overwrite)
+        row = {
+            "values": variant.values,
+            "seed": variant.seed,
+            "folder": variant.slug,
+            "scored": found.scored,
+            **outcome,
+        }
         results[_key(row)] = row
         write_json_lines(found.folder / RESULTS_FILE, results.values())
         rows = sweep_rows(list(results.values()), found.config.metric, found.config.metric in LOWER_IS_BETTER)
@@ -106,6 +111,8 @@ class _Sweep:
     variants: list[_Variant]
     base: str
     """Hash of what the runs have in common."""
+    scored: str
+    """Hash of how they are scored, and on which clips: rows of one table have it in common."""
 
     @classmethod
     def of(cls, recipe: Recipe, name: str | None) -> "_Sweep":
@@ -116,14 +123,25 @@ class _Sweep:
             for seed in recipe.seeds_of(config)
         ]
         _require_sound_values(config, variants)
-        base = _base(recipe, config)
+        no_part = {"name", "description", "sweep", "sweeps", "evaluate", "translate"}
+        base = _hash_without(recipe.model_dump(mode="json", exclude=no_part), config)
+        settings = recipe.model_dump(mode="json", include={"evaluate"})
+        scored = _hash_without({**settings, "clips": file_hash(Path(recipe.corpus.manifest))}, config)
         folder = name or f"{'+'.join(config.grid)[:80]}-{base[:8]}"
-        return cls(config, recipe.run_folder(STAGE) / folder, variants, base)
+        return cls(config, recipe.run_folder(STAGE) / folder, variants, base, scored[:12])
 
-    def begin(self, recipe: Recipe) -> None:
+    def earlier_rows(self) -> list[dict[str, Any]]:
+        """Return the rows of an earlier call, of another grid too, that can be compared with those of this one."""
+        rows = read_json_lines(self.folder / RESULTS_FILE)
+        kept = [row for row in rows if row.get("scored") == self.scored]
+        if len(kept) < len(rows):
+            log.info("sweep: %d earlier rows were scored otherwise, or on other clips", len(rows) - len(kept))
+        return kept
+
+    def begin(self, recipe: Recipe, overwrite: bool) -> None:
         """Refuse a folder that holds a sweep of the same name over something else."""
         path = self.folder / BASE_FILE
-        if path.is_file() and read_json(path)["base"] != self.base:
+        if not overwrite and path.is_file() and read_json(path)["base"] != self.base:
             raise SltError(
                 f"{self.folder} holds a sweep with other settings beside its grid ({read_json(path)['base'][:8]}, now "
                 f"{self.base[:8]}); add --overwrite to start anew, or give this sweep another name"
@@ -157,13 +175,12 @@ def _require_sound_values(config: SweepConfig, variants: list[_Variant]) -> None
                 raise SltError(those[0].error)
 
 
-def _run(variant: _Variant, found: _Sweep, device: str) -> dict[str, Any]:
+def _run(variant: _Variant, folder: Path, device: str, overwrite: bool) -> dict[str, Any]:
     """Scores by split of one run, trained and decoded if that was not done before; or why there are none."""
     if variant.recipe is None:
         return {"error": variant.error}
-    folder = found.folder / variant.slug
     try:
-        translate_train(variant.recipe, device=device, folder=folder)
+        translate_train(variant.recipe, device=device, overwrite=overwrite, folder=folder)
         return {"scores": _scores(variant.recipe, folder, device)}
     except SltError as error:
         log.warning("sweep: %s failed: %s", variant.slug, error)
@@ -185,9 +202,8 @@ def _scores(recipe: Recipe, folder: Path, device: str) -> dict[str, dict[str, An
     return scores
 
 
-def _base(recipe: Recipe, config: SweepConfig) -> str:
-    """Hash of all that the runs of a sweep share, without what is varied and what plays no part."""
-    data = recipe.model_dump(mode="json", exclude={"name", "description", "sweep", "sweeps", "evaluate", "translate"})
+def _hash_without(data: dict[str, Any], config: SweepConfig) -> str:
+    """Hash of plain data of a recipe without the keys that a sweep varies."""
     for key in (*config.grid, "seed"):
         node: Any = data
         *parents, last = key.split(".")

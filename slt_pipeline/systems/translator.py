@@ -247,9 +247,7 @@ def trained_language_model(recipe: Recipe, folder: Path) -> Checkpoint:
     or_use = ", or take those of another recipe or run with -o uses.language=..."
     checkpoint = best_checkpoint(folder, f"slt gloss2text-train -r {recipe.name}", or_use)
     if (folder / WIDTHS_FILE).is_file():
-        raise SltError(
-            f"{folder} holds a translator of signs, and Gloss2Text is needed; name a gloss2text_train folder"
-        )
+        raise SltError(f"{folder} holds a translator of signs, not Gloss2Text; name a run of `slt gloss2text-train`")
     now = {"text": {name: getattr(recipe.text, name) for name in ("language", "gloss_language", "detokenise")}}
     _require(folder, now, f"the language model in {folder}", "slt gloss2text-train")
     return checkpoint

@@ -7,6 +7,7 @@ import pytest
 from stage_tools import CPU, change_json, refusal
 
 from cache import FeatureStore
+from slt_pipeline.errors import SltError
 from slt_pipeline.stages.translate import Translate
 from slt_pipeline.systems.translator import open_gloss2text
 from slt_pipeline.text.train_tokenizer import train_tokenizer
@@ -100,3 +101,63 @@ def test_a_run_that_is_no_translator_is_named_as_such(toy, stages, stage):
 def test_a_translator_of_signs_is_no_language_model(toy, stages):
     recipe = toy.recipe(uses__language=toy.recipe().run_folder("translate_train"))
     assert "a translator of signs, not Gloss2Text" in refusal(stages["evaluate"], recipe, tasks=["gloss2text"])
+
+
+ONE_RUN = {"sweep__grid": "{translator.mapper.input: [gloss_rep]}", "sweep__seeds": "[3]"}
+
+
+def test_a_sweep_that_cannot_begin_gives_up_no_earlier_run(own, stages):
+    folder = Path(stages["sweep"](own.recipe(**ONE_RUN), device="cpu")["folder"])
+    before = sorted(path.name for path in folder.iterdir())
+    shutil.move(own.recipe().store, own.root / "away")
+    assert "no feature store" in refusal(stages["sweep"], own.recipe(**ONE_RUN), overwrite=True)
+    assert sorted(path.name for path in folder.iterdir()) == before
+
+
+def test_a_sweep_started_anew_trains_anew(own, stages):
+    first = stages["sweep"](own.recipe(**ONE_RUN), device="cpu")
+    run = Path(first["folder"]) / first["results"][0]["folder"]
+    (run / "left-over").touch()
+    assert stages["sweep"](own.recipe(**ONE_RUN), device="cpu", overwrite=True)["results"] == first["results"]
+    assert not (run / "left-over").exists()
+
+
+def _swept(stages, recipe) -> list[str]:
+    rows = stages["sweep"](recipe, device="cpu")["results"]
+    return [row["values"]["translator.mapper.input"] for row in rows]
+
+
+def test_a_table_keeps_the_rows_of_an_earlier_grid_unless_they_were_scored_otherwise(own, stages):
+    other = {**ONE_RUN, "sweep__grid": "{translator.mapper.input: [s3d]}"}
+    assert _swept(stages, own.recipe(**ONE_RUN)) == ["gloss_rep"]
+    assert _swept(stages, own.recipe(**other)) == ["gloss_rep", "s3d"]
+    assert _swept(stages, own.recipe(evaluate__generation__max_length=3, **other)) == ["s3d"]
+
+
+@pytest.mark.parametrize("name", ["..", "../other", "a/b", "", "-x"])
+def test_a_sweep_is_not_named_like_a_way_out_of_its_folder(toy, name):
+    with pytest.raises(SltError, match="sweeps"):
+        toy.recipe(sweeps=f'{{"{name}": {{}}}}')
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("translate_train.objective.recognition", "[0, 1]"),
+        ("translate_train.training.optimiser.lr.recognition", "[0.1, 0.2]"),
+        ("evaluate.beam_size", "[1, 5]"),
+        ("translate_train.beam_size", "[1, 5]"),
+        ("text.vocab_size", "[60, 80]"),
+        ("text.gloss_splits", "[[train], [train, dev]]"),
+        ("translator.gloss_table", "[pieces, random]"),
+        ("translator.mbart.position_std", "[0.02, 0.2]"),
+    ],
+)
+def test_what_gives_equal_runs_is_not_swept(toy, key, values):
+    with pytest.raises(SltError, match=f"sweep.grid names {key}, which tells no two runs apart"):
+        toy.recipe(sweep__grid=f"{{{key}: {values}}}")
+
+
+def test_what_a_run_from_scratch_or_with_a_head_reads_is_swept(toy):
+    toy.recipe(sweep__grid="{text.vocab_size: [60, 80]}", translate_train__init_language="null")
+    toy.recipe(sweep__grid="{translator.head: [stored, trained], evaluate.beam_size: [1, 5]}")
