@@ -78,7 +78,7 @@ def _check_sweeps(recipe: Sections, find_key: Callable[[str], object]) -> None:
     for where, sweep in {"sweep": recipe.sweep, **{f"sweeps.{name}": s for name, s in recipe.sweeps.items()}}.items():
         for key in sweep.grid:
             find_key(key)
-            if why := not_swept(key):
+            if why := not_swept(recipe, sweep.grid, key):
                 raise ValueError(f"{where}.grid names {key}, which tells no two runs apart: {why}")
         trained = recipe.translator.head == "trained" or "trained" in sweep.grid.get("translator.head", ())
         if sweep.metric in LOWER_IS_BETTER and not trained:

@@ -1,6 +1,6 @@
 """Keys that cannot matter in a recipe: setting one of them to anything but its default is refused."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
@@ -21,13 +21,25 @@ _SWEPT = (
     "uses",
 )
 """Keys on which a translator depends that is trained on a store and scored."""
+_OF_A_HEAD = (
+    "translate_train.objective.recognition",
+    "translate_train.training.optimiser.lr.recognition",
+    "evaluate.beam_size",
+)
+_OF_THE_LANGUAGE_MODEL = (
+    *("text.vocab_size", "text.tokenizer", "text.gloss_splits"),
+    *("translator.gloss_table", "translator.mbart.position_std"),
+)
 _NOT_SWEPT = {
     "seed": "list seeds under sweep.seeds",
     **dict.fromkeys(
         ("visual_pretrain", "visual_train", "gloss2text_train", "translate"), "that stage is no part of a sweep"
     ),
     **dict.fromkeys(
-        ("evaluate.tasks", "evaluate.splits", "evaluate.batch_size", "translate_train.features_in"),
+        (
+            *("evaluate.tasks", "evaluate.splits", "evaluate.batch_size"),
+            *("translate_train.features_in", "translate_train.beam_size"),
+        ),
         "it changes no score of a translator",
     ),
 }
@@ -78,8 +90,13 @@ def idle_keys(recipe: Sections) -> Iterator[tuple[str, str]]:
         yield "synth.signers", "synth.source is annotations, which bring their signers"
 
 
-def not_swept(key: str) -> str:
-    """Return why a key is none for a sweep's grid; empty if it is one."""
+def not_swept(recipe: Sections, grid: Mapping[str, Sequence[Any]], key: str) -> str:
+    """Return why a key is none for a sweep's grid over a recipe; empty if it is one."""
+    if key in _OF_A_HEAD and "trained" not in grid.get("translator.head", [recipe.translator.head]):
+        return "translator.head is stored, so that no head is built"
+    started = grid.get("translate_train.init_language", [recipe.translate_train.init_language])
+    if key in _OF_THE_LANGUAGE_MODEL and None not in started:
+        return "translate_train.init_language brings it; it can vary with translate_train.init_language=null"
     for name, why in _NOT_SWEPT.items():
         if _is_below(key, name):
             return why

@@ -1,8 +1,9 @@
 """What decides a result, by dotted key, and how two such accounts compare.
 
 A run's `inputs.json` and a store's fingerprint are accounts. Two rules keep them readable by later versions: a key that
-an older account lacks counts as its default, so that a new field refuses nothing; and what is only recorded (versions,
-places, the number of loader processes) is never compared.
+an older account lacks counts as its default, so that a new field refuses nothing (a mapping that it does list, such as
+rates by part, it lists whole); and what is only recorded (versions, places, the number of loader processes) is never
+compared.
 """
 
 import json
@@ -55,13 +56,13 @@ def differences(
             compared too, since half of a run cannot be made in one way and half in another.
     """
     old = upgrade(flatten(before))
-    new, defaults, recorded = flatten(now), _defaults(now), _recorded(now)
+    new, defaults, recorded, free = flatten(now), _defaults(now), _recorded(now), _free_mappings(now)
     found = []
     for key in sorted(old.keys() | new.keys()):
         if key in recorded or key.removeprefix("store.") in _VERSIONS:
             continue
         if key not in old:
-            known = _before(key, defaults, unfinished)
+            known = None if _is_added(key, old, free) else _before(key, defaults, unfinished)
             if known is _UNKNOWN or known == new[key]:
                 continue
             found.append((key, known, new[key]))
@@ -110,6 +111,13 @@ def _before(key: str, defaults: Mapping[str, Any], unfinished: bool) -> Any:
     return defaults.get(key, _UNKNOWN)
 
 
+def _is_added(key: str, old: Mapping[str, Any], free: set[str]) -> bool:
+    """Return whether an older account says that a key was not set: it lists the mapping that the key is of."""
+    above = [key[:end] for end, character in enumerate(key) if character == "."]
+    listed = {name for name in above if name in free and any(other.startswith(f"{name}.") for other in old)}
+    return bool(listed) or any(name in old for name in above)
+
+
 def _sections(value: Any, prefix: str = "") -> list[tuple[str, Config]]:
     """Every config section inside an account with the key that it stands under."""
     if isinstance(value, Config):
@@ -134,3 +142,9 @@ def _defaults(now: Mapping[str, Any]) -> dict[str, Any]:
 
 def _recorded(now: Mapping[str, Any]) -> set[str]:
     return {f"{prefix}.{name}" for prefix, section in _sections(now) for name in section.recorded}
+
+
+def _free_mappings(now: Mapping[str, Any]) -> set[str]:
+    """Keys of the mappings whose own keys are no fields: rates and weights by part."""
+    found = ((prefix, section, name) for prefix, section in _sections(now) for name in type(section).model_fields)
+    return {f"{prefix}.{name}" for prefix, section, name in found if isinstance(getattr(section, name), Mapping)}

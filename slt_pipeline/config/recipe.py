@@ -4,12 +4,12 @@ import difflib
 import json
 import os
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ValidationError, model_validator
@@ -34,37 +34,25 @@ class Recipe(Sections):
     @property
     def encoder_folder(self) -> Path:
         """Run folder of the visual encoder that this recipe uses, with its gloss classes."""
-        return self._used(self.uses.encoder, "visual_train", lambda other: other.encoder_folder)
+        return _lent(_lenders(self, "encoder")[-1], "encoder", "visual_train")
 
     @property
     def language_folder(self) -> Path:
         """Run folder of the Gloss2Text model that this recipe uses, with its tokenizer and gloss table."""
-        return self._used(self.uses.language, "gloss2text_train", lambda other: other.language_folder)
+        return _lent(_lenders(self, "language")[-1], "language", "gloss2text_train")
 
     @property
     def store(self) -> Path | str:
         """Folder, or URL, of the feature store: `extract.store`, else beside the encoder that makes its features."""
-        named = self.extract.store
-        if named:
+        lenders = _lenders(self, "encoder")
+        if named := next((recipe.extract.store for recipe in lenders if recipe.extract.store), None):
             return named if "://" in named else Path(named)
-        if self.uses.encoder and Path(self.uses.encoder).is_dir():
-            return self.encoder_folder.with_name("features")
-        return (
-            _other_recipe(self.uses.encoder, self.runs_dir).store if self.uses.encoder else self.run_folder("features")
-        )
+        last = lenders[-1]
+        return self.encoder_folder.with_name("features") if last.uses.encoder else last.run_folder("features")
 
     def seeds_of(self, sweep: SweepConfig) -> tuple[int, ...]:
         """Return the seeds of a sweep: those that it lists, else the recipe's own."""
         return sweep.seeds or (self.seed,)
-
-    def _used(self, name: str | None, stage: str, of: "Callable[[Recipe], Path]") -> Path:
-        """Return a folder of this recipe, of a run folder, or of the other recipe that `uses` names."""
-        if name is None:
-            return self.run_folder(stage)
-        folder = Path(name)
-        if (folder / "recipe.yaml").is_file():  # a run itself
-            return folder
-        return folder / stage if folder.is_dir() else of(_other_recipe(name, self.runs_dir))
 
     @model_validator(mode="after")
     def _sections_agree(self) -> "Recipe":
@@ -73,6 +61,30 @@ class Recipe(Sections):
         except SltError as error:
             raise ValueError(f"sweep.grid: {error}") from error
         return self
+
+
+def _lenders(recipe: Recipe, what: Literal["encoder", "language"]) -> list[Recipe]:
+    """Return a recipe and those that it borrows from, each from the next; the last has its own, or names a run folder.
+
+    Raises:
+        SltError: they borrow in a circle, or one does not exist.
+    """
+    chain, names = [recipe], [recipe.name]
+    while (name := getattr(chain[-1].uses, what)) and not Path(name).is_dir():
+        if name in names[1:]:
+            way = " -> ".join([*names, name])
+            raise SltError(f"uses.{what} goes in a circle: {way}; let one of them have its own: -o uses.{what}=null")
+        names.append(name)
+        chain.append(_other_recipe(name, recipe.runs_dir))
+    return chain
+
+
+def _lent(recipe: Recipe, what: Literal["encoder", "language"], stage: str) -> Path:
+    """Return the folder of a stage: of the recipe itself, or of the run or runs that its `uses` names by folder."""
+    name = getattr(recipe.uses, what)
+    if name is None:
+        return recipe.run_folder(stage)
+    return Path(name) if (Path(name) / "recipe.yaml").is_file() else Path(name) / stage  # a run itself, or a run's home
 
 
 @cache

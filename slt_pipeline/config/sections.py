@@ -1,5 +1,7 @@
 """The sections of a recipe: everything that decides one experiment, as data."""
 
+from typing import Annotated
+
 from pydantic import Field
 
 from slt_pipeline.config.base import Config
@@ -59,8 +61,8 @@ class Sections(Config):
     """`slt translate-train`."""
     sweep: SweepConfig = SweepConfig()
     """`slt sweep`."""
-    sweeps: dict[str, SweepConfig] = Field(default={})
-    """Further sweeps by name, for `slt sweep NAME`."""
+    sweeps: dict[Annotated[str, Field(pattern=r"^\w[\w.+-]*$")], SweepConfig] = Field(default={})
+    """Further sweeps by name, for `slt sweep NAME`, which is the name of its folder too."""
     evaluate: EvaluateConfig = EvaluateConfig()
     """`slt evaluate`."""
     translate: TranslateConfig = TranslateConfig()

@@ -4,7 +4,6 @@ import itertools
 import json
 import logging
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from slt_pipeline.config.recipe import Recipe, save_recipe, with_values
 from slt_pipeline.config.stages import SweepConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import (
+    file_hash,
     json_line,
     read_json,
     read_json_lines,
@@ -59,23 +59,20 @@ def sweep(recipe: Recipe, name: str | None = None, *, device: str = "auto", over
         recipe: the experiment that is varied.
         name: one of the recipe's `sweeps`; None: its `sweep`.
         device: where it computes.
-        overwrite: give up earlier runs of this sweep.
+        overwrite: give up earlier runs of this sweep, each once the new one has a checkpoint.
 
     Raises:
         SltError: a value is wrong, or a key can make no difference; before the first run.
     """
     found = _Sweep.of(recipe, name)
     made_from = _made_from(recipe, found.config)  # what no run could do without is no row of a table
-    if overwrite and found.folder.exists():
-        shutil.rmtree(found.folder)
-    found.begin(recipe, made_from)
-    scored_by = text_hash(recipe.evaluate.model_dump_json())
+    found.begin(recipe, made_from, overwrite)
+    results = {} if overwrite else {_key(row): row for row in found.earlier_rows()}
     rows: list[dict[str, Any]] = []
-    results = {_key(row): row for row in read_json_lines(found.folder / RESULTS_FILE) if row["scored_by"] == scored_by}
     for number, variant in enumerate(found.variants, 1):
         log.info("sweep: run %d of %d: %s", number, len(found.variants), variant.slug)
-        row = {"values": variant.values, "seed": variant.seed, "folder": variant.slug, "scored_by": scored_by}
-        row |= _run(variant, found, device)
+        row = {"values": variant.values, "seed": variant.seed, "folder": variant.slug, "scored": found.scored}
+        row |= _run(variant, found.folder / variant.slug, device, overwrite)
         results[_key(row)] = row
         write_json_lines(found.folder / RESULTS_FILE, results.values())
         rows = sweep_rows(list(results.values()), found.config.metric, found.config.metric in LOWER_IS_BETTER)
@@ -111,6 +108,8 @@ class _Sweep:
     variants: list[_Variant]
     base: str
     """Hash of what the runs have in common."""
+    scored: str
+    """Hash of how they are scored, and on which clips: rows of one table have it in common."""
 
     @classmethod
     def of(cls, recipe: Recipe, name: str | None) -> "_Sweep":
@@ -121,14 +120,25 @@ class _Sweep:
             for seed in recipe.seeds_of(config)
         ]
         _require_sound_values(config, variants)
-        base = _base(recipe, config)
+        # Defaults are left out, so that a later version with more fields finds the sweep again.
+        base = _hash(recipe.model_dump(mode="json", exclude=_NO_PART, exclude_defaults=True), config)
+        scoring = recipe.model_dump(mode="json", include={"evaluate"}, exclude_defaults=True)
+        scored = _hash({**scoring, "clips": file_hash(Path(recipe.corpus.manifest))}, config)
         folder = name or f"{'+'.join(config.grid)[:80]}-{base[:8]}"
-        return cls(config, recipe.run_folder(STAGE) / folder, variants, base)
+        return cls(config, recipe.run_folder(STAGE) / folder, variants, base, scored[:12])
 
-    def begin(self, recipe: Recipe, made_from: dict[str, Any]) -> None:
+    def earlier_rows(self) -> list[dict[str, Any]]:
+        """Return the rows of an earlier call, of another grid too, that can be compared with those of this one."""
+        rows = read_json_lines(self.folder / RESULTS_FILE)
+        kept = [row for row in rows if row.get("scored") == self.scored]
+        if len(kept) < len(rows):
+            log.info("sweep: %d earlier rows were scored otherwise, or on other clips", len(rows) - len(kept))
+        return kept
+
+    def begin(self, recipe: Recipe, made_from: dict[str, Any], overwrite: bool) -> None:
         """Refuse a folder that holds a sweep of the same name over something else: its rows would be lost."""
         path, now = self.folder / BASE_FILE, {"settings beside its grid": self.base, **made_from}
-        before = read_json(path)["base"] if path.is_file() else now
+        before = read_json(path)["base"] if path.is_file() and not overwrite else now
         for what, value in now.items():
             if before.get(what, value) != value:
                 raise SltError(
@@ -164,13 +174,12 @@ def _require_sound_values(config: SweepConfig, variants: list[_Variant]) -> None
                 raise SltError(those[0].error)
 
 
-def _run(variant: _Variant, found: _Sweep, device: str) -> dict[str, Any]:
+def _run(variant: _Variant, folder: Path, device: str, overwrite: bool) -> dict[str, Any]:
     """Scores by split of one run, trained and decoded if that was not done before; or why there are none."""
     if variant.recipe is None:
         return {"error": variant.error}
-    folder = found.folder / variant.slug
     try:
-        translate_train(variant.recipe, device=device, folder=folder)
+        translate_train(variant.recipe, device=device, overwrite=overwrite, folder=folder)
         return {"scores": _scores(variant.recipe, folder, device)}
     except SltError as error:
         log.warning("sweep: %s failed: %s", variant.slug, error)
@@ -210,12 +219,8 @@ def _scores(recipe: Recipe, folder: Path, device: str) -> dict[str, dict[str, An
     return scores
 
 
-def _base(recipe: Recipe, config: SweepConfig) -> str:
-    """Hash of all that the runs of a sweep share, without what is varied and what plays no part.
-
-    Defaults are left out, so that a later version with more fields finds the sweep again.
-    """
-    data = recipe.model_dump(mode="json", exclude=_NO_PART, exclude_defaults=True)
+def _hash(data: dict[str, Any], config: SweepConfig) -> str:
+    """Hash of plain data of a recipe without the keys that a sweep varies."""
     varied = (*config.grid, "seed")
     shared = {
         key: value for key, value in flatten(data).items() if not any(f"{key}.".startswith(f"{v}.") for v in varied)

@@ -44,14 +44,15 @@ def visual_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = Fals
     config, manifest, root = recipe.visual_train, recipe.corpus.manifest, media_root(recipe.corpus)
     start = _initial_weights(recipe)
     clips, dev = (load_clips(manifest, split, needs=["gloss"]) for split in ("train", "dev"))
-    run = find_run(recipe.run_folder(STAGE), STAGE, _inputs(recipe, start, [*clips, *dev]), overwrite=overwrite)
+    classes = GlossVocabulary.build(
+        clip.gloss for split in config.vocabulary_splits for clip in load_clips(manifest, split, needs=["gloss"])
+    )
+    inputs = _inputs(recipe, start, classes, [*clips, *dev])
+    run = find_run(recipe.run_folder(STAGE), STAGE, inputs, overwrite=overwrite)
     if run.result is not None:
         return run.result
     where = pick_device(device)
     _check_feasible(clips, config.max_infeasible, recipe.video.sampling.max_frames)
-    classes = GlossVocabulary.build(
-        clip.gloss for split in config.vocabulary_splits for clip in load_clips(manifest, split, needs=["gloss"])
-    )
     torch.manual_seed(recipe.seed)
     model = VisualEncoder(recipe.encoder, len(classes))
     if start:
@@ -88,7 +89,7 @@ def visual_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = Fals
     return run.train(trainable, config.training, recipe.seed, where)
 
 
-def _inputs(recipe: Recipe, start: Path | None, clips: Sequence[Clip]) -> dict[str, Any]:
+def _inputs(recipe: Recipe, start: Path | None, classes: GlossVocabulary, clips: Sequence[Clip]) -> dict[str, Any]:
     config = recipe.visual_train
     return {
         "seed": recipe.seed,
@@ -97,6 +98,7 @@ def _inputs(recipe: Recipe, start: Path | None, clips: Sequence[Clip]) -> dict[s
         "protocol": recipe.corpus.protocol,
         "init": start and file_hash(start),
         "vocabulary_splits": config.vocabulary_splits,
+        "classes": classes.digest(),
         "beam_size": config.beam_size,
         "video": recipe.video,
         "encoder": recipe.encoder,

@@ -96,13 +96,14 @@ def trained_encoder(recipe: Recipe) -> Checkpoint:
     """Return the best checkpoint of the encoder that a recipe uses, checked against the recipe; nothing is loaded.
 
     Raises:
-        SltError: there is none, or it was trained with another network or other frames.
+        SltError: there is none, or it was trained with another network, other frames or other classes.
     """
     folder = recipe.encoder_folder
     checkpoint = best_checkpoint(folder, f"slt visual-train -r {recipe.name}", OR_USE_ENCODER)
+    classes = GlossVocabulary.load(folder / CLASSES_FILE)
     require_made_with(
         read_json(folder / INPUTS),
-        {"encoder": recipe.encoder, "video": recipe.video},
+        {"encoder": recipe.encoder, "video": recipe.video, "classes": classes.digest()},
         f"the encoder in {folder}",
         "set it back, or train another encoder with `slt visual-train`",
         in_part=True,

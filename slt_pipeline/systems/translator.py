@@ -13,6 +13,7 @@ from slt_pipeline.config.taps import TAPS, Stream
 from slt_pipeline.config.translator import GenerationConfig
 from slt_pipeline.corpora.features import FeatureDataset, require_stream
 from slt_pipeline.corpora.labels import GlossInputs
+from slt_pipeline.errors import SltError
 from slt_pipeline.files import file_hash, read_json, write_json
 from slt_pipeline.models.build import build_translator
 from slt_pipeline.models.mbart import architecture
@@ -112,12 +113,14 @@ def language_inputs(recipe: Recipe) -> dict[str, Any]:
     config = recipe.translator
     names = ("mbart", "suffix", "gloss_table", "freeze_gloss_table", "label_smoothing")
     folder = config.mbart.folder
-    found = {name: path for name in _MBART_FILES if folder and (path := folder / name).is_file()}
+    files = {name: folder / name if folder else None for name in _MBART_FILES}
     return {
         "text": recipe.text,
         **tokenizer_files(recipe.text),
         "language_model": {name: getattr(config, name) for name in names},
-        "mbart_files": {name.replace(".", "_"): file_hash(path) for name, path in found.items()} or None,
+        "mbart_files": {
+            name.replace(".", "_"): file_hash(path) if path and path.is_file() else None for name, path in files.items()
+        },
     }
 
 
@@ -224,9 +227,11 @@ def open_sign2text(
     now: dict[str, Any] = {"text": text, "translator": recipe.translator}
     if recipe.translator.head == "trained":
         now["head_config"] = recipe.encoder.head
-    if made_by is not None:
-        now["store"] = made_by
+    if not (folder / WIDTHS_FILE).is_file():
+        raise SltError(f"{folder} holds no translator of signs; name a run of `slt translate-train` or of a sweep")
     _require(folder, now, f"the translator in {folder}", "slt translate-train")
+    if made_by is not None:
+        _require_features(folder, made_by)
     vocabularies = Vocabularies.load(folder)
     model = build_sign2text(recipe, vocabularies, read_json(folder / WIDTHS_FILE), folder)
     checkpoint.load_model(model)
@@ -241,9 +246,22 @@ def trained_language_model(recipe: Recipe, folder: Path) -> Checkpoint:
     """
     or_use = ", or take those of another recipe or run with -o uses.language=..."
     checkpoint = best_checkpoint(folder, f"slt gloss2text-train -r {recipe.name}", or_use)
+    if (folder / WIDTHS_FILE).is_file():
+        raise SltError(f"{folder} holds a translator of signs, not Gloss2Text; name a run of `slt gloss2text-train`")
     now = {"text": {name: getattr(recipe.text, name) for name in ("language", "gloss_language", "detokenise")}}
     _require(folder, now, f"the language model in {folder}", "slt gloss2text-train")
     return checkpoint
+
+
+def _require_features(folder: Path, made_by: Mapping[str, Any]) -> None:
+    """Refuse features that others made than those that a translator was trained on, imported ones too."""
+    inputs = read_json(folder / INPUTS)
+    before = {key: value for key, value in inputs.items() if key == "store" or key.startswith("store.")}
+    cure = "give it the store or encoder that it was trained on, or train anew with `slt translate-train --overwrite`"
+    key = "store.encoder_weights"  # imported features have none: first of all it has to be the same kind
+    was, is_now = before.get(key), made_by.get("encoder_weights")
+    require_made_with({key: was}, {key: is_now}, f"the translator in {folder}", cure)
+    require_made_with(before, {"store": made_by}, f"the translator in {folder}", cure)
 
 
 def _require(folder: Path, now: Mapping[str, Any], what: str, command: str) -> None:

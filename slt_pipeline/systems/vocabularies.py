@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from slt_pipeline.config.corpus import CorpusConfig
+from slt_pipeline.config.provenance import require_made_with
 from slt_pipeline.config.text import TextConfig
 from slt_pipeline.config.translator import GenerationConfig
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.load import load_clips
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import file_hash
+from slt_pipeline.files import file_hash, read_json, write_json
 from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.systems.recogniser import CLASSES_FILE
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 
 TOKENIZER_FOLDER = "tokenizer"
 GLOSS_INPUTS_FILE = "gloss_inputs.json"
+DIGESTS_FILE = "vocabularies.json"
 
 
 @dataclass(frozen=True)
@@ -65,16 +67,25 @@ class Vocabularies:
         self.glosses.save(folder / GLOSS_INPUTS_FILE)
         if self.classes is not None:
             self.classes.save(folder / CLASSES_FILE)
+        write_json(folder / DIGESTS_FILE, self.digests())
 
     @classmethod
     def load(cls, folder: Path) -> "Vocabularies":
-        """Read what `save` wrote."""
+        """Read what `save` wrote.
+
+        Raises:
+            SltError: a file is missing or was changed since: the weights beside it mean nothing with other ids.
+        """
         classes = folder / CLASSES_FILE
-        return cls(
+        found = cls(
             Tokenizer.load(folder / TOKENIZER_FOLDER),
             GlossVocabulary.load(folder / GLOSS_INPUTS_FILE),
             GlossVocabulary.load(classes) if classes.is_file() else None,
         )
+        if (folder / DIGESTS_FILE).is_file():  # runs of the first edition have none
+            cure = "put back the files that the run wrote, or train anew with --overwrite"
+            require_made_with(read_json(folder / DIGESTS_FILE), found.digests(), f"the model in {folder}", cure)
+        return found
 
     def digests(self) -> dict[str, str | None]:
         """Hash of the content of each, for a run's inputs."""

@@ -12,6 +12,7 @@ import torch
 from slt_pipeline.config.provenance import flatten, require_made_with
 from slt_pipeline.config.recipe import Recipe, save_recipe
 from slt_pipeline.config.training import TrainingConfig
+from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json, write_json
 from slt_pipeline.training.checkpoint import aside, list_checkpoints
 from slt_pipeline.training.loop import Trainable, train
@@ -99,11 +100,18 @@ def find_run(
     """
     if aside(folder).exists() and (overwrite or not _begun_with(folder, inputs)):
         _put_back(folder)  # what a kill before the first checkpoint has left
-    if not overwrite and (folder / INPUTS).is_file():
+    if not overwrite:
         cure = f"add --overwrite to start anew, or -o runs_dir=...{to_keep_both} to keep both"
-        unfinished = not (folder / RESULT).is_file()
-        require_made_with(read_json(folder / INPUTS), inputs, f"{folder} holds a run that", cure, unfinished=unfinished)
+        _require_made_of(folder, inputs, cure)
     return Run(folder, stage, inputs, anew=overwrite)
+
+
+def _require_made_of(folder: Path, inputs: Mapping[str, Any], cure: str) -> None:
+    unfinished = not (folder / RESULT).is_file()
+    if (folder / INPUTS).is_file():
+        require_made_with(read_json(folder / INPUTS), inputs, f"{folder} holds a run that", cure, unfinished=unfinished)
+    elif not unfinished or list_checkpoints(folder / "checkpoints"):
+        raise SltError(f"{folder} holds a run without {INPUTS}, so that it may be made from anything; {cure}")
 
 
 def _begun_with(folder: Path, inputs: Mapping[str, Any]) -> bool:

@@ -369,3 +369,24 @@ def test_with_values_refuses_unknown_keys_and_bad_values(values, message):
 def test_plain_data_is_validated_under_the_name_given():
     with pytest.raises(SltError, match=r"recipe there: key corpus is missing"):
         recipe_from_data({"name": "x"}, where="there")
+
+
+@pytest.mark.parametrize("what", ["encoder", "language"])
+def test_recipes_that_borrow_in_a_circle_are_refused(tmp_path, what):
+    corpus, a, b = "corpus: {manifest: m.jsonl}\n", tmp_path / "a.yaml", tmp_path / "b.yaml"
+    a.write_text(f"{corpus}uses: {{{what}: {b}}}\n")
+    b.write_text(f"{corpus}uses: {{{what}: {a}}}\n")
+    with pytest.raises(SltError, match=rf"uses\.{what} goes in a circle: a -> .*b\.yaml -> .*a\.yaml -> .*b\.yaml; "):
+        getattr(load_recipe(str(a)), f"{what}_folder")
+
+
+def test_a_recipe_borrows_through_another(tmp_path):
+    first, second, third = (tmp_path / f"{name}.yaml" for name in ("first", "second", "third"))
+    first.write_text("runs_dir: r\ncorpus: {manifest: m.jsonl}\n")
+    second.write_text(
+        f"runs_dir: r\ncorpus: {{manifest: m.jsonl}}\nuses: {{encoder: {first}}}\nextract: {{store: s}}\n"
+    )
+    third.write_text(f"runs_dir: r\ncorpus: {{manifest: m.jsonl}}\nuses: {{encoder: {second}}}\n")
+    recipe = load_recipe(str(third))
+    assert (recipe.encoder_folder, recipe.store) == (Path("r/first/visual_train"), Path("s"))
+    assert load_recipe(str(second), ["extract.store=null"]).store == Path("r/first/features")

@@ -83,7 +83,7 @@ def test_keys_stand_whole_though_their_last_parts_are_alike(sweeping):
         ("{translate_train.training.num_workers: [0, 1]}", "not what comes out of it"),
         ("{evaluate.batch_size: [1, 2]}", "it changes no score"),
         ("{translator.mapper.freeze: [true, false]}", "translator.mapper.freeze = true does nothing"),
-        ("{translate_train.beam_size: [1, 3]}", "translate_train.beam_size = 3 does nothing"),
+        ("{translate_train.beam_size: [1, 3]}", "it changes no score of a translator"),
         ("{translator.mapper.input: [gloss_rep, gloss_reps]}", "gloss_reps"),
         ("{translator.mapper.inputs: [gloss_rep]}", "did you mean translator.mapper.input?"),
         ("{translator.mapper.input: []}", "at least 1 item"),
