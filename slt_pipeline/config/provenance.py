@@ -17,6 +17,9 @@ from slt_pipeline.errors import SltError
 _VERSIONS = frozenset({"decoder", "slt"})
 """Parts of the first stores' fingerprints that only say by which versions they were made."""
 
+ABSENT = "absent"
+"""What an account says of something that could not be looked at: it tells no difference."""
+
 _FIRST = {"features": 1}
 """What an account stands for that lacks a key which is no field of a config section."""
 
@@ -66,7 +69,7 @@ def differences(
             if known is _UNKNOWN or known == new[key]:
                 continue
             found.append((key, known, new[key]))
-        elif old[key] != new.get(key):
+        elif old[key] != new.get(key) and ABSENT not in (old[key], new.get(key)):
             found.append((key, old[key], new.get(key)))
     return found
 

@@ -9,10 +9,11 @@ import torch
 from torch.utils.data import Dataset
 
 from cache import FeatureStore
+from slt_pipeline.config.provenance import ABSENT
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.labels import Labeller
 from slt_pipeline.errors import SltError
-from slt_pipeline.video.identity import ABSENT, media_identity
+from slt_pipeline.video.identity import media_identity
 
 
 class FeatureDataset(Dataset):

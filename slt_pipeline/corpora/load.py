@@ -1,17 +1,15 @@
 """What commands read of a corpus: the clips of a split, where their media lie, and which media they are."""
 
-import hashlib
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from slt_pipeline.config.corpus import CorpusConfig
+from slt_pipeline.config.provenance import ABSENT
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.manifest import read_manifest
 from slt_pipeline.errors import SltError
+from slt_pipeline.files import text_hash
 from slt_pipeline.video.identity import media_identity
-
-log = logging.getLogger(__name__)
 
 
 def load_clips(manifest: str | Path, split: str, *, needs: Sequence[str] = ()) -> list[Clip]:
@@ -38,13 +36,18 @@ def load_clips(manifest: str | Path, split: str, *, needs: Sequence[str] = ()) -
 
 
 def media_root(corpus: CorpusConfig) -> Path:
-    """Folder that the manifest's video references are relative to."""
+    """Return the folder that the manifest's video references are relative to."""
     return Path(corpus.media_root or Path(corpus.manifest).parent)
 
 
 def media_digest(clips: Sequence[Clip], root: Path) -> str:
-    """One hash of the media of all clips: another file under the same name, or another media root, changes it."""
-    digest = hashlib.sha256()
-    for clip in clips:
-        digest.update(f"{clip.id}\0{clip.video}\0{media_identity(clip.video, root)}\n".encode("utf-8", "surrogatepass"))
-    return digest.hexdigest()
+    """Return one hash of the media of all clips: another file under the same name, or another media root, changes it.
+
+    `ABSENT` where none of them is there.
+    """
+    identities = [media_identity(clip.video, root) for clip in clips]
+    if all(identity == ABSENT for identity in identities):
+        return ABSENT
+    return text_hash(
+        "".join(f"{clip.id}\0{clip.video}\0{name}\n" for clip, name in zip(clips, identities, strict=True))
+    )

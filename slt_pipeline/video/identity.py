@@ -4,12 +4,10 @@ import hashlib
 import os
 from pathlib import Path
 
+from slt_pipeline.config.provenance import ABSENT
 from slt_pipeline.errors import SltError
 from slt_pipeline.video.paths import is_numbered, member_inside, path_inside
 from slt_pipeline.video.pictures import folder_pictures, numbered_pictures, zip_members
-
-ABSENT = "absent"
-"""The name of media that cannot be read."""
 
 _EDGE = 65536
 """Bytes that are read at the head and at the tail of a file: where containers keep their tables."""

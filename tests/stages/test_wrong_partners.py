@@ -236,3 +236,9 @@ def test_versions_device_and_date_are_recorded_and_never_compared(own, stages):
 def test_features_of_another_kind_are_refused_by_both_numbers(toy, stages, monkeypatch, stage):
     monkeypatch.setattr(recogniser, "FEATURES", 2)
     assert "features = 1, but now it is 2; " in refusal({**stages, "translate": opened}[stage], toy.recipe())
+
+
+def test_a_finished_run_is_what_it_is_where_its_videos_are_away(own, stages):
+    shutil.move(own.root / "corpus" / "videos", own.root / "elsewhere")
+    for stage in ("visual_pretrain", "visual_train"):
+        assert stages[stage](own.recipe(), device="cpu") == own.results[stage]
