@@ -123,7 +123,8 @@ class _Sweep:
         # Defaults are left out, so that a later version with more fields finds the sweep again.
         base = _hash(recipe.model_dump(mode="json", exclude=_NO_PART, exclude_defaults=True), config)
         scoring = recipe.model_dump(mode="json", include={"evaluate"}, exclude_defaults=True)
-        scored = _hash({**scoring, "clips": file_hash(Path(recipe.corpus.manifest))}, config)
+        manifest = Path(recipe.corpus.manifest)
+        scored = _hash({**scoring, "clips": file_hash(manifest) if manifest.is_file() else None}, config)
         folder = name or f"{'+'.join(config.grid)[:80]}-{base[:8]}"
         return cls(config, recipe.run_folder(STAGE) / folder, variants, base, scored[:12])
 

@@ -252,3 +252,16 @@ def test_what_plays_no_part_in_a_sweep_starts_no_other_one(sweeping):
     again = sweeping(grid, description="better", translate__num_best=2, translator__mapper__input="gloss_logits")
     assert again["folder"] == first["folder"]
     assert again["results"] == first["results"]
+
+
+def test_rows_of_other_weights_are_neither_mixed_with_these_nor_lost(sweeping):
+    grid = "{translator.label_smoothing: [0.1]}"
+    report = sweeping(grid)
+    base, before = Path(report["folder"]) / "sweep.json", lines(report, "results.jsonl")
+    said = json.loads(base.read_text())
+    for what in ("encoder", "language model"):
+        was = said["base"][what]
+        base.write_text(json.dumps({**said, "base": {**said["base"], what: "another" * 9}}))
+        message = refusal(lambda recipe, device: sweeping(grid), None)
+        assert f"holds a sweep with other {what} (anothera, now {was[:8]}); add --overwrite to start anew" in message
+    assert lines(report, "results.jsonl") == before
