@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from stage_tools import CPU, change_json, refusal
+from stage_tools import CPU, change_clips, change_json, refusal
 
 from cache import FeatureStore
 from slt_pipeline.errors import SltError
@@ -161,3 +161,32 @@ def test_what_gives_equal_runs_is_not_swept(toy, key, values):
 def test_what_a_run_from_scratch_or_with_a_head_reads_is_swept(toy):
     toy.recipe(sweep__grid="{text.vocab_size: [60, 80]}", translate_train__init_language="null")
     toy.recipe(sweep__grid="{translator.head: [stored, trained], evaluate.beam_size: [1, 5]}")
+
+
+SHORT = {
+    "translator__mbart__max_positions": 9,
+    **{
+        f"{stage}__generation__max_length": 8
+        for stage in ("gloss2text_train", "translate_train", "evaluate", "translate")
+    },
+    "translate_train__init_language": "null",
+}
+
+
+@pytest.mark.parametrize("stage", ["translate_train", "gloss2text_train"])
+def test_a_source_longer_than_mbarts_positions_is_named_before_the_run_begins(own, stages, stage, caplog):
+    long = ("SONNTAG",) * 20
+    change_clips(own.root / "corpus" / "manifest.jsonl", {clip.id: {"text": "a b"} for clip in own.clips})
+    change_clips(own.root / "corpus" / "manifest.jsonl", {"dev-00001": {"gloss": long}})
+    message = refusal(stages[stage], own.recipe(**SHORT), overwrite=True)
+    assert "the source of " in message
+    assert "mBART has 9 positions" in message
+    assert "is as it was before" not in caplog.text
+    assert "a perfect system would score" not in caplog.text
+
+
+def test_decoding_further_than_the_positions_of_an_mbart_folder_is_refused(own, stages):
+    open_gloss2text(own.recipe(), CPU).model.mbart.save_pretrained(own.root / "mbart")
+    values = {"translator__mbart__folder": own.root / "mbart", "gloss2text_train__generation__max_length": 200}
+    message = refusal(stages["gloss2text_train"], own.recipe(**values), overwrite=True)
+    assert "max_length is 200, mBART has 64 positions" in message
