@@ -190,3 +190,43 @@ def test_decoding_further_than_the_positions_of_an_mbart_folder_is_refused(own, 
     values = {"translator__mbart__folder": own.root / "mbart", "gloss2text_train__generation__max_length": 200}
     message = refusal(stages["gloss2text_train"], own.recipe(**values), overwrite=True)
     assert "max_length is 200, mBART has 64 positions" in message
+
+
+def test_clips_without_gloss_do_not_end_an_evaluation_or_a_sweep(own, stages, caplog):
+    head = {"translator__head": "trained", "translate_train__training__epochs": 1, **ONE_RUN}
+    change_clips(own.root / "corpus" / "manifest.jsonl", {"dev-00000": {"gloss": None}})
+    recipe = own.recipe(translate_train__init_language="null", **head)
+    (row,) = stages["sweep"](recipe, device="cpu")["results"]
+    assert row["scores"]["dev"]["wer"] >= 0
+    assert "sign2gloss: 1 of 2 dev clips have no gloss and are not scored" in caplog.text
+
+
+def test_a_split_without_any_gloss_is_refused_for_recognition(own, stages):
+    nothing = {clip.id: {"gloss": None} for clip in own.of("dev")}
+    change_clips(own.root / "corpus" / "manifest.jsonl", nothing)
+    assert "none of 2 dev clips has a gloss" in refusal(stages["evaluate"], own.recipe(), tasks=["sign2gloss"])
+
+
+@pytest.mark.parametrize("split", ["unseen", "train"])
+def test_all_splits_are_those_of_the_manifest(own, stages, split):
+    changes = {clip.id: {"split": split} for clip in own.of("test")}
+    change_clips(own.root / "corpus" / "manifest.jsonl", changes)
+    assert stages["extract"](own.recipe(extract__store=own.root / "all"), device="cpu").written == 10
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("video__transform__color_order", "bgr"), ("encoder__s3d__norm_momentum", 0.2)]
+)
+def test_an_encoder_does_not_start_from_a_trunk_for_other_colours_or_of_another_kind(toy, stages, key, value):
+    message = refusal(stages["visual_train"], toy.recipe(**{key: value}), overwrite=True)
+    assert f"{toy.recipe().run_folder('visual_pretrain')} was made with " in message
+    assert key.rpartition("__")[2] in message
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["gloss2text_train.freeze_embeddings", "translator.mbart.freeze_text_embedding", "translator.freeze_gloss_table"],
+)
+def test_random_vectors_are_not_frozen(toy, key):
+    with pytest.raises(SltError, match=f"{key} is true and translator.mbart.folder null"):
+        toy.recipe(**{key.replace(".", "__"): "true"})
