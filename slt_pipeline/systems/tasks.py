@@ -22,7 +22,6 @@ from slt_pipeline.systems.recogniser import CLASSES_FILE, recognise
 from slt_pipeline.systems.scores import score_glosses, score_texts
 from slt_pipeline.systems.translator import Gloss2Text, Sign2Text, open_gloss2text, open_sign2text
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
-from slt_pipeline.training.checkpoint import best_checkpoint
 
 log = logging.getLogger(__name__)
 
@@ -94,9 +93,9 @@ class Systems:
         if task in ("sign2gloss", "sign2gloss2text") and not self._own_glosses:
             weights["encoder"] = self.store.fingerprint.get("encoder_weights", "unknown")
         if task in ("gloss2text", "sign2gloss2text"):
-            weights["language"] = best_checkpoint(self.recipe.language_folder, "").weights_hash
+            weights["language"] = self.gloss2text.weights
         if task == "sign2text" or (task != "gloss2text" and self._own_glosses):
-            weights["translator"] = best_checkpoint(self.run, "").weights_hash
+            weights["translator"] = self.sign2text.weights
         return {
             "protocol": self.recipe.corpus.protocol,
             "recipe": text_hash(dump_recipe(self.recipe))[:12],

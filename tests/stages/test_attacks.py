@@ -9,8 +9,10 @@ from stage_tools import CPU, change_clips, change_json, refusal
 from cache import FeatureStore
 from slt_pipeline.errors import SltError
 from slt_pipeline.stages.translate import Translate
+from slt_pipeline.systems.tasks import Systems
 from slt_pipeline.systems.translator import open_gloss2text
 from slt_pipeline.text.train_tokenizer import train_tokenizer
+from slt_pipeline.training.checkpoint import best_checkpoint
 
 
 def test_a_rate_that_is_added_to_a_finished_run_is_refused(toy, stages):
@@ -230,3 +232,12 @@ def test_an_encoder_does_not_start_from_a_trunk_for_other_colours_or_of_another_
 def test_random_vectors_are_not_frozen(toy, key):
     with pytest.raises(SltError, match=f"{key} is true and translator.mbart.folder null"):
         toy.recipe(**{key.replace(".", "__"): "true"})
+
+
+def test_a_number_is_of_the_weights_that_were_loaded_whatever_is_best_by_now(own):
+    recipe = own.recipe()
+    systems, folder = Systems(recipe, CPU), recipe.run_folder("translate_train")
+    systems.decode("sign2text", "dev")
+    loaded = best_checkpoint(folder, made_by="").weights_hash
+    change_json(next(folder.glob("checkpoints/*/meta.json")), lambda meta: meta.update(weights="0" * 64))
+    assert systems.made_by("sign2text")["weights"] == {"translator": loaded[:12]}
