@@ -107,7 +107,8 @@ def _is_for_the_user(error: Exception) -> bool:
     from cache.errors import StoreError
 
     if isinstance(error, OSError):
-        return error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR)
+        denied = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
+        return error.errno in (*denied, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return isinstance(error, SltError | StoreError)
 
 

@@ -22,6 +22,7 @@ def check_recipe(recipe: Sections, find_key: Callable[[str], object]) -> None:
     _check_objective(recipe)
     _check_rates(recipe)
     _check_lengths(recipe)
+    _check_frozen(recipe)
     _check_sweeps(recipe, find_key)
 
 
@@ -72,6 +73,21 @@ def _check_lengths(recipe: Sections) -> None:
                 f"{stage}.generation.max_length is {length}, and translator.mbart.max_positions {mbart.max_positions}: "
                 "lower the first or raise the second"
             )
+
+
+def _check_frozen(recipe: Sections) -> None:
+    """Nothing random is frozen: without an mBART folder all vectors are."""
+    translator = recipe.translator
+    frozen = {
+        "gloss2text_train.freeze_embeddings": recipe.gloss2text_train.freeze_embeddings,
+        "translator.mbart.freeze_text_embedding": translator.mbart.freeze_text_embedding,
+        "translator.freeze_gloss_table": translator.freeze_gloss_table,
+    }
+    if translator.mbart.folder is None and (names := [name for name, value in frozen.items() if value]):
+        raise ValueError(
+            f"{names[0]} is true and translator.mbart.folder null: random vectors would stay as they are; "
+            "set the first to false, or give the folder of a trained mBART"
+        )
 
 
 def _check_sweeps(recipe: Sections, find_key: Callable[[str], object]) -> None:

@@ -82,7 +82,7 @@ def _lenders(recipe: Recipe, what: Literal["encoder", "language"]) -> list[Recip
 def _lent(recipe: Recipe, what: Literal["encoder", "language"], stage: str) -> Path:
     """Return the folder of a stage: of the recipe itself, or of the run or runs that its `uses` names by folder."""
     name = getattr(recipe.uses, what)
-    if name is None:
+    if not name:
         return recipe.run_folder(stage)
     return Path(name) if (Path(name) / "recipe.yaml").is_file() else Path(name) / stage  # a run itself, or a run's home
 

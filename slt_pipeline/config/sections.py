@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from slt_pipeline.config.base import Config
 from slt_pipeline.config.corpus import CorpusConfig
@@ -67,3 +67,10 @@ class Sections(Config):
     """`slt evaluate`."""
     translate: TranslateConfig = TranslateConfig()
     """`slt translate`."""
+
+    @field_validator("name")
+    @classmethod
+    def _stays_below_the_runs(cls, name: str) -> str:
+        if not name or name.startswith("/") or any(part in ("", ".", "..") for part in name.split("/")):
+            raise ValueError("a name is the folder of its runs below runs_dir: words, with / between them")
+        return name

@@ -13,6 +13,7 @@ from slt_pipeline.config.stages import ExtractConfig
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.features import clip_source, require_unchanged
 from slt_pipeline.corpora.load import load_clips, media_root
+from slt_pipeline.corpora.manifest import read_manifest
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import write_json_lines
 from slt_pipeline.models.taps import stream_widths
@@ -41,15 +42,15 @@ def plan(recipe: Recipe) -> Plan:
 
 
 def extract(recipe: Recipe, *, split: str = "all", device: str = "auto") -> Extraction:
-    """Encode the clips of a split that the store lacks; a clip whose video is bad is listed in rejected.jsonl.
+    """Encode the clips of a split, or of all that there are, which the store lacks; bad ones go to rejected.jsonl.
 
     Raises:
         SltError: the store was made by other weights or settings, or clips of it have other media now.
     """
     recogniser = open_recogniser(recipe, pick_device(device))
     store = _open_store(recipe, recogniser)
-    splits = ["train", "dev", "test"] if split == "all" else [split]
-    clips = [clip for name in splits for clip in load_clips(recipe.corpus.manifest, name)]
+    manifest = recipe.corpus.manifest
+    clips = read_manifest(manifest) if split == "all" else load_clips(manifest, split)
     require_unchanged(store, clips, media_root(recipe.corpus))
     todo = [clip for clip in clips if clip.id not in store]
     rejected = _write(recipe, recogniser, store, todo)

@@ -46,6 +46,7 @@ def gloss2text_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = 
     check_texts(
         vocabularies.text,
         [*clips, *dev],
+        [len(clip.gloss or ()) for clip in (*clips, *dev)],
         max_positions=model.mbart.config.max_position_embeddings,
         generation=config.generation,
         protocol=protocol,

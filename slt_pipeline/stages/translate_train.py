@@ -72,6 +72,7 @@ def translate_train(
     check_texts(
         vocabularies.text,
         [*clips, *dev],
+        [store.length(clip.id) for clip in (*clips, *dev)],
         max_positions=model.translator.mbart.config.max_position_embeddings,
         generation=config.generation,
         protocol=recipe.corpus.protocol,

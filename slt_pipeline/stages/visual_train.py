@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from slt_pipeline.config.provenance import require_made_with
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.feasible import ctc_feasible
@@ -14,7 +15,7 @@ from slt_pipeline.corpora.frames import ClipDataset, FrameBatches
 from slt_pipeline.corpora.labels import GlossLabels
 from slt_pipeline.corpora.load import load_clips, media_digest, media_root
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import file_hash, write_json
+from slt_pipeline.files import file_hash, read_json, write_json
 from slt_pipeline.models.ctc import ctc_loss
 from slt_pipeline.models.visual_encoder import VisualEncoder
 from slt_pipeline.models.weights import load_s3d
@@ -25,7 +26,7 @@ from slt_pipeline.training.checkpoint import WEIGHTS, best_checkpoint, read_weig
 from slt_pipeline.training.devices import pick_device
 from slt_pipeline.training.loop import Trainable
 from slt_pipeline.training.objective import Objective
-from slt_pipeline.training.run import Plan, find_run
+from slt_pipeline.training.run import INPUTS, Plan, find_run
 from slt_pipeline.video.reader import open_video
 
 STAGE = "visual_train"
@@ -109,7 +110,13 @@ def _inputs(recipe: Recipe, start: Path | None, classes: GlossVocabulary, clips:
 def _initial_weights(recipe: Recipe) -> Path | None:
     init, frozen = recipe.visual_train.init, recipe.encoder.s3d.freeze_blocks
     if init == "visual_pretrain":
-        checkpoint = best_checkpoint(recipe.run_folder(init), made_by=f"slt visual-pretrain -r {recipe.name}")
+        folder = recipe.run_folder(init)
+        checkpoint = best_checkpoint(folder, made_by=f"slt visual-pretrain -r {recipe.name}")
+        colours = {name: getattr(recipe.video.transform, name) for name in ("color_order", "mean", "std")}
+        s3d = recipe.encoder.s3d.model_copy(update={"freeze_blocks": 0})
+        now = {"s3d": s3d, "video": {"transform": colours}}
+        cure = "set it back, train anew with `slt visual-pretrain --overwrite`, or name a file as visual_train.init"
+        require_made_with(read_json(folder / INPUTS), now, f"the S3D in {folder}", cure, in_part=True)
         return checkpoint.folder / WEIGHTS
     if init is None and frozen:
         raise SltError(

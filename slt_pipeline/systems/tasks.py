@@ -1,5 +1,6 @@
 """The four tasks on the trained systems of a recipe: what each decodes, its scores, and what they are scores of."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,16 +15,18 @@ from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.features import FeatureDataset, require_clips, require_stream
 from slt_pipeline.corpora.labels import no_labels
 from slt_pipeline.corpora.load import load_clips
+from slt_pipeline.errors import SltError
 from slt_pipeline.files import text_hash
 from slt_pipeline.systems.features import FeatureStore, encodable, open_features
 from slt_pipeline.systems.recogniser import CLASSES_FILE, recognise
 from slt_pipeline.systems.scores import score_glosses, score_texts
 from slt_pipeline.systems.translator import Gloss2Text, Sign2Text, open_gloss2text, open_sign2text
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
-from slt_pipeline.training.checkpoint import best_checkpoint
+
+log = logging.getLogger(__name__)
 
 _NEEDS: dict[Task, tuple[str, ...]] = {
-    "sign2gloss": ("gloss",),
+    "sign2gloss": (),
     "gloss2text": ("gloss", "text"),
     "sign2gloss2text": ("text",),
     "sign2text": ("text",),
@@ -60,8 +63,8 @@ class Systems:
         """
         self.recipe, self.device = recipe, device
         self.run = run or recipe.run_folder("translate_train")
-        self._by_split: dict[str, tuple[list[str], list[torch.Tensor]]] = {}
-        self._glosses: dict[str, dict[str, tuple[str, ...]]] = {}
+        self._decoded: dict[tuple[str, ...], tuple[list[str], list[torch.Tensor]]] = {}
+        self._glosses: dict[str, tuple[str, ...]] = {}
 
     def decode(self, task: Task, split: str) -> Decoded:
         """Decode and score one task on one split.
@@ -74,12 +77,13 @@ class Systems:
         if task != "gloss2text":
             clips = encodable(self.recipe, self.store, clips)
         if task == "sign2gloss":
-            glosses = self._recognised(split, clips)
+            clips = _with_gloss(clips, split)
+            glosses = self._recognised(clips)
             return Decoded(clips, [" ".join(g) for g in glosses], score_glosses(protocol, glosses, clips))
         if task == "sign2text":
-            texts = self._translated(split, clips)
+            texts = self._run_translator(clips)[0]
         else:
-            signed = [clip.gloss or () for clip in clips] if task == "gloss2text" else self._recognised(split, clips)
+            signed = [clip.gloss or () for clip in clips] if task == "gloss2text" else self._recognised(clips)
             texts = self.gloss2text.translate(signed, config.generation, config.batch_size)
         return Decoded(clips, texts, score_texts(protocol, texts, clips))
 
@@ -89,9 +93,9 @@ class Systems:
         if task in ("sign2gloss", "sign2gloss2text") and not self._own_glosses:
             weights["encoder"] = self.store.fingerprint.get("encoder_weights", "unknown")
         if task in ("gloss2text", "sign2gloss2text"):
-            weights["language"] = best_checkpoint(self.recipe.language_folder, "").weights_hash
+            weights["language"] = self.gloss2text.weights
         if task == "sign2text" or (task != "gloss2text" and self._own_glosses):
-            weights["translator"] = best_checkpoint(self.run, "").weights_hash
+            weights["translator"] = self.sign2text.weights
         return {
             "protocol": self.recipe.corpus.protocol,
             "recipe": text_hash(dump_recipe(self.recipe))[:12],
@@ -124,17 +128,16 @@ class Systems:
         """Whether glosses are those of the translator's own head: a score is of the system that is named."""
         return self.recipe.translator.head == "trained"
 
-    def _recognised(self, split: str, clips: Sequence[Clip]) -> list[tuple[str, ...]]:
+    def _recognised(self, clips: Sequence[Clip]) -> list[tuple[str, ...]]:
         """Glosses of the clips; the search runs once for all tasks that ask."""
-        known = self._glosses.setdefault(split, {})
-        todo = [clip for clip in clips if clip.id not in known]
+        todo = [clip for clip in clips if clip.id not in self._glosses]
         if todo:
-            logits, classes = self._gloss_logits(split, todo)
+            logits, classes = self._gloss_logits(todo)
             found = recognise(logits, classes, self.recipe.evaluate.beam_size)
-            known |= dict(zip((clip.id for clip in todo), found, strict=True))
-        return [known[clip.id] for clip in clips]
+            self._glosses |= dict(zip((clip.id for clip in todo), found, strict=True))
+        return [self._glosses[clip.id] for clip in clips]
 
-    def _gloss_logits(self, split: str, clips: Sequence[Clip]) -> tuple[list[torch.Tensor], GlossVocabulary]:
+    def _gloss_logits(self, clips: Sequence[Clip]) -> tuple[list[torch.Tensor], GlossVocabulary]:
         if self._own_glosses:
             assert self.sign2text.vocabularies.classes is not None
             return self._run_translator(clips)[1], self.sign2text.vocabularies.classes
@@ -142,14 +145,24 @@ class Systems:
         require_clips(self.store, clips)
         return [torch.from_numpy(self.store.read(clip.id, "gloss_logits")).float() for clip in clips], self.classes
 
-    def _translated(self, split: str, clips: Sequence[Clip]) -> list[str]:
-        return self._run_translator(clips)[0]
-
     def _run_translator(self, clips: Sequence[Clip]) -> tuple[list[str], list[torch.Tensor]]:
-        """Texts and gloss logits of the clips; a split that was decoded is not decoded again."""
-        key = text_hash("\n".join(clip.id for clip in clips))
-        if key not in self._by_split:
+        """Texts and gloss logits of the clips; what was decoded is not decoded again."""
+        key = tuple(clip.id for clip in clips)
+        if key not in self._decoded:
             config = self.recipe.evaluate
             features = FeatureDataset(self.store, self.recipe.translator.stream, clips, no_labels)
-            self._by_split[key] = self.sign2text.translate_features(features, config.generation, config.batch_size)
-        return self._by_split[key]
+            self._decoded[key] = self.sign2text.translate_features(features, config.generation, config.batch_size)
+        return self._decoded[key]
+
+
+def _with_gloss(clips: Sequence[Clip], split: str) -> list[Clip]:
+    """Return the clips that recognition can be scored on."""
+    signed = [clip for clip in clips if clip.gloss]
+    if not signed:
+        raise SltError(
+            f"none of {len(clips)} {split} clips has a gloss to score sign2gloss by; name others with --task"
+        )
+    if len(signed) < len(clips):
+        bare = len(clips) - len(signed)
+        log.warning("sign2gloss: %d of %d %s clips have no gloss and are not scored", bare, len(clips), split)
+    return signed

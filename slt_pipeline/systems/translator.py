@@ -44,6 +44,8 @@ class Gloss2Text:
 
     model: Translator
     vocabularies: Vocabularies
+    weights: str = ""
+    """Hash of the weights that were loaded; empty: in training."""
 
     def translate(self, glosses: Sequence[Sequence[str]], generation: GenerationConfig, batch_size: int) -> list[str]:
         """Return the text of every sequence of glosses."""
@@ -62,6 +64,8 @@ class Sign2Text:
 
     model: SignToText
     vocabularies: Vocabularies
+    weights: str = ""
+    """Hash of the weights that were loaded; empty: in training."""
 
     @property
     def recognises(self) -> bool:
@@ -204,7 +208,7 @@ def open_gloss2text(recipe: Recipe, device: torch.device, folder: Path | None = 
     vocabularies = Vocabularies.load(folder)
     model = build_gloss2text(recipe, vocabularies, folder)
     checkpoint.load_model(model)
-    return Gloss2Text(model.to(device).eval(), vocabularies)
+    return Gloss2Text(model.to(device).eval(), vocabularies, checkpoint.weights_hash)
 
 
 def open_sign2text(
@@ -235,7 +239,7 @@ def open_sign2text(
     vocabularies = Vocabularies.load(folder)
     model = build_sign2text(recipe, vocabularies, read_json(folder / WIDTHS_FILE), folder)
     checkpoint.load_model(model)
-    return Sign2Text(model.to(device).eval(), vocabularies)
+    return Sign2Text(model.to(device).eval(), vocabularies, checkpoint.weights_hash)
 
 
 def trained_language_model(recipe: Recipe, folder: Path) -> Checkpoint:

@@ -1,7 +1,7 @@
 """The vocabularies of a translator: ids travel with what gave them their meaning, and are compared by content."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -100,16 +100,17 @@ def tokenizer_files(text: TextConfig) -> dict[str, Any]:
     """Hashes of the files that a given tokenizer is read from; None where it is trained."""
     if text.tokenizer is None:
         return {"tokenizer": None}
-    found = {name: path for name in (ID_MAP_FILE, META_FILE) if (path := text.tokenizer / name).is_file()}
+    beside = {name.replace(".", "_"): text.tokenizer / name for name in (ID_MAP_FILE, META_FILE)}
     return {
         "tokenizer": file_hash(text.tokenizer / MODEL_FILE),
-        **{f"tokenizer_files.{name.replace('.', '_')}": file_hash(path) for name, path in found.items()},
+        "tokenizer_files": {name: file_hash(path) if path.is_file() else None for name, path in beside.items()},
     }
 
 
 def check_texts(
     tokenizer: Tokenizer,
     clips: Sequence[Clip],
+    sources: Sequence[int],
     *,
     max_positions: int,
     generation: GenerationConfig,
@@ -120,34 +121,47 @@ def check_texts(
     Args:
         tokenizer: of the translator.
         clips: all that train and validate it.
-        max_positions: longest target of its mBART, in pieces, language code and `</s>` included.
+        sources: length of what it reads of each clip, in steps or glosses.
+        max_positions: longest source or target of its mBART, language code and `</s>` included.
         generation: of validation; longer references cannot be reached.
         protocol: how texts are scored.
 
     Raises:
-        SltError: a text is longer than mBART's positions; the clip is named.
+        SltError: a source, a text or a decoded text is longer than mBART's positions; the clip is named.
     """
     lengths = {clip.id: len(tokenizer.encode(clip.text or "")) + 2 for clip in clips}
-    longest = max(lengths, key=lambda clip: lengths[clip])
-    if lengths[longest] > max_positions:
-        too_long = sum(length > max_positions for length in lengths.values())
+    steps = {clip.id: length + 2 for clip, length in zip(clips, sources, strict=True)}
+    _require_room("text", lengths, "pieces", max_positions)
+    _require_room("source", steps, "steps", max_positions)
+    if generation.max_length > max_positions:  # of an mBART folder: its positions are not known when a recipe loads
         raise SltError(
-            f"the text of {longest} has {lengths[longest]} pieces, mBART has {max_positions} positions "
-            f"({too_long} clips are too long); raise translator.mbart.max_positions, or split the text"
+            f"generation.max_length is {generation.max_length}, mBART has {max_positions} positions; lower it"
         )
     cut = sum(length > generation.max_length for length in lengths.values())
     if cut:
         log.warning(
             "%d of %d references have more pieces than generation.max_length %d, out of reach; the longest has %d",
-            *(cut, len(lengths), generation.max_length, lengths[longest]),
+            *(cut, len(lengths), generation.max_length, max(lengths.values())),
         )
     _warn_of_spelling(tokenizer, [clip.text or "" for clip in clips if clip.split != "train"], protocol)
 
 
+def _require_room(what: str, lengths: Mapping[str, int], unit: str, max_positions: int) -> None:
+    longest = max(lengths, key=lambda clip: lengths[clip])
+    if lengths[longest] > max_positions:
+        too_long = sum(length > max_positions for length in lengths.values())
+        raise SltError(
+            f"the {what} of {longest} has {lengths[longest]} {unit}, mBART has {max_positions} positions "
+            f"({too_long} clips are too long); raise translator.mbart.max_positions, or split the clip"
+        )
+
+
 def _warn_of_spelling(tokenizer: Tokenizer, references: Iterable[str], protocol: str) -> None:
     texts = list(references)
-    best = get_protocol(protocol).score_translation([tokenizer.round_trip(text) for text in texts], texts).bleu4
-    if texts and best < 99.5:
+    score = get_protocol(protocol).score_translation
+    # Not 100 but what the references score themselves: texts of fewer than four tokens have no BLEU-4.
+    best, most = score([tokenizer.round_trip(text) for text in texts], texts).bleu4, score(texts, texts).bleu4
+    if texts and best < most - 0.5:
         log.warning(
             "a perfect system would score BLEU-4 %.2f, not 100: decoded text is spelt unlike the references "
             "(text.detokenise is %s, <unk> stands for pieces that the tokenizer lacks)",

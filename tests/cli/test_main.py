@@ -99,7 +99,7 @@ def test_a_mistake_that_a_loader_process_finds_is_one_too(monkeypatch, capsys, f
     assert ends(monkeypatch, capsys, *failing(caught.value)) == (2, "slt: error: no store: make one\n")
 
 
-@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC, errno.EROFS])
+@pytest.mark.parametrize("number", [errno.EACCES, errno.ENOSPC, errno.EFBIG, errno.EROFS])
 def test_a_disk_that_takes_nothing_is_one_too(monkeypatch, capsys, failing, number):
     status, stderr = ends(monkeypatch, capsys, *failing(OSError(number, "reason", "runs/x")))
     assert status == 2

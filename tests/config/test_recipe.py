@@ -390,3 +390,9 @@ def test_a_recipe_borrows_through_another(tmp_path):
     recipe = load_recipe(str(third))
     assert (recipe.encoder_folder, recipe.store) == (Path("r/first/visual_train"), Path("s"))
     assert load_recipe(str(second), ["extract.store=null"]).store == Path("r/first/features")
+
+
+@pytest.mark.parametrize("name", ["", "..", "/abs", "a/../../b", "a//b", "a/"])
+def test_a_name_is_a_folder_below_the_runs(name):
+    with pytest.raises(SltError, match="folder of its runs below runs_dir"):
+        load_recipe("demo/mmtlb", [f"name='{name}'"])

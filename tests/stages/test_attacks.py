@@ -4,13 +4,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-from stage_tools import CPU, change_json, refusal
+from stage_tools import CPU, change_clips, change_json, refusal
 
 from cache import FeatureStore
 from slt_pipeline.errors import SltError
 from slt_pipeline.stages.translate import Translate
+from slt_pipeline.systems.tasks import Systems
 from slt_pipeline.systems.translator import open_gloss2text
 from slt_pipeline.text.train_tokenizer import train_tokenizer
+from slt_pipeline.training.checkpoint import best_checkpoint
 
 
 def test_a_rate_that_is_added_to_a_finished_run_is_refused(toy, stages):
@@ -161,3 +163,81 @@ def test_what_gives_equal_runs_is_not_swept(toy, key, values):
 def test_what_a_run_from_scratch_or_with_a_head_reads_is_swept(toy):
     toy.recipe(sweep__grid="{text.vocab_size: [60, 80]}", translate_train__init_language="null")
     toy.recipe(sweep__grid="{translator.head: [stored, trained], evaluate.beam_size: [1, 5]}")
+
+
+SHORT = {
+    "translator__mbart__max_positions": 9,
+    **{
+        f"{stage}__generation__max_length": 8
+        for stage in ("gloss2text_train", "translate_train", "evaluate", "translate")
+    },
+    "translate_train__init_language": "null",
+}
+
+
+@pytest.mark.parametrize("stage", ["translate_train", "gloss2text_train"])
+def test_a_source_longer_than_mbarts_positions_is_named_before_the_run_begins(own, stages, stage, caplog):
+    long = ("SONNTAG",) * 20
+    change_clips(own.root / "corpus" / "manifest.jsonl", {clip.id: {"text": "a b"} for clip in own.clips})
+    change_clips(own.root / "corpus" / "manifest.jsonl", {"dev-00001": {"gloss": long}})
+    message = refusal(stages[stage], own.recipe(**SHORT), overwrite=True)
+    assert "the source of " in message
+    assert "mBART has 9 positions" in message
+    assert "is as it was before" not in caplog.text
+    assert "a perfect system would score" not in caplog.text
+
+
+def test_decoding_further_than_the_positions_of_an_mbart_folder_is_refused(own, stages):
+    open_gloss2text(own.recipe(), CPU).model.mbart.save_pretrained(own.root / "mbart")
+    values = {"translator__mbart__folder": own.root / "mbart", "gloss2text_train__generation__max_length": 200}
+    message = refusal(stages["gloss2text_train"], own.recipe(**values), overwrite=True)
+    assert "max_length is 200, mBART has 64 positions" in message
+
+
+def test_clips_without_gloss_do_not_end_an_evaluation_or_a_sweep(own, stages, caplog):
+    head = {"translator__head": "trained", "translate_train__training__epochs": 1, **ONE_RUN}
+    change_clips(own.root / "corpus" / "manifest.jsonl", {"dev-00000": {"gloss": None}})
+    recipe = own.recipe(translate_train__init_language="null", **head)
+    (row,) = stages["sweep"](recipe, device="cpu")["results"]
+    assert row["scores"]["dev"]["wer"] >= 0
+    assert "sign2gloss: 1 of 2 dev clips have no gloss and are not scored" in caplog.text
+
+
+def test_a_split_without_any_gloss_is_refused_for_recognition(own, stages):
+    nothing = {clip.id: {"gloss": None} for clip in own.of("dev")}
+    change_clips(own.root / "corpus" / "manifest.jsonl", nothing)
+    assert "none of 2 dev clips has a gloss" in refusal(stages["evaluate"], own.recipe(), tasks=["sign2gloss"])
+
+
+@pytest.mark.parametrize("split", ["unseen", "train"])
+def test_all_splits_are_those_of_the_manifest(own, stages, split):
+    changes = {clip.id: {"split": split} for clip in own.of("test")}
+    change_clips(own.root / "corpus" / "manifest.jsonl", changes)
+    assert stages["extract"](own.recipe(extract__store=own.root / "all"), device="cpu").written == 10
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("video__transform__color_order", "bgr"), ("encoder__s3d__norm_momentum", 0.2)]
+)
+def test_an_encoder_does_not_start_from_a_trunk_for_other_colours_or_of_another_kind(toy, stages, key, value):
+    message = refusal(stages["visual_train"], toy.recipe(**{key: value}), overwrite=True)
+    assert f"{toy.recipe().run_folder('visual_pretrain')} was made with " in message
+    assert key.rpartition("__")[2] in message
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["gloss2text_train.freeze_embeddings", "translator.mbart.freeze_text_embedding", "translator.freeze_gloss_table"],
+)
+def test_random_vectors_are_not_frozen(toy, key):
+    with pytest.raises(SltError, match=f"{key} is true and translator.mbart.folder null"):
+        toy.recipe(**{key.replace(".", "__"): "true"})
+
+
+def test_a_number_is_of_the_weights_that_were_loaded_whatever_is_best_by_now(own):
+    recipe = own.recipe()
+    systems, folder = Systems(recipe, CPU), recipe.run_folder("translate_train")
+    systems.decode("sign2text", "dev")
+    loaded = best_checkpoint(folder, made_by="").weights_hash
+    change_json(next(folder.glob("checkpoints/*/meta.json")), lambda meta: meta.update(weights="0" * 64))
+    assert systems.made_by("sign2text")["weights"] == {"translator": loaded[:12]}
