@@ -75,8 +75,8 @@ def test_a_language_model_is_not_run_with_another_suffix(toy, stages, task):
 @pytest.fixture
 def moved_on(own, stages):
     """The copy, whose encoder was trained anew, and its features made again; translators were forgotten."""
-    stages["sweep"](own.recipe(**SWEEP), device="cpu")
     before = best_checkpoint(own.recipe().encoder_folder, made_by="").weights_hash
+    stages["visual_train"](own.recipe(visual_train__training__epochs=1), device="cpu", overwrite=True)
     shutil.rmtree(own.recipe().store)
     stages["extract"](own.recipe(), device="cpu")
     return before, best_checkpoint(own.recipe().encoder_folder, made_by="").weights_hash
