@@ -99,7 +99,7 @@ class Systems:
         return {
             "protocol": self.recipe.corpus.protocol,
             "recipe": text_hash(dump_recipe(self.recipe))[:12],
-            "weights": {name: value[:12] for name, value in weights.items()},
+            "checkpoints": {name: value[:12] for name, value in weights.items()},
         }
 
     @cached_property

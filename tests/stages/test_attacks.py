@@ -240,4 +240,4 @@ def test_a_number_is_of_the_weights_that_were_loaded_whatever_is_best_by_now(own
     systems.decode("sign2text", "dev")
     loaded = best_checkpoint(folder, made_by="").weights_hash
     change_json(next(folder.glob("checkpoints/*/meta.json")), lambda meta: meta.update(weights="0" * 64))
-    assert systems.made_by("sign2text")["weights"] == {"translator": loaded[:12]}
+    assert systems.made_by("sign2text")["checkpoints"] == {"translator": loaded[:12]}

@@ -74,7 +74,7 @@ def test_every_row_says_what_it_is_a_number_of(toy):
     for (task, split), row in rows(toy.results["evaluate"]).items():
         assert row["protocol"] == "plain-word"
         assert row["recipe"] == text_hash(dump_recipe(toy.recipe()))[:12]
-        assert row["weights"] == {name: best[name] for name in used[task]}
+        assert row["checkpoints"] == {name: best[name] for name in used[task]}
         written = json.loads((toy.recipe().run_folder("evaluate") / f"{task}-{split}.json").read_text())
         assert {name: written[name] for name in row} == row
 
@@ -92,7 +92,7 @@ def test_scoring_one_task_on_one_split_keeps_the_other_rows(own, slt):
     row, old = after["sign2text", "test"], before["sign2text", "test"]
     assert (row["protocol"], old["protocol"]) == ("plain-char", "plain-word")
     assert row["recipe"] != old["recipe"]
-    assert row["weights"] == old["weights"]
+    assert row["checkpoints"] == old["checkpoints"]
 
 
 def test_a_new_split_is_a_new_row(own, stages):

@@ -128,8 +128,8 @@ def test_recognised_glosses_are_what_is_translated_through_glosses(stages, joint
 
 def test_rows_name_the_translator_whose_head_it_is(joint):
     scores = joint["masked"].scores
-    assert scores["sign2gloss", "dev"]["weights"] == scores["sign2text", "dev"]["weights"]
-    assert scores["sign2gloss2text", "dev"]["weights"].keys() == {"translator", "language"}
+    assert scores["sign2gloss", "dev"]["checkpoints"] == scores["sign2text", "dev"]["checkpoints"]
+    assert scores["sign2gloss2text", "dev"]["checkpoints"].keys() == {"translator", "language"}
 
 
 @pytest.mark.parametrize("padding", ["masked", "published"])

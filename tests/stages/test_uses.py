@@ -44,11 +44,11 @@ def test_a_sibling_trains_and_is_evaluated_on_the_store_of_another_recipe(toy, s
     assert files(toy.root / "runs" / "toy") == before
     expected = rows(toy.results["evaluate"])
     for task in ("sign2gloss", "gloss2text", "sign2gloss2text"):  # of the systems that both share
-        assert found[task, "test"]["weights"] == expected[task, "test"]["weights"]
-    assert found["sign2text", "test"]["weights"] != expected["sign2text", "test"]["weights"]
+        assert found[task, "test"]["checkpoints"] == expected[task, "test"]["checkpoints"]
+    assert found["sign2text", "test"]["checkpoints"] != expected["sign2text", "test"]["checkpoints"]
     inputs = json.loads((recipe.run_folder("translate_train") / "inputs.json").read_text())
-    assert inputs["store.encoder_weights"].startswith(expected["sign2gloss", "test"]["weights"]["encoder"])
-    assert inputs["language"].startswith(expected["gloss2text", "test"]["weights"]["language"])
+    assert inputs["store.encoder_weights"].startswith(expected["sign2gloss", "test"]["checkpoints"]["encoder"])
+    assert inputs["language"].startswith(expected["gloss2text", "test"]["checkpoints"]["language"])
 
 
 def test_a_run_may_be_named_in_place_of_an_experiment(toy, stages, tmp_path):
