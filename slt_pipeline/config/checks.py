@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from slt_pipeline.config.idle import not_swept
 from slt_pipeline.config.keys import did_you_mean
 from slt_pipeline.config.names import LOWER_IS_BETTER
-from slt_pipeline.config.objective import is_zero
+from slt_pipeline.config.objective import ends_at_zero
 from slt_pipeline.config.sections import Sections
 
 
@@ -36,9 +36,9 @@ def _check_objective(recipe: Sections) -> None:
     if bare := [name for name in parts if name not in weights]:
         raise ValueError(f"{where} does not list {bare[0]}; give each part a weight, 0 turns one off")
     needs_head = {"recognition"} if recipe.translator.head == "stored" else set()
-    if all(is_zero(weight) for name, weight in weights.items() if name not in needs_head):
+    if all(ends_at_zero(weight) for name, weight in weights.items() if name not in needs_head):
         hint = ", and recognition needs translator.head=trained" if needs_head else ""
-        raise ValueError(f"{where} leaves nothing to learn: every weight is 0{hint}")
+        raise ValueError(f"{where} leaves nothing to learn: every weight is 0, or ends there{hint}")
 
 
 def _check_rates(recipe: Sections) -> None:

@@ -15,7 +15,6 @@ _SWEPT = (
     "translate_train",
     "text",
     "corpus.protocol",
-    "encoder.head",
     "evaluate",
     "extract.store",
     "uses",

@@ -27,6 +27,11 @@ Weight = Annotated[
 """A constant, or a ramp. A part whose weight is 0 throughout is not computed at all."""
 
 
+def ends_at_zero(weight: float | Ramp) -> bool:
+    """Return whether a weight is 0 once its ramp is over."""
+    return (weight.to if isinstance(weight, Ramp) else weight) == 0
+
+
 def is_zero(weight: float | Ramp) -> bool:
     """Return whether a weight is 0 at every step."""
     return weight.to == weight.start == 0 if isinstance(weight, Ramp) else weight == 0

@@ -151,9 +151,12 @@ def recipe_of_run(folder: Path, overrides: Sequence[str] = ()) -> Recipe:
     if not path.is_file():
         raise SltError(f"{folder} is no run folder: it has no recipe.yaml; name one such as runs/NAME/translate_train")
     data = upgrade_recipe(_plain_yaml(path))
+    chosen = set()
     for override in overrides:
-        put(Recipe, data, *_parse_override(override))
-    return recipe_from_data(data, where=str(path))
+        key, value = _parse_override(override)
+        put(Recipe, data, key, value)
+        chosen.add(".".join(key_path(Recipe, key)))
+    return recipe_from_data(data, where=str(path), chosen=chosen)
 
 
 def with_values(recipe: Recipe, values: Mapping[str, Any], name: str | None = None) -> Recipe:

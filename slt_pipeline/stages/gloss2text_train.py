@@ -12,6 +12,7 @@ from slt_pipeline.corpora.load import load_clips
 from slt_pipeline.files import file_hash
 from slt_pipeline.models.translator import Translator
 from slt_pipeline.systems.scores import score_texts
+from slt_pipeline.systems.start import require_own
 from slt_pipeline.systems.translator import Gloss2Text, build_gloss2text, language_inputs, save_architecture
 from slt_pipeline.systems.vocabularies import Vocabularies, check_texts
 from slt_pipeline.training.devices import pick_device
@@ -34,6 +35,7 @@ def plan(recipe: Recipe) -> Plan:
 
 def gloss2text_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = False) -> dict[str, Any]:
     """Train mBART on gloss to text; the best checkpoint is by dev BLEU-4."""
+    require_own(recipe, "language")
     config, manifest, protocol = recipe.gloss2text_train, recipe.corpus.manifest, recipe.corpus.protocol
     run = find_run(recipe.run_folder(STAGE), STAGE, _inputs(recipe), overwrite=overwrite)
     if run.result is not None:

@@ -1,6 +1,8 @@
 """`slt translate-train`: the translator, trained on the feature store in minutes."""
 
 import logging
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from slt_pipeline.systems.scores import score_glosses, score_texts
 from slt_pipeline.systems.start import Start
 from slt_pipeline.systems.translator import WIDTHS_FILE, Sign2Text, language_inputs, save_architecture
 from slt_pipeline.systems.vocabularies import check_texts
+from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training.devices import pick_device
 from slt_pipeline.training.loop import Trainable
 from slt_pipeline.training.objective import Objective
@@ -77,10 +80,13 @@ def translate_train(
         generation=config.generation,
         protocol=recipe.corpus.protocol,
     )
+    if model.front.recognises:
+        _tell_what_ctc_cannot_learn(clips, start.classes)
     vocabularies.save(run.begin(recipe))
     write_json(run.folder / WIDTHS_FILE, widths)
     save_architecture(run.folder, model.translator)
     objective = Objective({part: weight for part, weight in config.objective.items() if part in model.parts})
+    learns_text = not objective.parts.isdisjoint(model.translator.parts)
     labels = Labels(TextLabels(vocabularies.text), GlossLabels(start.classes))
     trainable = Trainable(
         model=model,
@@ -91,8 +97,8 @@ def translate_train(
         losses=lambda translator, batch: translator(batch, objective.parts),
         objective=objective,
         validate=_Validation(recipe, start, FeatureDataset(store, stream, dev, labels)),
-        score="bleu4",
-        higher_is_better=True,
+        score="bleu4" if learns_text else "wer",
+        higher_is_better=learns_text,
         on_device=config.features_in == "device",
         lengths=[store.length(clip.id) for clip in clips],
     )
@@ -125,10 +131,17 @@ def _clips(recipe: Recipe, store: FeatureStore, split: str) -> list[Clip]:
     clips = encodable(recipe, store, load_clips(recipe.corpus.manifest, split, needs=["text"]))
     require_stream(recipe.translator.stream, store.streams)
     require_clips(store, clips)
-    bare = sum(not clip.gloss for clip in clips)
-    if bare and recipe.translator.head == "trained":
-        log.info("%d of %d %s clips have no gloss and take no part in CTC", bare, len(clips), split)
     return clips
+
+
+def _tell_what_ctc_cannot_learn(clips: Sequence[Clip], classes: GlossVocabulary) -> None:
+    bare = sum(not clip.gloss for clip in clips)
+    if bare:
+        log.info("%d of %d training clips have no gloss and take no part in CTC", bare, len(clips))
+    unknown = Counter(gloss for clip in clips for gloss in clip.gloss or () if gloss not in classes)
+    if unknown:
+        some = ", ".join(list(unknown)[:5])
+        log.warning("%d glosses of training clips are no classes and become <unk>: %s", unknown.total(), some)
 
 
 def _inputs(recipe: Recipe, store: FeatureStore, start: Start) -> dict[str, Any]:

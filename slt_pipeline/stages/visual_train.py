@@ -21,6 +21,7 @@ from slt_pipeline.models.visual_encoder import VisualEncoder
 from slt_pipeline.models.weights import load_s3d
 from slt_pipeline.systems.recogniser import CLASSES_FILE, SHAPE_FILE, encode_clips, recognise
 from slt_pipeline.systems.scores import score_glosses
+from slt_pipeline.systems.start import require_own
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training.checkpoint import WEIGHTS, best_checkpoint, read_weights
 from slt_pipeline.training.devices import pick_device
@@ -42,6 +43,7 @@ def plan(recipe: Recipe) -> Plan:
 
 def visual_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = False) -> dict[str, Any]:
     """Train S3D and the visual head with CTC; the best checkpoint is by dev WER in percent."""
+    require_own(recipe, "encoder")
     config, manifest, root = recipe.visual_train, recipe.corpus.manifest, media_root(recipe.corpus)
     start = _initial_weights(recipe)
     clips, dev = (load_clips(manifest, split, needs=["gloss"]) for split in ("train", "dev"))
@@ -111,7 +113,7 @@ def _initial_weights(recipe: Recipe) -> Path | None:
     init, frozen = recipe.visual_train.init, recipe.encoder.s3d.freeze_blocks
     if init == "visual_pretrain":
         folder = recipe.run_folder(init)
-        checkpoint = best_checkpoint(folder, made_by=f"slt visual-pretrain -r {recipe.name}")
+        checkpoint = best_checkpoint(folder, made_by="slt visual-pretrain")
         colours = {name: getattr(recipe.video.transform, name) for name in ("color_order", "mean", "std")}
         s3d = recipe.encoder.s3d.model_copy(update={"freeze_blocks": 0})
         now = {"s3d": s3d, "video": {"transform": colours}}

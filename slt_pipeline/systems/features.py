@@ -12,12 +12,17 @@ from slt_pipeline.config.provenance import require_made_with
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.stages import FeaturesIn
 from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.corpora.features import require_unchanged
+from slt_pipeline.corpora.load import media_root
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json_lines
 from slt_pipeline.systems.recogniser import OR_USE_ENCODER, encoder_fingerprint, trained_encoder
 from slt_pipeline.training.checkpoint import Checkpoint
 
 log = logging.getLogger(__name__)
+
+_LOOKED_AT = 32
+"""Clips of a split whose media are compared each time that their features are used: at most twice as many."""
 
 _RESIDENT: dict[FeaturesIn, Literal["no", "auto", "yes", "device"]]
 _RESIDENT = {"files": "no", "memory": "yes", "auto": "auto", "device": "device"}
@@ -39,7 +44,7 @@ def open_features(
     path = recipe.store
     if isinstance(path, Path) and not path.exists():
         raise SltError(
-            f"no feature store at {path}; make it with `slt extract --split all -r {recipe.name}`{OR_USE_ENCODER}"
+            f"no feature store at {path}; make it with `slt extract --split all` and the same recipe{OR_USE_ENCODER}"
         )
     on = device if features_in == "device" else None
     store = FeatureStore.open(path, resident=_RESIDENT[features_in], device=on)
@@ -90,9 +95,17 @@ def read_rejected(recipe: Recipe) -> list[dict[str, str]]:
 
 
 def encodable(recipe: Recipe, store: FeatureStore, clips: Sequence[Clip]) -> list[Clip]:
-    """Return the clips without those that extraction had to reject, which are counted in a warning."""
+    """Return the clips without those that extraction had to reject, which are counted in a warning.
+
+    Of some of them it is looked at whether their media, where they are there, are those that the features were made
+    from: another corpus may have the same names. (`slt extract` looks at all.)
+
+    Raises:
+        SltError: clips have changed since they were stored.
+    """
     listed = {row["id"] for row in read_rejected(recipe)}
     kept = [clip for clip in clips if clip.id not in listed or clip.id in store]
+    require_unchanged(store, kept[:: max(1, len(kept) // _LOOKED_AT)], media_root(recipe.corpus))
     if len(kept) < len(clips):
         log.warning("%d of %d clips are left out: see %s", len(clips) - len(kept), len(clips), rejected_path(recipe))
     return kept

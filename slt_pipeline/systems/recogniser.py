@@ -20,7 +20,7 @@ from slt_pipeline.models.ctc import decode_clips
 from slt_pipeline.models.visual_encoder import VisualEncoder
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training.checkpoint import Checkpoint, best_checkpoint
-from slt_pipeline.training.run import INPUTS
+from slt_pipeline.training.run import INPUTS, warn_if_unfinished
 
 CLASSES_FILE = "glosses.json"
 SHAPE_FILE = "frames.json"
@@ -99,7 +99,8 @@ def trained_encoder(recipe: Recipe) -> Checkpoint:
         SltError: there is none, or it was trained with another network, other frames or other classes.
     """
     folder = recipe.encoder_folder
-    checkpoint = best_checkpoint(folder, f"slt visual-train -r {recipe.name}", OR_USE_ENCODER)
+    checkpoint = best_checkpoint(folder, "slt visual-train", OR_USE_ENCODER)
+    warn_if_unfinished(folder)
     classes = GlossVocabulary.load(folder / CLASSES_FILE)
     require_made_with(
         read_json(folder / INPUTS),

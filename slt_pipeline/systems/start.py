@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.taps import Stream
@@ -69,6 +69,19 @@ class Start:
         return model
 
 
+def require_own(recipe: Recipe, what: Literal["encoder", "language"]) -> None:
+    """Refuse to train what a recipe takes from another one: nothing would read it.
+
+    Raises:
+        SltError: the recipe `uses` another's.
+    """
+    if lender := getattr(recipe.uses, what):
+        raise SltError(
+            f"recipe {recipe.name} has uses.{what} = {lender!r}, so that nothing would read what is trained here; "
+            f"set -o uses.{what}=null, or leave this out"
+        )
+
+
 def _classes(recipe: Recipe) -> GlossVocabulary:
     """Classes of the recogniser; the corpus's for a head that starts at random where there is no recogniser.
 
@@ -82,7 +95,7 @@ def _classes(recipe: Recipe) -> GlossVocabulary:
     if not own:
         raise SltError(
             f"no recogniser in {recipe.encoder_folder}, whose gloss classes {path.name} are needed; make it with "
-            f"`slt visual-train -r {recipe.name}`{OR_USE_ENCODER}"
+            f"`slt visual-train` and the same recipe{OR_USE_ENCODER}"
         )
     splits = recipe.visual_train.vocabulary_splits
     return GlossVocabulary.build(clip.gloss for split in splits for clip in load_clips(recipe.corpus.manifest, split))

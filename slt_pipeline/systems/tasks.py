@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from slt_pipeline.config.recipe import Recipe, dump_recipe
+from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.stages import Task
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.features import FeatureDataset, require_clips, require_stream
@@ -24,6 +24,11 @@ from slt_pipeline.systems.translator import Gloss2Text, Sign2Text, open_gloss2te
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 
 log = logging.getLogger(__name__)
+
+_NO_PART: dict[str, Any] = dict.fromkeys(
+    ("description", "name", "runs_dir", "seed", "sweep", "sweeps", "synth", "translate"), True
+) | {"evaluate": {"tasks", "splits", "batch_size"}}
+"""What of a recipe plays no part in a score, beside the checkpoint."""
 
 _NEEDS: dict[Task, tuple[str, ...]] = {
     "sign2gloss": (),
@@ -98,7 +103,7 @@ class Systems:
             weights["translator"] = self.sign2text.weights
         return {
             "protocol": self.recipe.corpus.protocol,
-            "recipe": text_hash(dump_recipe(self.recipe))[:12],
+            "recipe": text_hash(self.recipe.model_dump_json(exclude=_NO_PART))[:12],
             "checkpoints": {name: value[:12] for name, value in weights.items()},
         }
 
@@ -115,7 +120,9 @@ class Systems:
     @cached_property
     def sign2text(self) -> Sign2Text:
         """Features to text."""
-        return open_sign2text(self.recipe, self.device, self.store.fingerprint, self.run)
+        packed = self.store.compression
+        kept = packed and packed.keep_bits
+        return open_sign2text(self.recipe, self.device, self.store.fingerprint, self.run, store_keep_bits=kept)
 
     @cached_property
     def classes(self) -> GlossVocabulary:

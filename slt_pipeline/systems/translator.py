@@ -23,7 +23,7 @@ from slt_pipeline.models.translator import Translator
 from slt_pipeline.models.visual_head import VisualHead
 from slt_pipeline.systems.vocabularies import Vocabularies, tokenizer_files
 from slt_pipeline.training.checkpoint import Checkpoint, best_checkpoint
-from slt_pipeline.training.run import INPUTS
+from slt_pipeline.training.run import INPUTS, warn_if_unfinished
 
 WIDTHS_FILE = "streams.json"
 LANGUAGE_FILE = "mbart.json"
@@ -212,7 +212,11 @@ def open_gloss2text(recipe: Recipe, device: torch.device, folder: Path | None = 
 
 
 def open_sign2text(
-    recipe: Recipe, device: torch.device, made_by: Mapping[str, Any] | None, folder: Path | None = None
+    recipe: Recipe,
+    device: torch.device,
+    made_by: Mapping[str, Any] | None,
+    folder: Path | None = None,
+    **rounding: int | None,
 ) -> Sign2Text:
     """Open the best translator of a run, in evaluation mode.
 
@@ -221,14 +225,16 @@ def open_sign2text(
         device: where it computes.
         made_by: what makes the features that it will read: a store's fingerprint or an encoder's.
         folder: its run; None: the recipe's own.
+        rounding: `store_keep_bits` of the store that it will read.
 
     Raises:
         SltError: there is none, or it was trained with other settings or on the features of another encoder.
     """
     folder = folder or recipe.run_folder("translate_train")
-    checkpoint = best_checkpoint(folder, made_by=f"slt translate-train -r {recipe.name}")
+    checkpoint = best_checkpoint(folder, made_by="slt translate-train")
+    warn_if_unfinished(folder)
     text = {name: getattr(recipe.text, name) for name in ("language", "gloss_language", "detokenise")}
-    now: dict[str, Any] = {"text": text, "translator": recipe.translator}
+    now: dict[str, Any] = {"text": text, "translator": recipe.translator, **rounding}
     if recipe.translator.head == "trained":
         now["head_config"] = recipe.encoder.head
     if not (folder / WIDTHS_FILE).is_file():
@@ -249,7 +255,8 @@ def trained_language_model(recipe: Recipe, folder: Path) -> Checkpoint:
         SltError: there is none, or it was trained for other languages or with another spelling.
     """
     or_use = ", or take those of another recipe or run with -o uses.language=..."
-    checkpoint = best_checkpoint(folder, f"slt gloss2text-train -r {recipe.name}", or_use)
+    checkpoint = best_checkpoint(folder, "slt gloss2text-train", or_use)
+    warn_if_unfinished(folder)
     if (folder / WIDTHS_FILE).is_file():
         raise SltError(f"{folder} holds a translator of signs, not Gloss2Text; name a run of `slt gloss2text-train`")
     now = {"text": {name: getattr(recipe.text, name) for name in ("language", "gloss_language", "detokenise")}}

@@ -118,7 +118,7 @@ def best_checkpoint(run_folder: Path, made_by: str, or_else: str = "") -> Checkp
             return Checkpoint(folder, read_json(folder / META))
     if aside(run_folder).exists():
         or_else = ", which goes on, or puts back the earlier run that --overwrite has moved aside"
-    raise SltError(f"no trained weights in {run_folder}; make them with `{made_by}`{or_else}")
+    raise SltError(f"no trained weights in {run_folder}; make them with `{made_by}` and the same recipe{or_else}")
 
 
 def aside(run_folder: Path) -> Path:

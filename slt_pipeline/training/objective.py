@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import torch
 
-from slt_pipeline.config.objective import Ramp
+from slt_pipeline.config.objective import Ramp, is_zero
 from slt_pipeline.errors import SltError
 
 
@@ -18,7 +18,7 @@ class Objective:
             SltError: every weight is 0.
         """
         self._weights = dict(weights)
-        self.parts = frozenset(name for name, weight in self._weights.items() if _ever(weight))
+        self.parts = frozenset(name for name, weight in self._weights.items() if not is_zero(weight))
         """Names of the parts whose weight is not 0 throughout: those that a model has to make."""
         if not self.parts:
             named = ", ".join(self._weights) or "none"
@@ -42,10 +42,6 @@ class Objective:
             )
         weights = self.weights(step)
         return torch.stack([weights[name] * loss for name, loss in losses.items() if name in self.parts]).sum()
-
-
-def _ever(weight: float | Ramp) -> bool:
-    return (weight.to != 0 or weight.start != 0) if isinstance(weight, Ramp) else weight != 0
 
 
 def _at(weight: float | Ramp, step: int) -> float:

@@ -83,6 +83,12 @@ class Run:
         return dict(result)
 
 
+def warn_if_unfinished(folder: Path) -> None:
+    """Say that a run which is opened was stopped on the way: its best weights are those so far."""
+    if not (folder / RESULT).is_file():
+        log.warning("%s is not finished: its weights are the best so far; run its command again to go on", folder)
+
+
 def find_run(
     folder: Path, stage: str, inputs: Mapping[str, Any], *, overwrite: bool = False, to_keep_both: str = ""
 ) -> Run:

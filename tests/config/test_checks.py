@@ -163,7 +163,10 @@ def test_a_mistake_in_a_weight_is_named_once(weight, message):
         ([f"{OBJECTIVE}.recogniton=1"], "names recogniton; the system's parts are translation, recognition; did you"),
         ([f"{OBJECTIVE}={{translation: 1}}"], "does not list recognition; give each part a weight, 0 turns one off"),
         ([f"{OBJECTIVE}.recognition=null"], "does not list recognition"),
-        ([f"{OBJECTIVE}.translation=0"], "every weight is 0, and recognition needs translator.head=trained"),
+        (
+            [f"{OBJECTIVE}.translation=0"],
+            "every weight is 0, or ends there, and recognition needs translator.head=trained",
+        ),
         (
             ["translator.head=trained", f"{OBJECTIVE}={{translation: 0, recognition: {{to: 0, over: 5}}}}"],
             "leaves nothing to learn: every weight is 0",
@@ -195,7 +198,7 @@ def test_sections_that_contradict_each_other_are_refused(overrides, message):
         [f"{LR}.recognition=1e-3"],  # a head's rate may stay where there is no head
         ["translator.head=trained", f"{OBJECTIVE}={{translation: 1, recognition: 0}}"],
         ["translator.head=trained", f"{OBJECTIVE}={{translation: 0, recognition: 1}}"],
-        [f"{OBJECTIVE}.translation={{start: 1, to: 0, over: 100}}"],
+        ["translator.head=trained", f"{OBJECTIVE}.recognition={{start: 1, to: 0, over: 100}}"],
         ["sweep.metric=wer", "translator.head=trained"],
         ["sweep.metric=wer", "sweep.grid={translator.head: [stored, trained]}"],
         ["evaluate.generation.max_length=128"],

@@ -15,8 +15,6 @@ ROOT = Path(__file__).resolve().parents[2] / "slt_pipeline"
 READ_OTHERWISE = {
     "GenerationConfig.num_beams": "the section is handed to `generate` whole",
     "GenerationConfig.length_penalty": "the section is handed to `generate` whole",
-    "Recipe.uses": "through encoder_folder, language_folder and store",
-    "Sections.uses": "through Recipe.encoder_folder, language_folder and store",
     "SweepConfig.seeds": "through Recipe.seeds_of",
     "TransformConfig.brightness": "by name, in the order in which a clip's colours are jittered",
     "TransformConfig.contrast": "as brightness",

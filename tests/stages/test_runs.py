@@ -117,7 +117,7 @@ def test_a_store_that_other_weights_made_is_refused(own, stages):
 )
 def test_what_is_missing_is_named_with_the_command_that_makes_it(own, stages, stage, absent, command):
     shutil.rmtree(own.recipe().run_folder(absent))
-    assert f"`{command} " in refusal(stages[stage], own.recipe())
+    assert f"`{command}" in refusal(stages[stage], own.recipe())
 
 
 def test_a_clip_that_the_store_lacks_is_named(own, stages):

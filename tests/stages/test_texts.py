@@ -114,7 +114,7 @@ def test_clips_without_gloss_are_counted_and_validation_leaves_them_out_of_the_w
 def test_clips_without_gloss_are_counted_in_the_log(own, monkeypatch, tmp_path, uses, warned):
     change_clips(own.root / "corpus" / "manifest.jsonl", {clip.id: {"gloss": None} for clip in own.of("train")[:4]})
     of_stage(own, monkeypatch, translate_train, tmp_path, translator__head="trained", **uses)
-    assert "4 of 6 train clips have no gloss and take no part in CTC" in warned()
+    assert "4 of 6 training clips have no gloss and take no part in CTC" in warned()
 
 
 def test_an_empty_gloss_is_not_an_absent_one(own, monkeypatch, tmp_path, uses):

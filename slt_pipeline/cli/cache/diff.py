@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from cache.diff import StoreDiff
 
 WORDS = {
+    "features": "the same settings give other features by now",
     "encoder_weights": "the encoder's weights differ",
     "encoder": "the encoder is built differently",
     "sampling": "frames are sampled differently",
@@ -21,7 +22,7 @@ WORDS = {
     "slt": "features were extracted by other versions of slt",
     "imported_from": "features were imported from other files",
 }
-"""What it means that a part of the fingerprint differs (`slt_pipeline.stages._encoder.fingerprint`)."""
+"""What it means that a part of the fingerprint differs (`slt_pipeline.systems.features.fingerprint`)."""
 
 
 @click.command()
