@@ -45,8 +45,8 @@ class Translate:
         """
         self.recipe, self.device = recipe, pick_device(device)
         self.recogniser = open_recogniser(recipe, self.device)
-        made_by = fingerprint(recipe, self.recogniser.checkpoint)
-        self.translator = open_sign2text(recipe, self.device, made_by, run)
+        reads = {"store": fingerprint(recipe, self.recogniser.checkpoint)}
+        self.translator = open_sign2text(recipe, self.device, reads, run)
         self.transform = EvalTransform(recipe.video.transform)
 
     def video(self, path: str) -> dict[str, Any]:

@@ -40,8 +40,6 @@ class Recogniser:
     checkpoint: Checkpoint
     video: VideoConfig
     """How frames are made for it."""
-    made_by: dict[str, Any]
-    """What decides its features, for fingerprints."""
     width: int
     height: int
     """Size of the videos that it was trained on, in pixels."""
@@ -78,14 +76,12 @@ def open_recogniser(recipe: Recipe, device: torch.device) -> Recogniser:
     classes = GlossVocabulary.load(folder / CLASSES_FILE)
     model = VisualEncoder(recipe.encoder, len(classes))
     checkpoint.load_model(model)
-    made_by = encoder_fingerprint(recipe, checkpoint)
     shape = read_json(folder / SHAPE_FILE)
     return Recogniser(
         model.to(device).eval(),
         classes,
         checkpoint,
         recipe.video,
-        made_by,
         int(shape["width"]),
         int(shape["height"]),
         float(shape["fps"]),

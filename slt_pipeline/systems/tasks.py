@@ -121,8 +121,8 @@ class Systems:
     def sign2text(self) -> Sign2Text:
         """Features to text."""
         packed = self.store.compression
-        kept = packed and packed.keep_bits
-        return open_sign2text(self.recipe, self.device, self.store.fingerprint, self.run, store_keep_bits=kept)
+        reads = {"store": self.store.fingerprint, "store_keep_bits": packed and packed.keep_bits}
+        return open_sign2text(self.recipe, self.device, reads, self.run)
 
     @cached_property
     def classes(self) -> GlossVocabulary:

@@ -212,20 +212,16 @@ def open_gloss2text(recipe: Recipe, device: torch.device, folder: Path | None = 
 
 
 def open_sign2text(
-    recipe: Recipe,
-    device: torch.device,
-    made_by: Mapping[str, Any] | None,
-    folder: Path | None = None,
-    **rounding: int | None,
+    recipe: Recipe, device: torch.device, reads: Mapping[str, Any], folder: Path | None = None
 ) -> Sign2Text:
     """Open the best translator of a run, in evaluation mode.
 
     Args:
         recipe: what it is checked against.
         device: where it computes.
-        made_by: what makes the features that it will read: a store's fingerprint or an encoder's.
+        reads: what it will read, as in a run's inputs: `store`, the fingerprint of a store or encoder, and of a store
+            `store_keep_bits`.
         folder: its run; None: the recipe's own.
-        rounding: `store_keep_bits` of the store that it will read.
 
     Raises:
         SltError: there is none, or it was trained with other settings or on the features of another encoder.
@@ -233,15 +229,14 @@ def open_sign2text(
     folder = folder or recipe.run_folder("translate_train")
     checkpoint = best_checkpoint(folder, made_by="slt translate-train")
     warn_if_unfinished(folder)
-    text = {name: getattr(recipe.text, name) for name in ("language", "gloss_language", "detokenise")}
-    now: dict[str, Any] = {"text": text, "translator": recipe.translator, **rounding}
+    now: dict[str, Any] = {"text": _languages(recipe), "translator": recipe.translator}
+    now |= {name: value for name, value in reads.items() if name != "store"}
     if recipe.translator.head == "trained":
         now["head_config"] = recipe.encoder.head
     if not (folder / WIDTHS_FILE).is_file():
         raise SltError(f"{folder} holds no translator of signs; name a run of `slt translate-train` or of a sweep")
     _require(folder, now, f"the translator in {folder}", "slt translate-train")
-    if made_by is not None:
-        _require_features(folder, made_by)
+    _require_features(folder, reads["store"])
     vocabularies = Vocabularies.load(folder)
     model = build_sign2text(recipe, vocabularies, read_json(folder / WIDTHS_FILE), folder)
     checkpoint.load_model(model)
@@ -259,9 +254,14 @@ def trained_language_model(recipe: Recipe, folder: Path) -> Checkpoint:
     warn_if_unfinished(folder)
     if (folder / WIDTHS_FILE).is_file():
         raise SltError(f"{folder} holds a translator of signs, not Gloss2Text; name a run of `slt gloss2text-train`")
-    now = {"text": {name: getattr(recipe.text, name) for name in ("language", "gloss_language", "detokenise")}}
+    now = {"text": _languages(recipe)}
     _require(folder, now, f"the language model in {folder}", "slt gloss2text-train")
     return checkpoint
+
+
+def _languages(recipe: Recipe) -> dict[str, str]:
+    """What of the text side cannot differ between a trained translator and its use."""
+    return {name: getattr(recipe.text, name) for name in ("language", "gloss_language", "detokenise")}
 
 
 def _require_features(folder: Path, made_by: Mapping[str, Any]) -> None:
