@@ -12,6 +12,7 @@ from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.translator import MBartConfig
 from slt_pipeline.models.mbart import TIED_NAMES, build_mbart
 from slt_pipeline.stages.translate import Translate
+from slt_pipeline.systems.features import open_features
 from slt_pipeline.systems.translator import open_sign2text
 from slt_pipeline.systems.vocabularies import Vocabularies
 
@@ -63,7 +64,8 @@ def test_a_trained_run_opens_with_the_folder_moved_away(toy, stages, from_folder
     assert stages["evaluate"](from_folder, device="cpu") == before
     video = str(toy.video(toy.of("test")[0]))
     assert isinstance(Translate(from_folder, device="cpu").video(video)["text"], str)
-    opened = open_sign2text(from_folder, torch.device("cpu"), None).model.translator
+    reads = {"store": open_features(from_folder).fingerprint}
+    opened = open_sign2text(from_folder, torch.device("cpu"), reads).model.translator
     assert opened.scale == 1.0  # the folder's own setting, which lies in the run
     assert opened.mbart.config.scale_embedding is False
 

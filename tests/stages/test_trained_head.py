@@ -82,8 +82,8 @@ def test_scores_and_texts_are_the_same_at_every_batch_size(stages, joint, paddin
 @pytest.mark.parametrize("padding", ["masked", "published"])
 def test_gloss_logits_of_a_clip_do_not_depend_on_its_batch_mates(joint, padding):
     recipe = joint[padding].recipe
-    system = open_sign2text(recipe, CPU, None)
     store, clips = open_features(recipe), load_clips(recipe.corpus.manifest, "train")
+    system = open_sign2text(recipe, CPU, {"store": store.fingerprint})
     assert len({store.length(clip.id) for clip in clips}) > 1  # else there is no padding
     features = FeatureDataset(store, "s3d", clips, no_labels)
     alone, *others = (system.translate_features(features, recipe.evaluate.generation, size) for size in (1, 4, 16))
