@@ -1,6 +1,6 @@
 """The sections of a recipe: everything that decides one experiment, as data."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field, field_validator
 
@@ -26,6 +26,10 @@ from slt_pipeline.config.video import VideoConfig
 
 class Sections(Config):
     """What a recipe says; `config.recipe.Recipe` knows where things lie, and checks what sections say of each other."""
+
+    recorded: ClassVar[frozenset[str]] = frozenset(
+        {"name", "description", "runs_dir", "synth", "sweep", "sweeps", "translate"}
+    )
 
     name: str
     """Name of the recipe: its path below recipes/ without `.yaml`, or the stem of a file of one's own."""

@@ -37,8 +37,6 @@ from slt_pipeline.training.run import Plan
 
 STAGE = "sweep"
 RESULTS_FILE, TABLE_FILE, BASE_FILE = "results.jsonl", "table.md", "sweep.json"
-_NO_PART = {"name", "description", "runs_dir", "synth", "sweep", "sweeps", "evaluate", "translate"}
-"""Sections that decide nothing of the runs of a sweep."""
 log = logging.getLogger(__name__)
 
 
@@ -121,7 +119,9 @@ class _Sweep:
         ]
         _require_sound_values(config, variants)
         # Defaults are left out, so that a later version with more fields finds the sweep again.
-        base = _hash(recipe.model_dump(mode="json", exclude=_NO_PART, exclude_defaults=True), config)
+        base = _hash(
+            recipe.model_dump(mode="json", exclude={*recipe.recorded, "evaluate"}, exclude_defaults=True), config
+        )
         scoring = recipe.model_dump(mode="json", include={"evaluate"}, exclude_defaults=True)
         manifest = Path(recipe.corpus.manifest)
         scored = _hash({**scoring, "clips": file_hash(manifest) if manifest.is_file() else None}, config)

@@ -25,9 +25,8 @@ from slt_pipeline.text.gloss_vocab import GlossVocabulary
 
 log = logging.getLogger(__name__)
 
-_NO_PART: dict[str, Any] = dict.fromkeys(
-    ("description", "name", "runs_dir", "seed", "sweep", "sweeps", "synth", "translate"), True
-) | {"evaluate": {"tasks", "splits", "batch_size"}}
+_NO_PART: dict[str, Any] = dict.fromkeys((*Recipe.recorded, "seed"), True)
+_NO_PART["evaluate"] = {"tasks", "splits", "batch_size"}
 """What of a recipe plays no part in a score, beside the checkpoint."""
 
 _NEEDS: dict[Task, tuple[str, ...]] = {
