@@ -94,5 +94,6 @@ class TemporalFeedForward(nn.Module):
 
 def _sinusoids(num_positions: int, num_channels: int) -> Tensor:
     position = torch.arange(num_positions, dtype=torch.float32).unsqueeze(1)
-    rate = torch.exp(torch.arange(0, num_channels, 2, dtype=torch.float32) * -(math.log(10000.0) / num_channels))
+    exponent = torch.arange(0, num_channels, 2, dtype=torch.float32) * -(math.log(10000.0) / num_channels)
+    rate = exponent.double().exp().float()  # rounded once: in float32 `exp` differs in the last bit between processors
     return torch.stack(((position * rate).sin(), (position * rate).cos()), dim=2).flatten(1)

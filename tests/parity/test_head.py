@@ -86,7 +86,9 @@ def test_training_uses_valid_steps_for_statistics(part, head):
 def test_positions(part, head):
     want = part.tensors["pe_first_64"]
     assert head.positions is not None
-    part.check("pe_first_64", head.positions(torch.zeros(1, *want.shape))[0])
+    got = head.positions(torch.zeros(1, *want.shape))[0]
+    # A float32 `exp` may miss the last bit of a rate (below 1), the reference's too: at position p that is p bits.
+    part.check("pe_first_64", got, slack=np.arange(len(want))[:, None] * 2.0**-24)
 
 
 def test_mask_is_the_first_steps(part, head):
