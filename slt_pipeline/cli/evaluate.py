@@ -16,7 +16,12 @@ from slt_pipeline.cli.options import load, run_option, run_options, show_plan
     help="sign2gloss, gloss2text, sign2gloss2text, sign2text; several times.  [default: the recipe's]",
 )
 @click.option("--split", "splits", multiple=True, help="dev, test, ...; several times.  [default: the recipe's]")
-def evaluate(recipe_name, overrides, device, dry_run, run, tasks, splits) -> None:
+@click.option(
+    "--oracle",
+    is_flag=True,
+    help="CV-SLT: also decode from the posterior, which knows the right text: an upper bound.",
+)
+def evaluate(recipe_name, overrides, device, dry_run, run, tasks, splits, oracle) -> None:
     """Decode and score splits: WER, BLEU-1..4, ROUGE-L. WER is for Sign2Gloss, the others for the translation tasks.
 
     \b
@@ -35,4 +40,4 @@ def evaluate(recipe_name, overrides, device, dry_run, run, tasks, splits) -> Non
         show_plan(recipe, *stage.plan(recipe, run))
         return
     asked = recipe.evaluate.tasks if tasks or not run else stage.own_tasks(recipe)
-    click.echo(stage.evaluate(recipe, device=device, run=run, tasks=asked)["table"])
+    click.echo(stage.evaluate(recipe, device=device, run=run, tasks=asked, oracle=oracle)["table"])

@@ -1,11 +1,11 @@
 """What only several sections together can get wrong, found when a recipe loads."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from slt_pipeline.config.idle import not_swept
 from slt_pipeline.config.keys import did_you_mean
 from slt_pipeline.config.names import LOWER_IS_BETTER
-from slt_pipeline.config.objective import ends_at_zero
+from slt_pipeline.config.objective import ends_at_zero, is_zero
 from slt_pipeline.config.sections import Sections
 
 
@@ -35,6 +35,11 @@ def _check_objective(recipe: Sections) -> None:
             )
     if bare := [name for name in parts if name not in weights]:
         raise ValueError(f"{where} does not list {bare[0]}; give each part a weight, 0 turns one off")
+    text_parts = recipe.translator.text_parts
+    if all(is_zero(weights[name]) for name in text_parts) and any(
+        not is_zero(weights[name]) for name in recipe.translator.other_parts
+    ):
+        raise ValueError(f"{where} gives no weight to {' or '.join(text_parts)}: nothing would learn from the text")
     needs_head = {"recognition"} if recipe.translator.head == "stored" else set()
     if all(ends_at_zero(weight) for name, weight in weights.items() if name not in needs_head):
         hint = ", and recognition needs translator.head=trained" if needs_head else ""
@@ -48,14 +53,18 @@ def _check_rates(recipe: Sections) -> None:
     _check_rates_of(recipe, "gloss2text_train", ("translation",))
     # The rate of a head may stay where a variant has none.
     needed = mapper_and_language if recipe.translator.head == "stored" else ("recognition", *mapper_and_language)
-    _check_rates_of(recipe, "translate_train", needed, also=("recognition",))
+    # So may that of a bridge, which without one of its own has mBART's.
+    bridged = "variational" if recipe.translator.other_parts else ""
+    _check_rates_of(recipe, "translate_train", needed, also=("recognition", bridged), unused=("variational",))
 
 
-def _check_rates_of(recipe: Sections, stage: str, needed: Iterable[str], also: Iterable[str] = ()) -> None:
+def _check_rates_of(
+    recipe: Sections, stage: str, needed: Iterable[str], also: Iterable[str] = (), unused: Collection[str] = ()
+) -> None:
     where, rates = f"{stage}.training.optimiser.lr", getattr(recipe, stage).training.optimiser.lr
-    known = tuple(dict.fromkeys([*needed, *also, "default"]))
+    known = tuple(dict.fromkeys([name for name in (*needed, *also, "default") if name]))
     for name in rates:
-        if name not in known:
+        if name not in known and name not in unused:
             raise ValueError(f"{where} names {name}; rates are for {', '.join(known)}{did_you_mean(name, known)}")
     if "default" not in rates and (bare := [name for name in needed if name not in rates]):
         raise ValueError(f"{where} has no rate for {bare[0]} and no default")
@@ -92,10 +101,12 @@ def _check_frozen(recipe: Sections) -> None:
 
 def _check_sweeps(recipe: Sections, find_key: Callable[[str], object]) -> None:
     for where, sweep in {"sweep": recipe.sweep, **{f"sweeps.{name}": s for name, s in recipe.sweeps.items()}}.items():
-        for key in sweep.grid:
+        grid = sweep.tried
+        for key in grid:
             find_key(key)
-            if why := not_swept(recipe, sweep.grid, key):
-                raise ValueError(f"{where}.grid names {key}, which tells no two runs apart: {why}")
-        trained = recipe.translator.head == "trained" or "trained" in sweep.grid.get("translator.head", ())
+            if why := not_swept(recipe, grid, key):
+                which = "grid" if key in sweep.grid else "variants"
+                raise ValueError(f"{where}.{which} names {key}, which tells no two runs apart: {why}")
+        trained = recipe.translator.head == "trained" or "trained" in grid.get("translator.head", ())
         if sweep.metric in LOWER_IS_BETTER and not trained:
             raise ValueError(f"{where}.metric is {sweep.metric}, which only translator.head=trained has; choose bleu4")

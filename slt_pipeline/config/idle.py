@@ -4,7 +4,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
+from slt_pipeline.config.objective import is_zero
 from slt_pipeline.config.sections import Sections
+from slt_pipeline.config.taps import TAPS
 from slt_pipeline.config.training import TrainingConfig
 from slt_pipeline.errors import SltError
 
@@ -69,8 +71,12 @@ def idle_keys(recipe: Sections) -> Iterator[tuple[str, str]]:
         for name in ("hidden", "num_hidden"):
             yield f"translator.mapper.{name}", "translator.mapper.type is embedding, which has no hidden layers"
     if recipe.translator.head == "stored":
-        for name in ("init_head", "beam_size"):
+        for name in ("init_head", "beam_size", "idle_classifier"):
             yield f"translate_train.{name}", "translator.head is stored, so that no head is built"
+    if not is_zero(recipe.translate_train.objective.get("recognition", 0.0)):
+        yield "translate_train.idle_classifier", "translate_train.objective.recognition trains the classifier"
+    elif recipe.translator.head == "trained" and TAPS[mapper.input].stream == "gloss_logits":
+        yield "translate_train.idle_classifier", f"the mapper reads {mapper.input}, which trains the classifier"
     if mbart.folder is not None:
         for name in _SIZES:
             yield f"translator.mbart.{name}", f"the folder {mbart.folder} brings its own"
@@ -114,10 +120,10 @@ def _at(section: Any, key: str) -> Any:
 
 def _default(recipe: Sections, key: str) -> Any:
     first, *rest = key.split(".")
-    default = type(recipe).model_fields[first].default
-    if default is None:  # a section that may be absent: what it would be
-        default = type(getattr(recipe, first))()
-    return _at(default, ".".join(rest))
+    default, section = type(recipe).model_fields[first].default, getattr(recipe, first)
+    if rest and type(default) is not type(section):  # a section that may be absent, or of another class
+        default = type(section)()
+    return _at(default, ".".join(rest)) if rest else default
 
 
 def _yaml(value: Any) -> str:

@@ -2,63 +2,83 @@
 
 A section (a config class) is merged key by key. A free mapping (`dict[...]`: rates by part, weights by part, a sweep's
 grid) has keys of its own making, so that a new one replaces the old one whole; with a `null` in it, it is a change of
-the old one: these keys go, the others are set.
+the old one: these keys go, the others are set. A section that is one of several (`translator`, by its `system`) has the
+keys of all of them here, and validation refuses those of the others; a change of `system` takes over what was set.
 """
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from slt_pipeline.config.former import ALIASES
 from slt_pipeline.errors import SltError
 
 Model = type[BaseModel]
+KIND = "system"
+"""The field that tells the classes of one section apart."""
 
 
 def key_path(root: Model, key: str) -> list[str]:
-    """Return the parts of a key; what is below a free mapping is one part, dots and all.
+    """Return the parts of a key; what is below a free mapping is one part, dots and all, up to a field of its values.
 
     Raises:
         SltError: `key` is not a path to a field; the nearest valid key is named.
     """
-    model: Model = root
+    fields = fields_of(root)
     walked: list[str] = []
     parts = key.split(".")
     for number, part in enumerate(parts):
-        part = _today(model, part)
-        if part not in model.model_fields:
-            raise SltError(f"recipe has no key {'.'.join([*walked, part])}{_nearest(root, part, walked, model)}")
+        part = _today(fields, part)
+        if part not in fields:
+            raise SltError(f"recipe has no key {'.'.join([*walked, part])}{_nearest(root, part, walked, fields)}")
         walked.append(part)
-        annotation, rest = model.model_fields[part].annotation, parts[number + 1 :]
+        annotation, rest = fields[part].annotation, parts[number + 1 :]
         if rest and is_free(annotation):
-            return [*walked, ".".join(rest)]
-        section = section_of(annotation)
-        if rest and section is None:
+            return [*walked, *_below_free(annotation, rest)]
+        sections = sections_of(annotation)
+        if rest and not sections:
             raise SltError(f"recipe has no key {key}: {'.'.join(walked)} is a value without parts")
-        model = section or model
+        fields = fields_of(*sections) if sections else fields
     return walked
 
 
-def merge(model: Model, base: Mapping[str, Any], change: Mapping[str, Any], where: str = "") -> dict[str, Any]:
-    """Return `base` with `change` upon it, both plain data of the section `model`.
+def kind_having(root: Model, key: str) -> str:
+    """Return `section.system=name` of the class of a section that has a key which its others lack; empty: none has."""
+    *walked, last = key_path(root, key)
+    models: Sequence[Model] = [root]
+    for part in walked:
+        models = sections_of(fields_of(*models)[part].annotation)
+    having = next(
+        (model.model_fields[KIND].default for model in models if {last, KIND} <= model.model_fields.keys()), ""
+    )
+    return having and f"{'.'.join(walked)}.{KIND}={having}"
+
+
+def merge(
+    models: Model | Sequence[Model], base: Mapping[str, Any], change: Mapping[str, Any], where: str = ""
+) -> dict[str, Any]:
+    """Return `base` with `change` upon it, both plain data of a section.
 
     Args:
-        model: Config class that says which mappings are free.
+        models: Config class of the section, or the classes that it may be of: they say which mappings are free.
         base: Data that is changed.
-        change: Keys that are set; those that `model` does not have are taken as they are, for validation to refuse.
+        change: Keys that are set; those that no class has are taken as they are, for validation to refuse.
         where: Key of the section, for messages.
 
     Raises:
         SltError: a `null` deletes a key that is not there, or a key is given under two spellings.
     """
-    merged = dict(base)
+    models = [models] if isinstance(models, type) else models
+    fields = fields_of(*models)
+    merged = _taken_over(models, base, change)
     for given, value in change.items():
-        key = _today(model, given)
+        key = _today(fields, given)
         if key != given and key in change:
             raise SltError(f"{_join(where, given)} and {_join(where, key)} are one key; keep one of them")
-        field = model.model_fields.get(key)
+        field = fields.get(key)
         merged[key] = value if field is None else _changed(field.annotation, merged.get(key), value, _join(where, key))
     return merged
 
@@ -70,18 +90,22 @@ def put(root: Model, data: dict[str, Any], key: str, value: Any) -> None:
         SltError: there is no such key, or `null` deletes one that is not there.
     """
     *parents, last = key_path(root, key)
-    node, model, free = data, root, False
+    node, annotation = data, root
     for part in parents:
         child = node.get(part)
         node[part] = dict(child) if isinstance(child, Mapping) else {}
-        node, annotation = node[part], model.model_fields[part].annotation
-        model, free = section_of(annotation) or model, is_free(annotation)
-    if free and value is None:
+        node, annotation = node[part], _inside(annotation, part)
+    if is_free(annotation) and value is None:
         _delete(node, last, ".".join(parents))
-    elif free:
+    elif is_free(annotation):
         node[last] = value
     else:
-        field = model.model_fields[last]
+        models = sections_of(annotation)
+        if last == KIND:
+            whole = _taken_over(models, node, {last: value})
+            node.clear()
+            node.update(whole)
+        field = fields_of(*models)[last]
         old = node.get(last) if is_free(field.annotation) else defaults_of(field.default)
         node[last] = _changed(field.annotation, old, value, key)
 
@@ -96,23 +120,30 @@ def defaults_of(value: Any) -> Any:
     return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
 
 
-def leaves(model: Model, data: Mapping[str, Any], walked: tuple[str, ...] = ()) -> Iterator[str]:
+def leaves(models: Model | Sequence[Model], data: Mapping[str, Any], walked: tuple[str, ...] = ()) -> Iterator[str]:
     """Yield the keys of plain data that are no sections."""
+    fields = fields_of(*([models] if isinstance(models, type) else models))
     for given, value in data.items():
-        key = _today(model, given)
-        section = section_of(model.model_fields[key].annotation) if key in model.model_fields else None
-        if section is not None and isinstance(value, Mapping):
-            yield from leaves(section, value, (*walked, key))
+        key = _today(fields, given)
+        sections = sections_of(fields[key].annotation) if key in fields else []
+        if sections and isinstance(value, Mapping):
+            yield from leaves(sections, value, (*walked, key))
         else:
             yield ".".join([*walked, str(key)])
 
 
-def section_of(annotation: Any) -> Model | None:
-    """Return the config class inside an annotation such as `SynthConfig | None`."""
-    for candidate in (annotation, *get_args(annotation)):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel) and not is_free(annotation):
-            return candidate
-    return None
+def sections_of(annotation: Any) -> list[Model]:
+    """Return the config classes inside an annotation: of `SynthConfig | None` one, of a union each."""
+    if is_free(annotation):
+        return []
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for inner in get_args(annotation) for model in sections_of(inner)]
+
+
+def fields_of(*models: Model) -> dict[str, FieldInfo]:
+    """Return the fields of a section, whichever of its classes has them."""
+    return {name: field for model in reversed(models) for name, field in model.model_fields.items()}
 
 
 def is_free(annotation: Any) -> bool:
@@ -130,9 +161,8 @@ def _changed(annotation: Any, old: Any, value: Any, where: str) -> Any:
     if not isinstance(value, Mapping):
         return value
     old = old if isinstance(old, Mapping) else {}
-    section = section_of(annotation)
-    if section is not None:
-        return merge(section, old, value, where)
+    if sections := sections_of(annotation):
+        return merge(sections, old, value, where)
     if not is_free(annotation) or None not in value.values():
         return value
     kept = {**old, **{key: inner for key, inner in value.items() if inner is not None}}
@@ -148,31 +178,65 @@ def _delete(mapping: dict[str, Any], key: str, where: str) -> None:
     del mapping[key]
 
 
-def _today(model: Model, key: str) -> str:
+def _inside(annotation: Any, part: str) -> Any:
+    """Return the annotation of what a section or free mapping holds under a name."""
+    return get_args(annotation)[1] if is_free(annotation) else fields_of(*sections_of(annotation))[part].annotation
+
+
+def _below_free(annotation: Any, rest: Sequence[str]) -> list[str]:
+    """Split what is below a free mapping into a name of its own making and, of its value, a field."""
+    fields = fields_of(*sections_of(get_args(annotation)[1]))
+    if len(rest) > 1 and rest[-1] in fields:
+        return [".".join(rest[:-1]), rest[-1]]
+    return [".".join(rest)]
+
+
+def _taken_over(models: Sequence[Model], base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` for the class that `change` makes of the section.
+
+    What stood at the former class's default gets the new one's, and what the new class does not have is left out.
+    """
+    was, becomes = _kind(models, base), _kind(models, change)
+    if was is None or becomes is None or was is becomes:
+        return dict(base)
+    former, fields = defaults(was), becomes.model_fields
+    kept = {key: value for key, value in base.items() if key in fields and former.get(key, _NOTHING) != value}
+    return {**defaults(becomes), **{key: value for key, value in kept.items() if key != KIND}}
+
+
+_NOTHING = object()
+
+
+def _kind(models: Sequence[Model], data: Mapping[str, Any]) -> Model | None:
+    """Return the class of a section that its data name, where there are several."""
+    several = (model for model in models if KIND in model.model_fields)
+    return next((model for model in several if model.model_fields[KIND].default == data.get(KIND)), None)
+
+
+def _today(fields: Mapping[str, FieldInfo], key: str) -> str:
     """Return the house's spelling of a key."""
-    return ALIASES[key] if key in ALIASES and ALIASES[key] in model.model_fields else key
+    return ALIASES[key] if key in ALIASES and ALIASES[key] in fields else key
 
 
 def _join(where: str, key: Any) -> str:
     return f"{where}.{key}" if where else str(key)
 
 
-def _nearest(root: Model, part: str, walked: list[str], model: Model) -> str:
-    near = difflib.get_close_matches(part, list(model.model_fields), n=1, cutoff=0.5)
+def _nearest(root: Model, part: str, walked: list[str], fields: Mapping[str, FieldInfo]) -> str:
+    near = difflib.get_close_matches(part, list(fields), n=1, cutoff=0.5)
     if near:
         return f"; did you mean {'.'.join([*walked, near[0]])}?"
-    everywhere = _all_keys(root, [])
+    everywhere = _all_keys([root], [])
     tails = difflib.get_close_matches(part, [k.rsplit(".", 1)[-1] for k in everywhere], n=1, cutoff=0.7)
     if tails:
         return f"; did you mean {next(k for k in everywhere if k.rsplit('.', 1)[-1] == tails[0])}?"
-    return f"; valid keys here: {', '.join(model.model_fields)}"
+    return f"; valid keys here: {', '.join(fields)}"
 
 
-def _all_keys(model: Model, walked: list[str]) -> list[str]:
+def _all_keys(models: Sequence[Model], walked: list[str]) -> list[str]:
     keys: list[str] = []
-    for name, field in model.model_fields.items():
+    for name, field in fields_of(*models).items():
         keys.append(".".join([*walked, name]))
-        section = section_of(field.annotation)
-        if section is not None:
-            keys += _all_keys(section, [*walked, name])
+        if sections := sections_of(field.annotation):
+            keys += _all_keys(sections, [*walked, name])
     return keys

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from slt_pipeline.config.base import Config
 
@@ -14,9 +14,18 @@ class Ramp(Config):
     to: float = Field(ge=0)
     """Weight from step `over` on."""
     over: int = Field(ge=1)
-    """Optimiser steps of the ramp."""
+    """Optimiser step at which the ramp ends; the weight changes by (to - start) / over a step."""
     start: float = Field(default=0.0, ge=0)
     """Weight at step 0."""
+    after: int = Field(default=0, ge=0)
+    """Optimiser step up to which the weight is `start`. The slope stays that of a ramp from 0, so that a late one jumps
+    at its end: as published."""
+
+    @model_validator(mode="after")
+    def _begins_before_it_ends(self) -> "Ramp":
+        if self.after >= self.over:
+            raise ValueError(f"after is {self.after} and over {self.over}: the ramp would end before it begins")
+        return self
 
 
 # Told apart before they are read, so that a mistake is named once. A tag's bracket keeps it out of the message.

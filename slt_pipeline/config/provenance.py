@@ -20,8 +20,8 @@ _VERSIONS = frozenset({"decoder", "slt"})
 ABSENT = "absent"
 """What an account says of something that could not be looked at: it tells no difference."""
 
-_FIRST = {"features": 1}
-"""What an account stands for that lacks a key which is no field of a config section."""
+_FIRST = {"features": 1, "system": "mmtlb"}
+"""What an account stands for that lacks a key whose default is not that of today's section."""
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -61,7 +61,7 @@ def differences(
     old = upgrade(flatten(before))
     new, defaults, recorded, free = flatten(now), _defaults(now), _recorded(now), _free_mappings(now)
     found = []
-    for key in sorted(old.keys() | new.keys()):
+    for key in sorted(old.keys() | new.keys(), key=lambda key: (not key.endswith(".system"), key)):
         if key in recorded or key.removeprefix("store.") in _VERSIONS:
             continue
         if key not in old:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ValidationError, model_validator
 from slt_pipeline.config.checks import check_recipe
 from slt_pipeline.config.former import refuse_former_keys, upgrade_recipe
 from slt_pipeline.config.idle import refuse_idle
-from slt_pipeline.config.keys import defaults, did_you_mean, key_path, leaves, merge, put
+from slt_pipeline.config.keys import defaults, did_you_mean, key_path, kind_having, leaves, merge, put
 from slt_pipeline.config.sections import Sections
 from slt_pipeline.config.stages import SweepConfig
 from slt_pipeline.errors import SltError
@@ -301,7 +301,12 @@ def _explain(error: ValidationError, where: str) -> str:
         except SltError as unknown:
             text = str(unknown)
         else:
-            text = f"key {key} is not known"
+            kind = kind_having(Recipe, key)
+            text = f"key {key} is of another system; leave it out, or set {kind}" if kind else f"key {key} is not known"
+    elif first["type"] == "union_tag_invalid":
+        context = first.get("ctx", {})
+        known, given = re.findall(r"\((\w+)\)", context.get("expected_tags", "")), context.get("tag", "").strip("()")
+        text = f"{key}.system = {given!r}: Input should be {' or '.join(map(repr, known))}{did_you_mean(given, known)}"
     elif first["type"] == "missing":
         text = f"key {key} is missing"
     elif not key:

@@ -19,7 +19,7 @@ from slt_pipeline.config.stages import (
 )
 from slt_pipeline.config.synth import SynthConfig
 from slt_pipeline.config.text import TextConfig
-from slt_pipeline.config.translator import TranslatorConfig
+from slt_pipeline.config.translator import AnyTranslator, MMTLBConfig
 from slt_pipeline.config.uses import UsesConfig
 from slt_pipeline.config.video import VideoConfig
 
@@ -51,8 +51,8 @@ class Sections(Config):
     """S3D and the visual head."""
     text: TextConfig = TextConfig()
     """Tokenizer and language."""
-    translator: TranslatorConfig = TranslatorConfig()
-    """V-L mapper and mBART."""
+    translator: AnyTranslator = MMTLBConfig()
+    """The system of phase two: V-L mapper and mBART, and in CV-SLT what stands between its encoder and decoder."""
     visual_pretrain: VisualPretrainConfig = VisualPretrainConfig()
     """`slt visual-pretrain`."""
     visual_train: VisualTrainConfig = VisualTrainConfig()

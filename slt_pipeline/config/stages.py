@@ -1,5 +1,6 @@
 """One section per command that computes; each shares its name with the command, its file and its run folder."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -104,8 +105,12 @@ class TranslateTrainConfig(Config):
     beam_size: int = Field(default=1, ge=0)
     """CTC beams of validation where the head is trained."""
     objective: dict[str, Weight] = Field(default={"translation": 1.0, "recognition": 1.0}, min_length=1)
-    """Weight of each part of the loss, a number or a ramp over optimiser steps: `translation`, and where the head is
-    trained `recognition`, the CTC loss: 1 in MMTLB, 0 in CV-SLT (FACTS 8.2). Every part is listed; 0 turns one off."""
+    """Weight of each part of the loss, a number or a ramp over optimiser steps: of MMTLB `translation`; of CV-SLT
+    `prior`, `posterior`, `gaussian_kl` and `output_kl` (FACTS 9.1, 9.4); and where the head is trained `recognition`,
+    the CTC loss: 1 in MMTLB, 0 in CV-SLT (FACTS 8.2). Every part is listed; 0 turns one off."""
+    idle_classifier: Literal["kept", "decayed"] = "kept"
+    """The gloss classifier of a trained head that no loss reaches: `kept` as it was, or `decayed` to nothing by weight
+    decay, as the published code does without meaning to (FACTS 9.5)."""
     features_in: FeaturesIn = "files"
     """Where features are while training: `files` reads them as they are asked for, which is as fast as anything where
     the disk is local; `memory` holds them whole, `auto` too if they take at most half of what is free, `device` holds
@@ -124,20 +129,43 @@ class TranslateTrainConfig(Config):
 class SweepConfig(Config):
     """Many translate-train runs over one store."""
 
-    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(
-        default={"translator.mapper.input": list(TAPS)}, min_length=1
-    )
-    """Values to try by key of the recipe; all combinations are run."""
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default={"translator.mapper.input": list(TAPS)})
+    """Values to try by key of the recipe; all combinations are run. With `variants`, none unless it is given."""
+    variants: dict[str, dict[str, Any]] = Field(default={})
+    """Named rows, such as ablations: the keys that each sets, none for the recipe as it is. Every combination of the
+    grid is run in each; the table keeps their order, and compares with the first."""
+    oracle: bool = False
+    """Also decode each run from the posterior, which knows the right text: columns of their own, never sorted by."""
     seeds: tuple[Seed, ...] | None = Field(default=None, min_length=1)
     """Every combination is run once per seed; None: with the recipe's own."""
     metric: ScoreName = "bleu4"
     """Score by which the table is sorted, best first."""
+
+    @property
+    def tried(self) -> dict[str, list[Any]]:
+        """Every key that tells runs apart, with the values that it is given."""
+        tried = {key: list(values) for key, values in self.grid.items()}
+        for key, value in (pair for values in self.variants.values() for pair in values.items()):
+            tried.setdefault(key, []).append(value)
+        return tried
+
+    @model_validator(mode="before")
+    @classmethod
+    def _variants_need_no_grid(cls, data: Any) -> Any:
+        return {"grid": {}, **data} if isinstance(data, Mapping) and data.get("variants") else data
+
+    @model_validator(mode="after")
+    def _has_runs(self) -> "SweepConfig":
+        if not self.grid and not self.variants:
+            raise ValueError("grid is empty, and there are no variants; give values to try by key of the recipe")
+        return self
 
     @model_validator(mode="after")
     def _no_run_twice(self) -> "SweepConfig":
         for name, values in (
             ("seeds", self.seeds or ()),
             *((f"grid.{key}", values) for key, values in self.grid.items()),
+            ("variants", list(self.variants.values())),
         ):
             for number, value in enumerate(values):
                 if value in values[:number]:

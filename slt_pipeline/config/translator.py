@@ -1,12 +1,19 @@
 """Configuration of the translation model: mBART, the mapper before it, its losses and its beam search."""
 
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from slt_pipeline.config.base import Config
 from slt_pipeline.config.paths import LocationPath
 from slt_pipeline.config.taps import TAPS, Stream, TapName
+
+
+def system_of(translator: Any) -> str:
+    """Return the tag of a translator's section, plain or read: its system, in brackets that keep it out of messages."""
+    given = translator.get("system", "mmtlb") if isinstance(translator, Mapping) else getattr(translator, "system", "")
+    return f"({given})"
 
 
 class MBartConfig(Config):
@@ -66,15 +73,15 @@ class MapperConfig(Config):
 
 
 class TranslatorConfig(Config):
-    """mBART fed with mapped features or with glosses."""
+    """What all systems have: mBART fed with mapped features or with glosses. A recipe holds one of its subclasses."""
 
     mbart: MBartConfig = MBartConfig()
     """The language model."""
     mapper: MapperConfig = MapperConfig()
     """The mapper before it; Gloss2Text has none and does not read this."""
     suffix: Literal["gls", "txt"] = "gls"
-    """Rows appended to every source: `</s>` and source language of the gloss table (MMTLB), or `</s>` and target
-    language of the text embedding (CV-SLT) (FACTS 6.5)."""
+    """Rows appended to every source of signs: `</s>` and source language of the gloss table (MMTLB), or `</s>` and
+    target language of the text embedding (CV-SLT) (FACTS 6.5). Glosses are always closed by the first."""
     gloss_table: Literal["pieces", "random"] = "pieces"
     """First values of the gloss table: `pieces`, the mean of each gloss's piece vectors (FACTS 6.1), or `random`.
     A `gloss_embeddings.bin` in mBART's folder holds the same means and is read in their place."""
@@ -86,6 +93,11 @@ class TranslatorConfig(Config):
     """`stored`: read the stored stream of `mapper.input`; no head is built. `trained`: read the stored `s3d`, run the
     visual head on it and train it, with CTC, as the published systems do (FACTS 8.3)."""
 
+    text_parts: ClassVar[tuple[str, ...]]
+    """Names of the losses that compare with the text: without one of them nothing learns to translate."""
+    other_parts: ClassVar[tuple[str, ...]] = ()
+    """Names of the system's further losses."""
+
     @property
     def stream(self) -> Stream:
         """The stored stream that this translator reads."""
@@ -94,7 +106,60 @@ class TranslatorConfig(Config):
     @property
     def parts(self) -> tuple[str, ...]:
         """Names of the losses that this system makes: what an objective weighs."""
-        return ("translation", "recognition")
+        return (*self.text_parts, *self.other_parts, "recognition")
+
+
+class MMTLBConfig(TranslatorConfig):
+    """MMTLB: mBART reads the mapped features (FACTS 6, 7)."""
+
+    system: Literal["mmtlb"] = "mmtlb"
+    """MMTLB (CVPR 2022)."""
+
+    text_parts = ("translation",)
+
+
+class CVSLTConfig(TranslatorConfig):
+    """CV-SLT: between mBART's encoder and decoder a conditional variational bridge (FACTS 9)."""
+
+    system: Literal["cvslt"] = "cvslt"
+    """CV-SLT (AAAI 2024)."""
+    suffix: Literal["gls", "txt"] = "txt"
+    """As in MMTLB; published: `txt`."""
+    latent: int = Field(default=64, gt=0)
+    """Width of the latent variable of each source step."""
+    attention: Literal["shared", "separate"] = "shared"
+    """Whether one attention serves the prior and the posterior, or each has its own (FACTS 9.2)."""
+    posterior: Literal["residual", "absolute"] = "residual"
+    """`residual`: the posterior's mean and log-variance are the prior's plus a change (FACTS 9.2); `absolute`: its own,
+    the paper's ablation "w/o ARGD"."""
+    combine: Literal["prefix", "postfix", "none"] = "prefix"
+    """Where the layer norm stands when the latent u joins the encoder states H: H + LN(u) (PHOENIX), LN(H + u)
+    (CSL-Daily), H + u (FACTS 9.2)."""
+    noise: Literal["independent", "shared"] = "independent"
+    """Noise of the prior's and the posterior's sample: drawn apart, as in the published code, or once for both, as in
+    the paper (FACTS 9.7)."""
+    kl_mask: Literal["none", "valid"] = "none"
+    """Steps and positions that both KLs sum over: `none`, all of them, padding too, as published, so that a clip's loss
+    depends on its batch mates; `valid`: those that are not padding (FACTS 9.3)."""
+    distillation: Literal["symmetric", "to_prior", "to_prior_detached"] = "symmetric"
+    """The output KL: the mean of both directions (published code); KL(posterior || prior) (the paper's equation 14);
+    the same with a posterior that is taken as given, so that only the prior learns from it (FACTS 9.3, 9.7)."""
+    text_positions: Literal["after_padding", "after_valid"] = "after_padding"
+    """Where the text of the posterior path stands behind the signs: behind their padding, as published, so that its
+    positions depend on the longest clip of the batch; or right behind each clip's own steps (FACTS 9.1)."""
+    passes: Literal["apart", "together"] = "apart"
+    """Whether the two encoder passes and the two decoder passes run one after the other or as one batch each; the
+    losses are the same up to rounding, and dropout draws otherwise. A small model gains by it, a large one may lose."""
+
+    text_parts = ("prior", "posterior")
+    other_parts = ("gaussian_kl", "output_kl")
+
+
+AnyTranslator = Annotated[
+    Annotated[MMTLBConfig, Tag("(mmtlb)")] | Annotated[CVSLTConfig, Tag("(cvslt)")],
+    Discriminator(system_of),
+]
+"""The system that a recipe names by `translator.system`."""
 
 
 class GenerationConfig(Config):

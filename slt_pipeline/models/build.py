@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from slt_pipeline.config.translator import TranslatorConfig
+from slt_pipeline.config.translator import CVSLTConfig, TranslatorConfig
+from slt_pipeline.models.cvslt import CVSLT
 from slt_pipeline.models.language import GlossNames, TextVocabulary
 from slt_pipeline.models.mmtlb import MMTLB
 from slt_pipeline.models.translator import Translator
@@ -17,6 +18,8 @@ def build_translator(
         config: names the system.
         tokenizer: vocabulary of the text side.
         gloss_vocabulary: rows of the gloss table.
-        options: further arguments of `Translator`; without `in_features` it is Gloss2Text.
+        options: further arguments of `Translator`; without `in_features` it is Gloss2Text, which all systems share.
     """
+    if isinstance(config, CVSLTConfig) and options.get("in_features") is not None:
+        return CVSLT(config, tokenizer, gloss_vocabulary, **options)
     return MMTLB(config, tokenizer, gloss_vocabulary, **options)

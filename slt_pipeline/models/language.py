@@ -114,6 +114,16 @@ class LanguageModel(nn.Module):
             use_cache=False,
         ).logits
 
+    def require_positions(self, steps: int, what: str) -> None:
+        """Refuse an encoder input, described by `what`, that is longer than mBART's learned positions.
+
+        Raises:
+            SltError: both lengths.
+        """
+        limit = self.mbart.config.max_position_embeddings
+        if steps > limit:
+            raise SltError(f"translator: {what}, mBART has {limit} positions; raise mbart.max_positions")
+
     def load_language_model(self, state: dict[str, Tensor]) -> None:
         """Start mBART and the gloss table from another translator's state dict, e.g. Gloss2Text.
 
@@ -140,11 +150,7 @@ class LanguageModel(nn.Module):
 
     def _close(self, vectors: Tensor, lengths: Tensor, fill: Tensor) -> EncoderInput:
         """Put the suffix behind each row of vectors (B, S - 2, M), then `fill (M,)`, and scale it all (FACTS 6.5)."""
-        steps, limit = vectors.shape[1] + 2, self.mbart.config.max_position_embeddings
-        if steps > limit:
-            raise SltError(
-                f"translator: a source of {steps - 2} steps + 2, mBART has {limit} positions; raise mbart.max_positions"
-            )
+        self.require_positions(vectors.shape[1] + 2, f"a source of {vectors.shape[1]} steps + 2")
         vectors, mask = append_suffix(vectors, lengths, self._suffix(), fill)
         return EncoderInput(vectors * self.scale, mask)
 

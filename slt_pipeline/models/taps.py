@@ -92,9 +92,10 @@ class HeadFront(Front):
 
     recognises = True
 
-    def __init__(self, head: VisualHead):
+    def __init__(self, head: VisualHead, *, decay_idle: bool = False):
+        """Take a head; `decay_idle`: weight decay reaches its classifier where no loss does (FACTS 9.5)."""
         super().__init__()
-        self.head = head
+        self.head, self.decay_idle = head, decay_idle
 
     @property
     def leaks(self) -> bool:
@@ -105,11 +106,14 @@ class HeadFront(Front):
         """Take `features (B, S, C)` of the stream `s3d`, any float type, and `lengths (B,)`."""
         features = batch["features"].to(self.head.fc1.weight.dtype)
         gloss_rep, gloss_logits = self.head(features, batch["lengths"])
+        if self.decay_idle and self.training:
+            gloss_rep = gloss_rep + 0.0 * gloss_logits.sum()  # a gradient of zero: the optimiser decays what has one
         return Taps(features, gloss_rep, gloss_logits, batch["lengths"])
 
     def parameter_groups(self, tap: TapName, parts: Collection[str]) -> dict[str, list[nn.Parameter]]:
         """Return the group `recognition`: what of the head is between the features and the loss."""
-        return _without_empty({"recognition": _head_parameters(self.head, tap, parts)})
+        trained = _head_parameters(self.head, tap, parts)
+        return _without_empty({"recognition": list(self.head.parameters()) if trained and self.decay_idle else trained})
 
 
 class VideoFront(Front):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from slt_pipeline.config.translator import TranslatorConfig
+from slt_pipeline.errors import SltError
 from slt_pipeline.models.beam_search import Generation, beam_search
 from slt_pipeline.models.language import EncoderInput, GlossNames, LanguageModel, TextVocabulary
 from slt_pipeline.models.mapper import Mapper
@@ -22,6 +23,8 @@ class Translator(LanguageModel, ABC):
 
     parts: ClassVar[frozenset[str]]
     """Names of the losses that the system makes."""
+    reads_text: ClassVar[bool] = False
+    """Whether in training the text stands behind the source: together they have to fit mBART's positions."""
 
     def __init__(
         self,
@@ -55,7 +58,8 @@ class Translator(LanguageModel, ABC):
             self.mapper = Mapper(config.mapper, in_features, self.mbart.config.d_model)
             if config.mapper.type == "embedding" and class_names is not None:
                 self.mapper.start_columns(self._gloss_vectors(class_names, tokenizer))
-                self._start_columns_from_table()
+                if self.gloss_table is not None:
+                    self._start_columns(self.gloss_table.weight.detach())
 
     @abstractmethod
     def losses(self, source: EncoderInput, batch: Mapping[str, Tensor], parts: Collection[str]) -> dict[str, Tensor]:
@@ -64,6 +68,17 @@ class Translator(LanguageModel, ABC):
     def states(self, source: EncoderInput) -> Tensor:
         """Return what decoding reads, (B, S, M); it needs no text. Here: the states of mBART's encoder."""
         return self.encode(source)
+
+    def oracle_states(self, source: EncoderInput, labels: Tensor) -> Tensor:
+        """Return what decoding would read, (B, S, M), if it knew the right text: an upper bound, no translation.
+
+        Raises:
+            SltError: the system has no posterior.
+        """
+        raise SltError(
+            f"{type(self).__name__} reads no text and has no posterior to decode from; leave out --oracle, or name a "
+            "run of cvslt"
+        )
 
     def source(self, batch: Mapping[str, Tensor]) -> EncoderInput:
         """Return mBART's encoder input: mapped features or gloss vectors, the suffix behind each row, scaled.
@@ -93,6 +108,7 @@ class Translator(LanguageModel, ABC):
         length_penalty: float = 1.0,
         num_return: int = 1,
         with_scores: bool = False,
+        oracle: Tensor | None = None,
     ) -> Generation:
         """Search the best texts (FACTS 6.6); call `eval()` before: dropout is not switched off here.
 
@@ -103,13 +119,14 @@ class Translator(LanguageModel, ABC):
             length_penalty: exponent of the length by which a log-probability is divided.
             num_return: hypotheses for each row.
             with_scores: whether the hypotheses are scored, at the price of a further pass.
+            oracle: labels (B, N) of the right text, to decode from the posterior; None: translate.
 
         Raises:
-            SltError: more hypotheses are asked for than there are beams.
+            SltError: more hypotheses are asked for than there are beams, or the system has no posterior.
         """
         return beam_search(
             self.mbart,
-            self.states(source),
+            self.states(source) if oracle is None else self.oracle_states(source, oracle),
             source.mask,
             self.language_id,
             num_beams=num_beams,
@@ -144,10 +161,11 @@ class Translator(LanguageModel, ABC):
         """
         super().load_language_model(state)
         if self.config.mapper.type == "embedding" and "gloss_table.weight" in state:
-            self._start_columns_from_table()
+            self._start_columns(state["gloss_table.weight"])
 
-    def _start_columns_from_table(self) -> None:
+    def _start_columns(self, table: Tensor) -> None:
+        """Start the columns of an embedding mapper at the gloss vectors (G, M) of the classes that have one."""
         known = [(column, self._rows[name]) for column, name in enumerate(self.class_names) if name in self._rows]
-        if self.mapper is not None and self.gloss_table is not None and known:
+        if self.mapper is not None and known:
             columns, rows = zip(*known, strict=True)
-            self.mapper.start_columns(self.gloss_table.weight.detach()[list(rows)], list(columns))
+            self.mapper.start_columns(table[list(rows)], list(columns))

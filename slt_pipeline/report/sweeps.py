@@ -21,7 +21,7 @@ def sweep_rows(results: Sequence[Mapping[str, Any]], metric: str, lower_is_bette
     """
     grouped: dict[str, list[Mapping[str, Any]]] = {}
     for result in results:
-        grouped.setdefault(json.dumps(result["values"]), []).append(result)
+        grouped.setdefault(json.dumps([result.get("variant", ""), result["values"]]), []).append(result)
     rows = [_row(runs, metric) for runs in grouped.values()]
     splits = dict.fromkeys(itertools.chain.from_iterable(r["scores"] for r in results if "scores" in r))
     if not splits:
@@ -38,7 +38,9 @@ def sweep_rows(results: Sequence[Mapping[str, Any]], metric: str, lower_is_bette
 
 
 def _row(runs: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
-    row: dict[str, Any] = {key: _as_typed(value) for key, value in runs[0]["values"].items()}
+    first = runs[0]
+    row: dict[str, Any] = {"variant": first["variant"]} if first.get("variant") else {}
+    row |= {key: _as_typed(value) for key, value in first.get("shown", first["values"]).items()}
     scored = [run["scores"] for run in runs if "scores" in run]
     row["seeds"] = len(scored)
     for split in dict.fromkeys(itertools.chain.from_iterable(scored)):

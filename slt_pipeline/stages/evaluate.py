@@ -13,7 +13,9 @@ from slt_pipeline.training.devices import pick_device
 from slt_pipeline.training.run import Plan
 
 STAGE = "evaluate"
-SCORES_FILE = "scores.json"
+SCORES_FILE, ORACLE_FILE = "scores.json", "oracle.json"
+ORACLE = "sign2text (oracle)"
+"""What a row is of that was decoded from the posterior; it stands in a file of its own, beside what is compared."""
 COLUMNS = ("task", "split", "wer", "bleu1", "bleu2", "bleu3", "bleu4", "rouge")
 
 
@@ -35,7 +37,12 @@ def own_tasks(recipe: Recipe) -> tuple[Task, ...]:
 
 
 def evaluate(
-    recipe: Recipe, *, device: str = "auto", run: Path | None = None, tasks: Sequence[Task] | None = None
+    recipe: Recipe,
+    *,
+    device: str = "auto",
+    run: Path | None = None,
+    tasks: Sequence[Task] | None = None,
+    oracle: bool = False,
 ) -> dict[str, Any]:
     """Score tasks on every split of the recipe; `rows` holds the scores, `table` shows them.
 
@@ -46,12 +53,15 @@ def evaluate(
         device: where it computes.
         run: folder of the translator, such as a sweep's winner, which its scores go into; None: the recipe's own.
         tasks: what to score; None: the recipe's tasks.
+        oracle: decode sign2text from the posterior, too, which knows the right texts.
     """
     folder = _folder(recipe, run)
     save_recipe(recipe, folder)
     systems = Systems(recipe, pick_device(device), run)
     asked = recipe.evaluate.tasks if tasks is None else tasks
     rows = [score(systems, task, split, folder) for task in asked for split in recipe.evaluate.splits]
+    if oracle:
+        rows += [score_oracle(systems, split, folder) for split in recipe.evaluate.splits]
     return {"rows": rows, "table": text_table(rows, columns=COLUMNS)}
 
 
@@ -61,6 +71,15 @@ def score(systems: Systems, task: Task, split: str, folder: Path) -> dict[str, A
     row = {"task": task, "split": split, **decoded.scores, **systems.made_by(task)}
     write_json(folder / f"{task}-{split}.json", {**row, "clips": decoded.pairs(task)})
     _keep(folder / SCORES_FILE, row)
+    return row
+
+
+def score_oracle(systems: Systems, split: str, folder: Path) -> dict[str, Any]:
+    """Score one split decoded from the posterior, into files of its own: no row of a translator is compared with it."""
+    decoded = systems.oracle(split)
+    row = {"task": ORACLE, "split": split, **decoded.scores, **systems.made_by("sign2text")}
+    write_json(folder / f"oracle-{split}.json", {**row, "clips": decoded.pairs("sign2text")})
+    _keep(folder / ORACLE_FILE, row)
     return row
 
 

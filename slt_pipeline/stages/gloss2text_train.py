@@ -13,7 +13,13 @@ from slt_pipeline.files import file_hash
 from slt_pipeline.models.translator import Translator
 from slt_pipeline.systems.scores import score_texts
 from slt_pipeline.systems.start import require_own
-from slt_pipeline.systems.translator import Gloss2Text, build_gloss2text, language_inputs, save_architecture
+from slt_pipeline.systems.translator import (
+    GLOSS_SUFFIX,
+    Gloss2Text,
+    build_gloss2text,
+    language_inputs,
+    save_architecture,
+)
 from slt_pipeline.systems.vocabularies import Vocabularies, check_texts
 from slt_pipeline.training.devices import pick_device
 from slt_pipeline.training.loop import Trainable
@@ -88,7 +94,7 @@ def _inputs(recipe: Recipe) -> dict[str, Any]:
         "seed": recipe.seed,
         "clips": file_hash(Path(recipe.corpus.manifest)),
         "protocol": recipe.corpus.protocol,
-        **language_inputs(recipe),
+        **language_inputs(recipe, GLOSS_SUFFIX),
         "freeze_embeddings": config.freeze_embeddings,
         "generation": config.generation,
         "training": config.training,

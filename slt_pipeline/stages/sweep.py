@@ -27,7 +27,7 @@ from slt_pipeline.files import (
 from slt_pipeline.report.sweeps import sweep_rows
 from slt_pipeline.report.tables import markdown_table, text_table
 from slt_pipeline.stages.evaluate import STAGE as EVALUATE
-from slt_pipeline.stages.evaluate import score
+from slt_pipeline.stages.evaluate import score, score_oracle
 from slt_pipeline.stages.translate_train import translate_train
 from slt_pipeline.systems.features import open_features
 from slt_pipeline.systems.tasks import Systems
@@ -69,8 +69,9 @@ def sweep(recipe: Recipe, name: str | None = None, *, device: str = "auto", over
     rows: list[dict[str, Any]] = []
     for number, variant in enumerate(found.variants, 1):
         log.info("sweep: run %d of %d: %s", number, len(found.variants), variant.slug)
-        row = {"values": variant.values, "seed": variant.seed, "folder": variant.slug, "scored": found.scored}
-        row |= _run(variant, found.folder / variant.slug, device, overwrite)
+        row = {"variant": variant.name, "values": variant.values, "shown": variant.shown, "seed": variant.seed}
+        row |= {"folder": variant.slug, "scored": found.scored}
+        row |= _run(variant, found.folder / variant.slug, device, overwrite, found.config.oracle)
         results[_key(row)] = row
         write_json_lines(found.folder / RESULTS_FILE, results.values())
         rows = sweep_rows(list(results.values()), found.config.metric, found.config.metric in LOWER_IS_BETTER)
@@ -82,7 +83,12 @@ def sweep(recipe: Recipe, name: str | None = None, *, device: str = "auto", over
 class _Variant:
     """One run of a sweep."""
 
+    name: str
+    """Its name among the sweep's variants; empty: a sweep of a grid alone."""
     values: dict[str, Any]
+    """Every key that it sets."""
+    shown: dict[str, Any]
+    """Those of the grid, which the table shows."""
     seed: int
     recipe: Recipe | None
     error: str = ""
@@ -91,7 +97,7 @@ class _Variant:
     @property
     def slug(self) -> str:
         """Name of its folder: every key that it sets, whole."""
-        pairs = {**self.values, "seed": self.seed}.items()
+        pairs = {**({"variant": self.name} if self.name else {}), **self.shown, "seed": self.seed}.items()
         text = "_".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in pairs)
         plain = re.sub(r"[^\w=.+-]+", "-", text.replace('"', ""))
         return plain if len(plain) <= 120 else f"{plain[:110]}-{text_hash(text)[:8]}"
@@ -113,7 +119,8 @@ class _Sweep:
     def of(cls, recipe: Recipe, name: str | None) -> "_Sweep":
         config = _named(recipe, name)
         variants = [
-            _variant(recipe, dict(zip(config.grid, chosen, strict=True)), seed)
+            _variant(recipe, name, values, dict(zip(config.grid, chosen, strict=True)), seed)
+            for name, values in (config.variants or {"": {}}).items()
             for chosen in itertools.product(*config.grid.values())
             for seed in recipe.seeds_of(config)
         ]
@@ -125,7 +132,7 @@ class _Sweep:
         scoring = recipe.model_dump(mode="json", include={"evaluate"}, exclude_defaults=True)
         manifest = Path(recipe.corpus.manifest)
         scored = _hash({**scoring, "clips": file_hash(manifest) if manifest.is_file() else None}, config)
-        folder = name or f"{'+'.join(config.grid)[:80]}-{base[:8]}"
+        folder = name or f"{'+'.join(config.tried)[:80]}-{base[:8]}"
         return cls(config, recipe.run_folder(STAGE) / folder, variants, base, scored[:12])
 
     def earlier_rows(self) -> list[dict[str, Any]]:
@@ -147,7 +154,8 @@ class _Sweep:
                     "add --overwrite to start anew, or give this sweep another name"
                 )
         save_recipe(recipe, self.folder)
-        write_json(path, {"base": now, "grid": self.config.grid, "seeds": recipe.seeds_of(self.config)})
+        tried = {"grid": self.config.grid, "variants": self.config.variants, "seeds": recipe.seeds_of(self.config)}
+        write_json(path, {"base": now, **tried})
 
 
 def _named(recipe: Recipe, name: str | None) -> SweepConfig:
@@ -159,29 +167,31 @@ def _named(recipe: Recipe, name: str | None) -> SweepConfig:
     return recipe.sweeps[name]
 
 
-def _variant(recipe: Recipe, values: dict[str, Any], seed: int) -> _Variant:
+def _variant(recipe: Recipe, name: str, own: dict[str, Any], of_grid: dict[str, Any], seed: int) -> _Variant:
+    values = {**own, **of_grid}
     try:
-        return _Variant(values, seed, with_values(recipe, {**values, "seed": seed}))
+        return _Variant(name, values, of_grid, seed, with_values(recipe, {**values, "seed": seed}))
     except SltError as error:
-        return _Variant(values, seed, None, str(error))
+        return _Variant(name, values, of_grid, seed, None, str(error))
 
 
 def _require_sound_values(config: SweepConfig, variants: list[_Variant]) -> None:
     """A value that no combination can have is a mistake; one that some cannot have is a row that says so."""
-    for key, values in config.grid.items():
+    for key, values in config.tried.items():
         for value in values:
-            those = [variant for variant in variants if variant.values[key] == value]
-            if all(variant.recipe is None for variant in those):
+            those = [variant for variant in variants if key in variant.values and variant.values[key] == value]
+            if those and all(variant.recipe is None for variant in those):
                 raise SltError(those[0].error)
 
 
-def _run(variant: _Variant, folder: Path, device: str, overwrite: bool) -> dict[str, Any]:
+def _run(variant: _Variant, folder: Path, device: str, overwrite: bool, oracle: bool) -> dict[str, Any]:
     """Scores by split of one run, trained and decoded if that was not done before; or why there are none."""
     if variant.recipe is None:
         return {"error": variant.error}
     try:
         translate_train(variant.recipe, device=device, overwrite=overwrite, folder=folder)
-        return {"scores": _scores(variant.recipe, folder, device)}
+        scores = _scores(variant.recipe, folder, device)
+        return {"scores": scores, **({"oracle": _oracle_scores(variant.recipe, folder, device)} if oracle else {})}
     except SltError as error:
         log.warning("sweep: %s failed: %s", variant.slug, error)
         return {"error": str(error)}
@@ -196,11 +206,11 @@ def _made_from(recipe: Recipe, config: SweepConfig) -> dict[str, Any]:
     Raises:
         SltError: they are not there, or are others than the recipe says.
     """
-    varied = {key.split(".")[0] for key in config.grid}
+    varied = {key.split(".")[0] for key in config.tried}
     if not varied.isdisjoint(("extract", "uses")):
         return {}
     made_from = {"encoder": open_features(recipe).fingerprint.get("encoder_weights")}
-    if recipe.translate_train.init_language and "translate_train.init_language" not in config.grid:
+    if recipe.translate_train.init_language and "translate_train.init_language" not in config.tried:
         made_from["language model"] = trained_language_model(recipe, recipe.language_folder).weights_hash
     return made_from
 
@@ -220,9 +230,22 @@ def _scores(recipe: Recipe, folder: Path, device: str) -> dict[str, dict[str, An
     return scores
 
 
+def _oracle_scores(recipe: Recipe, folder: Path, device: str) -> dict[str, dict[str, Any]]:
+    """Scores by split of what the posterior decodes, which knows the right texts; none of a system without one."""
+    if recipe.translator.system != "cvslt":
+        return {}
+    done, settings = folder / "scored-oracle.json", recipe.evaluate.model_dump(mode="json")
+    if done.is_file() and (before := read_json(done))["evaluate"] == settings:
+        return before["scores"]
+    systems = Systems(recipe, pick_device(device), folder)
+    scores = {split: score_oracle(systems, split, folder / EVALUATE) for split in recipe.evaluate.splits}
+    write_json(done, {"evaluate": settings, "scores": scores})
+    return scores
+
+
 def _hash(data: dict[str, Any], config: SweepConfig) -> str:
     """Hash of plain data of a recipe without the keys that a sweep varies."""
-    varied = (*config.grid, "seed")
+    varied = (*config.tried, "seed")
     shared = {
         key: value for key, value in flatten(data).items() if not any(f"{key}.".startswith(f"{v}.") for v in varied)
     }
@@ -230,4 +253,4 @@ def _hash(data: dict[str, Any], config: SweepConfig) -> str:
 
 
 def _key(row: Mapping[str, Any]) -> str:
-    return json_line([row["values"], row["seed"]])
+    return json_line([row.get("variant", ""), row["values"], row["seed"]])

@@ -79,6 +79,7 @@ def translate_train(
         max_positions=model.translator.mbart.config.max_position_embeddings,
         generation=config.generation,
         protocol=recipe.corpus.protocol,
+        side_by_side=model.translator.reads_text,
     )
     if model.front.recognises:
         _tell_what_ctc_cannot_learn(clips, start.classes)
@@ -155,8 +156,9 @@ def _inputs(recipe: Recipe, store: FeatureStore, start: Start) -> dict[str, Any]
         "store_keep_bits": store.compression and store.compression.keep_bits,
         "head_config": recipe.encoder.head,
         "beam_size": config.beam_size,
+        "idle_classifier": config.idle_classifier,
         **start.inputs(),
-        **language_inputs(recipe),
+        **language_inputs(recipe, recipe.translator.suffix),
         "translator": recipe.translator,
         "objective": config.objective,
         "generation": config.generation,

@@ -13,7 +13,7 @@ from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.stages import Task
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.features import FeatureDataset, require_clips, require_stream
-from slt_pipeline.corpora.labels import no_labels
+from slt_pipeline.corpora.labels import TextLabels, no_labels
 from slt_pipeline.corpora.load import load_clips
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import text_hash
@@ -69,6 +69,19 @@ class Systems:
         self.run = run or recipe.run_folder("translate_train")
         self._decoded: dict[tuple[str, ...], tuple[list[str], list[torch.Tensor]]] = {}
         self._glosses: dict[str, tuple[str, ...]] = {}
+
+    def oracle(self, split: str) -> Decoded:
+        """Decode and score one split from the posterior, which knows the right texts: an upper bound, no translation.
+
+        Raises:
+            SltError: the translator has no posterior.
+        """
+        config, clips = self.recipe.evaluate, load_clips(self.recipe.corpus.manifest, split, needs=["text"])
+        clips = encodable(self.recipe, self.store, clips)
+        labels = TextLabels(self.sign2text.vocabularies.text)
+        features = FeatureDataset(self.store, self.recipe.translator.stream, clips, labels)
+        texts, _ = self.sign2text.translate_features(features, config.generation, config.batch_size, oracle=True)
+        return Decoded(clips, texts, score_texts(self.recipe.corpus.protocol, texts, clips))
 
     def decode(self, task: Task, split: str) -> Decoded:
         """Decode and score one task on one split.

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from slt_pipeline.config.provenance import require_made_with
+from slt_pipeline.config.provenance import flatten, require_made_with
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.taps import TAPS, Stream
 from slt_pipeline.config.translator import GenerationConfig
@@ -27,6 +27,8 @@ from slt_pipeline.training.run import INPUTS, warn_if_unfinished
 
 WIDTHS_FILE = "streams.json"
 LANGUAGE_FILE = "mbart.json"
+GLOSS_SUFFIX = "gls"
+"""What closes the glosses that Gloss2Text reads, whichever system its mBART is for (FACTS 6.4)."""
 _SIZES = ("d_model", "num_layers", "num_heads", "ffn_dim", "max_positions")
 _MBART_FILES = ("config.json", "model.safetensors", "pytorch_model.bin", "gloss_embeddings.bin")
 
@@ -73,55 +75,65 @@ class Sign2Text:
         return self.model.front.recognises
 
     def translate(
-        self, taps: Taps, generation: GenerationConfig, *, num_return: int = 1, with_scores: bool = False
+        self,
+        taps: Taps,
+        generation: GenerationConfig,
+        *,
+        num_return: int = 1,
+        with_scores: bool = False,
+        oracle: torch.Tensor | None = None,
     ) -> Translations:
-        """Return the texts of a batch of taps."""
-        settings = {**generation.model_dump(), "num_return": num_return, "with_scores": with_scores}
+        """Return the texts of a batch of taps; from the posterior with `oracle`, labels (B, N) of the right texts."""
+        settings = {**generation.model_dump(), "num_return": num_return, "with_scores": with_scores, "oracle": oracle}
         found = self.model.generate(taps, **settings)
         scores = None if found.scores is None else found.scores.tolist()
         return Translations(self.vocabularies.text.decode_batch(found.ids), scores)
 
     def translate_features(
-        self, features: FeatureDataset, generation: GenerationConfig, batch_size: int
+        self, features: FeatureDataset, generation: GenerationConfig, batch_size: int, *, oracle: bool = False
     ) -> tuple[list[str], list[torch.Tensor]]:
-        """Return the text of every clip, and where `recognises` its gloss logits (S,K), in the order of the clips."""
+        """Return the text of every clip, and where `recognises` its gloss logits (S,K), in the order of the clips.
+
+        Args:
+            features: clips in a store; for the oracle with the labels of their texts.
+            generation: the search.
+            batch_size: clips at once.
+            oracle: decode from the posterior, which knows the right texts: an upper bound, no translation.
+        """
         device = _device(self.model)
         texts: dict[str, str] = {}
         logits: dict[str, torch.Tensor] = {}
-        for clips in self._batches(features, batch_size):
+        for clips in self._batches(features, batch_size, alike=oracle):
             batch = features.batch(clips)
             with torch.no_grad():
                 taps = self.model.front({name: batch[name].to(device) for name in ("features", "lengths")})
-            texts |= dict(zip((clip.id for clip in clips), self.translate(taps, generation).texts, strict=True))
+            found = self.translate(taps, generation, oracle=batch["labels"].to(device) if oracle else None)
+            texts |= dict(zip((clip.id for clip in clips), found.texts, strict=True))
             if self.recognises and taps.gloss_logits is not None:
                 rows = zip(clips, taps.gloss_logits.cpu(), batch["lengths"].tolist(), strict=True)
                 logits |= {clip.id: row[:length] for clip, row, length in rows}
         return [texts[clip.id] for clip in features.clips], [logits[clip.id] for clip in features.clips if logits]
 
-    def _batches(self, features: FeatureDataset, batch_size: int) -> Iterator[list[Any]]:
-        """Yield batches; of equal length where padding would reach a clip's last steps through the published head."""
+    def _batches(self, features: FeatureDataset, batch_size: int, *, alike: bool) -> Iterator[list[Any]]:
+        """Yield batches; of equal length where padding would reach a result, as through the published head."""
+        alike |= isinstance(self.model.front, HeadFront) and self.model.front.leaks
         groups: dict[int, list[Any]] = {}
         for clip in features.clips:
-            length = (
-                features.store.length(clip.id)
-                if isinstance(self.model.front, HeadFront) and self.model.front.leaks
-                else 0
-            )
-            groups.setdefault(length, []).append(clip)
+            groups.setdefault(features.store.length(clip.id) if alike else 0, []).append(clip)
         for clips in groups.values():
             yield from (clips[i : i + batch_size] for i in range(0, len(clips), batch_size))
 
 
-def language_inputs(recipe: Recipe) -> dict[str, Any]:
-    """Return what decides the language side of a translator: for a run's inputs."""
+def language_inputs(recipe: Recipe, suffix: str) -> dict[str, Any]:
+    """Return what decides the language side of a translator that closes its sources by `suffix`: for a run's inputs."""
     config = recipe.translator
-    names = ("mbart", "suffix", "gloss_table", "freeze_gloss_table", "label_smoothing")
+    names = ("mbart", "gloss_table", "freeze_gloss_table", "label_smoothing")
     folder = config.mbart.folder
     files = {name: folder / name if folder else None for name in _MBART_FILES}
     return {
         "text": recipe.text,
         **tokenizer_files(recipe.text),
-        "language_model": {name: getattr(config, name) for name in names},
+        "language_model": {**{name: getattr(config, name) for name in names}, "suffix": suffix},
         "mbart_files": {
             name.replace(".", "_"): file_hash(path) if path and path.is_file() else None for name, path in files.items()
         },
@@ -136,7 +148,10 @@ def build_gloss2text(recipe: Recipe, vocabularies: Vocabularies, folder: Path | 
         vocabularies: its tokenizer and gloss table.
         folder: a trained run, whose own architecture is taken: what it was started from need not exist any more.
     """
-    config = recipe.translator
+    suffix = GLOSS_SUFFIX  # an earlier version let a run choose
+    if folder:
+        suffix = flatten(read_json(folder / INPUTS)).get("language_model.suffix", suffix)
+    config = recipe.translator.model_copy(update={"suffix": suffix})
     if recipe.gloss2text_train.freeze_embeddings:
         mbart = config.mbart.model_copy(update={"freeze_text_embedding": True})
         config = config.model_copy(update={"mbart": mbart, "freeze_gloss_table": True})
@@ -170,7 +185,8 @@ def build_sign2text(
     widths = stored
     if config.head == "trained":
         head = VisualHead(recipe.encoder.head, stored["s3d"], len(vocabularies.classes))
-        front = HeadFront(head)
+        decays = recipe.translate_train.idle_classifier == "decayed" and TAPS[config.mapper.input].stream != "s3d"
+        front = HeadFront(head, decay_idle=decays)
         widths = stream_widths(stored["s3d"], recipe.encoder.head.hidden, len(vocabularies.classes))
     translator = build_translator(
         config,
@@ -203,7 +219,7 @@ def open_gloss2text(recipe: Recipe, device: torch.device, folder: Path | None = 
     folder = folder or recipe.language_folder
     checkpoint = trained_language_model(recipe, folder)
     mbart = {name: getattr(recipe.translator.mbart, name) for name in _SIZES}
-    now = {"language_model": {"suffix": recipe.translator.suffix, "mbart": mbart}}
+    now = {"language_model": {"mbart": mbart}}
     _require(folder, now, f"the language model in {folder}", "slt gloss2text-train")
     vocabularies = Vocabularies.load(folder)
     model = build_gloss2text(recipe, vocabularies, folder)

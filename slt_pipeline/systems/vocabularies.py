@@ -115,6 +115,7 @@ def check_texts(
     max_positions: int,
     generation: GenerationConfig,
     protocol: str,
+    side_by_side: bool = False,
 ) -> None:
     """Find before training what would stop it, or would cost a perfect system its score.
 
@@ -125,6 +126,7 @@ def check_texts(
         max_positions: longest source or target of its mBART, language code and `</s>` included.
         generation: of validation; longer references cannot be reached.
         protocol: how texts are scored.
+        side_by_side: whether sources and texts stand behind each other in training.
 
     Raises:
         SltError: a source, a text or a decoded text is longer than mBART's positions; the clip is named.
@@ -133,6 +135,11 @@ def check_texts(
     steps = {clip.id: length + 2 for clip, length in zip(clips, sources, strict=True)}
     _require_room("text", lengths, "pieces", max_positions)
     _require_room("source", steps, "steps", max_positions)
+    if side_by_side:  # whichever clips meet in a batch
+        longest = max(lengths.values())
+        _require_room(
+            "source", {clip: length + longest for clip, length in steps.items()}, "steps with a text", max_positions
+        )
     if generation.max_length > max_positions:  # of an mBART folder: its positions are not known when a recipe loads
         raise SltError(
             f"generation.max_length is {generation.max_length}, mBART has {max_positions} positions; lower it"

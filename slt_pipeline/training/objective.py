@@ -47,9 +47,11 @@ class Objective:
 def _at(weight: float | Ramp, step: int) -> float:
     if not isinstance(weight, Ramp):
         return float(weight)
+    if step <= weight.after:
+        return weight.start
     if step >= weight.over:
         return weight.to
-    return weight.start + (weight.to - weight.start) / weight.over * step
+    return weight.start + (weight.to - weight.start) / weight.over * (step - weight.after)
 
 
 def _cure(missing: frozenset[str], unknown: set[str]) -> str:

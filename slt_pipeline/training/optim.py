@@ -11,6 +11,8 @@ from slt_pipeline.errors import SltError
 
 GROUPS = ("s3d", "recognition", "mapper", "translation", "variational")
 """Parameter groups of the systems here: a rate for one that a model lacks is no mistake, recipes share their rates."""
+LIKE = {"variational": "translation", "s3d": "recognition"}
+"""The group whose rate one without a rate of its own has (FACTS 8.1, 9.2)."""
 
 
 def build_optimiser(
@@ -35,7 +37,7 @@ def build_optimiser(
             )
     groups = []
     for name, parameters in parameter_groups.items():
-        rate = config.lr.get(name, config.lr.get("default"))
+        rate = next((config.lr[key] for key in (name, LIKE.get(name), "default") if key in config.lr), None)
         if rate is None:
             raise SltError(f"training.optimiser.lr has no rate for {name} and no `default`")
         trained = [p for p in parameters if p.requires_grad]

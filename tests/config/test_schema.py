@@ -1,6 +1,7 @@
 """The JSON Schema that editors get says what the loader says; a small checker of the words in use stands in for one."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ LIMITS = {
 }
 SILENT = {"title", "description", "default", "format", "type"}
 NESTING = {"$defs", "$ref", "anyOf", "oneOf", "properties", "additionalProperties", "items", "prefixItems"}
+NESTING |= {"patternProperties"}
 
 
 def problems(value: Any, schema: dict[str, Any], where: str = "") -> list[str]:
@@ -51,7 +53,8 @@ def problems(value: Any, schema: dict[str, Any], where: str = "") -> list[str]:
     named, others = schema.get("properties", {}), schema.get("additionalProperties", True)
     if isinstance(value, dict):
         for key, inner in value.items():
-            inner_schema = named.get(key, others)
+            matching = [s for pattern, s in schema.get("patternProperties", {}).items() if re.search(pattern, key)]
+            inner_schema = named.get(key, matching[0] if matching else others)
             if inner_schema is False:
                 found.append(f"{where}: unknown key {key}")
             elif inner_schema is not True:

@@ -5,7 +5,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from slt_pipeline.config.translator import MapperConfig, TranslatorConfig
+from slt_pipeline.config.translator import MapperConfig, MMTLBConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.models.mapper import Mapper
 
@@ -62,8 +62,8 @@ def test_a_frozen_embedding_does_not_train():
 )
 def test_a_trained_head_reads_s3d_and_a_stored_one_the_stream_of_the_input(name, stored_reads):
     mapper = MapperConfig(input=name)
-    assert TranslatorConfig(mapper=mapper, head="stored").stream == stored_reads
-    assert TranslatorConfig(mapper=mapper, head="trained").stream == "s3d"
+    assert MMTLBConfig(mapper=mapper, head="stored").stream == stored_reads
+    assert MMTLBConfig(mapper=mapper, head="trained").stream == "s3d"
 
 
 def test_an_embedding_of_anything_but_probabilities_is_refused():

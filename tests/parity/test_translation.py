@@ -5,7 +5,7 @@ import pytest
 import torch
 from parity_data import case_names, check_checksum
 
-from slt_pipeline.config.translator import MapperConfig, MBartConfig, TranslatorConfig
+from slt_pipeline.config.translator import MapperConfig, MBartConfig, MMTLBConfig
 from slt_pipeline.models.build import build_translator
 from slt_pipeline.models.label_smoothing import smoothed_kl
 from slt_pipeline.models.language import append_suffix
@@ -44,7 +44,7 @@ def glosses(folder) -> GlossVocabulary:
 def translator(part, folder, glosses) -> Translator:
     """The network as it is built from the folder; then the two random gloss vectors that the folder lacks are set."""
     network = part.json["network_cfg"]
-    config = TranslatorConfig(
+    config = MMTLBConfig(
         mbart=MBartConfig(folder=folder, dropout=0, attention_dropout=0),
         suffix=network["gls_eos"],
         label_smoothing=network["label_smoothing"],

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from cache import FeatureStore, StreamSpec
 from slt_pipeline.config.objective import Ramp
 from slt_pipeline.config.training import TrainingConfig
-from slt_pipeline.config.translator import MapperConfig, MBartConfig, TranslatorConfig
+from slt_pipeline.config.translator import MapperConfig, MBartConfig, MMTLBConfig
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.features import FeatureDataset, as_it_is
 from slt_pipeline.corpora.labels import TextLabels
@@ -87,7 +87,7 @@ def make_store(path: Path) -> FeatureStore:
 
 def build(weights) -> tuple[SignToText, Objective]:
     torch.manual_seed(2)
-    config = TranslatorConfig(mbart=MBART, mapper=MapperConfig(input="s3d"), suffix="txt", label_smoothing=0.0)
+    config = MMTLBConfig(mbart=MBART, mapper=MapperConfig(input="s3d"), suffix="txt", label_smoothing=0.0)
     return SignToText(StoredTap("s3d"), Bridged(config, TOKENIZER, in_features=7)), Objective(weights)
 
 
