@@ -107,7 +107,7 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     own = _read(path)
     # A saved recipe names every key, and nothing in it is anybody's choice.
     chosen = set() if Recipe.model_fields.keys() <= own.keys() else set(leaves(Recipe, own))
-    data = _resolve(path, seen=())
+    data = _resolve(path)
     data.setdefault("name", _name_of(path))
     if not overrides:
         return recipe_from_data(data, name, chosen)
@@ -195,7 +195,11 @@ def dump_recipe(recipe: Recipe) -> str:
 def recipe_schema() -> str:
     """Return the JSON Schema of a recipe file, for editors. Nothing is required: `extends` may bring it."""
     schema = Recipe.model_json_schema()
-    schema["properties"]["extends"] = {"type": "string", "description": "Recipe that this one changes."}
+    names = {"type": "string"}
+    schema["properties"]["extends"] = {
+        "anyOf": [names, {"type": "array", "items": names}],
+        "description": "Recipe that this one changes; of several, each is laid upon those before it.",
+    }
     for section in (schema, *schema["$defs"].values()):
         section.pop("required", None)
     return json.dumps(schema, indent=2, ensure_ascii=False)
@@ -248,24 +252,31 @@ def _plain_yaml(path: Path) -> dict[str, Any]:
     return data
 
 
-def _resolve(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+def _resolve(path: Path) -> dict[str, Any]:
     """Return the file's data upon that of what it extends, upon the defaults."""
+    data = defaults(Recipe)
+    for layer, change in _layers(path, seen=()):
+        try:
+            data = merge(Recipe, data, change)
+        except SltError as error:
+            raise SltError(f"recipe {layer}: {error}") from error
+    return data
+
+
+def _layers(path: Path, seen: tuple[Path, ...]) -> list[tuple[Path, dict[str, Any]]]:
+    """Return a file with those that it extends, in the order in which they are laid upon each other."""
     if path.resolve() in seen:
         raise SltError(f"recipe {path} extends itself: " + " -> ".join(str(p) for p in (*seen, path)))
-    data = _read(path)
-    base = data.pop("extends", None)
-    if base is None:
-        parent = defaults(Recipe)
-    elif isinstance(base, str):
-        beside = path.parent / (base if base.endswith((".yaml", ".yml")) else f"{base}.yaml")
-        parent = _resolve(beside if beside.is_file() else _find(base), (*seen, path.resolve()))
-        parent.pop("name", None)
-    else:
-        raise SltError(f"recipe {path}: extends is {base!r}, not the name or file of one recipe")
-    try:
-        return merge(Recipe, parent, data)
-    except SltError as error:
-        raise SltError(f"recipe {path}: {error}") from error
+    own = _read(path)
+    bases = own.pop("extends", [])
+    names = [bases] if isinstance(bases, str) else bases
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise SltError(f"recipe {path}: extends is {bases!r}, not the name or file of a recipe, or a list of them")
+    layers: list[tuple[Path, dict[str, Any]]] = []
+    for name in names:
+        beside = path.parent / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
+        layers += _layers(beside if beside.is_file() else _find(name), (*seen, path.resolve()))
+    return [*((layer, {k: v for k, v in data.items() if k != "name"}) for layer, data in layers), (path, own)]
 
 
 def _parse_override(override: str) -> tuple[str, Any]:

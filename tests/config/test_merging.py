@@ -176,3 +176,12 @@ def test_other_placeholders_are_refused(path, reason):
     with pytest.raises(SltError) as found:
         load_recipe("demo/mmtlb", [f"corpus.manifest='{path}'"])
     assert f"corpus.manifest = '{path}': {reason}" in str(found.value)
+
+
+def test_of_several_that_are_extended_each_is_laid_upon_those_before_it(tmp_path):
+    (tmp_path / "one.yaml").write_text("extends: demo/mmtlb\nseed: 2\ndescription: one\ntext: {vocab_size: 90}\n")
+    (tmp_path / "two.yaml").write_text("seed: 3\ntext: {language: en_XX}\n")  # no recipe by itself: it names no clips
+    (tmp_path / "both.yaml").write_text("extends: [one, two]\ndescription: both\n")
+    both = load_recipe(str(tmp_path / "both.yaml"))
+    assert (both.name, both.description, both.seed) == ("both", "both", 3)
+    assert (both.text.vocab_size, both.text.language) == (90, "en_XX")

@@ -158,7 +158,7 @@ def test_extending_what_is_not_there_is_refused(write, base):
 
 
 def test_only_one_recipe_can_be_extended(write):
-    assert "extends is ['a', 'b']" in refusal(write("child.yaml", "extends: [a, b]\n"))
+    assert "extends is ['demo/mmtlb', 3]" in refusal(write("child.yaml", "extends: [demo/mmtlb, 3]\n"))
 
 
 # --- overrides
