@@ -10,7 +10,8 @@ from slt_pipeline.cli.options import load, run_options, show_plan
 def demo(recipe_name, overrides, device, dry_run) -> None:
     """Run everything once on the synthetic signer.
 
-    It is rendered, both phases are trained, a sweep is run and scored, and new videos are translated.
+    It is rendered, both phases are trained, MMTLB and CV-SLT on one store, a sweep is run and scored, and new videos
+    are translated. With another recipe, too, what ships beside it and uses its encoder is trained.
 
     \b
     Takes minutes on two CPU cores. Writes runs/demo/summary.md, summary.json and plots.
@@ -18,10 +19,12 @@ def demo(recipe_name, overrides, device, dry_run) -> None:
     Example:
       $ slt demo
     """
+    from slt_pipeline.config.recipe import recipes_using
     from slt_pipeline.stages import demo as stage
 
     recipe = load(recipe_name, overrides)
+    others = recipes_using(recipe, overrides)
     if dry_run:
-        show_plan(recipe, *stage.plan(recipe))
+        show_plan(recipe, *stage.plan(recipe, others))
         return
-    click.echo(stage.demo(recipe, device=device))
+    click.echo(stage.demo(recipe, others, device=device))

@@ -2,6 +2,7 @@
 
 import difflib
 import json
+import logging
 import os
 import re
 from collections.abc import Collection, Mapping, Sequence
@@ -22,6 +23,8 @@ from slt_pipeline.config.sections import Sections
 from slt_pipeline.config.stages import SweepConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import write_text
+
+log = logging.getLogger(__name__)
 
 
 class Recipe(Sections):
@@ -178,6 +181,24 @@ def list_recipes() -> list[str]:
     root = _root()
     found = sorted(p.relative_to(root).with_suffix("").as_posix() for p in root.rglob("*.yaml"))
     return [name for name in found if not Path(name).name.startswith("_")]
+
+
+def recipes_using(recipe: Recipe, overrides: Sequence[str] = ()) -> list[Recipe]:
+    """Return the shipped recipes beside a shipped one that use its encoder and store, with the same overrides.
+
+    One that has no such key, or would not be what it is named with it, is left out, and the log says so.
+    """
+    found = []
+    for name in list_recipes():
+        if name.rpartition("/")[0] == recipe.name.rpartition("/")[0] and name != recipe.name:
+            try:
+                other = load_recipe(name, overrides)
+            except SltError as error:
+                log.warning("%s is left out: %s", name, error)
+                continue
+            if other.name == name and other.uses.encoder == recipe.name:
+                found.append(other)
+    return found
 
 
 def save_recipe(recipe: Recipe, folder: Path) -> Path:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json, read_json_lines, write_json, write_json_lines, write_text
 from slt_pipeline.report.plots import plot_gloss_timeline, plot_losses, plot_wer
 from slt_pipeline.report.tables import markdown_table, text_table
-from slt_pipeline.stages.evaluate import COLUMNS, evaluate
+from slt_pipeline.stages.evaluate import COLUMNS, evaluate, own_tasks
 from slt_pipeline.stages.extract import extract
 from slt_pipeline.stages.gloss2text_train import gloss2text_train
 from slt_pipeline.stages.sweep import sweep
@@ -31,15 +31,22 @@ NUM_FRESH = 3
 log = logging.getLogger(__name__)
 
 
-def plan(recipe: Recipe) -> Plan:
+def plan(recipe: Recipe, others: Sequence[Recipe] = ()) -> Plan:
     """What the stage would read and write."""
-    return {}, {"corpus": Path(recipe.corpus.manifest).parent, "runs": recipe.run_folder(""), "summary": _home(recipe)}
+    runs = {f"runs of {other.name}": other.run_folder("") for other in others}
+    corpus = Path(recipe.corpus.manifest).parent
+    return {}, {"corpus": corpus, "runs": recipe.run_folder(""), **runs, "summary": _home(recipe)}
 
 
-def demo(recipe: Recipe, *, device: str = "auto") -> str:
+def demo(recipe: Recipe, others: Sequence[Recipe] = (), *, device: str = "auto") -> str:
     """Run every stage, write summary.json, summary.md and plots, and return the summary as text.
 
     Every stage keeps what it has finished, so a demo that was killed goes on where it was.
+
+    Args:
+        recipe: the experiment, with a synthetic corpus.
+        others: further translators on its store.
+        device: where it computes.
     """
     if recipe.synth is None:
         raise SltError(f"recipe {recipe.name} has no `synth` section, which the demo renders")
@@ -54,11 +61,13 @@ def demo(recipe: Recipe, *, device: str = "auto") -> str:
     clock.run("extract", lambda: _extract(recipe, device))
     clock.run("gloss2text-train", lambda: gloss2text_train(recipe, device=device))
     clock.run("translate-train", lambda: translate_train(recipe, device=device))
+    for other in others:
+        clock.run(f"translate-train {other.name}", lambda other=other: translate_train(other, device=device))
     swept = clock.run("sweep", lambda: sweep(recipe, device=device))
-    scored = clock.run("evaluate", lambda: evaluate(recipe, device=device))
+    scored = clock.run("evaluate", lambda: _evaluate(recipe, others, device))
     fresh = clock.run("translate", lambda: _translate_fresh(recipe, home, device))
-    plots = clock.run("plots", lambda: _plots(recipe, home, fresh))
-    summary = _summary(recipe, clock, swept["rows"], scored["rows"], fresh, plots)
+    plots = clock.run("plots", lambda: _plots(recipe, others, home, fresh))
+    summary = _summary(recipe, clock, swept["rows"], scored, fresh, plots)
     write_json(home / "summary.json", summary)
     write_text(home / "summary.md", _page(summary, markdown_table))
     return _page(summary, text_table)
@@ -98,6 +107,15 @@ def _extract(recipe: Recipe, device: str) -> None:
         raise SltError(f"{report.rejected} clips could not be encoded; see {report.rejected_file}")
 
 
+def _evaluate(recipe: Recipe, others: Sequence[Recipe], device: str) -> list[dict[str, Any]]:
+    """Scores of the recipe's tasks, and of what the other translators do by themselves."""
+    rows = [{"system": _label(recipe), **row} for row in evaluate(recipe, device=device)["rows"]]
+    for other in others:
+        scored = evaluate(other, device=device, tasks=own_tasks(other))["rows"]
+        rows += [{"system": _label(other), **row} for row in scored]
+    return rows
+
+
 def _translate_fresh(recipe: Recipe, home: Path, device: str) -> list[dict[str, Any]]:
     """Three videos of sentences that are in no split, rendered for this and translated without their labels."""
     assert recipe.synth is not None
@@ -121,9 +139,12 @@ def _translate_fresh(recipe: Recipe, home: Path, device: str) -> list[dict[str, 
     return results
 
 
-def _plots(recipe: Recipe, home: Path, fresh: list[dict[str, Any]]) -> list[str]:
+def _plots(recipe: Recipe, others: Sequence[Recipe], home: Path, fresh: list[dict[str, Any]]) -> list[str]:
     stages = ("visual_pretrain", "visual_train", "gloss2text_train", "translate_train")
     records = {stage: read_json_lines(recipe.run_folder(stage) / "metrics.jsonl") for stage in stages}
+    for other in others:
+        name = f"{stages[-1]}_{_label(other)}"
+        records[name] = read_json_lines(other.run_folder(stages[-1]) / "metrics.jsonl")
     paths = []
     for stage, found in records.items():
         if found:
@@ -144,7 +165,10 @@ def _plots(recipe: Recipe, home: Path, fresh: list[dict[str, Any]]) -> list[str]
 
 
 def _summary(recipe: Recipe, clock: _Clock, swept: list, scored: list, fresh: list, plots: list) -> dict[str, Any]:
-    scores = {f"{row['task']} {row['split']}": row for row in scored}
+    own = _label(recipe)
+    scores = {
+        f"{row['task']} {row['split']}" + ("" if row["system"] == own else f" {row['system']}"): row for row in scored
+    }
     return {
         "recipe": recipe.name,
         "slt": __version__,
@@ -166,9 +190,9 @@ def _page(summary: dict[str, Any], table: Callable[..., str]) -> str:
     lines = [
         f"# {summary['recipe']}, seed {summary['seed']}: {clips} clips, {summary['seconds_total']:.0f} s",
         "",
-        table(list(summary["scores"].values()), columns=COLUMNS),
+        table(list(summary["scores"].values()), columns=("system", *COLUMNS)),
         "",
-        "Sign2Text by what the mapper reads:",
+        "Sign2Text by what else the mapper may read:",
         "",
         table(summary["sweep"]),
         "",
@@ -183,6 +207,11 @@ def _page(summary: dict[str, Any], table: Callable[..., str]) -> str:
         ]
     lines += ["", f"Seconds: {seconds}", f"Plots: {', '.join(summary['plots'])}", ""]
     return "\n".join(lines)
+
+
+def _label(recipe: Recipe) -> str:
+    """What the summary calls a recipe: `mmtlb` for demo/mmtlb."""
+    return recipe.name.rpartition("/")[2]
 
 
 def _home(recipe: Recipe) -> Path:
