@@ -2,7 +2,7 @@
 
 import pytest
 
-from slt_pipeline.config.recipe import load_recipe, save_recipe, with_values
+from slt_pipeline.config.recipe import load_recipe, recipes_using, save_recipe, with_values
 from slt_pipeline.errors import SltError
 
 LR = "translate_train.training.optimiser.lr"
@@ -83,7 +83,7 @@ def test_deleting_what_is_not_there_is_refused(override):
 def test_one_key_of_a_default_mapping_is_changed_and_the_others_stay():
     demo = load_recipe("demo/mmtlb", ["translate_train.objective.recognition=0"])
     assert demo.translate_train.objective == {"translation": 1.0, "recognition": 0.0}
-    grid = load_recipe("demo/mmtlb", ["sweep.grid.translator.head=[stored, trained]"]).sweep.grid
+    grid = load_recipe("mmtlb/phoenix14t", ["sweep.grid.translator.head=[stored, trained]"]).sweep.grid
     assert list(grid) == ["translator.mapper.input", "translator.head"]
     assert len(grid["translator.mapper.input"]) == 4
 
@@ -185,3 +185,14 @@ def test_of_several_that_are_extended_each_is_laid_upon_those_before_it(tmp_path
     both = load_recipe(str(tmp_path / "both.yaml"))
     assert (both.name, both.description, both.seed) == ("both", "both", 3)
     assert (both.text.vocab_size, both.text.language) == (90, "en_XX")
+
+
+def test_what_ships_beside_a_recipe_and_uses_its_encoder_is_found(caplog):
+    def found(*overrides: str) -> list[str]:
+        return [recipe.name for recipe in recipes_using(load_recipe("demo/mmtlb", overrides), overrides)]
+
+    assert found("seed=4") == ["demo/cvslt"]
+    assert found("name=mine") == []
+    assert caplog.text == ""
+    assert found("translate_train.objective={translation: 2, recognition: 0}") == []
+    assert "demo/cvslt is left out: recipe demo/cvslt: translate_train.objective names translation" in caplog.text
