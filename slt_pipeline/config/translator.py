@@ -75,6 +75,8 @@ class MapperConfig(Config):
 class TranslatorConfig(Config):
     """What all systems have: mBART fed with mapped features or with glosses. A recipe holds one of its subclasses."""
 
+    system: Literal["mmtlb", "cvslt"]
+    """Which system translates; it decides which keys there are."""
     mbart: MBartConfig = MBartConfig()
     """The language model."""
     mapper: MapperConfig = MapperConfig()
@@ -112,7 +114,7 @@ class TranslatorConfig(Config):
 class MMTLBConfig(TranslatorConfig):
     """MMTLB: mBART reads the mapped features (FACTS 6, 7)."""
 
-    system: Literal["mmtlb"] = "mmtlb"
+    system: Literal["mmtlb"] = "mmtlb"  # pyright: ignore[reportIncompatibleVariableOverride]: frozen
     """MMTLB (CVPR 2022)."""
 
     text_parts = ("translation",)
@@ -121,7 +123,7 @@ class MMTLBConfig(TranslatorConfig):
 class CVSLTConfig(TranslatorConfig):
     """CV-SLT: between mBART's encoder and decoder a conditional variational bridge (FACTS 9)."""
 
-    system: Literal["cvslt"] = "cvslt"
+    system: Literal["cvslt"] = "cvslt"  # pyright: ignore[reportIncompatibleVariableOverride]: frozen
     """CV-SLT (AAAI 2024)."""
     suffix: Literal["gls", "txt"] = "txt"
     """As in MMTLB; published: `txt`."""
