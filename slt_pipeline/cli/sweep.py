@@ -13,12 +13,17 @@ def sweep(name, recipe_name, overrides, device, dry_run, overwrite) -> None:
     """Train many translators on one store; print one table. It has mean and spread over seeds.
 
     \b
-    The recipe's `sweep.grid` gives the values by key; all combinations run once per seed. NAME is one of the recipe's
-    `sweeps` in its place. Every run has a folder of its own, which `slt evaluate --run FOLDER` takes;
-    a run that fails is a row that says why. Run again, it resumes.
+    The recipe's `sweep.grid` gives the values by key; all combinations run once per seed. `sweep.variants` are named
+    rows, such as ablations, each with the keys that it sets. NAME is one of the recipe's `sweeps` in its place.
+    Every run has a folder of its own, which `slt evaluate --run FOLDER` takes; a run that fails is a row that says
+    why. Run again, it resumes. p is that of a paired bootstrap against the first row: the first variant, or the best
+    on dev. `sweep.oracle` decodes CV-SLT from its posterior, too, which knows the right text. A grid of one number is
+    plotted.
     Example:
       $ slt sweep
       $ slt sweep -o 'sweep.grid={translator.mapper.input: [gloss_rep, s3d]}' -o 'sweep.seeds=[1, 2, 3]'
+      $ slt sweep -o 'sweep.variants={full: {}, plain: {translator.label_smoothing: 0}}' -o sweep.oracle=true
+      $ slt sweep -r cvslt/phoenix14t components
     """
     from slt_pipeline.stages import sweep as stage
 
@@ -29,5 +34,7 @@ def sweep(name, recipe_name, overrides, device, dry_run, overwrite) -> None:
     report = stage.sweep(recipe, name, device=device, overwrite=overwrite)
     click.echo(report["table"])
     click.echo(f"sweep: {report['folder']}", err=True)
+    for path in report["written"]:
+        click.echo(f"wrote {path}", err=True)
     if not any("scores" in result for result in report["results"]):
         raise click.exceptions.Exit(1)

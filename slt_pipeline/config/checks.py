@@ -7,6 +7,7 @@ from slt_pipeline.config.keys import did_you_mean
 from slt_pipeline.config.names import LOWER_IS_BETTER
 from slt_pipeline.config.objective import ends_at_zero, is_zero
 from slt_pipeline.config.sections import Sections
+from slt_pipeline.config.translator import SYSTEMS
 
 
 def check_recipe(recipe: Sections, find_key: Callable[[str], object]) -> None:
@@ -28,11 +29,13 @@ def check_recipe(recipe: Sections, find_key: Callable[[str], object]) -> None:
 
 def _check_objective(recipe: Sections) -> None:
     where, weights, parts = "translate_train.objective", recipe.translate_train.objective, recipe.translator.parts
+    elsewhere = {name for system in SYSTEMS for name in (*system.text_parts, *system.other_parts)}
     for name in weights:
         if name not in parts:
-            raise ValueError(
-                f"{where} names {name}; the system's parts are {', '.join(parts)}{did_you_mean(name, parts)}"
-            )
+            cure = did_you_mean(name, parts)
+            if name in elsewhere:
+                cure = f"; set it whole: -o '{where}={recipe.translator.usual_objective}'"
+            raise ValueError(f"{where} names {name}; the system's parts are {', '.join(parts)}{cure}")
     if bare := [name for name in parts if name not in weights]:
         raise ValueError(f"{where} does not list {bare[0]}; give each part a weight, 0 turns one off")
     text_parts = recipe.translator.text_parts

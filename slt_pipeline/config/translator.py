@@ -99,6 +99,8 @@ class TranslatorConfig(Config):
     """Names of the losses that compare with the text: without one of them nothing learns to translate."""
     other_parts: ClassVar[tuple[str, ...]] = ()
     """Names of the system's further losses."""
+    usual_objective: ClassVar[str]
+    """Weights of all parts as published, as `-o translate_train.objective=` takes them."""
 
     @property
     def stream(self) -> Stream:
@@ -118,6 +120,7 @@ class MMTLBConfig(TranslatorConfig):
     """MMTLB (CVPR 2022)."""
 
     text_parts = ("translation",)
+    usual_objective = "{translation: 1, recognition: 1}"
 
 
 class CVSLTConfig(TranslatorConfig):
@@ -155,6 +158,9 @@ class CVSLTConfig(TranslatorConfig):
 
     text_parts = ("prior", "posterior")
     other_parts = ("gaussian_kl", "output_kl")
+    usual_objective = (
+        "{prior: 1, posterior: 1, gaussian_kl: {to: 1, over: 4000}, output_kl: {to: 3, over: 4000}, recognition: 0}"
+    )
 
 
 AnyTranslator = Annotated[
@@ -162,6 +168,8 @@ AnyTranslator = Annotated[
     Discriminator(system_of),
 ]
 """The system that a recipe names by `translator.system`."""
+SYSTEMS: tuple[type[TranslatorConfig], ...] = (MMTLBConfig, CVSLTConfig)
+"""All of them."""
 
 
 class GenerationConfig(Config):

@@ -51,10 +51,22 @@ def sentence_statistics(hypotheses: Sequence[str], references: Sequence[str], le
     return np.array(rows, dtype=np.int64)
 
 
-def bleu_of_statistics(statistics: Sequence[int] | np.ndarray, order: int = MAX_ORDER) -> float:
-    """BLEU-`order` in percent of one row of summed statistics, laid out as by `sentence_statistics`."""
-    values = [int(value) for value in statistics]
-    return _bleu(values[:MAX_ORDER], values[MAX_ORDER : 2 * MAX_ORDER], values[-2], values[-1], order)
+def bleu_of_statistics(sums: np.ndarray, order: int = MAX_ORDER) -> np.ndarray:
+    """BLEU-`order` in percent of many corpora at once, such as the draws of a bootstrap.
+
+    Args:
+        sums: (..., 10), of each corpus the sums of what `sentence_statistics` counts.
+        order: highest order of n-grams.
+
+    Returns:
+        (...), float64.
+    """
+    counts, totals = sums[..., :order], sums[..., MAX_ORDER : MAX_ORDER + order]
+    sys_len, ref_len = np.maximum(sums[..., -2], 1), sums[..., -1]
+    precisions = np.maximum(counts, 1) / np.maximum(totals, 1)
+    brevity = np.exp(np.minimum(0.0, 1 - ref_len / sys_len))
+    scores = 100 * brevity * np.exp(np.log(precisions).mean(axis=-1))
+    return np.where((counts > 0).all(axis=-1), scores, 0.0)
 
 
 @cache

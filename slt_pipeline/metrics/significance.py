@@ -54,13 +54,41 @@ def compare_bleu(
     Raises:
         SltError: the three lists are not equally long.
     """
-    return _compare(
+    return compare_bleu_statistics(
         sentence_statistics(hypotheses_a, references, level),
         sentence_statistics(hypotheses_b, references, level),
-        lambda sums: bleu_of_statistics(sums, order),
-        num_draws,
-        seed,
+        order=order,
+        num_draws=num_draws,
+        seed=seed,
     )
+
+
+def compare_bleu_statistics(
+    statistics_a: np.ndarray,
+    statistics_b: np.ndarray,
+    *,
+    order: int = MAX_ORDER,
+    num_draws: int = NUM_DRAWS,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two systems by what BLEU sums over their sentences (`sentence_statistics`).
+
+    Of a system that was trained with several seeds, the statistics of a sentence are summed over them: a sentence is
+    then drawn with its outputs of all seeds, and the score is that of all outputs as one corpus.
+
+    Args:
+        statistics_a: (N, 10), of the system.
+        statistics_b: (N, 10), of the baseline on the same sentences.
+        order: highest order of n-grams.
+        num_draws: how often the test set is drawn.
+        seed: of the draws, which are the same for every pair of systems with as many sentences.
+
+    Raises:
+        SltError: the systems have not as many sentences.
+    """
+    if len(statistics_a) != len(statistics_b):
+        raise SltError(f"{len(statistics_a)} sentences of one system, {len(statistics_b)} of the other: pair them")
+    return _compare(statistics_a, statistics_b, lambda sums: bleu_of_statistics(sums, order), num_draws, seed)
 
 
 def compare_wer(
@@ -79,7 +107,7 @@ def compare_wer(
     return _compare(
         error_counts(hypotheses_a, references),
         error_counts(hypotheses_b, references),
-        lambda sums: scores_of_counts(sums).wer,
+        lambda sums: np.array([scores_of_counts(counts).wer for counts in sums]),
         num_draws,
         seed,
     )
@@ -88,20 +116,23 @@ def compare_wer(
 def _compare(
     statistics_a: np.ndarray,
     statistics_b: np.ndarray,
-    score: Callable[[np.ndarray], float],
+    scores: Callable[[np.ndarray], np.ndarray],
     num_draws: int,
     seed: int,
 ) -> Comparison:
-    """statistics: (N, columns), of which `score` takes the column sums."""
+    """statistics: (N, columns), of which `scores` makes (draws,) of the sums (draws, columns)."""
     if num_draws < 1:
         raise SltError(f"num_draws is {num_draws}; a bootstrap needs at least 1 draw")
-    score_a, score_b = score(statistics_a.sum(axis=0)), score(statistics_b.sum(axis=0))
     rng = np.random.default_rng(seed)
-    num_sentences = len(statistics_a)
-    differences = np.empty(num_draws)
-    for draw in range(num_draws):
+    num_sentences, columns = statistics_a.shape
+    both = np.hstack([statistics_a, statistics_b]).astype(np.float64)  # whole numbers, exact; products are fast
+    sums = np.empty((num_draws + 1, 2 * columns))
+    sums[0] = both.sum(axis=0)
+    for draw in range(1, num_draws + 1):
         sentences = rng.integers(num_sentences, size=num_sentences)  # the same for both systems: paired
-        differences[draw] = score(statistics_a[sentences].sum(axis=0)) - score(statistics_b[sentences].sum(axis=0))
+        sums[draw] = np.bincount(sentences, minlength=num_sentences) @ both
+    of_a, of_b = scores(sums[:, :columns]), scores(sums[:, columns:])
+    score_a, score_b, differences = float(of_a[0]), float(of_b[0]), (of_a - of_b)[1:]
     difference = score_a - score_b
     # Under the null hypothesis the differences scatter around zero as they scatter around their mean here; the one is
     # the test set itself (Riezler and Maxwell 2005; sacrebleu does the same).

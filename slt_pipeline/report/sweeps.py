@@ -1,60 +1,164 @@
-"""The table of a sweep: one row a combination, mean and standard deviation over seeds, the best on dev first."""
+"""The table of a sweep: one row a combination, mean and standard deviation over seeds, p-values against the first."""
 
-import itertools
 import json
 import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from slt_pipeline.report.tables import markdown_table, text_table
 
-def sweep_rows(results: Sequence[Mapping[str, Any]], metric: str, lower_is_better: bool) -> list[dict[str, Any]]:
-    """Rows for a table.
+Run = Mapping[str, Any]
+"""A row of a sweep's results: `values` by key, `seed`, and `scores` by split or `error`."""
+Group = Sequence[Run]
+"""Runs that differ in their seed alone."""
+
+ORACLE_NOTE = (
+    "(oracle): decoded from the posterior, which knows the right text. It is an upper bound, and is compared with "
+    "nothing."
+)
+
+
+@dataclass(frozen=True)
+class SweepTable:
+    """Rows by column, as numbers, in the order in which they are shown."""
+
+    rows: list[dict[str, Any]]
+    columns: list[str]
+    keys: list[str]
+    """Those of the columns that are keys of the recipe."""
+    num_draws: int
+    """Draws behind the p-values."""
+
+    def markdown(self) -> str:
+        """Every column, and below the table what some of them mean."""
+        decimals = {name: 3 for name in self.columns if name.endswith(" p")}
+        return "\n\n".join([markdown_table(self.rows, self.columns, decimals=decimals), *self._notes()]) + "\n"
+
+    def text(self) -> str:
+        """The table for the terminal: BLEU-4 and what it was sorted by, mean and standard deviation in one column."""
+        headings = {name: heading for name in self.columns if (heading := self._short(name, self.columns))}
+        rows = [{name: _cell(row, name) for name in headings} for row in self.rows]
+        return text_table(rows, headings)
+
+    def _short(self, name: str, names: Sequence[str]) -> str:
+        """Heading for the terminal; empty: it stands in another column, or in table.md alone."""
+        if name in self.keys:
+            parts = name.split(".")
+            tails = (".".join(parts[-length:]) for length in range(min(2, len(parts)), len(parts)))
+            others = [key for key in self.keys if key != name]
+            return next((tail for tail in tails if not any(f".{key}".endswith(f".{tail}") for key in others)), name)
+        if name.endswith((" sd", " rouge", " rouge (oracle)")):
+            return ""
+        return "p" if name.endswith(" p") else "oracle" if name.endswith("(oracle)") else name
+
+    def _notes(self) -> list[str]:
+        notes = []
+        if any(name.endswith(" p") for name in self.columns):
+            notes.append(
+                f"p: paired bootstrap over sentences against the first row, two-sided, {self.num_draws} draws: how "
+                "often a difference in BLEU-4 at least as large would come from the choice of sentences alone, were "
+                "both equally good. A sentence is drawn with its outputs of all seeds that both rows have; what seeds "
+                "change is in sd, the standard deviation over them."
+            )
+        return [*notes, *([ORACLE_NOTE] if any(name.endswith("(oracle)") for name in self.columns) else [])]
+
+
+def sweep_groups(results: Sequence[Run], metric: str, lower_is_better: bool, ranked: bool = True) -> list[Group]:
+    """The runs of each combination, in the order of the table.
 
     Args:
-        results: one mapping a run: `values` by key, `seed`, and `scores` by split or `error`.
-        metric: score by which rows are sorted, on dev where it was scored, else on the first split.
+        results: all runs.
+        metric: score by which combinations are ranked, on dev where it was scored, else on the first split.
         lower_is_better: whether less of it is better.
-
-    Returns:
-        one row a combination; keys stand whole, and values as they were typed.
+        ranked: best first; or in the order of the results.
     """
-    grouped: dict[str, list[Mapping[str, Any]]] = {}
+    grouped: dict[str, list[Run]] = {}
     for result in results:
-        grouped.setdefault(json.dumps([result.get("variant", ""), result["values"]]), []).append(result)
-    rows = [_row(runs, metric) for runs in grouped.values()]
-    splits = dict.fromkeys(itertools.chain.from_iterable(r["scores"] for r in results if "scores" in r))
-    if not splits:
-        return rows
-    by = f"{'dev' if 'dev' in splits else next(iter(splits))} {metric}"
+        grouped.setdefault(json.dumps([result.get("variant", ""), result["values"]], sort_keys=True), []).append(result)
+    groups, splits = list(grouped.values()), _splits(results)
+    if not ranked or not splits:
+        return groups
+    by = "dev" if "dev" in splits else splits[0]
 
-    def rank(row: Mapping[str, Any]) -> float:
-        value = row.get(by)
-        if value is None:
-            return math.inf
-        return value if lower_is_better else -value
+    def rank(runs: Group) -> float:
+        figures = figures_of(runs, by, metric)
+        value = statistics.fmean(figures) if figures else math.inf
+        return value if lower_is_better or not figures else -value
 
-    return sorted(rows, key=rank)
+    return sorted(groups, key=rank)
 
 
-def _row(runs: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any]:
-    first = runs[0]
-    row: dict[str, Any] = {"variant": first["variant"]} if first.get("variant") else {}
-    row |= {key: _as_typed(value) for key, value in first.get("shown", first["values"]).items()}
-    scored = [run["scores"] for run in runs if "scores" in run]
-    row["seeds"] = len(scored)
-    for split in dict.fromkeys(itertools.chain.from_iterable(scored)):
-        for name in dict.fromkeys(["bleu4", "rouge", metric]):
-            figures = [scores[split][name] for scores in scored if name in scores.get(split, {})]
-            if not figures:
-                continue
-            row[f"{split} {name}"] = statistics.fmean(figures)
-            if len(figures) > 1:
-                row[f"{split} {name} sd"] = statistics.stdev(figures)
+def sweep_table(
+    groups: Sequence[Group], metric: str, p_values: Sequence[Mapping[str, float]] = (), num_draws: int = 0
+) -> SweepTable:
+    """The table of combinations in their order.
+
+    Args:
+        groups: runs of each combination.
+        metric: a score that is shown beside BLEU-4 and ROUGE-L.
+        p_values: of each combination against the first, by split.
+        num_draws: draws behind them.
+    """
+    rows = [_row(runs, metric) for runs in groups]
+    for row, found in zip(rows, p_values, strict=bool(p_values)):
+        row |= {f"{split} bleu4 p": value for split, value in found.items()}
+    keys = list(dict.fromkeys(key for runs in groups for run in runs for key in _shown(run)))
+    present = {name for row in rows for name in row}
+    splits = _splits([run for runs in groups for run in runs])
+    scores = [
+        f"{split} {name}{column}"
+        for split in splits
+        for name in _names(metric)
+        for column in ("", " sd", " p", " (oracle)", " (oracle) sd")
+    ]
+    columns = [name for name in ("variant", *keys, "seeds", *scores, "failed") if name in present]
+    return SweepTable(rows, columns, keys, num_draws)
+
+
+def figures_of(runs: Group, split: str, name: str, of: str = "scores") -> list[float]:
+    """One score of every run that has it. of: `scores`, or `oracle`."""
+    return [run[of][split][name] for run in runs if name in run.get(of, {}).get(split, {})]
+
+
+def _row(runs: Group, metric: str) -> dict[str, Any]:
+    row: dict[str, Any] = {"variant": runs[0]["variant"]} if runs[0].get("variant") else {}
+    row |= {key: _as_typed(value) for key, value in _shown(runs[0]).items()}
+    row["seeds"] = sum("scores" in run for run in runs)
+    for split in _splits(runs):
+        for name in _names(metric):
+            for of, mark in (("scores", ""), ("oracle", " (oracle)")):
+                figures = figures_of(runs, split, name, of)
+                if figures:
+                    row[f"{split} {name}{mark}"] = statistics.fmean(figures)
+                if len(figures) > 1:
+                    row[f"{split} {name}{mark} sd"] = statistics.stdev(figures)
     errors = [run["error"] for run in runs if "error" in run]
     if errors:
         row["failed"] = f"{len(errors)}: {errors[0]}"
     return row
+
+
+def _cell(row: Mapping[str, Any], name: str) -> Any:
+    value = row.get(name)
+    if not isinstance(value, float):
+        return value
+    if name.endswith(" p"):
+        return f"{value:.3f}"
+    return f"{value:5.2f} ±{row[f'{name} sd']:.2f}" if f"{name} sd" in row and "(oracle)" not in name else value
+
+
+def _shown(run: Run) -> Mapping[str, Any]:
+    return run.get("shown", run["values"])
+
+
+def _splits(runs: Iterable[Run]) -> list[str]:
+    return list(dict.fromkeys(split for run in runs for split in run.get("scores", ())))
+
+
+def _names(metric: str) -> list[str]:
+    return list(dict.fromkeys(["bleu4", "rouge", metric]))
 
 
 def _as_typed(value: Any) -> str:

@@ -9,16 +9,17 @@ _MISSING = "-"
 
 Row = Mapping[str, object]
 Columns = Sequence[str] | Mapping[str, str]
+Decimals = int | Mapping[str, int]
 
 
-def text_table(rows: Sequence[Row], columns: Columns | None = None, decimals: int = 2) -> str:
+def text_table(rows: Sequence[Row], columns: Columns | None = None, decimals: Decimals = 2) -> str:
     """A table for the terminal: two spaces between columns, a rule under the heading, numbers to the right.
 
     Args:
         rows: key -> value; a missing value or None becomes "-".
         columns: keys in order, or key -> heading; by default every key in order of first appearance. Columns that no
             row has are left out.
-        decimals: places of floats.
+        decimals: places of floats, of all columns or by key; 2 where a key is not named.
     """
     headings, cells, is_number = _cells(rows, columns, decimals)
     widths = [max(map(_width, column)) for column in zip(headings, *cells, strict=True)]
@@ -29,7 +30,7 @@ def text_table(rows: Sequence[Row], columns: Columns | None = None, decimals: in
     return "\n".join("  ".join(line).rstrip() for line in padded)
 
 
-def markdown_table(rows: Sequence[Row], columns: Columns | None = None, decimals: int = 2) -> str:
+def markdown_table(rows: Sequence[Row], columns: Columns | None = None, decimals: Decimals = 2) -> str:
     """The same table in Markdown, aligned in the source as well; `|` and line ends in cells are made harmless."""
     headings, cells, is_number = _cells(rows, columns, decimals)
     headings, cells = [_escape(h) for h in headings], [[_escape(cell) for cell in line] for line in cells]
@@ -43,7 +44,7 @@ def markdown_table(rows: Sequence[Row], columns: Columns | None = None, decimals
 
 
 def _cells(
-    rows: Sequence[Row], columns: Columns | None, decimals: int
+    rows: Sequence[Row], columns: Columns | None, decimals: Decimals
 ) -> tuple[list[str], list[list[str]], list[bool]]:
     """Headings, formatted cells, and whether a column holds numbers only."""
     present = list(dict.fromkeys(key for row in rows for key in row))
@@ -57,7 +58,8 @@ def _cells(
         any(value is not None for value in column) and all(value is None or _is_number(value) for value in column)
         for column in zip(*values, strict=True)
     ]
-    return headings, [[_format(value, decimals) for value in line] for line in values], is_number
+    places = [decimals if isinstance(decimals, int) else decimals.get(key, 2) for key in keys]
+    return headings, [list(map(_format, line, places)) for line in values], is_number
 
 
 def _is_number(value: object) -> bool:

@@ -1,22 +1,19 @@
 """`slt sweep`: many translators over one store, one table."""
 
-import itertools
 import json
 import logging
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from slt_pipeline.config.names import LOWER_IS_BETTER
 from slt_pipeline.config.provenance import flatten
-from slt_pipeline.config.recipe import Recipe, save_recipe, with_values
+from slt_pipeline.config.recipe import Recipe, save_recipe
 from slt_pipeline.config.stages import SweepConfig
+from slt_pipeline.config.variants import Variant, is_defined, key_of, runs_of
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import (
     file_hash,
-    json_line,
     read_json,
     read_json_lines,
     text_hash,
@@ -24,19 +21,21 @@ from slt_pipeline.files import (
     write_json_lines,
     write_text,
 )
-from slt_pipeline.report.sweeps import sweep_rows
-from slt_pipeline.report.tables import markdown_table, text_table
+from slt_pipeline.metrics.significance import NUM_DRAWS
+from slt_pipeline.report.sweep_plot import is_number, plot_sweep
+from slt_pipeline.report.sweeps import SweepTable, sweep_groups, sweep_table
 from slt_pipeline.stages.evaluate import STAGE as EVALUATE
 from slt_pipeline.stages.evaluate import score, score_oracle
 from slt_pipeline.stages.translate_train import translate_train
 from slt_pipeline.systems.features import open_features
+from slt_pipeline.systems.paired import PairedTest
 from slt_pipeline.systems.tasks import Systems
 from slt_pipeline.systems.translator import trained_language_model
 from slt_pipeline.training.devices import pick_device
 from slt_pipeline.training.run import Plan
 
 STAGE = "sweep"
-RESULTS_FILE, TABLE_FILE, BASE_FILE = "results.jsonl", "table.md", "sweep.json"
+RESULTS_FILE, TABLE_FILE, PLOT_FILE, BASE_FILE = "results.jsonl", "table.md", "plot.png", "sweep.json"
 log = logging.getLogger(__name__)
 
 
@@ -50,8 +49,9 @@ def plan(recipe: Recipe, name: str | None = None) -> Plan:
 def sweep(recipe: Recipe, name: str | None = None, *, device: str = "auto", overwrite: bool = False) -> dict[str, Any]:
     """Train and score every combination with every seed; finished runs are kept, so a sweep that was killed goes on.
 
-    A run that fails is a row that says why. `results.jsonl` (every run) and `table.md` (mean and standard deviation
-    over seeds, best on dev first) are written anew after each run.
+    A run that fails is a row that says why. Written anew after each run: `results.jsonl` (every run), `table.md` (mean
+    and standard deviation over seeds, p-values against the first row; variants in the recipe's order, else best on dev
+    first), and of a grid of one number `plot.png`.
 
     Args:
         recipe: the experiment that is varied.
@@ -65,42 +65,23 @@ def sweep(recipe: Recipe, name: str | None = None, *, device: str = "auto", over
     found = _Sweep.of(recipe, name)
     made_from = _made_from(recipe, found.config)  # what no run could do without is no row of a table
     found.begin(recipe, made_from, overwrite)
-    results = {} if overwrite else {_key(row): row for row in found.earlier_rows()}
-    rows: list[dict[str, Any]] = []
+    results = {} if overwrite else {key_of(row): row for row in found.earlier_rows()}
+    paired, table = PairedTest(found.folder), SweepTable([], [], [], 0)
     for number, variant in enumerate(found.variants, 1):
         log.info("sweep: run %d of %d: %s", number, len(found.variants), variant.slug)
         row = {"variant": variant.name, "values": variant.values, "shown": variant.shown, "seed": variant.seed}
         row |= {"folder": variant.slug, "scored": found.scored}
         row |= _run(variant, found.folder / variant.slug, device, overwrite, found.config.oracle)
-        results[_key(row)] = row
-        write_json_lines(found.folder / RESULTS_FILE, results.values())
-        rows = sweep_rows(list(results.values()), found.config.metric, found.config.metric in LOWER_IS_BETTER)
-        write_text(found.folder / TABLE_FILE, markdown_table(rows) + "\n")
-    return {"rows": rows, "results": list(results.values()), "table": text_table(rows), "folder": str(found.folder)}
-
-
-@dataclass(frozen=True)
-class _Variant:
-    """One run of a sweep."""
-
-    name: str
-    """Its name among the sweep's variants; empty: a sweep of a grid alone."""
-    values: dict[str, Any]
-    """Every key that it sets."""
-    shown: dict[str, Any]
-    """Those of the grid, which the table shows."""
-    seed: int
-    recipe: Recipe | None
-    error: str = ""
-    """Why the values do not go together, where they do not."""
-
-    @property
-    def slug(self) -> str:
-        """Name of its folder: every key that it sets, whole."""
-        pairs = {**({"variant": self.name} if self.name else {}), **self.shown, "seed": self.seed}.items()
-        text = "_".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in pairs)
-        plain = re.sub(r"[^\w=.+-]+", "-", text.replace('"', ""))
-        return plain if len(plain) <= 120 else f"{plain[:110]}-{text_hash(text)[:8]}"
+        results[key_of(row)] = row
+        table = found.write(list(results.values()), paired)
+    written = [str(found.folder / name) for name in (RESULTS_FILE, TABLE_FILE, PLOT_FILE)]
+    return {
+        "rows": table.rows,
+        "results": found.in_order(list(results.values())),
+        "table": table.text(),
+        "folder": str(found.folder),
+        "written": [path for path in written if Path(path).is_file()],
+    }
 
 
 @dataclass(frozen=True)
@@ -109,7 +90,7 @@ class _Sweep:
 
     config: SweepConfig
     folder: Path
-    variants: list[_Variant]
+    variants: list[Variant]
     base: str
     """Hash of what the runs have in common."""
     scored: str
@@ -118,13 +99,7 @@ class _Sweep:
     @classmethod
     def of(cls, recipe: Recipe, name: str | None) -> "_Sweep":
         config = _named(recipe, name)
-        variants = [
-            _variant(recipe, name, values, dict(zip(config.grid, chosen, strict=True)), seed)
-            for name, values in (config.variants or {"": {}}).items()
-            for chosen in itertools.product(*config.grid.values())
-            for seed in recipe.seeds_of(config)
-        ]
-        _require_sound_values(config, variants)
+        variants = runs_of(recipe, config)
         # Defaults are left out, so that a later version with more fields finds the sweep again.
         base = _hash(
             recipe.model_dump(mode="json", exclude={*recipe.recorded, "evaluate"}, exclude_defaults=True), config
@@ -132,7 +107,8 @@ class _Sweep:
         scoring = recipe.model_dump(mode="json", include={"evaluate"}, exclude_defaults=True)
         manifest = Path(recipe.corpus.manifest)
         scored = _hash({**scoring, "clips": file_hash(manifest) if manifest.is_file() else None}, config)
-        folder = name or f"{'+'.join(config.tried)[:80]}-{base[:8]}"
+        varied = ["variants"] * bool(config.variants) + list(config.grid)
+        folder = name or f"{'+'.join(varied)[:80]}-{base[:8]}"
         return cls(config, recipe.run_folder(STAGE) / folder, variants, base, scored[:12])
 
     def earlier_rows(self) -> list[dict[str, Any]]:
@@ -141,7 +117,32 @@ class _Sweep:
         kept = [row for row in rows if row.get("scored") == self.scored]
         if len(kept) < len(rows):
             log.info("sweep: %d earlier rows were scored otherwise, or on other clips", len(rows) - len(kept))
-        return kept
+        defined = [row for row in kept if is_defined(row, self.config)]
+        if len(defined) < len(kept):
+            log.info("sweep: %d earlier rows are of variants that were defined otherwise", len(kept) - len(defined))
+        return defined
+
+    def in_order(self, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return rows in the order of the recipe's variants and their grid; of a grid alone as they came."""
+        if not self.config.variants:
+            return results
+        places = {
+            key_of({"variant": v.name, "values": v.values, "seed": v.seed}): i for i, v in enumerate(self.variants)
+        }
+        return sorted(results, key=lambda row: places.get(key_of(row), len(places)))
+
+    def write(self, results: list[dict[str, Any]], paired: PairedTest) -> SweepTable:
+        """Write results, table and plot; return the table."""
+        metric, results = self.config.metric, self.in_order(results)
+        groups = sweep_groups(results, metric, metric in LOWER_IS_BETTER, ranked=not self.config.variants)
+        p_values = [{}, *(paired.p_values(runs, groups[0]) for runs in groups[1:])]
+        table = sweep_table(groups, metric, p_values, NUM_DRAWS)
+        write_json_lines(self.folder / RESULTS_FILE, results)
+        write_text(self.folder / TABLE_FILE, table.markdown())
+        key, *others = self.config.grid or ("",)
+        if not self.config.variants and not others and all(is_number(row["values"].get(key)) for row in results):
+            plot_sweep(groups, key, self.folder / PLOT_FILE)
+        return table
 
     def begin(self, recipe: Recipe, made_from: dict[str, Any], overwrite: bool) -> None:
         """Refuse a folder that holds a sweep of the same name over something else: its rows would be lost."""
@@ -167,24 +168,7 @@ def _named(recipe: Recipe, name: str | None) -> SweepConfig:
     return recipe.sweeps[name]
 
 
-def _variant(recipe: Recipe, name: str, own: dict[str, Any], of_grid: dict[str, Any], seed: int) -> _Variant:
-    values = {**own, **of_grid}
-    try:
-        return _Variant(name, values, of_grid, seed, with_values(recipe, {**values, "seed": seed}))
-    except SltError as error:
-        return _Variant(name, values, of_grid, seed, None, str(error))
-
-
-def _require_sound_values(config: SweepConfig, variants: list[_Variant]) -> None:
-    """A value that no combination can have is a mistake; one that some cannot have is a row that says so."""
-    for key, values in config.tried.items():
-        for value in values:
-            those = [variant for variant in variants if key in variant.values and variant.values[key] == value]
-            if those and all(variant.recipe is None for variant in those):
-                raise SltError(those[0].error)
-
-
-def _run(variant: _Variant, folder: Path, device: str, overwrite: bool, oracle: bool) -> dict[str, Any]:
+def _run(variant: Variant, folder: Path, device: str, overwrite: bool, oracle: bool) -> dict[str, Any]:
     """Scores by split of one run, trained and decoded if that was not done before; or why there are none."""
     if variant.recipe is None:
         return {"error": variant.error}
@@ -244,13 +228,12 @@ def _oracle_scores(recipe: Recipe, folder: Path, device: str) -> dict[str, dict[
 
 
 def _hash(data: dict[str, Any], config: SweepConfig) -> str:
-    """Hash of plain data of a recipe without the keys that a sweep varies."""
-    varied = (*config.tried, "seed")
+    """Hash of plain data of a recipe without the keys of a sweep's grid.
+
+    Those of variants count: a variant that does not set a key has the recipe's value of it.
+    """
+    varied = (*config.grid, "seed")
     shared = {
         key: value for key, value in flatten(data).items() if not any(f"{key}.".startswith(f"{v}.") for v in varied)
     }
     return text_hash(json.dumps(shared, sort_keys=True))
-
-
-def _key(row: Mapping[str, Any]) -> str:
-    return json_line([row.get("variant", ""), row["values"], row["seed"]])

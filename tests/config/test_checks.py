@@ -1,5 +1,6 @@
 """What a recipe gets wrong is found when it loads, and a key that changes nothing is refused."""
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any, get_args, get_origin
 
@@ -185,11 +186,55 @@ def test_a_mistake_in_a_weight_is_named_once(weight, message):
         (["sweep.grid={seed: [1, 2]}"], "sweep.grid names seed, which tells no two runs apart: list seeds under"),
         (["sweep.grid={visual_train.training.epochs: [1, 2]}"], "that stage is no part of a sweep"),
         (["sweep.grid={translator.mapper.imput: [s3d]}"], "did you mean translator.mapper.input?"),
+        (["sweep.variants={a: {seed: 3}}"], "sweep.variants names seed, which tells no two runs apart: list seeds"),
+        (["sweep.variants={a: {translator.latnt: 3}}"], "did you mean translator.latent?"),
+        (["sweep.variants={a: {}, b: {}}"], "variants lists {} twice: the same run"),
+        (["sweep.variants={' ': {}}"], "variants names ' '; the name of a row is words on one line"),
+        (["sweep={variants: {}, grid: {}}"], "grid is empty, and there are no variants"),
         (["sweep.metric=wer"], "sweep.metric is wer, which only translator.head=trained has; choose bleu4"),
     ],
 )
 def test_sections_that_contradict_each_other_are_refused(overrides, message):
     assert message in refusal(*overrides)
+
+
+@pytest.mark.parametrize(
+    ("name", "system", "part"), [("demo/mmtlb", "cvslt", "translation"), ("demo/cvslt", "mmtlb", "prior")]
+)
+def test_the_objective_of_another_system_is_answered_with_one_that_loads(name, system, part):
+    message = refusal(f"translator.system={system}", name=name)
+    assert f"{OBJECTIVE} names {part}; the system's parts are " in message
+    (cure,) = re.findall(r"set it whole: -o '([^']*)'", message)
+    recipe = load_recipe(name, [f"translator.system={system}", cure])
+    assert set(recipe.translate_train.objective) == set(recipe.translator.parts)
+
+
+def test_the_objective_that_is_named_is_the_published_one():
+    for name in ("mmtlb/phoenix14t", "cvslt/phoenix14t"):
+        recipe = load_recipe(name)
+        usual = load_recipe(name, [f"{OBJECTIVE}={recipe.translator.usual_objective}"])
+        assert usual.translate_train.objective == recipe.translate_train.objective
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "message"),
+    [
+        (
+            "demo/mmtlb",
+            "translator.attention=separate",
+            "key translator.attention is of another system; leave it out, or set translator.system=cvslt",
+        ),
+        ("demo/cvslt", "translator.atention=separate", "did you mean translator.attention?"),
+        ("demo/cvslt", "translator.system=cvstl", "Input should be 'mmtlb' or 'cvslt'; did you mean cvslt?"),
+        ("demo/cvslt", "translator.latent=0", "translator.latent = 0: Input should be greater than 0"),
+        ("demo/cvslt", "translator.posterior=residul", "did you mean residual?"),
+        ("demo/cvslt", f"{OBJECTIVE}.output_kl.too=2", "output_kl.too"),
+        ("demo/cvslt", f"{OBJECTIVE}.output_lk=2", "names output_lk; the system's parts are prior, posterior"),
+        ("demo/cvslt", "translator={attention: separate, system: mmtlb}", "key translator.attention is of another"),
+    ],
+)
+def test_a_key_of_a_system_is_found_by_its_nearest_and_refused_in_another(name, override, message):
+    assert message in refusal(override, name=name)
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,19 @@
 
 import pytest
 
-from slt_pipeline.config.recipe import load_recipe, recipes_using, save_recipe, with_values
+from slt_pipeline.config.recipe import (
+    dump_recipe,
+    load_recipe,
+    recipe_of_run,
+    recipes_using,
+    save_recipe,
+    with_values,
+)
 from slt_pipeline.errors import SltError
 
 LR = "translate_train.training.optimiser.lr"
+OBJECTIVE = "translate_train.objective"
+CVSLT = "{prior: 1, posterior: 1, gaussian_kl: 1, output_kl: 3, recognition: 0}"
 PUBLISHED = {"recognition": 1e-3, "mapper": 1e-3, "translation": 1e-5, "default": 1e-3}
 
 
@@ -99,6 +108,58 @@ def test_sweeps_set_and_delete_in_the_same_way():
     values = {f"{LR}.recognition": None, f"{LR}.mapper": 0.5, "translator.head": "stored"}
     changed = with_values(recipe, values).translate_train.training.optimiser.lr
     assert changed == {"mapper": 0.5, "translation": 1e-5, "default": 1e-3}
+
+
+def test_a_key_below_a_ramp_is_changed_alone():
+    ramp = load_recipe("cvslt/phoenix14t", [f"{OBJECTIVE}.output_kl.to=5"]).translate_train.objective["output_kl"]
+    assert (ramp.to, ramp.over) == (5.0, 4000)
+    recipe = with_values(load_recipe("cvslt/phoenix14t"), {f"{OBJECTIVE}.output_kl.after": 10})
+    ramp = recipe.translate_train.objective["output_kl"]
+    assert (ramp.to, ramp.over, ramp.after) == (3.0, 4000, 10)
+    assert recipe.translate_train.objective["prior"] == 1.0
+    with pytest.raises(SltError, match=r"prior\.over is missing"):
+        load_recipe("cvslt/phoenix14t", [f"{OBJECTIVE}.prior.to=5"])
+
+
+# --- a section that is one of several
+
+
+def test_another_system_takes_over_what_was_set_and_its_own_defaults(child):
+    text = f"translator: {{system: cvslt, latent: 16}}\ntranslate_train: {{objective: {CVSLT}}}"
+    mmtlb, cvslt = load_recipe("demo/mmtlb").translator, load_recipe(child("demo/mmtlb", text)).translator
+    shared = mmtlb.model_dump(exclude={"system", "suffix"})
+    assert cvslt.model_dump(include=set(shared)) == shared
+    assert (cvslt.suffix, mmtlb.suffix) == ("txt", "gls")
+    assert cvslt.latent == 16
+    kept = [f"translator.suffix={mmtlb.suffix}", "translator.system=cvslt", f"{OBJECTIVE}={CVSLT}"]
+    assert load_recipe("demo/mmtlb", kept).translator.suffix == "txt"  # at its default, it was nobody's choice
+    kept = ["translator.system=cvslt", "translator.suffix=gls", f"{OBJECTIVE}={CVSLT}"]
+    assert load_recipe("demo/mmtlb", kept).translator.suffix == "gls"
+
+
+def test_another_system_drops_the_keys_of_the_former(child):
+    path = child(
+        "demo/cvslt", "translator: {system: mmtlb}\ntranslate_train: {objective: {translation: 1, recognition: 1}}"
+    )
+    values = {"translator.system": "mmtlb", OBJECTIVE: {"translation": 1, "recognition": 1}}
+    for recipe in (load_recipe(path), with_values(load_recipe("demo/cvslt"), values)):
+        assert recipe.translator == load_recipe("demo/mmtlb").translator
+        assert not hasattr(recipe.translator, "latent")
+
+
+def test_a_child_of_a_system_changes_one_of_its_keys(child):
+    parent, recipe = load_recipe("demo/cvslt"), load_recipe(child("demo/cvslt", "translator: {attention: separate}"))
+    assert recipe.translator == parent.translator.model_copy(update={"attention": "separate"})
+
+
+@pytest.mark.parametrize("name", ["cvslt/phoenix14t", "demo/cvslt"])
+def test_a_saved_recipe_of_a_system_loads_equal_and_as_it_is_shown(name, tmp_path):
+    recipe = load_recipe(name, ["translator.posterior=absolute"])
+    assert load_recipe(str(save_recipe(recipe, tmp_path))) == recipe
+    assert recipe_of_run(tmp_path) == recipe
+    (tmp_path / "shown.yaml").write_text(dump_recipe(recipe), encoding="utf-8")
+    assert dump_recipe(load_recipe(str(tmp_path / "shown.yaml"))) == dump_recipe(recipe)
+    assert with_values(recipe, {}) == recipe
 
 
 @pytest.mark.parametrize("stage", ["translate_train", "evaluate", "translate"])

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from slt_pipeline.errors import SltError
-from slt_pipeline.metrics.bleu import corpus_bleu
-from slt_pipeline.metrics.significance import compare_bleu, compare_wer
+from slt_pipeline.metrics.bleu import bleu_of_statistics, corpus_bleu, sentence_statistics
+from slt_pipeline.metrics.significance import compare_bleu, compare_bleu_statistics, compare_wer
 from slt_pipeline.metrics.wer import word_error_rate
 
 WORDS = [f"w{n}" for n in range(40)]
@@ -63,6 +63,41 @@ def test_order_selects_the_bleu():
     assert compare_bleu(one, one, references, order=1, num_draws=2).score_a == pytest.approx(
         corpus_bleu(one, references)[0]
     )
+
+
+def test_the_draws_are_those_of_sentences_one_by_one():
+    """The bootstrap spelled out: the sums of a draw are those of its sentences, the same ones for both systems."""
+    (one, references), (other, _) = _corpus(30, 0.2, seed=9), _corpus(30, 0.3, seed=10)
+    found = compare_bleu(one, other, references, num_draws=40, seed=11)
+    rng, differences = np.random.default_rng(11), []
+    for _ in range(40):
+        drawn = rng.integers(30, size=30)
+        scores = [corpus_bleu([h[n] for n in drawn], [references[n] for n in drawn])[3] for h in (one, other)]
+        differences.append(scores[0] - scores[1])
+    assert (found.low, found.high) == pytest.approx(tuple(np.percentile(differences, [2.5, 97.5])))
+    as_large = np.abs(differences - np.mean(differences)) >= abs(found.difference)
+    assert found.p_value == (as_large.sum() + 1) / 41
+
+
+def test_a_sentence_is_drawn_with_its_outputs_of_all_seeds():
+    (one, references), (again, _), (other, _) = (
+        _corpus(60, noise, seed) for noise, seed in ((0.2, 1), (0.2, 2), (0.3, 3))
+    )
+    of_one, of_again, of_other = (sentence_statistics(h, references) for h in (one, again, other))
+    both = compare_bleu_statistics(of_one + of_again, 2 * of_other, num_draws=100)
+    assert both.score_a == pytest.approx(corpus_bleu([*one, *again], [*references, *references])[3])
+    assert both.score_b == pytest.approx(corpus_bleu(other, references)[3])
+    alone = compare_bleu(one, other, references, num_draws=100)
+    assert compare_bleu_statistics(3 * of_one, 3 * of_other, num_draws=100).p_value == alone.p_value
+    with pytest.raises(SltError, match="60 sentences of one system, 59 of the other"):
+        compare_bleu_statistics(of_one, of_other[1:])
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_many_corpora_at_once_score_as_one_by_one(order):
+    corpora = [(["a b c d e"], ["a b c d e f"]), (["a b x d e"], ["a b c d e"]), ([""], ["a b"]), (["a"], ["a"])]
+    sums = np.stack([sentence_statistics(*corpus).sum(axis=0) for corpus in corpora])
+    assert bleu_of_statistics(sums, order) == pytest.approx([corpus_bleu(*corpus)[order - 1] for corpus in corpora])
 
 
 def test_unequal_numbers_of_sentences_are_refused():

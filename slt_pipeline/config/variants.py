@@ -1,0 +1,116 @@
+"""The runs of a sweep: every variant and combination of its grid, once per seed, each with a folder of its own."""
+
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from slt_pipeline.config.recipe import Recipe, with_values
+from slt_pipeline.config.stages import SweepConfig
+from slt_pipeline.errors import SltError
+from slt_pipeline.files import text_hash
+
+_LONGEST = 120
+"""Bytes of a folder's name, well below what file systems take."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One run of a sweep."""
+
+    name: str
+    """Its name among the sweep's variants; empty: a sweep of a grid alone."""
+    own: dict[str, Any]
+    """The keys that its name stands for."""
+    shown: dict[str, Any]
+    """Those of the grid, which the table shows."""
+    seed: int
+    recipe: Recipe | None
+    error: str = ""
+    """Why the values do not go together, where they do not."""
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Every key that it sets."""
+        return {**self.own, **self.shown}
+
+    @property
+    def slug(self) -> str:
+        """Name of its folder: its name and every key of the grid, whole.
+
+        A hash stands for the keys of its name, so that another definition under the same name is another run.
+        """
+        named = {"variant": f"{self.name}-{text_hash(_sorted(self.own))[:8]}" if self.own else self.name}
+        pairs = {**(named if self.name else {}), **self.shown, "seed": self.seed}.items()
+        text = "_".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in pairs)
+        plain = re.sub(r"[^\w=.+-]+", "-", text.replace('"', ""))
+        if len(plain.encode()) <= _LONGEST:
+            return plain
+        return f"{plain.encode()[: _LONGEST - 10].decode(errors='ignore')}-{text_hash(text)[:8]}"
+
+
+def runs_of(recipe: Recipe, config: SweepConfig) -> list[Variant]:
+    """Every run of a sweep, in the order in which they are made.
+
+    Raises:
+        SltError: a value that no run can have, a variant that cannot be, or two that are the same.
+    """
+    runs = [
+        _variant(recipe, name, own, dict(zip(config.grid, chosen, strict=True)), seed)
+        for name, own in (config.variants or {"": {}}).items()
+        for chosen in itertools.product(*config.grid.values())
+        for seed in recipe.seeds_of(config)
+    ]
+    for key, values in config.grid.items():
+        for value in values:
+            _require_one_that_can_be([run for run in runs if run.shown[key] == value])
+    for name in config.variants:
+        _require_one_that_can_be([run for run in runs if run.name == name], f"variant {name}: ")
+    _refuse_twins(runs)
+    return runs
+
+
+def key_of(row: Mapping[str, Any]) -> str:
+    """What tells the runs of a sweep apart, of a row of its results, of the first edition too."""
+    return _sorted([row.get("variant", ""), row["values"], row["seed"]])
+
+
+def is_defined(row: Mapping[str, Any], config: SweepConfig) -> bool:
+    """Whether a row of earlier results is of one of the variants, defined as they are now."""
+    defined, name = config.variants or {"": {}}, row.get("variant", "")
+    return name in defined and row["values"] == {**defined[name], **row.get("shown", row["values"])}
+
+
+def _variant(recipe: Recipe, name: str, own: dict[str, Any], shown: dict[str, Any], seed: int) -> Variant:
+    try:
+        return Variant(name, own, shown, seed, with_values(recipe, {**own, **shown, "seed": seed}))
+    except SltError as error:
+        return Variant(name, own, shown, seed, None, str(error))
+
+
+def _require_one_that_can_be(runs: Sequence[Variant], where: str = "") -> None:
+    """A value that no combination can have is a mistake; one that some cannot have is a row that says so."""
+    if runs and all(run.recipe is None for run in runs):
+        raise SltError(f"{where}{runs[0].error}")
+
+
+def _refuse_twins(runs: Sequence[Variant]) -> None:
+    """Refuse two variants that are one run: an ablation that takes nothing away."""
+    for one, other in _pairs(runs):
+        if one.recipe is not None and one.recipe == other.recipe:
+            raise SltError(
+                f"variants {one.name} and {other.name} are the same run: beside the recipe {other.name} changes "
+                f"{', '.join(other.own) or 'nothing'}, to what {one.name} has; leave one of them out"
+            )
+
+
+def _pairs(runs: Sequence[Variant]) -> Iterator[tuple[Variant, Variant]]:
+    for one, other in itertools.combinations(runs, 2):
+        if one.name != other.name and (one.shown, one.seed) == (other.shown, other.seed):
+            yield one, other
+
+
+def _sorted(data: Any) -> str:
+    return json.dumps(data, sort_keys=True, ensure_ascii=False)
