@@ -261,3 +261,16 @@ def test_rows_of_other_weights_are_neither_mixed_with_these_nor_lost(sweeping):
         message = refusal(lambda recipe, device: sweeping(grid), None)
         assert f"holds a sweep with other {what} (anothera, now {was[:8]}); add --overwrite to start anew" in message
     assert lines(report, "results.jsonl") == before
+
+
+def test_rows_from_before_variants_had_names_are_rows_of_the_same_table(sweeping):
+    first = sweeping("{translator.mapper.input: [s3d]}")
+    path = Path(first["folder"]) / "results.jsonl"
+    (row,) = map(json.loads, path.read_text().splitlines())
+    former = {key: value for key, value in row.items() if key not in ("variant", "shown")}
+    path.write_text(json.dumps(former) + "\n")
+    second = sweeping("{translator.mapper.input: [gloss_rep]}")
+    assert second["results"][0] == former
+    assert {row["translator.mapper.input"] for row in second["rows"]} == {"s3d", "gloss_rep"}
+    assert "dev bleu4 p" in second["rows"][1]
+    assert sweeping("{translator.mapper.input: [s3d]}")["results"][0] == row
