@@ -77,7 +77,8 @@ def sweep_groups(results: Sequence[Run], metric: str, lower_is_better: bool, ran
     grouped: dict[str, list[Run]] = {}
     for result in results:
         grouped.setdefault(json.dumps([result.get("variant", ""), result["values"]], sort_keys=True), []).append(result)
-    groups, splits = list(grouped.values()), _splits(results)
+    groups: list[Group] = list(grouped.values())
+    splits = _splits(results)
     if not ranked or not splits:
         return groups
     by = "dev" if "dev" in splits else splits[0]
