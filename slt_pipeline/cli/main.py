@@ -26,6 +26,7 @@ COMMANDS = {
     "translate": "translate:translate",
     "recipe": "recipe:recipe",
     "cache": "cache.care:cache",
+    "weights": "weights:weights",
 }
 
 

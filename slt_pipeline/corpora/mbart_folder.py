@@ -41,10 +41,10 @@ def import_mbart(folder: Path, out: Path | None = None) -> MBartImport:
     tables: dict[str, dict[Any, int]] = {}
     for name in PUBLISHED_ID_MAPS:
         if ID_MAP_FILE not in tables and (path := folder / name).is_file():
-            tables[ID_MAP_FILE] = _table(path, int)
+            tables[ID_MAP_FILE] = read_table(path, int)
             check_id_map(tables[ID_MAP_FILE], str(path))
     if (path := folder / GLOSS_TABLE).is_file():
-        tables["gloss2ids.json"] = _table(path, str)
+        tables["gloss2ids.json"] = read_table(path, str)
         GlossVocabulary.from_dict(tables["gloss2ids.json"])
     if not tables:
         raise SltError(
@@ -58,7 +58,12 @@ def import_mbart(folder: Path, out: Path | None = None) -> MBartImport:
     return MBartImport(written)
 
 
-def _table(path: Path, key: type) -> dict[Any, int]:
+def read_table(path: Path, key: type) -> dict[Any, int]:
+    """Read a pickled table from keys of a type to ids.
+
+    Raises:
+        SltError: it asks for anything but plain data, or is no such table.
+    """
     table = read_pickle(path)
     if not isinstance(table, dict):
         raise SltError(f"{path}: expected a table {key.__name__} -> id, found {type(table).__name__}")

@@ -10,18 +10,16 @@ from typing import Any
 import torch
 
 from slt_pipeline.config.recipe import Recipe
-from slt_pipeline.config.taps import STREAMS, Stream
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.features import FeatureDataset, as_it_is, require_clips, require_stream
 from slt_pipeline.corpora.labels import GlossLabels, Labels, TextLabels
 from slt_pipeline.corpora.load import load_clips
-from slt_pipeline.files import file_hash, write_json
 from slt_pipeline.models.sign_to_text import SignToText
-from slt_pipeline.systems.features import FeatureStore, encodable, open_features
+from slt_pipeline.systems.features import FeatureStore, encodable, open_features, widths_of
 from slt_pipeline.systems.recogniser import recognise
 from slt_pipeline.systems.scores import score_glosses, score_texts
 from slt_pipeline.systems.start import Start
-from slt_pipeline.systems.translator import WIDTHS_FILE, Sign2Text, language_inputs, save_architecture
+from slt_pipeline.systems.translator import Sign2Text
 from slt_pipeline.systems.vocabularies import check_texts
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training.devices import pick_device
@@ -63,14 +61,14 @@ def translate_train(
     run = find_run(
         folder or recipe.run_folder(STAGE),
         STAGE,
-        _inputs(recipe, store, start),
+        start.inputs(store),
         overwrite=overwrite,
         to_keep_both=f" -o uses.encoder={recipe.encoder_folder} -o uses.language={recipe.language_folder}",
     )
     if run.result is not None:
         return run.result
     torch.manual_seed(recipe.seed)
-    widths: dict[Stream, int] = {name: store.streams[name].dim for name in STREAMS if name in store.streams}
+    widths = widths_of(store)
     model, vocabularies = start.build(widths), start.vocabularies
     check_texts(
         vocabularies.text,
@@ -83,9 +81,7 @@ def translate_train(
     )
     if model.front.recognises:
         _tell_what_ctc_cannot_learn(clips, start.classes)
-    vocabularies.save(run.begin(recipe))
-    write_json(run.folder / WIDTHS_FILE, widths)
-    save_architecture(run.folder, model.translator)
+    start.describe(run.begin(recipe), model, widths)
     objective = Objective({part: weight for part, weight in config.objective.items() if part in model.parts})
     learns_text = not objective.parts.isdisjoint(model.translator.parts)
     labels = Labels(TextLabels(vocabularies.text), GlossLabels(start.classes))
@@ -143,24 +139,3 @@ def _tell_what_ctc_cannot_learn(clips: Sequence[Clip], classes: GlossVocabulary)
     if unknown:
         some = ", ".join(list(unknown)[:5])
         log.warning("%d glosses of training clips are no classes and become <unk>: %s", unknown.total(), some)
-
-
-def _inputs(recipe: Recipe, store: FeatureStore, start: Start) -> dict[str, Any]:
-    config, stream = recipe.translate_train, recipe.translator.stream
-    return {
-        "seed": recipe.seed,
-        "clips": file_hash(Path(recipe.corpus.manifest)),
-        "protocol": recipe.corpus.protocol,
-        "store": store.fingerprint,
-        "store_dtype": store.streams[stream].dtype,
-        "store_keep_bits": store.compression and store.compression.keep_bits,
-        "head_config": recipe.encoder.head,
-        "beam_size": config.beam_size,
-        "idle_classifier": config.idle_classifier,
-        **start.inputs(),
-        **language_inputs(recipe, recipe.translator.suffix),
-        "translator": recipe.translator,
-        "objective": config.objective,
-        "generation": config.generation,
-        "training": config.training,
-    }

@@ -11,6 +11,7 @@ from cache import FeatureStore
 from slt_pipeline.config.provenance import require_made_with
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.stages import FeaturesIn
+from slt_pipeline.config.taps import STREAMS, Stream
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.features import require_unchanged
 from slt_pipeline.corpora.load import media_root
@@ -72,6 +73,11 @@ def require_features_of(store: FeatureStore, recipe: Recipe, encoder: Checkpoint
         f"the store {store.path}",
         "set it back, or extract into another folder with -o extract.store=...",
     )
+
+
+def widths_of(store: FeatureStore) -> dict[Stream, int]:
+    """Return the width D of every stream that a store holds."""
+    return {name: store.streams[name].dim for name in STREAMS if name in store.streams}
 
 
 def fingerprint(recipe: Recipe, encoder: Checkpoint) -> dict[str, Any]:

@@ -2,18 +2,29 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.taps import Stream
 from slt_pipeline.corpora.load import load_clips
+from slt_pipeline.corpora.mbart_folder import GLOSS_TABLE, read_table
 from slt_pipeline.errors import SltError
+from slt_pipeline.files import file_hash, write_json
 from slt_pipeline.models.sign_to_text import SignToText
 from slt_pipeline.models.taps import HeadFront
+from slt_pipeline.systems.features import FeatureStore
 from slt_pipeline.systems.recogniser import CLASSES_FILE, OR_USE_ENCODER, trained_encoder
-from slt_pipeline.systems.translator import build_sign2text, trained_language_model
+from slt_pipeline.systems.translator import (
+    WIDTHS_FILE,
+    build_sign2text,
+    language_inputs,
+    save_architecture,
+    trained_language_model,
+)
 from slt_pipeline.systems.vocabularies import Vocabularies
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
+from slt_pipeline.text.tokenizer import Tokenizer
 from slt_pipeline.training.checkpoint import Checkpoint
 
 
@@ -50,12 +61,58 @@ class Start:
         head = trained_encoder(recipe) if trains_head else None
         return cls(recipe, vocabularies.with_classes(classes), classes, head, language)
 
-    def inputs(self) -> dict[str, Any]:
-        """Return what of this decides a run's result."""
+    @classmethod
+    def of_published(cls, recipe: Recipe, classes: Path | None = None) -> "Start":
+        """Look up what the ids of a published translator mean; its weights are in its checkpoint, all of them.
+
+        Args:
+            recipe: names the published mBART folder as its tokenizer.
+            classes: published table gloss -> class, a pickle or JSON; None: those of the recipe's encoder.
+
+        Raises:
+            SltError: a vocabulary is missing.
+        """
+        folder = recipe.text.tokenizer
+        if folder is None:
+            raise SltError(
+                f"recipe {recipe.name} trains a tokenizer of its own, whose ids mean nothing to published weights; name "
+                "the mBART folder that they belong to with -o text.tokenizer=... -o translator.mbart.folder=..."
+            )
+        table = (folder / GLOSS_TABLE).with_suffix(".json")
+        if table.is_file():
+            tokenizer = Tokenizer.load(folder, recipe.text.language, detokenise=recipe.text.detokenise)
+            vocabularies = Vocabularies(tokenizer, GlossVocabulary.load(table))
+        else:
+            vocabularies = Vocabularies.build(recipe.corpus, recipe.text)
+        if classes is None and not (recipe.encoder_folder / CLASSES_FILE).is_file():
+            raise SltError(
+                f"the gloss classes of published weights are not known: there is no {recipe.encoder_folder / CLASSES_FILE}; "
+                "name the published table with --gloss-classes"
+            )
+        found = _published_classes(classes) if classes else _classes(recipe)
+        return cls(recipe, vocabularies.with_classes(found), found, None, None)
+
+    def inputs(self, store: FeatureStore) -> dict[str, Any]:
+        """Return all that decides the result of a run that starts so and reads `store`."""
+        recipe, config = self.recipe, self.recipe.translate_train
         return {
+            "seed": recipe.seed,
+            "clips": file_hash(Path(recipe.corpus.manifest)),
+            "protocol": recipe.corpus.protocol,
+            "store": store.fingerprint,
+            "store_dtype": store.streams[recipe.translator.stream].dtype,
+            "store_keep_bits": store.compression and store.compression.keep_bits,
+            "head_config": recipe.encoder.head,
+            "beam_size": config.beam_size,
+            "idle_classifier": config.idle_classifier,
             "head": self.head and self.head.weights_hash,
             "language": self.language and self.language.weights_hash,
             "vocabularies": self.vocabularies.digests(),
+            **language_inputs(recipe, recipe.translator.suffix),
+            "translator": recipe.translator,
+            "objective": config.objective,
+            "generation": config.generation,
+            "training": config.training,
         }
 
     def build(self, widths: Mapping[Stream, int]) -> SignToText:
@@ -67,6 +124,12 @@ class Start:
             weights = self.head.weights
             model.front.head.load_state_dict({k[5:]: v for k, v in weights.items() if k.startswith("head.")})
         return model
+
+    def describe(self, folder: Path, model: SignToText, widths: Mapping[Stream, int]) -> None:
+        """Write beside a run's checkpoints what it needs to open from itself: vocabularies, widths, mBART's sizes."""
+        self.vocabularies.save(folder)
+        write_json(folder / WIDTHS_FILE, widths)
+        save_architecture(folder, model.translator)
 
 
 def require_own(recipe: Recipe, what: Literal["encoder", "language"]) -> None:
@@ -99,3 +162,7 @@ def _classes(recipe: Recipe) -> GlossVocabulary:
         )
     splits = recipe.visual_train.vocabulary_splits
     return GlossVocabulary.build(clip.gloss for split in splits for clip in load_clips(recipe.corpus.manifest, split))
+
+
+def _published_classes(path: Path) -> GlossVocabulary:
+    return GlossVocabulary.from_dict(read_table(path, str)) if path.suffix == ".pkl" else GlossVocabulary.load(path)

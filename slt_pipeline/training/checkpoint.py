@@ -17,6 +17,8 @@ from slt_pipeline.errors import SltError
 from slt_pipeline.files import file_hash, read_json, write_json
 
 WEIGHTS, STATE, META = "weights.safetensors", "state.pt", "meta.json"
+BEST = "best.json"
+"""Names the best checkpoint of a run: its step, and its score."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def best_checkpoint(run_folder: Path, made_by: str, or_else: str = "") -> Checkp
     Raises:
         SltError: there is none.
     """
-    pointer = run_folder / "best.json"
+    pointer = run_folder / BEST
     if pointer.is_file():
         folder = run_folder / "checkpoints" / f"step-{read_json(pointer)['step']:08d}"
         if (folder / META).is_file():

@@ -18,6 +18,7 @@ from slt_pipeline.errors import SltError
 from slt_pipeline.files import write_json
 from slt_pipeline.training.batches import EpochBatches
 from slt_pipeline.training.checkpoint import (
+    BEST,
     list_checkpoints,
     prune,
     random_state,
@@ -294,7 +295,7 @@ class _Run:
         if self.main:
             best = self.position.best_step if self.position.best_step >= 0 else None
             if best is not None:
-                write_json(self.folder / "best.json", {"step": best, self.trainable.score: self.position.best_score})
+                write_json(self.folder / BEST, {"step": best, self.trainable.score: self.position.best_score})
             prune(self.folder / "checkpoints", self.config.keep_last, best)
 
 

@@ -14,7 +14,7 @@ from slt_pipeline.config.recipe import Recipe, save_recipe
 from slt_pipeline.config.training import TrainingConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json, write_json
-from slt_pipeline.training.checkpoint import aside, list_checkpoints
+from slt_pipeline.training.checkpoint import BEST, aside, list_checkpoints, save_checkpoint
 from slt_pipeline.training.loop import Trainable, train
 
 log = logging.getLogger(__name__)
@@ -76,6 +76,27 @@ class Run:
             _put_back(self.folder)
             raise
         return self.finish({"score": trainable.score, "best_score": ended.best_score, "best_step": ended.best_step})
+
+    def keep(
+        self, model: torch.nn.Module, step: int, score: str, best_score: float | None, origin: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Take weights that others have trained as the run's only checkpoint, and mark it as done.
+
+        Args:
+            model: holds them.
+            step: optimiser steps that they were trained for.
+            score: name of the score that they were chosen by.
+            best_score: its value, if it is known.
+            origin: where they are from, for the result.
+        """
+        try:
+            save_checkpoint(self.folder / "checkpoints", step, model, {}, dict(origin))
+            write_json(self.folder / BEST, {"step": step, score: best_score})
+            _remove(aside(self.folder))
+        except Exception:
+            _put_back(self.folder)
+            raise
+        return self.finish({"score": score, "best_score": best_score, "best_step": step, **origin})
 
     def finish(self, result: Mapping[str, Any]) -> dict[str, Any]:
         """Mark the run as done."""
