@@ -1,0 +1,181 @@
+"""A published checkpoint is data: read without running it, and laid beside a model name by name."""
+
+import collections
+import gzip
+import os
+import pickle
+
+import pytest
+import torch
+from torch import nn
+
+from slt_pipeline.config.translator import CVSLTConfig, MBartConfig
+from slt_pipeline.errors import SltError
+from slt_pipeline.models.build import build_translator
+from slt_pipeline.models.published import match_published, our_name, read_published
+from slt_pipeline.models.variational import Attention
+
+TINY = MBartConfig(d_model=8, num_layers=1, num_heads=2, ffn_dim=8, max_positions=16)
+BRIDGE = "translation_network.gaussian_net."
+
+
+class Calls:
+    """Pickles into a call of `function(*arguments)`."""
+
+    def __init__(self, function, *arguments):
+        self.call = (function, arguments)
+
+    def __reduce__(self):
+        return self.call
+
+
+class Pieces:
+    """Twelve pieces of text."""
+
+    vocab_size, language_id = 12, 4
+
+    def gloss_pieces(self, name):
+        return [3]
+
+
+@pytest.fixture
+def model() -> nn.Module:
+    return nn.ModuleDict({"translator": build_translator(CVSLTConfig(mbart=TINY, latent=4), Pieces(), in_features=6)})
+
+
+@pytest.fixture
+def state(model) -> dict[str, torch.Tensor]:
+    """The model as the published code would write it, copies and all."""
+    published = {}
+    bridge = {"prior_head": "prior_net", "posterior_head": "posterior_net", "recover": "recover_layer", "norm": "ln"}
+    for name, value in ((name, value.clone()) for name, value in model.state_dict().items()):
+        part, _, rest = name.removeprefix("translator.").partition(".")
+        module, _, leaf = rest.partition(".")
+        if part == "mapper":
+            published[f"vl_mapper.{rest}"] = value
+        elif part == "mbart":
+            published[f"translation_network.model.{rest}"] = value
+            if rest.startswith("model.encoder."):
+                published[f"translation_network.encoder.{rest.removeprefix('model.encoder.')}"] = value.clone()
+        elif module == "attention":
+            for path in ("prior", "posterior"):
+                published[f"{BRIDGE}{path}_variator.attn.{leaf}"] = value.clone()
+        else:
+            published[f"{BRIDGE}{bridge[module]}.{leaf}"] = value
+    shared = published["translation_network.model.model.shared.weight"]
+    copies = ("model.lm_head", "model.model.encoder.embed_tokens", "model.model.decoder.embed_tokens")
+    published |= {f"translation_network.{name}.weight": shared.clone() for name in copies}
+    return {**published, "recognition_network.visual_head.pe.pe": torch.zeros(1, 5, 2)}
+
+
+def saved(path, content, packed=False):
+    torch.save(content, path)
+    if packed:
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    return path
+
+
+def refused(path) -> str:
+    with pytest.raises(SltError) as error:
+        read_published(path)
+    assert "\n" not in str(error.value)
+    assert str(path) in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_weights_step_and_score_are_read(tmp_path, packed):
+    content = {"model_state": {"a": torch.ones(2)}, "global_step": 7, "best_score": 29.5, "optimizer_state": {"lr": 1}}
+    found = read_published(saved(tmp_path / "a.ckpt", content, packed))
+    assert (found.step, found.best_score, found.state["a"].tolist()) == (7, 29.5, [1.0, 1.0])
+    bare = read_published(saved(tmp_path / "b.ckpt", {"model_state": {}, "global_step": None}, packed))
+    assert (bare.step, bare.best_score) == (0, None)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("where", ["model_state", "optimizer_state", "scheduler_state"])
+def test_a_call_in_a_checkpoint_is_refused_by_name_and_not_made(tmp_path, packed, where):
+    mark = tmp_path / "mark"
+    content = {"model_state": {"a": torch.ones(2)}, where: {"a": Calls(os.system, f"touch {mark}")}}
+    path = saved(tmp_path / "a.ckpt", content, packed)
+    assert f"refused: it asks for {os.system.__module__}.system" in refused(path)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize("hostile", [Calls(eval, "1"), Calls(getattr, "a", "upper"), Calls(pickle.loads, b"N."), TINY])
+def test_whatever_is_no_plain_data_is_refused(tmp_path, hostile):
+    assert "only tensors and plain data" in refused(saved(tmp_path / "a.ckpt", {"model_state": {"a": hostile}}))
+
+
+def test_a_pickle_without_an_archive_is_refused_too(tmp_path):
+    mark = tmp_path / "mark"
+    path = tmp_path / "a.ckpt"
+    path.write_bytes(pickle.dumps({"model_state": Calls(os.system, f"touch {mark}")}, protocol=2))
+    refused(path)
+    assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"state_dict": {"a": torch.ones(1)}}, "found state_dict"),
+        ({"model_state": [torch.ones(1)]}, "expected tensors by name under model_state"),
+        ({"model_state": {"a": "text"}}, "expected tensors by name under model_state"),
+        ([1, 2], "found list"),
+        (collections.OrderedDict(), "no published checkpoint"),
+    ],
+)
+def test_another_file_of_tensors_is_named(tmp_path, content, message):
+    assert message in refused(saved(tmp_path / "a.ckpt", content))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_damaged_file_is_named(tmp_path, packed):
+    path = saved(tmp_path / "a.ckpt", {"model_state": {"a": torch.ones(999)}}, packed)
+    path.write_bytes(path.read_bytes()[:300])
+    refused(path)
+    path.write_bytes(b"\x1f\x8b" if packed else b"")
+    refused(path)
+
+
+def test_every_name_finds_its_own_and_copies_are_no_more(model, state):
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    match = match_published(state, model)
+    match.require_whole("it")
+    for value in model.parameters():
+        value.data.zero_()
+    model.load_state_dict(match.found)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_what_does_not_fit_is_named_by_kind(model, state):
+    recover, latent = f"{BRIDGE}recover_layer.bias", f"{BRIDGE}recover_layer.weight"
+    copy = "translation_network.encoder.layer_norm.weight"
+    del state[recover]
+    state[latent] = torch.zeros(8, 5)
+    state[copy] = state[copy] + 1
+    state["translation_network.gloss_embedding.weight"] = torch.zeros(3, 8)
+    with pytest.raises(SltError) as error:
+        match_published(state, model).require_whole("the checkpoint a.ckpt")
+    told = str(error.value)
+    assert "the checkpoint a.ckpt does not fit the recipe" in told
+    assert "1 missing (translator.gaussian.recover.bias)" in told
+    assert "1 left over (translation_network.gloss_embedding.weight)" in told
+    assert f"1 of another shape ({latent} (8, 5), here (8, 4))" in told
+    assert f"1 no copy of what it should repeat ({copy})" in told
+    assert "\n" not in told
+
+
+def test_two_attentions_are_no_shared_one(state, model):
+    own = f"{BRIDGE}posterior_variator.attn.q_proj.weight"
+    state[own] = state[own] + 1
+    assert match_published(state, model).unequal == [own]
+    model["translator"].gaussian.posterior_attention = Attention(8, 2, 0.0, 0.0)
+    match = match_published(state, model)
+    match.require_whole("it")
+    assert torch.equal(match.found["translator.gaussian.posterior_attention.q_proj.weight"], state[own])
+
+
+@pytest.mark.parametrize("name", ["recognition_network.visual_backbone.base.0.weight", f"{BRIDGE}other.weight", "a"])
+def test_a_name_that_nothing_stands_for(name):
+    assert our_name(name) is None
