@@ -31,7 +31,7 @@ def weights() -> None:
 @overwrite_option
 @click.option("--dry-run", is_flag=True, help="Print the resolved recipe and what would be read and written.")
 def import_(checkpoint, recipe_name, overrides, gloss_classes, overwrite, dry_run) -> None:
-    """Make a run of a published translator. evaluate and translate open it like a trained one.
+    """Make a run of a published translator: it opens like a trained one.
 
     CHECKPOINT is a whole CV-SLT translator, or one of MMTLB; the recipe says which, with the sizes, the mBART folder
     and the store of features that it reads. Names and shapes have to match, one to one.

@@ -18,6 +18,17 @@ from slt_pipeline.models.mbart import TIED_NAMES
 MAX_BYTES = 2**33
 """Largest checkpoint, unpacked, if it is packed by gzip; the published ones have about 1.5 GB."""
 
+CLASSES, PIECES = "number of gloss classes", "number of text pieces"
+
+_HEAD, _GAUSSIAN = "recognition_network.visual_head.", "translation_network.gaussian_net."
+_SIZES = {
+    "encoder.head.hidden": (f"{_HEAD}fc1.weight", 0),
+    "encoder.head.feedforward": (f"{_HEAD}feedforward.pwff_layer.0.weight", 0),
+    CLASSES: (f"{_HEAD}gloss_output_layer.weight", 0),
+    PIECES: ("translation_network.model.model.shared.weight", 0),
+    "translator.latent": (f"{_GAUSSIAN}recover_layer.weight", 1),
+}
+"""Where a size is written: the tensor and its axis."""
 _SHARED = "model.shared.weight"
 _BRIDGE = {
     "prior_net": "prior_head",
@@ -28,7 +39,7 @@ _BRIDGE = {
     "posterior_variator.attn": "posterior_attention",
 }
 _BRIDGE_KEY = re.compile(rf"({'|'.join(map(re.escape, _BRIDGE))})\.(.+)")
-_COMPUTED = "recognition_network.visual_head.pe.pe"
+_COMPUTED = f"{_HEAD}pe.pe"
 """The table of positions: a buffer there, computed here."""
 
 
@@ -42,6 +53,17 @@ class PublishedCheckpoint:
     """Optimiser steps that it was trained for; 0: it does not say."""
     best_score: float | None
     """The best score of its training, in percent, as it says."""
+
+    def settings(self) -> dict[str, int | str]:
+        """Return what its tensors tell of the recipe that they belong to, by key; and the sizes of its vocabularies."""
+        found: dict[str, int | str] = {
+            name: self.state[key].shape[axis] for name, (key, axis) in _SIZES.items() if key in self.state
+        }
+        keys = [f"{_GAUSSIAN}{path}_variator.attn.q_proj.weight" for path in ("prior", "posterior")]
+        if all(key in self.state for key in keys):
+            same = torch.equal(*(self.state[key] for key in keys))
+            found["translator.attention"] = "shared" if same else "separate"
+        return found
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,13 @@
 """`slt weights import`: a published translator becomes a run of translate-train that evaluates and translates."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from torch import Tensor
 
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.translator import CVSLTConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import file_hash
-from slt_pipeline.models.published import match_published, read_published
+from slt_pipeline.models.published import CLASSES, PIECES, PublishedCheckpoint, match_published, read_published
 from slt_pipeline.systems.features import open_features, widths_of
 from slt_pipeline.systems.start import Start
 from slt_pipeline.training.run import Plan, find_run
@@ -55,7 +52,7 @@ def weights_import(
     run = find_run(recipe.run_folder(STAGE), STAGE, inputs, overwrite=overwrite)
     if run.result is not None:
         return run.result
-    _require_sizes(published.state, recipe, start, f"the checkpoint {checkpoint}")
+    _require_settings(published, start, f"the checkpoint {checkpoint}")
     widths = widths_of(store)
     model = start.build(widths)
     match = match_published(published.state, model)
@@ -66,20 +63,18 @@ def weights_import(
     return run.keep(model, published.step, SCORE, published.best_score, told)
 
 
-def _require_sizes(state: Mapping[str, Tensor], recipe: Recipe, start: Start, what: str) -> None:
-    """Refuse sizes that contradict the recipe, by the names that they have there."""
-    head, bridge = "recognition_network.visual_head.", "translation_network.gaussian_net."
-    system = recipe.translator
-    wanted = {
-        "encoder.head.hidden": (f"{head}fc1.weight", 0, recipe.encoder.head.hidden),
-        "encoder.head.feedforward": (f"{head}feedforward.pwff_layer.0.weight", 0, recipe.encoder.head.feedforward),
-        "number of gloss classes": (f"{head}gloss_output_layer.weight", 0, len(start.classes)),
-        "number of text pieces": ("translation_network.model.model.shared.weight", 0, start.vocabularies.text.vocab_size),
+def _require_settings(published: PublishedCheckpoint, start: Start, what: str) -> None:
+    """Refuse a checkpoint whose settings contradict the recipe."""
+    recipe = start.recipe
+    ours = {
+        "encoder.head.hidden": recipe.encoder.head.hidden,
+        "encoder.head.feedforward": recipe.encoder.head.feedforward,
+        CLASSES: len(start.classes),
+        PIECES: start.vocabularies.text.vocab_size,
     }
-    if isinstance(system, CVSLTConfig):
-        wanted["translator.latent"] = (f"{bridge}recover_layer.weight", 1, system.latent)
-    for name, (key, axis, here) in wanted.items():
-        there = state[key].shape[axis] if key in state else here
-        if there != here:
-            cure = f"set -o {name}={there}" if "." in name else "take the vocabulary that it was trained with"
-            raise SltError(f"{what} has {name} {there}, the recipe {here}; {cure}")
+    if isinstance(recipe.translator, CVSLTConfig):
+        ours |= {"translator.latent": recipe.translator.latent, "translator.attention": recipe.translator.attention}
+    for name, theirs in published.settings().items():
+        if theirs != ours.get(name, theirs):
+            cure = "take the vocabulary that it was trained with" if " " in name else f"set -o {name}={theirs}"
+            raise SltError(f"{what} has {name} {theirs}, the recipe {ours[name]}; {cure}")

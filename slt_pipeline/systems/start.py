@@ -75,8 +75,8 @@ class Start:
         folder = recipe.text.tokenizer
         if folder is None:
             raise SltError(
-                f"recipe {recipe.name} trains a tokenizer of its own, whose ids mean nothing to published weights; name "
-                "the mBART folder that they belong to with -o text.tokenizer=... -o translator.mbart.folder=..."
+                f"recipe {recipe.name} trains a tokenizer of its own, whose ids mean nothing to published weights; "
+                "name the mBART folder that they belong to with -o text.tokenizer=... -o translator.mbart.folder=..."
             )
         table = (folder / GLOSS_TABLE).with_suffix(".json")
         if table.is_file():
@@ -84,10 +84,10 @@ class Start:
             vocabularies = Vocabularies(tokenizer, GlossVocabulary.load(table))
         else:
             vocabularies = Vocabularies.build(recipe.corpus, recipe.text)
-        if classes is None and not (recipe.encoder_folder / CLASSES_FILE).is_file():
+        if classes is None and not (own := recipe.encoder_folder / CLASSES_FILE).is_file():
             raise SltError(
-                f"the gloss classes of published weights are not known: there is no {recipe.encoder_folder / CLASSES_FILE}; "
-                "name the published table with --gloss-classes"
+                f"the gloss classes of published weights are not known: there is no {own}; name the published table "
+                "with --gloss-classes"
             )
         found = _published_classes(classes) if classes else _classes(recipe)
         return cls(recipe, vocabularies.with_classes(found), found, None, None)

@@ -43,6 +43,7 @@ TOY = {
 NOT_RUN = {
     "data import": "the data sets are not given away; tests/corpora imports small ones in their formats",
 }
+NOT_RUN["weights import"] = "published weights are not given away; tests/stages imports some in their format"
 NOT_RUN["visual-train -r demo/mmtlb --device cuda"] = "needs a GPU"
 # What a reader of a line does not have yet, where others have made it with other settings. Such lines come last.
 STARTS_WITHOUT = {

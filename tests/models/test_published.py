@@ -7,6 +7,7 @@ import pickle
 
 import pytest
 import torch
+from published_weights import BRIDGE, Calls, as_published
 from torch import nn
 
 from slt_pipeline.config.translator import CVSLTConfig, MBartConfig
@@ -16,17 +17,6 @@ from slt_pipeline.models.published import match_published, our_name, read_publis
 from slt_pipeline.models.variational import Attention
 
 TINY = MBartConfig(d_model=8, num_layers=1, num_heads=2, ffn_dim=8, max_positions=16)
-BRIDGE = "translation_network.gaussian_net."
-
-
-class Calls:
-    """Pickles into a call of `function(*arguments)`."""
-
-    def __init__(self, function, *arguments):
-        self.call = (function, arguments)
-
-    def __reduce__(self):
-        return self.call
 
 
 class Pieces:
@@ -45,27 +35,7 @@ def model() -> nn.Module:
 
 @pytest.fixture
 def state(model) -> dict[str, torch.Tensor]:
-    """The model as the published code would write it, copies and all."""
-    published = {}
-    bridge = {"prior_head": "prior_net", "posterior_head": "posterior_net", "recover": "recover_layer", "norm": "ln"}
-    for name, value in ((name, value.clone()) for name, value in model.state_dict().items()):
-        part, _, rest = name.removeprefix("translator.").partition(".")
-        module, _, leaf = rest.partition(".")
-        if part == "mapper":
-            published[f"vl_mapper.{rest}"] = value
-        elif part == "mbart":
-            published[f"translation_network.model.{rest}"] = value
-            if rest.startswith("model.encoder."):
-                published[f"translation_network.encoder.{rest.removeprefix('model.encoder.')}"] = value.clone()
-        elif module == "attention":
-            for path in ("prior", "posterior"):
-                published[f"{BRIDGE}{path}_variator.attn.{leaf}"] = value.clone()
-        else:
-            published[f"{BRIDGE}{bridge[module]}.{leaf}"] = value
-    shared = published["translation_network.model.model.shared.weight"]
-    copies = ("model.lm_head", "model.model.encoder.embed_tokens", "model.model.decoder.embed_tokens")
-    published |= {f"translation_network.{name}.weight": shared.clone() for name in copies}
-    return {**published, "recognition_network.visual_head.pe.pe": torch.zeros(1, 5, 2)}
+    return as_published(model.state_dict())
 
 
 def saved(path, content, packed=False):

@@ -8,8 +8,8 @@ import torch
 from parity_data import case_names, check_checksum, parity_json
 
 from cache import FeatureStore, StreamSpec
-from slt_pipeline.config.recipe import Recipe, load_recipe, recipe_of_run, with_values
 from slt_pipeline.config.encoder import EncoderConfig, HeadConfig
+from slt_pipeline.config.recipe import Recipe, load_recipe, recipe_of_run, with_values
 from slt_pipeline.config.translator import CVSLTConfig, MBartConfig, MMTLBConfig
 from slt_pipeline.config.video import TransformConfig
 from slt_pipeline.corpora.clip import Clip
@@ -105,7 +105,8 @@ class Imported:
         return Objective({**parts, "recognition": float(weights["recognition"])})
 
     def _recipe(self) -> Recipe:
-        mbart = [self.part.file(f"tiny_mbart/{name}") for name in FOLDER_FILES][0].parent
+        first, *_ = (self.part.file(f"tiny_mbart/{name}") for name in FOLDER_FILES)
+        mbart = first.parent
         german = Tokenizer.load(mbart, "de_DE").language_id == int(self.array("decoder_input_ids")[0, 0])
         published, head = self.part.json.get("variational_cfg"), self.described["visual_head"]
         name = f"{'cvslt' if published else 'mmtlb'}/{'phoenix14t' if german else 'csl_daily'}"
@@ -176,7 +177,8 @@ def test_the_published_numbers(imported):
     else:
         imported.check("gloss_feature", taps.gloss_rep)
         imported.check("inputs_embeds", source.vectors)
-        assert _recognised(taps.gloss_logits, batch["lengths"], vocabularies.classes, imported.described["gloss_decoded"])
+        wanted = imported.described["gloss_decoded"]
+        assert _recognised(taps.gloss_logits, taps.lengths, vocabularies.classes, wanted) == wanted
         found = model.generate(taps, **imported.described["generate"])
         imported.check("generated", found.ids)
         assert vocabularies.text.decode_batch(found.ids) == imported.described["decoded"]
@@ -184,7 +186,10 @@ def test_the_published_numbers(imported):
 
 
 def test_gradients_and_one_step(imported):
-    model, described = imported.model(), imported.described
+    described = imported.described
+    if not {"grad_l2", "one_step_change_l2"} & described.keys():
+        pytest.skip("the set has neither for this case")
+    model = imported.model()
     batch, objective = imported.batch(Systems(imported.recipe, CPU).sign2text.vocabularies), imported.objective
     config, groups = imported.recipe.translate_train.training.optimiser, model.parameter_groups(objective.parts)
     total = objective.total(model(batch, objective.parts), 0)
@@ -249,7 +254,7 @@ def test_sign2gloss(load_part):
     part.check("s2g/gloss_logits", taps.gloss_logits)
     labels, lengths = pad_ids([classes.encode(row.split()) for row in described["glosses"]], classes.pad_id)
     part.check("s2g/recognition_loss", ctc_loss(taps.gloss_logits, taps.lengths, labels, lengths))
-    assert _recognised(taps.gloss_logits, taps.lengths, classes, described["decoded"])
+    assert _recognised(taps.gloss_logits, taps.lengths, classes, described["decoded"]) == described["decoded"]
     part.check_all_were_checked("s2g/")
 
 
@@ -357,11 +362,11 @@ def _one_step(model, loss, optimiser) -> tuple[dict[str, float], dict[str, float
     return gradients, {name: float((p.detach() - before[name]).norm()) for name, p in model.named_parameters()}
 
 
-def _recognised(logits, lengths, classes, wanted: dict[str, list[str]]) -> bool:
-    """Whether the glosses are those that were decoded with every number of beams."""
+def _recognised(logits, lengths, classes, beams) -> dict[str, list[str]]:
+    """The glosses, decoded with every number of `beams`, named as in `beam5`."""
     rows = [row[:length] for row, length in zip(logits.detach(), lengths.tolist(), strict=True)]
-    found = {name: recognise(rows, classes, int(name.removeprefix("beam"))) for name in wanted}
-    return {name: [" ".join(row).lower() for row in texts] for name, texts in found.items()} == wanted
+    found = {name: recognise(rows, classes, int(name.removeprefix("beam"))) for name in beams}
+    return {name: [" ".join(row).lower() for row in texts] for name, texts in found.items()}
 
 
 def _ours(values: dict[str, float], known) -> dict[str, float]:

@@ -28,7 +28,8 @@ def part(load_part):
 
 @pytest.fixture
 def folder(part):
-    return [part.file(f"tiny_mbart/{name}") for name in FOLDER_FILES][0].parent
+    first, *_ = (part.file(f"tiny_mbart/{name}") for name in FOLDER_FILES)
+    return first.parent
 
 
 @pytest.fixture
@@ -53,7 +54,9 @@ class Case:
         model = build_translator(config, self.tokenizer, None, in_features=published["input_embed_dim"])
         assert isinstance(model, CVSLT)
         model.mapper = None  # the features are mapped already
-        weights = {key: torch.from_numpy(part.tensors[key]) for key in part.tensors if key.startswith(f"{name}/weights")}
+        weights = {
+            key: torch.from_numpy(part.tensors[key]) for key in part.tensors if key.startswith(f"{name}/weights")
+        }
         state = {_our_name(key.removeprefix(f"{name}/weights/")): value for key, value in weights.items()}
         model.gaussian.load_state_dict({key.removeprefix("gaussian."): value for key, value in state.items()})
         self.model = model.eval()
@@ -201,7 +204,9 @@ def test_text_suffix_without_the_bridge(part, folder):
 
 
 def test_every_output_has_a_test(part):
-    of_path = [f"{path}_{name}" for path in ("prior", "posterior") for name in ("mean", "logvar", "z", "decoder_memory")]
+    of_path = [
+        f"{path}_{name}" for path in ("prior", "posterior") for name in ("mean", "logvar", "z", "decoder_memory")
+    ]
     of_mode = {*of_path, *THEIRS.values(), "translation_loss", "prior_logits"}
     of_eval = {"inputs_embeds", "attention_mask", "prior_encoder_out", "posterior_sign_encoder_out"}
     of_eval |= {"posterior_text_encoder_out", "posterior_text_mask", "generate_prior", "generate_posterior"}
