@@ -42,6 +42,7 @@ FOLDER_FILES = ("config.json", "pytorch_model.bin", "sentencepiece.bpe.model", "
 CPU = torch.device("cpu")
 CASES = [("checkpoints_cvslt", case) for case in case_names("checkpoints_cvslt")]
 CASES += [("checkpoints", case) for case in case_names("checkpoints", prefix="s2t")]
+OTHERS = [("checkpoints", case) for prefix in ("s2g", "g2t") for case in case_names("checkpoints", prefix=prefix)]
 ONE_STEP = 2e-2
 """Relative tolerance of `one_step_note`."""
 SIZES = ("csl-daily_vs2t", "phoenix-2014t_vs2t")
@@ -138,7 +139,7 @@ class Imported:
                 writer.write(clip.id, {"s3d": row[:steps].numpy()})
 
 
-@pytest.mark.parametrize(("name", "case"), [*CASES, *(("checkpoints", case) for case in ("s2g", "g2t"))])
+@pytest.mark.parametrize(("name", "case"), [*CASES, *OTHERS], ids=str)
 def test_a_checkpoint_is_read_as_it_was_written(load_part, name, case):
     part = load_part(name)
     described = part.json["cases"][case]["checkpoint"]
@@ -148,6 +149,14 @@ def test_a_checkpoint_is_read_as_it_was_written(load_part, name, case):
         check_checksum(found.state[key].numpy(), sums, part.rules, key)
     if "global_step" in described:
         assert (found.step, found.best_score) == (described["global_step"], described["best_score"])
+
+
+@pytest.mark.parametrize("name", ["checkpoints", "checkpoints_cvslt"])
+def test_every_output_has_a_test(load_part, name):
+    part = load_part(name)
+    compared = {case for handled, case in (*CASES, *OTHERS) if handled == name}  # each is compared whole
+    assert [output for output in part.outputs() if output.split("/")[0] not in compared] == []
+    assert part.json["cases"].keys() - compared <= {"feature_file"}  # of test_feature_pickle
 
 
 def test_the_published_numbers(imported):
