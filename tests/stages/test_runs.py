@@ -170,7 +170,6 @@ def test_a_corpus_that_ctc_cannot_learn_is_refused_before_training(own, stages):
     ("stage", "key", "value"),
     [
         pytest.param("gloss2text_train", "translator__label_smoothing", 0.0),
-        pytest.param("gloss2text_train", "translator__suffix", "txt"),
         pytest.param("gloss2text_train", "corpus__protocol", "plain-char"),
         pytest.param("translate_train", "corpus__protocol", "plain-char"),
         pytest.param("visual_train", "corpus__protocol", "phoenix14t"),
