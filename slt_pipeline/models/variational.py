@@ -79,7 +79,6 @@ class GaussianNetwork(nn.Module):
             modules += [self.attention]
         return [parameter for module in modules if module is not None for parameter in module.parameters()]
 
-
     def teaches_posterior(self, parts: Collection[str]) -> bool:
         """Return whether one of those parts of the loss sends a gradient to the posterior path."""
         if "output_kl" in parts and self.config.distillation != "to_prior_detached":

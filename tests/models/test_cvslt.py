@@ -182,12 +182,13 @@ def test_in_evaluation_nothing_is_drawn_and_the_prior_path_is_what_decoding_read
 @pytest.mark.parametrize("noise", ["independent", "shared"])
 def test_in_training_each_path_draws_its_own_noise_or_both_share_one_draw(noise):
     model, clips = cvslt(noise=noise).train(), batch(0, 1, 2)
-    drawn = []
+    drawn: list[torch.Tensor] = []
     for path in model.paths(model.source(clips), clips["labels"]):
         assert path is not None
         drawn.append((path.latent - path.gaussian.mean) / (0.5 * path.gaussian.log_variance).exp())
     assert all(0.8 < each.std() < 1.2 for each in drawn)
-    assert torch.allclose(*drawn, atol=1e-4) == (noise == "shared")
+    one, two = drawn
+    assert torch.allclose(one, two, atol=1e-4) == (noise == "shared")
     torch.manual_seed(1)
     model.paths(model.source(clips), clips["labels"])
     after = torch.get_rng_state()
@@ -225,7 +226,9 @@ def test_a_clip_is_decoded_alike_alone_and_beside_others():
 def subsets():
     """Parts of the loss that a recipe can give a weight to: at least one of the texts."""
     for number in range(1, 5):
-        yield from (set(parts) for parts in itertools.combinations(PARTS, number) if {"prior", "posterior"} & set(parts))
+        yield from (
+            set(parts) for parts in itertools.combinations(PARTS, number) if {"prior", "posterior"} & set(parts)
+        )
 
 
 @pytest.mark.parametrize("attention", ["shared", "separate"])
@@ -271,7 +274,7 @@ def test_an_embedding_mapper_starts_at_the_gloss_vectors_though_the_table_is_gon
     mapper = {"input": "gloss_probs", "type": "embedding", "freeze": freeze}
     model = toy_translator(len(CLASSES), system="cvslt", mapper=mapper)
     table = toy_translator(len(CLASSES), mapper=mapper).gloss_table
-    assert model.gloss_table is None
+    assert model.gloss_table is None and model.mapper is not None and table is not None
     (columns,) = (p for p in model.mapper.parameters())
     for name in ("regen", "norden"):
         torch.testing.assert_close(columns[:, CLASSES.names.index(name)], table.weight[GLOSSES.id_of(name)])

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from toy_translator import SMALL
 from torch.distributions import Categorical, Normal, kl_divergence
+from toy_translator import SMALL
 
 from slt_pipeline.config.translator import CVSLTConfig
 from slt_pipeline.models.variational import Attention, Gaussian, GaussianNetwork, gaussian_kl, output_kl

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -64,7 +65,7 @@ def train_cvslt(root: Path, store: FeatureStore, before: Callable[[dict], None] 
         collate=as_it_is,
         losses=losses,
         objective=objective,
-        validate=lambda m: {"right": sum(a == b for a, b in zip(decode(m, store), TEXTS, strict=True))},
+        validate=lambda _: {"right": sum(a == b for a, b in zip(decode(model, store), TEXTS, strict=True))},
         score="right",
         higher_is_better=True,
     )
@@ -79,22 +80,23 @@ TOGETHER = {"epochs": EPOCHS_TOGETHER, "batch_size": 1, "dropout": 0.0}
 """Six clips an epoch: batch 0 and 1, 2 and 3, 4 and 5 are a step, of one process that accumulates or of two."""
 
 
-def noise_by_shape(model: CVSLT, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def noise_by_shape(model: CVSLT, like: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:
     """Both noises as a function of the batch alone: in training every process draws its own."""
+    if not model.training:
+        return None, None
     generator = torch.Generator().manual_seed(like.shape[1])
     return torch.randn(like.shape, generator=generator), torch.randn(like.shape, generator=generator)
 
 
 def train_with_that_noise(root: Path, store: FeatureStore, **changes) -> list[dict[str, float]]:
     """Train; the losses of every forward pass of this process."""
-    seen, draw = [], CVSLT._noise
-    CVSLT._noise = lambda model, like: noise_by_shape(model, like) if model.training else (None, None)
-    try:
-        train_cvslt(
-            root, store, lambda found: seen.append({k: float(v.detach()) for k, v in found.items()}), **TOGETHER, **changes
-        )
-    finally:
-        CVSLT._noise = draw
+    seen: list[dict[str, float]] = []
+
+    def note(found: dict[str, torch.Tensor]) -> None:
+        seen.append({name: float(value.detach()) for name, value in found.items()})
+
+    with patch.object(CVSLT, "_noise", noise_by_shape):
+        train_cvslt(root, store, note, **TOGETHER, **changes)
     return seen
 
 
@@ -127,7 +129,10 @@ def processes(tmp_path_factory, store) -> Path:
 def test_both_paths_learn_while_the_divergences_warm_up(unbroken):
     folder, _ = unbroken
     records = [r for r in read_json_lines(folder / "metrics.jsonl") if r["split"] == "train"]
-    assert [round(r["weights"]["output_kl"] * WARM_UP) for r in records[: WARM_UP + 2]] == [*range(WARM_UP + 1), WARM_UP]
+    assert [round(r["weights"]["output_kl"] * WARM_UP) for r in records[: WARM_UP + 2]] == [
+        *range(WARM_UP + 1),
+        WARM_UP,
+    ]
     assert all(r["losses"].keys() == WEIGHTS.keys() for r in records)
     assert all(records[0]["losses"][name] > 2 * records[-1]["losses"][name] for name in ("prior", "posterior"))
 
