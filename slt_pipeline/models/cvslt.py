@@ -1,14 +1,14 @@
 """CV-SLT's translator: signs alone, and signs with their text, meet in a latent and teach each other (FACTS 9)."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from slt_pipeline.config.translator import CVSLTConfig
-from slt_pipeline.models.label_smoothing import label_smoothed_loss
+from slt_pipeline.models.label_smoothing import smoothed_kl
 from slt_pipeline.models.language import EncoderInput
 from slt_pipeline.models.mbart import PAD_ID, text_embedding
 from slt_pipeline.models.translator import Translator
@@ -67,18 +67,19 @@ class CVSLT(Translator):
         prior, posterior = self.paths(source, None if asked.isdisjoint(FROM_TEXT) else labels)
         decoded = {"prior": prior} if asked & {"prior", *DISTILLED} else {}
         if posterior is not None and asked & {"posterior", *DISTILLED}:
-            decoded["posterior"] = posterior
-        logits = self._logits(decoded, source.mask, batch["decoder_input_ids"])
-        smoothing = self.config.label_smoothing
+            taught = self.gaussian.teaches_posterior(asked)
+            decoded["posterior"] = posterior if taught else replace(posterior, memory=posterior.memory.detach())
+        log_probs = self._log_probs(decoded, source.mask, batch["decoder_input_ids"])
+        smoothing, clips = self.config.label_smoothing, len(labels)
         losses = {
-            name: label_smoothed_loss(logits[name], labels, smoothing, PAD_ID) for name in decoded if name in asked
+            name: smoothed_kl(log_probs[name], labels, smoothing, PAD_ID) / clips for name in decoded if name in asked
         }
         valid = self.config.kl_mask == "valid"
         if "gaussian_kl" in asked and posterior is not None:
             losses["gaussian_kl"] = gaussian_kl(posterior.gaussian, prior.gaussian, source.mask if valid else None)
         if "output_kl" in asked:
             mask = labels != PAD_ID if valid else None
-            losses["output_kl"] = output_kl(logits["prior"], logits["posterior"], self.config.distillation, mask)
+            losses["output_kl"] = output_kl(log_probs["prior"], log_probs["posterior"], self.config.distillation, mask)
         return losses
 
     def states(self, source: EncoderInput) -> Tensor:
@@ -158,13 +159,15 @@ class CVSLT(Translator):
         mask = torch.cat([source.mask, (labels != PAD_ID).to(source.mask.dtype)], dim=1)
         return EncoderInput(torch.cat([source.vectors, text], dim=1), mask)
 
-    def _logits(self, paths: Mapping[str, Path], mask: Tensor, decoder_input_ids: Tensor) -> dict[str, Tensor]:
-        """Return the logits (B, N, V) of each path, all fed with the same text."""
+    def _log_probs(self, paths: Mapping[str, Path], mask: Tensor, decoder_input_ids: Tensor) -> dict[str, Tensor]:
+        """Return log-probabilities (B, N, V) of each path, float32, all fed with the same text."""
         if self.config.passes == "together" and len(paths) > 1:
             memory, number = torch.cat([path.memory for path in paths.values()]), len(paths)
             logits = self.decode(memory, mask.repeat(number, 1), decoder_input_ids.repeat(number, 1))
-            return dict(zip(paths, logits.chunk(number), strict=True))
-        return {name: self.decode(path.memory, mask, decoder_input_ids) for name, path in paths.items()}
+            each = dict(zip(paths, logits.chunk(number), strict=True))
+        else:
+            each = {name: self.decode(path.memory, mask, decoder_input_ids) for name, path in paths.items()}
+        return {name: logits.float().log_softmax(dim=-1) for name, logits in each.items()}
 
 
 def _padded(values: Tensor, room: int) -> Tensor:

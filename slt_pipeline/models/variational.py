@@ -68,7 +68,7 @@ class GaussianNetwork(nn.Module):
         modules: list[nn.Module | None] = []
         if not {"prior", "posterior", "output_kl"}.isdisjoint(parts):
             modules += [self.recover, self.norm]
-        has_posterior = not {"posterior", "gaussian_kl", "output_kl"}.isdisjoint(parts)
+        has_posterior = self.teaches_posterior(parts)
         has_prior = not {"prior", "gaussian_kl", "output_kl"}.isdisjoint(parts)
         has_prior |= has_posterior and self.config.posterior == "residual"
         if has_prior:
@@ -78,6 +78,12 @@ class GaussianNetwork(nn.Module):
         if has_prior or (has_posterior and self.posterior_attention is None):
             modules += [self.attention]
         return [parameter for module in modules if module is not None for parameter in module.parameters()]
+
+    def teaches_posterior(self, parts: Collection[str]) -> bool:
+        """Return whether one of those parts of the loss sends a gradient to the posterior path."""
+        if "output_kl" in parts and self.config.distillation != "to_prior_detached":
+            return True
+        return not {"posterior", "gaussian_kl"}.isdisjoint(parts)
 
 
 class Attention(nn.Module):
@@ -110,26 +116,25 @@ def gaussian_kl(posterior: Gaussian, prior: Gaussian, mask: Tensor | None = None
 
 
 def output_kl(
-    prior_logits: Tensor,
-    posterior_logits: Tensor,
+    prior: Tensor,
+    posterior: Tensor,
     direction: Literal["symmetric", "to_prior", "to_prior_detached"],
     mask: Tensor | None = None,
 ) -> Tensor:
     """Return the divergence of the two paths' outputs, summed over V, N and rows, / B: self-distillation (FACTS 9.3).
 
     Args:
-        prior_logits: (B, N, V).
-        posterior_logits: (B, N, V).
+        prior: log-probabilities (B, N, V), float32.
+        posterior: the same of the other path.
         direction: `symmetric`: the mean of both; `to_prior`: KL(posterior || prior); `to_prior_detached`: the same
             without a gradient to the posterior.
         mask: (B, N), true on the positions that count; None: all.
     """
-    p, q = (logits.float().log_softmax(dim=-1) for logits in (prior_logits, posterior_logits))
     if direction == "symmetric":
-        return _summed(0.5 * (q.exp() - p.exp()) * (q - p), mask)
+        return _summed(0.5 * (posterior.exp() - prior.exp()) * (posterior - prior), mask)
     if direction == "to_prior_detached":
-        q = q.detach()
-    return _summed(q.exp() * (q - p), mask)
+        posterior = posterior.detach()
+    return _summed(posterior.exp() * (posterior - prior), mask)
 
 
 def _gaussian(both: Tensor) -> Gaussian:

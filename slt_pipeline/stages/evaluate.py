@@ -59,9 +59,9 @@ def evaluate(
     save_recipe(recipe, folder)
     systems = Systems(recipe, pick_device(device), run)
     asked = recipe.evaluate.tasks if tasks is None else tasks
-    rows = [score(systems, task, split, folder) for task in asked for split in recipe.evaluate.splits]
-    if oracle:
-        rows += [score_oracle(systems, split, folder) for split in recipe.evaluate.splits]
+    # first: a system without a posterior is refused before the others decode
+    known = [score_oracle(systems, split, folder) for split in recipe.evaluate.splits] if oracle else []
+    rows = [score(systems, task, split, folder) for task in asked for split in recipe.evaluate.splits] + known
     return {"rows": rows, "table": text_table(rows, columns=COLUMNS)}
 
 

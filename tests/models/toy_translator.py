@@ -4,7 +4,7 @@ import torch
 
 from slt_pipeline.config.encoder import EncoderConfig, HeadConfig, S3DConfig
 from slt_pipeline.config.taps import TAPS
-from slt_pipeline.config.translator import MapperConfig, MBartConfig, MMTLBConfig
+from slt_pipeline.config.translator import CVSLTConfig, MapperConfig, MBartConfig, MMTLBConfig
 from slt_pipeline.models.build import build_translator
 from slt_pipeline.models.sign_to_text import SignToText
 from slt_pipeline.models.taps import Front, HeadFront, StoredTap, VideoFront, stream_widths
@@ -39,7 +39,8 @@ Batch = dict[str, torch.Tensor]
 
 def toy_translator(in_features=None, seed=0, vocabulary: GlossVocabulary | None = GLOSSES, **changes) -> Translator:
     torch.manual_seed(seed)
-    config = MMTLBConfig(**{"mbart": SMALL, **changes})
+    system = CVSLTConfig if changes.get("system") == "cvslt" else MMTLBConfig
+    config = system(**{"mbart": SMALL, **changes})
     return build_translator(config, TOKENIZER, vocabulary, in_features=in_features, class_names=CLASSES.names).eval()
 
 

@@ -62,13 +62,6 @@ def test_a_language_model_of_another_language_or_spelling_is_refused(toy, stages
         assert "`slt translate-train --overwrite`" in message
 
 
-@pytest.mark.parametrize("task", ["gloss2text", "sign2gloss2text"])
-def test_a_language_model_is_not_run_with_another_suffix(toy, stages, task):
-    message = refusal(stages["evaluate"], toy.recipe(translator__suffix="txt", evaluate__tasks=f"[{task}]"))
-    assert "language_model.suffix = 'gls', but now it is 'txt'; " in message
-    assert "`slt gloss2text-train --overwrite`" in message
-
-
 # --- a translator and the encoder of its features
 
 
