@@ -24,6 +24,7 @@ COMMANDS = {
     "evaluate": "evaluate:evaluate",
     "score": "score:score",
     "translate": "translate:translate",
+    "report": "report:report",
     "recipe": "recipe:recipe",
     "cache": "cache.care:cache",
     "weights": "weights:weights",

@@ -37,12 +37,18 @@ class FeatureDataset(Dataset):
 
     def batch(self, clips: Sequence[Clip]) -> dict[str, torch.Tensor]:
         """Return `features (B, S, D)` float32, zero beyond `lengths (B,)`, and what the labeller makes of the clips."""
+        features, lengths = self.read(clips)
+        return {"features": features, "lengths": lengths, **self.labels(clips)}
+
+    def read(self, clips: Sequence[Clip]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the features alone, (B, S, D) float32, zero beyond the lengths (B,)."""
         features, lengths = self.store.read_batch([clip.id for clip in clips], self.stream)
-        return {
-            "features": torch.as_tensor(features).float(),  # a tensor already where the store is resident on a device
-            "lengths": torch.as_tensor(lengths),
-            **self.labels(clips),
-        }
+        # tensors already where the store is resident on a device
+        return torch.as_tensor(features).float(), torch.as_tensor(lengths)
+
+    def length(self, clip: Clip) -> int:
+        """Return the steps that `read` gives of a clip."""
+        return self.store.length(clip.id)
 
 
 def require_stream(stream: str, streams: Collection[str]) -> None:

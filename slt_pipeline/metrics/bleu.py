@@ -69,6 +69,25 @@ def bleu_of_statistics(sums: np.ndarray, order: int = MAX_ORDER) -> np.ndarray:
     return np.where((counts > 0).all(axis=-1), scores, 0.0)
 
 
+def sentence_bleu(hypotheses: Sequence[str], references: Sequence[str], level: str = "word") -> list[float]:
+    """BLEU-4 of each sentence in percent, smoothed as sacrebleu does for sentences, so that few are zero.
+
+    An order without a match counts as half a match, then a quarter, and so on; orders that the hypothesis is too short
+    for are left out.
+    """
+    return [
+        BLEU.compute_bleu(
+            correct=[int(value) for value in row[:MAX_ORDER]],
+            total=[int(value) for value in row[MAX_ORDER : 2 * MAX_ORDER]],
+            sys_len=int(row[-2]),
+            ref_len=int(row[-1]),
+            smooth_method="exp",
+            effective_order=True,
+        ).score
+        for row in sentence_statistics(hypotheses, references, level)
+    ]
+
+
 @cache
 def _metric() -> BLEU:
     # For its counts; the scores are computed from them for every order by _bleu, so that one pass serves all four.

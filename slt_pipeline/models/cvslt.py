@@ -10,7 +10,7 @@ from torch import Tensor
 from slt_pipeline.config.translator import CVSLTConfig
 from slt_pipeline.models.label_smoothing import smoothed_kl
 from slt_pipeline.models.language import EncoderInput
-from slt_pipeline.models.mbart import PAD_ID, text_embedding
+from slt_pipeline.models.mbart import PAD_ID
 from slt_pipeline.models.translator import Translator
 from slt_pipeline.models.variational import Gaussian, GaussianNetwork, gaussian_kl, output_kl
 
@@ -153,11 +153,11 @@ class CVSLT(Translator):
 
     def _with_text(self, source: EncoderInput, labels: Tensor) -> EncoderInput:
         """Put the scaled vectors of the text behind the signs, their suffix and their padding (FACTS 9.1)."""
-        text = text_embedding(self.mbart)[labels].to(source.vectors.dtype) * self.scale
+        text = self.text_source(labels)
         steps, pieces = source.mask.shape[1], labels.shape[1]
         self.require_positions(steps + pieces, f"signs of {steps} steps and a text of {pieces} pieces")
-        mask = torch.cat([source.mask, (labels != PAD_ID).to(source.mask.dtype)], dim=1)
-        return EncoderInput(torch.cat([source.vectors, text], dim=1), mask)
+        vectors = torch.cat([source.vectors, text.vectors.to(source.vectors.dtype)], dim=1)
+        return EncoderInput(vectors, torch.cat([source.mask, text.mask], dim=1))
 
     def _log_probs(self, paths: Mapping[str, Path], mask: Tensor, decoder_input_ids: Tensor) -> dict[str, Tensor]:
         """Return log-probabilities (B, N, V) of each path, float32, all fed with the same text."""

@@ -13,6 +13,7 @@ from slt_pipeline.errors import SltError
 from slt_pipeline.models.gloss_table import gloss_vectors, read_gloss_embeddings
 from slt_pipeline.models.mbart import (
     EOS_ID,
+    PAD_ID,
     build_mbart,
     drop_tied_names,
     load_mbart_weights,
@@ -104,6 +105,20 @@ class LanguageModel(nn.Module):
     def encode(self, source: EncoderInput) -> Tensor:
         """Return mBART's encoder states (B, S, M); those of masked steps mean nothing."""
         return self.mbart.get_encoder()(inputs_embeds=source.vectors, attention_mask=source.mask).last_hidden_state
+
+    def layers(self, source: EncoderInput) -> list[Tensor]:
+        """Return what mBART's encoder makes of a source, layer by layer, (B, S, M) each.
+
+        First what its first layer reads, the vectors with their positions, normalised; then the states after every
+        layer. The last are those of `encode`.
+        """
+        encoder = self.mbart.get_encoder()
+        found = encoder(inputs_embeds=source.vectors, attention_mask=source.mask, output_hidden_states=True)
+        return list(found.hidden_states)
+
+    def text_source(self, labels: Tensor) -> EncoderInput:
+        """Return texts as the encoder reads them behind the signs: `labels (B, N)`, `<pad>` behind them (FACTS 9.1)."""
+        return EncoderInput(text_embedding(self.mbart)[labels] * self.scale, (labels != PAD_ID).long())
 
     def decode(self, states: Tensor, mask: Tensor, decoder_input_ids: Tensor) -> Tensor:
         """Return logits (B, N, V) for states (B, S, M) with their mask (B, S); the decoder sees its past alone."""

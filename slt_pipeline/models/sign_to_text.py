@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from slt_pipeline.config.taps import TapName
 from slt_pipeline.models.beam_search import Generation
 from slt_pipeline.models.ctc import ctc_loss
+from slt_pipeline.models.language import EncoderInput
 from slt_pipeline.models.taps import RECOGNITION, Front, Taps
 from slt_pipeline.models.translator import Translator
 
@@ -44,7 +45,7 @@ class SignToText(nn.Module):
         taps = self.front(batch)
         losses = {}
         if not self.translator.parts.isdisjoint(parts):
-            losses = self.translator.losses(self.translator.source(self._read(taps)), batch, parts)
+            losses = self.translator.losses(self.source(taps), batch, parts)
         if RECOGNITION in parts and self.front.recognises:
             labels, label_lengths = batch["gloss_labels"], batch["gloss_label_lengths"]
             losses[RECOGNITION] = ctc_loss(taps.gloss_logits, taps.lengths, labels, label_lengths)
@@ -53,7 +54,11 @@ class SignToText(nn.Module):
     @torch.no_grad()
     def generate(self, taps: Taps, **settings: Any) -> Generation:
         """Search the best texts of the clips of `taps`; settings as in `Translator.generate`."""
-        return self.translator.generate(self.translator.source(self._read(taps)), **settings)
+        return self.translator.generate(self.source(taps), **settings)
+
+    def source(self, taps: Taps) -> EncoderInput:
+        """Return what mBART's encoder reads of the clips of `taps`."""
+        return self.translator.source({"features": taps[self.tap], "lengths": taps.lengths})
 
     def parameter_groups(self, parts: Collection[str]) -> dict[str, list[nn.Parameter]]:
         """Return the parameters that have a part in the loss, by group, for learning rates (FACTS 8.1).
@@ -63,9 +68,6 @@ class SignToText(nn.Module):
         """
         parts = self.parts.intersection(parts)
         return {**self.front.parameter_groups(self.tap, parts), **self.translator.parameter_groups(parts)}
-
-    def _read(self, taps: Taps) -> dict[str, Tensor]:
-        return {"features": taps[self.tap], "lengths": taps.lengths}
 
 
 def _take_old_names(module: nn.Module, state: dict[str, Any], prefix: str, *_: Any) -> None:

@@ -28,14 +28,21 @@ _DOTS_PER_INCH = 130
 
 def new_figure(width: float, height: float) -> "tuple[Figure, Axes]":
     """A figure (inches) with one pair of axes: no upper and right border, a light grid."""
+    figure, (((axes,),)) = new_figures(width, height, 1, 1)
+    return figure, axes
+
+
+def new_figures(width: float, height: float, rows: int, columns: int) -> "tuple[Figure, list[list[Axes]]]":
+    """A figure (inches) with rows of such axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), dpi=_DOTS_PER_INCH, layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#e4e4e4", linewidth=0.8)
-    axes.set_axisbelow(True)
-    return figure, axes
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="#e4e4e4", linewidth=0.8)
+        axes.set_axisbelow(True)
+    return figure, grid.tolist()
 
 
 def font_families() -> list[str]:

@@ -1,5 +1,7 @@
-"""Rows of results as aligned text and as Markdown."""
+"""Rows of results as aligned text, as Markdown and as CSV."""
 
+import csv
+import io
 from collections.abc import Mapping, Sequence
 from unicodedata import east_asian_width
 
@@ -41,6 +43,15 @@ def markdown_table(rows: Sequence[Row], columns: Columns | None = None, decimals
         for line in [headings, rule, *cells]
     )
     return "\n".join(f"| {' | '.join(line)} |" for line in padded)
+
+
+def csv_table(rows: Sequence[Row]) -> str:
+    """The rows as CSV in full precision, a heading first: every key in order of first appearance, None left empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _cells(

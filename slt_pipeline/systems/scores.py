@@ -4,12 +4,20 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.metrics.bleu import sentence_bleu
 from slt_pipeline.metrics.protocols import get_protocol
 
 
 def score_texts(protocol: str, hypotheses: Sequence[str], clips: Sequence[Clip]) -> dict[str, float]:
     """Return bleu1..bleu4 and rouge."""
     return asdict(get_protocol(protocol).score_translation(hypotheses, [clip.text or "" for clip in clips]))
+
+
+def score_sentences(protocol: str, hypotheses: Sequence[str], clips: Sequence[Clip]) -> list[float]:
+    """Return the smoothed BLEU-4 of each clip: for ranks, comparable with no score of a corpus."""
+    rules = get_protocol(protocol)
+    pair = (rules.prepare_text(hypotheses), rules.prepare_text([clip.text or "" for clip in clips]))
+    return sentence_bleu(*pair, rules.level)
 
 
 def score_glosses(protocol: str, hypotheses: Sequence[Sequence[str]], clips: Sequence[Clip]) -> dict[str, float]:

@@ -76,11 +76,22 @@ class Systems:
         Raises:
             SltError: the translator has no posterior.
         """
-        config, clips = self.recipe.evaluate, load_clips(self.recipe.corpus.manifest, split, needs=["text"])
-        clips = encodable(self.recipe, self.store, clips)
+        return self.translated(self.with_texts(split), oracle=True)
+
+    def with_texts(self, split: str) -> FeatureDataset:
+        """Return the clips of one split, all of which have a text: what the translator reads, and labels of the texts.
+
+        Raises:
+            SltError: there is none, or one has no text.
+        """
+        clips = encodable(self.recipe, self.store, load_clips(self.recipe.corpus.manifest, split, needs=["text"]))
         labels = TextLabels(self.sign2text.vocabularies.text)
-        features = FeatureDataset(self.store, self.recipe.translator.stream, clips, labels)
-        texts, _ = self.sign2text.translate_features(features, config.generation, config.batch_size, oracle=True)
+        return FeatureDataset(self.store, self.recipe.translator.stream, clips, labels)
+
+    def translated(self, features: FeatureDataset, *, oracle: bool = False) -> Decoded:
+        """Translate and score clips by features that may be another's; `oracle`: from the posterior."""
+        config, clips = self.recipe.evaluate, features.clips
+        texts, _ = self.sign2text.translate_features(features, config.generation, config.batch_size, oracle=oracle)
         return Decoded(clips, texts, score_texts(self.recipe.corpus.protocol, texts, clips))
 
     def decode(self, task: Task, split: str) -> Decoded:

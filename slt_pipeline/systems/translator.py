@@ -11,6 +11,7 @@ from slt_pipeline.config.provenance import flatten, require_made_with
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.taps import TAPS, Stream
 from slt_pipeline.config.translator import GenerationConfig
+from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.features import FeatureDataset, require_stream
 from slt_pipeline.corpora.labels import GlossInputs
 from slt_pipeline.errors import SltError
@@ -74,6 +75,16 @@ class Sign2Text:
         """Whether it makes gloss logits of its own: its visual head is trained with it."""
         return self.model.front.recognises
 
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return _device(self.model)
+
+    @torch.no_grad()
+    def taps(self, batch: Mapping[str, torch.Tensor]) -> Taps:
+        """Return what its front makes of a batch of stored features."""
+        return self.model.front({name: batch[name].to(self.device) for name in ("features", "lengths")})
+
     def translate(
         self,
         taps: Taps,
@@ -100,26 +111,24 @@ class Sign2Text:
             batch_size: clips at once.
             oracle: decode from the posterior, which knows the right texts: an upper bound, no translation.
         """
-        device = _device(self.model)
         texts: dict[str, str] = {}
         logits: dict[str, torch.Tensor] = {}
-        for clips in self._batches(features, batch_size, alike=oracle):
+        for clips in self.batches(features, batch_size, alike=oracle):
             batch = features.batch(clips)
-            with torch.no_grad():
-                taps = self.model.front({name: batch[name].to(device) for name in ("features", "lengths")})
-            found = self.translate(taps, generation, oracle=batch["labels"].to(device) if oracle else None)
+            taps = self.taps(batch)
+            found = self.translate(taps, generation, oracle=batch["labels"].to(self.device) if oracle else None)
             texts |= dict(zip((clip.id for clip in clips), found.texts, strict=True))
             if self.recognises and taps.gloss_logits is not None:
                 rows = zip(clips, taps.gloss_logits.cpu(), batch["lengths"].tolist(), strict=True)
                 logits |= {clip.id: row[:length] for clip, row, length in rows}
         return [texts[clip.id] for clip in features.clips], [logits[clip.id] for clip in features.clips if logits]
 
-    def _batches(self, features: FeatureDataset, batch_size: int, *, alike: bool) -> Iterator[list[Any]]:
+    def batches(self, features: FeatureDataset, batch_size: int, *, alike: bool = False) -> Iterator[list[Clip]]:
         """Yield batches; of equal length where padding would reach a result, as through the published head."""
         alike |= isinstance(self.model.front, HeadFront) and self.model.front.leaks
-        groups: dict[int, list[Any]] = {}
+        groups: dict[int, list[Clip]] = {}
         for clip in features.clips:
-            groups.setdefault(features.store.length(clip.id) if alike else 0, []).append(clip)
+            groups.setdefault(features.length(clip) if alike else 0, []).append(clip)
         for clips in groups.values():
             yield from (clips[i : i + batch_size] for i in range(0, len(clips), batch_size))
 
@@ -243,20 +252,30 @@ def open_sign2text(
         SltError: there is none, or it was trained with other settings or on the features of another encoder.
     """
     folder = folder or recipe.run_folder("translate_train")
-    checkpoint = best_checkpoint(folder, made_by="slt translate-train")
+    checkpoint = trained_translator(folder)
     warn_if_unfinished(folder)
     now: dict[str, Any] = {"text": _languages(recipe), "translator": recipe.translator}
     now |= {name: value for name, value in reads.items() if name != "store"}
     if recipe.translator.head == "trained":
         now["head_config"] = recipe.encoder.head
-    if not (folder / WIDTHS_FILE).is_file():
-        raise SltError(f"{folder} holds no translator of signs; name a run of `slt translate-train` or of a sweep")
     _require(folder, now, f"the translator in {folder}", "slt translate-train")
     _require_features(folder, reads["store"])
     vocabularies = Vocabularies.load(folder)
     model = build_sign2text(recipe, vocabularies, read_json(folder / WIDTHS_FILE), folder)
     checkpoint.load_model(model)
     return Sign2Text(model.to(device).eval(), vocabularies, checkpoint.weights_hash)
+
+
+def trained_translator(folder: Path) -> Checkpoint:
+    """Return the best checkpoint of a translator's run; nothing is loaded.
+
+    Raises:
+        SltError: there is none, or the run is of something else.
+    """
+    checkpoint = best_checkpoint(folder, made_by="slt translate-train")
+    if not (folder / WIDTHS_FILE).is_file():
+        raise SltError(f"{folder} holds no translator of signs; name a run of `slt translate-train` or of a sweep")
+    return checkpoint
 
 
 def trained_language_model(recipe: Recipe, folder: Path) -> Checkpoint:

@@ -16,6 +16,9 @@ READS_AND_WRITES = {
     "translate-train": ([f"{RUN}/features", f"{RUN}/gloss2text_train"], [f"{RUN}/translate_train"]),
     "sweep": ([f"{RUN}/features"], [f"{RUN}/sweep/translator.mapper.input-*/translator.mapper.input=s3d_seed=5"]),
     "evaluate": ([f"{RUN}/features", f"{RUN}/translate_train"], [f"{RUN}/evaluate"]),
+    "report grounding": ([f"{RUN}/features", f"{RUN}/translate_train"], [f"{RUN}/translate_train/report/grounding"]),
+    "report modality-gap": (["corpus/manifest.jsonl"], [f"{RUN}/translate_train/report/modality_gap"]),
+    "report embedding": (["corpus/manifest.jsonl"], [f"{RUN}/translate_train/report/embedding"]),
     "translate": ([f"{RUN}/visual_train", f"{RUN}/translate_train"], []),
 }
 
@@ -31,7 +34,7 @@ def mine(here, tmp_path):
 @pytest.mark.parametrize("command", READS_AND_WRITES)
 def test_a_dry_run_prints_the_plan_and_writes_nothing(slt, mine, here, command):
     videos = ["clip.mp4"] if command == "translate" else []
-    run = slt(command, *videos, "-r", mine, "-o", "seed=5", "--dry-run")
+    run = slt(*command.split(), *videos, "-r", mine, "-o", "seed=5", "--dry-run")
     assert run.exit_code == 0, run.output
     assert list(here.iterdir()) == []
     reads = [line.partition(": ")[2] for line in run.stdout.splitlines() if line.startswith("# reads")]
@@ -81,6 +84,7 @@ def test_a_file_that_is_there_is_not_called_missing(slt, mine, here):
         (["sweep"], "slt extract"),
         (["translate", "clip.mp4"], "slt visual-train"),
         (["evaluate"], "corpus/manifest.jsonl"),
+        (["report", "grounding"], "slt translate-train"),
         (["evaluate", "--task", "sign2txt"], "evaluate.tasks.0 = 'sign2txt'"),
         (["extract", "--streams", "s3e"], "extract.streams.0 = 's3e'"),
     ],

@@ -64,6 +64,7 @@ ONLY_IN: dict[str, frozenset[str]] = {
     "av": frozenset({"slt_pipeline.video", "slt_pipeline.avatar"}),
     "sacrebleu": frozenset({"slt_pipeline.metrics"}),
     "matplotlib": frozenset({"slt_pipeline.report"}),
+    "sklearn": frozenset({"slt_pipeline.report.tsne"}),
     "click": frozenset({"slt_pipeline.cli"}),
 }
 HEAVY = frozenset({"torch", "torchvision", "transformers", "accelerate"})

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sacrebleu.metrics.bleu import BLEU
 
 from slt_pipeline.errors import SltError
-from slt_pipeline.metrics.bleu import bleu_of_statistics, corpus_bleu, sentence_statistics
+from slt_pipeline.metrics.bleu import bleu_of_statistics, corpus_bleu, sentence_bleu, sentence_statistics
 
 WORDS = st.lists(st.sampled_from(["a", "b", "c", "d", "e"]), max_size=9).map(" ".join)
 PAIRS = st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=8)
@@ -52,6 +52,14 @@ def test_summed_statistics_give_the_corpus_score(pairs):
     sums = sentence_statistics(hypotheses, references).sum(axis=0)
     got = [bleu_of_statistics(sums, order) for order in (1, 2, 3, 4)]
     assert got == pytest.approx(corpus_bleu(hypotheses, references), abs=1e-9)
+
+
+@settings(max_examples=50, deadline=None)
+@given(PAIRS)
+def test_a_sentence_is_scored_as_sacrebleu_scores_sentences(pairs):
+    metric = BLEU(tokenize="none", effective_order=True)
+    wanted = [metric.sentence_score(hypothesis, [reference]).score for hypothesis, reference in pairs]
+    assert sentence_bleu(*map(list, zip(*pairs, strict=True))) == pytest.approx(wanted)
 
 
 def test_unequal_numbers_of_sentences_are_refused():

@@ -1,0 +1,112 @@
+"""Trained translators side by side: the runs that an analysis looks at, and the clips that it asks them about."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.corpora.features import FeatureDataset
+from slt_pipeline.corpora.load import load_clips
+from slt_pipeline.errors import SltError
+from slt_pipeline.systems.tasks import Systems
+from slt_pipeline.systems.translator import trained_translator
+from slt_pipeline.training.devices import pick_device
+
+FEWEST = 2
+"""Clips without which there is nothing to compare."""
+_OWN = "translate_train"
+
+
+class Run(NamedTuple):
+    """A trained translator."""
+
+    recipe: Recipe
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A run that is ready to be asked."""
+
+    name: str
+    """What tables and pictures call it."""
+    systems: Systems
+    features: FeatureDataset
+    """The clips it is asked about, with labels of their texts."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What an analysis found."""
+
+    table: str
+    """For the terminal."""
+    rows: list[dict[str, Any]]
+    """The same, in full precision."""
+    files: list[Path] = field(default_factory=list)
+    """What was written."""
+
+
+def opened(runs: Sequence[Run], split: str, device: str, clips: int | None = None) -> Iterator[Opened]:
+    """Open one run after the other, once it is known that all of them can be.
+
+    Args:
+        runs: the translators.
+        split: whose clips they are asked about; each must have a text.
+        device: where they compute.
+        clips: as many of them, spread over the split; None: all.
+
+    Raises:
+        SltError: a run is no translator or is named twice; the split is unknown, or has too few clips.
+    """
+    names = names_of(runs)
+    for run in runs:
+        trained_translator(run.folder)
+        _require_enough(len(load_clips(run.recipe.corpus.manifest, split, needs=["text"])), split)
+    for name, run in zip(names, runs, strict=True):
+        systems = Systems(run.recipe, pick_device(device), run.folder)
+        features = systems.with_texts(split)
+        if clips is not None and clips < len(features):
+            spread = [features.clips[i * len(features) // clips] for i in range(clips)]
+            features = FeatureDataset(features.store, features.stream, spread, features.labels)
+        _require_enough(len(features), split)
+        yield Opened(name, systems, features)
+
+
+def names_of(runs: Sequence[Run]) -> list[str]:
+    """Return each run's name: its recipe's, and its folder's where that is a sweep's; its path where two are alike.
+
+    Raises:
+        SltError: a folder is named twice.
+    """
+    folders = Counter(run.folder.resolve() for run in runs)
+    if doubled := [run.folder for run in runs if folders[run.folder.resolve()] > 1]:
+        raise SltError(f"{doubled[0]} is named twice; name each run once")
+    names = [run.recipe.name + (f" {run.folder.name}" if run.folder.name != _OWN else "") for run in runs]
+    alike = Counter(names)
+    return [name if alike[name] == 1 else str(run.folder) for name, run in zip(names, runs, strict=True)]
+
+
+def report_folder(runs: Sequence[Run], analysis: str, out: Path | None) -> Path:
+    """Return where an analysis is written: into its run, or beside all runs where there are several; or `out`."""
+    home = runs[0].folder if len(runs) == 1 else Path(runs[0].recipe.runs_dir)
+    return out or home / "report" / analysis
+
+
+def reads(run: Run) -> dict[str, Path | str | None]:
+    """Return what an analysis reads of a run: for a plan."""
+    return {
+        "clips": run.recipe.corpus.manifest,
+        "store": run.recipe.store,
+        "encoder": run.recipe.encoder_folder,
+        "translator": run.folder,
+    }
+
+
+def _require_enough(number: int, split: str) -> None:
+    if number < FEWEST:
+        raise SltError(
+            f"{number} clip of split {split} is compared with nothing; take {FEWEST} or more (--split, --clips)"
+        )
