@@ -161,7 +161,7 @@ class CVSLT(Translator):
 
     def _log_probs(self, paths: Mapping[str, Path], mask: Tensor, decoder_input_ids: Tensor) -> dict[str, Tensor]:
         """Return log-probabilities (B, N, V) of each path, float32, all fed with the same text."""
-        if self.config.passes == "together" and len(paths) > 1:
+        if self.config.passes != "apart" and len(paths) > 1:
             memory, number = torch.cat([path.memory for path in paths.values()]), len(paths)
             logits = self.decode(memory, mask.repeat(number, 1), decoder_input_ids.repeat(number, 1))
             each = dict(zip(paths, logits.chunk(number), strict=True))

@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python tests/benchmarks/translate.py --sizes 128x2 256x4 512x6 --clips 64 --rounds 5
 
 The plain loop holds all features in RAM, as read from a pickle packed by gzip, takes batches in file order and runs
-two passes of the encoder and two of the decoder; "apart" and "together" read bucketed batches from a store and differ
-in `translator.passes`. Model, effective batch and clips are the same, and the loops take turns, so that a busy machine
+two passes of the encoder and two of the decoder; the others read bucketed batches from a store and differ in
+`translator.passes`. Model, effective batch and clips are the same, and the loops take turns, so that a busy machine
 disturbs all alike. A step is timed on one batch of clips of like length, without reading it.
 """
 
@@ -32,6 +32,7 @@ from slt_pipeline.text.batch import pad_ids
 from slt_pipeline.training.batches import EpochBatches
 
 WIDTH, FIRST_PIECE, LANGUAGE = 512, 30, 6
+PASSES = ("apart", "decoder", "together")
 PARTS = ("prior", "posterior", "gaussian_kl", "output_kl")
 
 
@@ -123,7 +124,7 @@ def _measure(model: CVSLT, size: str, corpus: Corpus, rounds: int, steps_only: b
     batches = list(corpus.bucketed())
     middle = sorted(batches, key=lambda batch: batch["features"].shape[1])[len(batches) // 2]
     groups: dict[str, dict[str, Callable[[], None]]] = {
-        "step": {passes: lambda p=passes: step(middle, p) for passes in ("apart", "together")}
+        "step": {passes: lambda p=passes: step(middle, p) for passes in PASSES}
     }
     if not steps_only:
 
@@ -133,8 +134,7 @@ def _measure(model: CVSLT, size: str, corpus: Corpus, rounds: int, steps_only: b
 
         groups["epoch"] = {
             "plain": lambda: epoch(corpus.plain, "apart"),
-            "apart": lambda: epoch(corpus.bucketed, "apart"),
-            "together": lambda: epoch(corpus.bucketed, "together"),
+            **{passes: lambda p=passes: epoch(corpus.bucketed, p) for passes in PASSES},
         }
     for what, loops in groups.items():
         print(f"{size} {what}: {_line(_turns(loops, rounds))}", flush=True)

@@ -57,7 +57,7 @@ def total(losses) -> torch.Tensor:
 # --- what a clip's losses depend on
 
 
-@pytest.mark.parametrize("passes", ["apart", "together"])
+@pytest.mark.parametrize("passes", ["apart", "decoder", "together"])
 @pytest.mark.parametrize("attention", ["shared", "separate"])
 @pytest.mark.parametrize("distillation", ["symmetric", "to_prior"])
 def test_with_the_sounder_options_a_clips_losses_do_not_depend_on_its_batch_mates(passes, attention, distillation):
@@ -115,16 +115,17 @@ COMBINATIONS = [dict(zip(OPTIONS, values, strict=True)) for values in itertools.
 def test_passes_together_give_the_losses_and_gradients_of_passes_apart(options):
     """Every seventh combination: each pair of values is among them."""
     found = []
-    for passes in ("apart", "together"):
+    for passes in ("apart", "decoder", "together"):
         model = cvslt(**options, passes=passes)
         losses = model(batch(0, 1, 2), PARTS)
         total(losses).backward()
         found.append((losses, {name: p.grad for name, p in model.named_parameters()}))
-    (apart, grads), (together, others) = found
-    for name in PARTS:
-        torch.testing.assert_close(together[name], apart[name], rtol=1e-5, atol=1e-5, msg=name)
-    for name, grad in grads.items():
-        assert (others[name] - grad).norm() <= 1e-4 * grad.norm() + 1e-3, name
+    (apart, grads), *joined = found
+    for losses, others in joined:
+        for name in PARTS:
+            torch.testing.assert_close(losses[name], apart[name], rtol=1e-5, atol=1e-5, msg=name)
+        for name, grad in grads.items():
+            assert (others[name] - grad).norm() <= 1e-4 * grad.norm() + 1e-3, name
 
 
 def test_every_pair_of_values_is_among_those_combinations():
@@ -133,7 +134,7 @@ def test_every_pair_of_values_is_among_those_combinations():
         assert len(pairs) == len(OPTIONS[one]) * len(OPTIONS[two]), (one, two)
 
 
-@pytest.mark.parametrize("passes", ["apart", "together"])
+@pytest.mark.parametrize("passes", ["apart", "decoder", "together"])
 def test_a_loss_has_the_same_value_whichever_others_are_asked_for(passes):
     model, clips = cvslt(passes=passes), batch(0, 1, 2)
     whole = model(clips, PARTS)

@@ -115,7 +115,7 @@ class Case:
         return torch.from_numpy(self.part.tensors[name])
 
 
-@pytest.mark.parametrize("passes", ["apart", "together"])
+@pytest.mark.parametrize("passes", ["apart", "decoder", "together"])
 @pytest.mark.parametrize("case", CASES, indirect=True)
 def test_evaluation(case, passes):
     case.model.config = case.model.config.model_copy(update={"passes": passes})
