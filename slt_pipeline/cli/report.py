@@ -12,7 +12,8 @@ def report() -> None:
     """Look into trained translators, several side by side.
 
     \b
-    A RUN is the folder of a trained translator: runs/NAME/translate_train, or a run of a sweep.
+    A RUN is the folder of a trained translator: runs/NAME/translate_train, or a run of a sweep. MMTLB and CV-SLT may
+    stand side by side.
     Example:
       $ slt report grounding
     """
@@ -44,7 +45,7 @@ _SEED = click.option("--seed", type=click.IntRange(min=0), default=0, show_defau
 @report.command("modality-gap")
 @_report_options
 def modality_gap(runs, recipe_name, overrides, dry_run, out, **settings) -> None:
-    """Measure how far signs and texts lie apart, by layer. Prints a row a run.
+    """Measure how far signs and texts lie apart, by layer. One row per run.
 
     \b
     The gap of a clip is the L2 distance between the mean of the encoder's states of its signs alone, and of its text
@@ -63,10 +64,11 @@ def modality_gap(runs, recipe_name, overrides, dry_run, out, **settings) -> None
 @_report_options
 @_SEED
 def embedding(runs, recipe_name, overrides, dry_run, out, **settings) -> None:
-    """Draw where signs and texts lie, by layer: t-SNE. Prints a row a run.
+    """Draw where signs and texts lie, by layer: t-SNE. One row per run.
 
     \b
-    A row of panels a run, a panel a layer: each clip as its signs alone and as its text alone, as in modality-gap.
+    One row of panels per run, one panel per layer; each clip is two points, its signs alone and its text alone, as in
+    modality-gap. t-SNE is of each panel alone: compare clusters, not places or distances of two panels.
     Writes the picture and its points (CSV). Without RUN, looks at the recipe's own translator.
     Example:
       $ slt report embedding
@@ -85,7 +87,7 @@ def grounding(runs, recipe_name, overrides, dry_run, out, **settings) -> None:
 
     \b
     Each clip is translated from its own features, from another clip's, from noise with the mean and deviation of every
-    channel, and from zeros. What of BLEU and ROUGE is left without its own, the translator knows without the video.
+    channel, and from zeros. The BLEU and ROUGE that are left then, the translator has without looking at the video.
     Writes the table (Markdown, CSV). Without RUN, looks at the recipe's own translator.
     Example:
       $ slt report grounding --clips 100
@@ -114,4 +116,4 @@ def _report(plan, analyse, folders, recipe_name, overrides, dry_run, out, settin
     found = analyse(runs, out=out, **settings)
     click.echo(found.table)
     for path in found.files:
-        click.echo(f"written: {path}", err=True)
+        click.echo(f"wrote {path}", err=True)

@@ -15,10 +15,10 @@ def sweep(name, recipe_name, overrides, device, dry_run, overwrite) -> None:
     \b
     The recipe's `sweep.grid` gives the values by key; all combinations run once per seed. `sweep.variants` are named
     rows, such as ablations, each with the keys that it sets. NAME is one of the recipe's `sweeps` in its place.
-    Every run has a folder of its own, which `slt evaluate --run FOLDER` takes; a run that fails is a row that says
-    why. Run again, it resumes. p is that of a paired bootstrap against the first row: the first variant, or the best
-    on dev. `sweep.oracle` decodes CV-SLT from its posterior, too, which knows the right text. A grid of one number is
-    plotted.
+    Every run has a folder of its own; that of the best is told at the end, and `slt evaluate --run FOLDER` and
+    `slt translate --run FOLDER` open it. A run that fails is a row that says why. Run again, it resumes.
+    p is that of a paired bootstrap against the first row: the first variant, or the best on dev. `sweep.oracle`
+    decodes CV-SLT from its posterior, too, which knows the right text. A grid of one number is plotted.
     Example:
       $ slt sweep
       $ slt sweep -o 'sweep.grid={translator.mapper.input: [gloss_rep, s3d]}' -o 'sweep.seeds=[1, 2, 3]'
@@ -36,5 +36,7 @@ def sweep(name, recipe_name, overrides, device, dry_run, overwrite) -> None:
     click.echo(f"sweep: {report['folder']}", err=True)
     for path in report["written"]:
         click.echo(f"wrote {path}", err=True)
+    if report["best"]:
+        click.echo(f"best run: {report['best']} (open it with --run)", err=True)
     if not any("scores" in result for result in report["results"]):
         raise click.exceptions.Exit(1)

@@ -37,9 +37,13 @@ def import_(checkpoint, recipe_name, overrides, gloss_classes, overwrite, dry_ru
     and the store of features that it reads. Names and shapes have to match, one to one.
 
     \b
+    What it needs: a manifest (slt data import), the published mBART folder (weights/mbart_de of the recipe), the table
+    of gloss classes, and a store. That is the recipe's own, or one of published features, as below: `uses={}` says
+    that there is no encoder to compare it with. Then `slt evaluate --run FOLDER` decodes and scores it.
     It may be packed by gzip. Nothing in it is carried out: what asks for more than plain data and tensors is refused.
     Example:
       $ slt weights import cvslt.ckpt -r cvslt/phoenix14t --gloss-classes gloss2ids.pkl
+      $ slt weights import cvslt.ckpt -r cvslt/phoenix14t -o uses={} -o extract.store=features --gloss-classes g.pkl
     """
     from slt_pipeline.stages import weights_import as stage
 

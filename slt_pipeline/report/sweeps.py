@@ -91,6 +91,15 @@ def sweep_groups(results: Sequence[Run], metric: str, lower_is_better: bool, ran
     return sorted(groups, key=rank)
 
 
+def best_run(groups: Sequence[Group], metric: str, lower_is_better: bool) -> Run | None:
+    """The run with the best score, on dev where it was scored, else on the first split; None: no run has one."""
+    scored = [run for runs in groups for run in runs if run.get("scores")]
+    splits = _splits(scored)
+    by = "dev" if "dev" in splits else "".join(splits[:1])
+    found = [run for run in scored if metric in run["scores"].get(by, {})]
+    return (min if lower_is_better else max)(found, key=lambda run: run["scores"][by][metric], default=None)
+
+
 def sweep_table(
     groups: Sequence[Group], metric: str, p_values: Sequence[Mapping[str, float]] = (), num_draws: int = 0
 ) -> SweepTable:

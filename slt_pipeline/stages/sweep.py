@@ -23,7 +23,7 @@ from slt_pipeline.files import (
 )
 from slt_pipeline.metrics.significance import NUM_DRAWS
 from slt_pipeline.report.sweep_plot import is_number, plot_sweep
-from slt_pipeline.report.sweeps import SweepTable, sweep_groups, sweep_table
+from slt_pipeline.report.sweeps import SweepTable, best_run, sweep_groups, sweep_table
 from slt_pipeline.stages.evaluate import STAGE as EVALUATE
 from slt_pipeline.stages.evaluate import score, score_oracle
 from slt_pipeline.stages.translate_train import translate_train
@@ -80,6 +80,7 @@ def sweep(recipe: Recipe, name: str | None = None, *, device: str = "auto", over
         "results": found.in_order(list(results.values())),
         "table": table.text(),
         "folder": str(found.folder),
+        "best": found.best(list(results.values())),
         "written": [path for path in written if Path(path).is_file()],
     }
 
@@ -143,6 +144,12 @@ class _Sweep:
         if not self.config.variants and not others and all(is_number(row["values"].get(key)) for row in results):
             plot_sweep(groups, key, self.folder / PLOT_FILE)
         return table
+
+    def best(self, results: list[dict[str, Any]]) -> str | None:
+        """Return the folder of the run that scores best; None: no run has a score, or its folder is not known."""
+        metric = self.config.metric
+        run = best_run([results], metric, metric in LOWER_IS_BETTER)
+        return str(self.folder / run["folder"]) if run and "folder" in run else None
 
     def begin(self, recipe: Recipe, made_from: dict[str, Any], overwrite: bool) -> None:
         """Refuse a folder that holds a sweep of the same name over something else: its rows would be lost."""

@@ -76,5 +76,8 @@ def _require_settings(published: PublishedCheckpoint, start: Start, what: str) -
         ours |= {"translator.latent": recipe.translator.latent, "translator.attention": recipe.translator.attention}
     for name, theirs in published.settings().items():
         if theirs != ours.get(name, theirs):
-            cure = "take the vocabulary that it was trained with" if " " in name else f"set -o {name}={theirs}"
+            cure = {
+                CLASSES: "name the table that it was trained with by --gloss-classes",
+                PIECES: "name the mBART folder it was trained with: -o text.tokenizer= -o translator.mbart.folder=",
+            }.get(name, f"set -o {name}={theirs}")
             raise SltError(f"{what} has {name} {theirs}, the recipe {ours[name]}; {cure}")

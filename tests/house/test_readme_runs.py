@@ -44,6 +44,7 @@ NOT_RUN = {
     "data import": "the data sets are not given away; tests/corpora imports small ones in their formats",
 }
 NOT_RUN["weights import"] = "published weights are not given away; tests/stages imports some in their format"
+NOT_RUN["sweep -r cvslt/phoenix14t components"] = "needs PHOENIX-2014T; tests/stages runs one in its shape"
 NOT_RUN["visual-train -r demo/mmtlb --device cuda"] = "needs a GPU"
 # What a reader of a line does not have yet, where others have made it with other settings. Such lines come last.
 STARTS_WITHOUT = {
@@ -172,6 +173,8 @@ def _prepare(line: str) -> None:
             path.write_text(_yaml_of_readme(0), encoding="utf-8")
         elif word == "variant.yaml":
             path.write_text(_yaml_of_readme(1), encoding="utf-8")
+        elif word == "bridge.yaml":
+            path.write_text(_yaml_of_readme(2), encoding="utf-8")
         elif path.suffix == ".mp4" and len(path.parts) == 1:
             shutil.copy(data / "videos" / "test" / "test-00000.mp4", path)
         elif word in ("runs/other/features", "runs/old/features"):

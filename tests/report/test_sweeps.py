@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from slt_pipeline.report.sweep_plot import plot_sweep
-from slt_pipeline.report.sweeps import sweep_groups, sweep_table
+from slt_pipeline.report.sweeps import best_run, sweep_groups, sweep_table
 
 KEY = "translate_train.objective.output_kl.to"
 RED, GREEN = (0xEE, 0x66, 0x77), (0x22, 0x88, 0x33)
@@ -29,6 +29,15 @@ def test_the_best_on_dev_is_first_and_less_is_better_where_mistakes_are_counted(
     found = table([*results, {"values": {"k": 4}, "seed": 1, "error": "x"}], metric)
     assert [row["k"] for row in found.rows] == [str(n) for n in (*best_first, 4)]
     assert found.rows[3] == {"k": "4", "seeds": 0, "failed": "1: x"}
+
+
+def test_the_best_run_is_one_run_by_dev_and_never_by_an_oracle():
+    one, other = run(1, dev=9.0, test=1.0, oracle={"dev": 9.0}), run(2, dev=8.0, test=9.0, oracle={"dev": 90.0})
+    failed = {"values": {KEY: 3}, "seed": 1, "error": "x"}
+    assert best_run([[failed, other], [one]], "bleu4", lower_is_better=False) is one
+    assert best_run([[one, other]], "bleu4", lower_is_better=True) is other
+    assert best_run([[run(1, test=1.0), other]], "bleu4", lower_is_better=False) is other
+    assert best_run([[failed]], "bleu4", lower_is_better=False) is None
 
 
 def test_named_rows_keep_their_order():

@@ -178,7 +178,7 @@ def test_other_features_reach_the_decoder(systems, monkeypatch):
 def test_gaps_of_mixed_runs_are_written_and_drawn(slt, mmtlb, cvslt, of_sweep, tmp_path):
     folders = [run.folder for run in (mmtlb, cvslt, of_sweep)]
     ended = slt("report", "modality-gap", *folders, "--split", "train", "--device", "cpu", "--out", tmp_path)
-    assert (ended.status, ended.err.count(f"written: {tmp_path}")) == (0, 5)
+    assert (ended.status, ended.err.count(f"wrote {tmp_path}")) == (0, 5)
     names = ["toy", "other", f"toy {of_sweep.folder.name}"]
     layers, parts, clips, runs = (
         _table(tmp_path / f"{name}.csv") for name in ("gap_by_layer", "bleu_by_gap", "gap_by_clip", "runs")

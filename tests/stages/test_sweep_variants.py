@@ -152,6 +152,7 @@ def test_the_command_prints_a_narrow_table_and_what_it_wrote(swept, slt, tmp_pat
     assert " ".join(run.out.splitlines()[0].split()) == "variant seeds dev bleu4 p oracle test bleu4 p oracle"
     assert max(map(len, run.out.splitlines())) <= 80
     assert f"wrote {report['folder']}/table.md" in run.err
+    assert f"best run: {report['best']} (open it with --run)" in run.err and Path(report["best"]).is_dir()
     after = files(Path(report["folder"]))
     trained = [path for path in before if path.suffix == ".safetensors" or path.name == "scored.json"]
     assert {path: after[path] for path in trained} == {path: before[path] for path in trained}
