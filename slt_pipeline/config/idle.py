@@ -77,6 +77,7 @@ def idle_keys(recipe: Sections) -> Iterator[tuple[str, str]]:
         yield "translate_train.idle_classifier", "translate_train.objective.recognition trains the classifier"
     elif recipe.translator.head == "trained" and TAPS[mapper.input].stream == "gloss_logits":
         yield "translate_train.idle_classifier", f"the mapper reads {mapper.input}, which trains the classifier"
+    yield from _idle_of_a_bridge(recipe)
     if mbart.folder is not None:
         for name in _SIZES:
             yield f"translator.mbart.{name}", f"the folder {mbart.folder} brings its own"
@@ -93,6 +94,23 @@ def idle_keys(recipe: Sections) -> Iterator[tuple[str, str]]:
             yield f"synth.{name}", "synth.container is frames, not mp4"
     if synth is not None and synth.source == "annotations":
         yield "synth.signers", "synth.source is annotations, which bring their signers"
+
+
+def _idle_of_a_bridge(recipe: Sections) -> Iterator[tuple[str, str]]:
+    """Yield the keys of CV-SLT that no part of the loss reads: all of them tell how the prior and posterior meet."""
+    if recipe.translator.system != "cvslt":
+        return
+    objective = recipe.translate_train.objective
+    has = {name: not is_zero(objective.get(name, 0.0)) for name in ("prior", "posterior", "gaussian_kl", "output_kl")}
+    if not (has["posterior"] or has["gaussian_kl"] or has["output_kl"]):
+        for name in ("attention", "posterior", "text_positions", "passes"):
+            yield f"translator.{name}", "no part of translate_train.objective reads the posterior"
+    if not has["output_kl"]:
+        yield "translator.distillation", "translate_train.objective.output_kl is 0"
+        if not has["gaussian_kl"]:
+            yield "translator.kl_mask", "translate_train.objective.gaussian_kl and output_kl are 0"
+        if not (has["prior"] and has["posterior"]):
+            yield "translator.noise", "no loss of translate_train.objective decodes from both samples"
 
 
 def not_swept(recipe: Sections, grid: Mapping[str, Sequence[Any]], key: str) -> str:

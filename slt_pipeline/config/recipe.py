@@ -221,6 +221,8 @@ def recipe_schema() -> str:
         "anyOf": [names, {"type": "array", "items": names}],
         "description": "Recipe that this one changes; of several, each is laid upon those before it.",
     }
+    translator = schema["properties"]["translator"]
+    translator["anyOf"] = translator.pop("oneOf")  # a file may set what both systems have, and extend one that says which
     for section in (schema, *schema["$defs"].values()):
         section.pop("required", None)
     return json.dumps(schema, indent=2, ensure_ascii=False)
@@ -274,9 +276,15 @@ def _plain_yaml(path: Path) -> dict[str, Any]:
 
 
 def _resolve(path: Path) -> dict[str, Any]:
-    """Return the file's data upon that of what it extends, upon the defaults."""
-    data = defaults(Recipe)
+    """Return the file's data upon that of what it extends, upon the defaults.
+
+    What several of its bases extend is laid once, below all of them: it would undo what the first of them has changed.
+    """
+    data, laid = defaults(Recipe), set()
     for layer, change in _layers(path, seen=()):
+        if layer.resolve() in laid:
+            continue
+        laid.add(layer.resolve())
         try:
             data = merge(Recipe, data, change)
         except SltError as error:

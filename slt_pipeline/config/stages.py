@@ -126,11 +126,14 @@ class TranslateTrainConfig(Config):
         return self
 
 
+_TAPS = {"translator.mapper.input": list(TAPS)}
+
+
 class SweepConfig(Config):
     """Many translate-train runs over one store."""
 
-    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default={"translator.mapper.input": list(TAPS)})
-    """Values to try by key of the recipe; all combinations are run. With `variants`, none unless it is given."""
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default=_TAPS)
+    """Values to try by key of the recipe; all combinations are run. With `variants`, none unless another is given."""
     variants: dict[str, dict[str, Any]] = Field(default={})
     """Named rows, such as ablations: the keys that each sets, none for the recipe as it is. Every combination of the
     grid is run in each; the table keeps their order, and compares with the first."""
@@ -152,7 +155,9 @@ class SweepConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _variants_need_no_grid(cls, data: Any) -> Any:
-        return {"grid": {}, **data} if isinstance(data, Mapping) and data.get("variants") else data
+        if isinstance(data, Mapping) and data.get("variants") and data.get("grid", _TAPS) == _TAPS:
+            return {**data, "grid": {}}  # where a recipe is merged, the default has been written out
+        return data
 
     @model_validator(mode="after")
     def _has_runs(self) -> "SweepConfig":

@@ -57,8 +57,9 @@ def runs_of(recipe: Recipe, config: SweepConfig) -> list[Variant]:
     Raises:
         SltError: a value that no run can have, a variant that cannot be, or two that are the same.
     """
+    alone = recipe.model_copy(update={"sweep": SweepConfig(), "sweeps": {}})  # which of a single run may not be true
     runs = [
-        _variant(recipe, name, own, dict(zip(config.grid, chosen, strict=True)), seed)
+        _variant(alone, name, own, dict(zip(config.grid, chosen, strict=True)), seed)
         for name, own in (config.variants or {"": {}}).items()
         for chosen in itertools.product(*config.grid.values())
         for seed in recipe.seeds_of(config)

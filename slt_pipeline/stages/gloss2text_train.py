@@ -21,7 +21,7 @@ from slt_pipeline.systems.translator import (
     save_architecture,
 )
 from slt_pipeline.systems.vocabularies import Vocabularies, check_texts
-from slt_pipeline.training.devices import pick_device
+from slt_pipeline.training.devices import pick_device, require_precision
 from slt_pipeline.training.loop import Trainable
 from slt_pipeline.training.objective import Objective
 from slt_pipeline.training.run import Plan, find_run
@@ -47,6 +47,7 @@ def gloss2text_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = 
     if run.result is not None:
         return run.result
     where = pick_device(device)
+    require_precision(where, config.training.precision)
     clips, dev = (load_clips(manifest, split, needs=["gloss", "text"]) for split in ("train", "dev"))
     vocabularies = Vocabularies.build(recipe.corpus, recipe.text)
     torch.manual_seed(recipe.seed)

@@ -101,6 +101,12 @@ class _Sweep:
     def of(cls, recipe: Recipe, name: str | None) -> "_Sweep":
         config = _named(recipe, name)
         variants = runs_of(recipe, config)
+        if config.oracle and not any(v.recipe and v.recipe.translator.system == "cvslt" for v in variants):
+            where = f"sweeps.{name}" if name else "sweep"
+            raise SltError(
+                f"{where}.oracle is true, and no run has translator.system = cvslt, whose posterior the oracle decodes "
+                f"from; set -o {where}.oracle=false"
+            )
         # Defaults are left out, so that a later version with more fields finds the sweep again.
         base = _hash(
             recipe.model_dump(mode="json", exclude={*recipe.recorded, "evaluate"}, exclude_defaults=True), config

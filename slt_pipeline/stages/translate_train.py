@@ -22,7 +22,7 @@ from slt_pipeline.systems.start import Start
 from slt_pipeline.systems.translator import Sign2Text
 from slt_pipeline.systems.vocabularies import check_texts
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
-from slt_pipeline.training.devices import pick_device
+from slt_pipeline.training.devices import pick_device, require_precision
 from slt_pipeline.training.loop import Trainable
 from slt_pipeline.training.objective import Objective
 from slt_pipeline.training.run import Plan, find_run
@@ -67,6 +67,7 @@ def translate_train(
     )
     if run.result is not None:
         return run.result
+    require_precision(where, config.training.precision)
     torch.manual_seed(recipe.seed)
     widths = widths_of(store)
     model, vocabularies = start.build(widths), start.vocabularies

@@ -18,7 +18,7 @@ from slt_pipeline.models.visual_classifier import VisualClassifier
 from slt_pipeline.models.weights import load_s3d
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training.checkpoint import read_weights
-from slt_pipeline.training.devices import pick_device
+from slt_pipeline.training.devices import pick_device, require_precision
 from slt_pipeline.training.loop import Trainable
 from slt_pipeline.training.objective import Objective
 from slt_pipeline.training.run import Plan, find_run
@@ -45,6 +45,7 @@ def visual_pretrain(recipe: Recipe, *, device: str = "auto", overwrite: bool = F
     if run.result is not None:
         return run.result
     where = pick_device(device)
+    require_precision(where, config.training.precision)
     labels = SignLabels(clips, config.also)
     torch.manual_seed(recipe.seed)
     model = VisualClassifier(s3d, sum(labels.sizes), config.dropout)

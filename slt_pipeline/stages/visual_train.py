@@ -24,7 +24,7 @@ from slt_pipeline.systems.scores import score_glosses
 from slt_pipeline.systems.start import require_own
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training.checkpoint import WEIGHTS, best_checkpoint, read_weights
-from slt_pipeline.training.devices import pick_device
+from slt_pipeline.training.devices import pick_device, require_precision
 from slt_pipeline.training.loop import Trainable
 from slt_pipeline.training.objective import Objective
 from slt_pipeline.training.run import INPUTS, Plan, find_run
@@ -55,6 +55,7 @@ def visual_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = Fals
     if run.result is not None:
         return run.result
     where = pick_device(device)
+    require_precision(where, config.training.precision)
     _check_feasible(clips, config.max_infeasible, recipe.video.sampling.max_frames)
     torch.manual_seed(recipe.seed)
     model = VisualEncoder(recipe.encoder, len(classes))

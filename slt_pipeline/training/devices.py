@@ -28,8 +28,8 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def make_accelerator(device: torch.device, precision: str) -> Accelerator:
-    """Return accelerate's handle on devices, autocast and processes; one per training run.
+def require_precision(device: torch.device, precision: str) -> None:
+    """Refuse to train in a precision that the device has none of; stages ask before they give up anything old.
 
     Args:
         device: where the run computes.
@@ -40,6 +40,19 @@ def make_accelerator(device: torch.device, precision: str) -> Accelerator:
     """
     if precision == "fp16" and device.type == "cpu":
         raise SltError("training.precision fp16 needs a GPU, and the device is cpu; use fp32 or bf16")
+
+
+def make_accelerator(device: torch.device, precision: str) -> Accelerator:
+    """Return accelerate's handle on devices, autocast and processes; one per training run.
+
+    Args:
+        device: where the run computes.
+        precision: `fp32`, `fp16` or `bf16`.
+
+    Raises:
+        SltError: the device cannot compute in this precision.
+    """
+    require_precision(device, precision)
     AcceleratorState._reset_state()  # a process may train several models one after the other
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)

@@ -100,7 +100,7 @@ def train(
 
     Raises:
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once the step in progress is done and saved.
-        SltError: a loss is not finite, or the losses are not the parts of the objective.
+        SltError: a loss or a weight is not finite, or the losses are not the parts of the objective.
     """
     accelerator = make_accelerator(device, config.precision)
     batches = EpochBatches(
@@ -196,10 +196,11 @@ class _Run:
                 if self.log and (end_of_epoch or self.position.step % self.config.log_every == 0):
                     self._log_step(self.log)
                 epoch = self.position.epoch
-                if end_of_epoch and (epoch % self.config.validate_every == 0 or epoch == self.config.epochs):
-                    self._validate(progress)
-                    self._save()
-                elif stop() or time.monotonic() - self.saved_at > 60 * self.config.checkpoint_minutes:
+                validates = end_of_epoch and (epoch % self.config.validate_every == 0 or epoch == self.config.epochs)
+                if validates or stop() or time.monotonic() - self.saved_at > 60 * self.config.checkpoint_minutes:
+                    self._require_finite_weights()
+                    if validates:
+                        self._validate(progress)
                     self._save()
                 if stop():
                     raise KeyboardInterrupt
@@ -249,6 +250,18 @@ class _Run:
                 f"{self.title}: step {position.step + 1}, batch {position.batch + 1} of epoch {position.epoch + 1} has "
                 f"{shown}, and training cannot go on from there; lower training.optimiser.lr, set "
                 "training.optimiser.clip_norm, or look at the data of that batch"
+            )
+
+    def _require_finite_weights(self) -> None:
+        """A finite loss can have a gradient that is not: what it leaves behind is not saved over good weights."""
+        values = self.accelerator.unwrap_model(self.model).state_dict()
+        bad = next((name for name, tensor in values.items() if not torch.isfinite(tensor).all()), None)
+        if bad is not None:
+            position = self.position
+            raise SltError(
+                f"{self.title}: after step {position.step}, of epoch {position.epoch + (position.batch > 0)}, {bad} is "
+                "not finite, and training cannot go on from there; lower training.optimiser.lr or set "
+                "training.optimiser.clip_norm"
             )
 
     def _validate(self, progress: tqdm) -> None:

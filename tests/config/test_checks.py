@@ -282,6 +282,36 @@ def test_a_key_that_cannot_matter_is_refused_where_somebody_sets_it(overrides, m
     assert message in refusal(*overrides)
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "needs"),
+    [
+        ("attention", "separate", [{"posterior"}, {"gaussian_kl"}, {"output_kl"}]),
+        ("posterior", "absolute", [{"posterior"}, {"gaussian_kl"}, {"output_kl"}]),
+        ("text_positions", "after_valid", [{"posterior"}, {"gaussian_kl"}, {"output_kl"}]),
+        ("passes", "together", [{"posterior"}, {"gaussian_kl"}, {"output_kl"}]),
+        ("distillation", "to_prior", [{"output_kl"}]),
+        ("kl_mask", "valid", [{"gaussian_kl"}, {"output_kl"}]),
+        ("noise", "shared", [{"output_kl"}, {"prior", "posterior"}]),
+        ("combine", "none", [set()]),
+        ("latent", 8, [set()]),
+        ("suffix", "gls", [set()]),
+    ],
+)
+def test_a_key_of_cvslt_is_refused_where_no_part_of_the_loss_reads_it(key, value, needs):
+    """With every choice of parts that learns to translate, it is taken exactly where the loss depends on it."""
+    parts = ("prior", "posterior", "gaussian_kl", "output_kl")
+    for number in range(2 ** len(parts)):
+        chosen = {part for bit, part in enumerate(parts) if number >> bit & 1}
+        if chosen.isdisjoint({"prior", "posterior"}):
+            continue
+        objective = {part: int(part in chosen) for part in parts} | {"recognition": 0}
+        overrides = [f"{OBJECTIVE}={objective}", f"translator.{key}={value}"]
+        if any(need <= chosen for need in needs):
+            load_recipe("cvslt/phoenix14t", overrides)
+        else:
+            assert f"translator.{key} = {value} does nothing: " in refusal(*overrides, name="cvslt/phoenix14t")
+
+
 def test_a_file_is_refused_for_its_own_idle_keys(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("extends: demo/mmtlb\ntranslator: {mapper: {freeze: true}}\n")

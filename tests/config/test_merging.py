@@ -248,6 +248,15 @@ def test_of_several_that_are_extended_each_is_laid_upon_those_before_it(tmp_path
     assert (both.text.vocab_size, both.text.language) == (90, "en_XX")
 
 
+def test_what_two_of_several_extend_does_not_undo_what_the_first_has_changed(tmp_path):
+    (tmp_path / "base.yaml").write_text("extends: demo/mmtlb\nseed: 2\ntext: {vocab_size: 90}\n")
+    (tmp_path / "one.yaml").write_text("extends: base\nseed: 3\n")
+    (tmp_path / "two.yaml").write_text("extends: base\ntext: {vocab_size: 91}\n")
+    (tmp_path / "both.yaml").write_text("extends: [one, two]\n")
+    both = load_recipe(str(tmp_path / "both.yaml"))
+    assert (both.seed, both.text.vocab_size) == (3, 91)
+
+
 def test_what_ships_beside_a_recipe_and_uses_its_encoder_is_found(caplog):
     def found(*overrides: str) -> list[str]:
         return [recipe.name for recipe in recipes_using(load_recipe("demo/mmtlb", overrides), overrides)]

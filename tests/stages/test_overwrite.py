@@ -40,6 +40,16 @@ def test_a_mistake_leaves_the_finished_run_as_it_was(own, slt, stage, mistake, m
     assert files(own.recipe().run_folder(stage)) == before
 
 
+@pytest.mark.parametrize("stage", ["visual_pretrain", "visual_train", *TRANSLATORS])
+def test_a_precision_that_the_device_has_none_of_is_found_before_the_run_opens(toy, stages, stage):
+    """Neither is the old run moved, nor is there a new one, which the right precision would then contradict."""
+    fp16 = {f"{stage}__training__precision": "fp16"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_folders.Run, "begin", lambda *_: pytest.fail("the run was opened"))
+        message = refusal(stages[stage], toy.recipe(**fp16), overwrite=True)
+    assert "training.precision fp16 needs a GPU, and the device is cpu" in message
+
+
 @pytest.mark.parametrize("stage", TRANSLATORS)
 @pytest.mark.parametrize("split", ["train", "dev"])
 def test_a_text_longer_than_mbart_has_positions_is_found_before_the_run_opens(own, slt, stage, split):

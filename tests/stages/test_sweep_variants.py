@@ -243,6 +243,24 @@ def test_a_variant_that_is_none_is_refused_before_the_first_run(sweeping, varian
     assert not sweeping.folder.exists()
 
 
+def test_an_oracle_that_no_run_has_is_refused_before_the_first_run(sweeping):
+    with pytest.raises(SltError, match=r"sweeps\.table\.oracle is true, and no run has translator\.system = cvslt"):
+        sweeping(f"{{one: {MMTLB}}}")
+    assert not sweeping.folder.exists()
+
+
+@pytest.mark.parametrize("unnamed", ["{variants: {one: {}, two: {translator.latent: 3}}}", "{variants: {one: {}}}"])
+def test_variants_of_the_sweep_without_a_name_have_no_grid_unless_another_is_given(sweeping, unnamed):
+    recipe = sweeping.recipe(sweep=unnamed)
+    assert [run.values for run in runs_of(recipe, recipe.sweep)] == list(recipe.sweep.variants.values())
+
+
+def test_what_a_sweep_is_sorted_by_is_not_asked_of_its_single_runs(sweeping):
+    heads = "{table: {metric: wer, variants: {trained: {}, stored: {translator.head: stored}}}}"
+    recipe = sweeping.recipe(sweeps=heads, translator__head="trained")
+    assert [run.error for run in runs_of(recipe, recipe.sweeps["table"])] == ["", ""]
+
+
 def test_every_combination_of_a_grid_is_run_in_each_variant(sweeping):
     table = f"{{table: {{variants: {{full: {{}}, less: {{translator.latent: 3}}}}, grid: {{{KL}: [1, 2]}}}}}}"
     recipe = sweeping.recipe(sweeps=table)

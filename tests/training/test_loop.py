@@ -87,6 +87,25 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(tmp_path, bad
     assert all(torch.isfinite(weight).all() for weight in kept.weights.values() if weight.is_floating_point())
 
 
+def test_weights_that_a_finite_loss_has_ruined_are_neither_scored_nor_saved(tmp_path):
+    """The loss of step 10, the last of epoch 2, is finite, and its gradient is not."""
+    scored, batches = [], itertools.count(1)
+    trainable = toy_trainable(validate=lambda model: {"dev_loss": float(scored.append(model) or 1)})
+
+    def losses(head, batch):
+        found = trainable.losses(head, batch)
+        weight = next(head.parameters())
+        ruined = torch.sqrt((weight - weight.detach()).square().sum()) if next(batches) == 10 else 0.0  # 0 / 0
+        return {**found, "recognition": found["recognition"] + ruined}
+
+    with pytest.raises(SltError, match=r"toy: after step 10, of epoch 2, .* is not finite"):
+        toy_train(tmp_path, replace(trainable, losses=losses))
+    assert len(scored) == 1
+    (kept,) = list_checkpoints(tmp_path / "checkpoints")
+    assert kept.meta["step"] == 5
+    assert all(torch.isfinite(weight).all() for weight in kept.weights.values())
+
+
 def test_accumulated_batches_take_the_step_of_one_large_batch(tmp_path):
     class Squares(torch.nn.Module):
         def __init__(self):
