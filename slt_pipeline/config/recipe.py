@@ -222,7 +222,7 @@ def recipe_schema() -> str:
         "description": "Recipe that this one changes; of several, each is laid upon those before it.",
     }
     translator = schema["properties"]["translator"]
-    translator["anyOf"] = translator.pop("oneOf")  # a file may set what both systems have, and extend one that says which
+    translator["anyOf"] = translator.pop("oneOf")  # a file may set what all have, and extend one that says which
     for section in (schema, *schema["$defs"].values()):
         section.pop("required", None)
     return json.dumps(schema, indent=2, ensure_ascii=False)

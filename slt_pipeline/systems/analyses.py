@@ -84,9 +84,14 @@ def names_of(runs: Sequence[Run]) -> list[str]:
     folders = Counter(run.folder.resolve() for run in runs)
     if doubled := [run.folder for run in runs if folders[run.folder.resolve()] > 1]:
         raise SltError(f"{doubled[0]} is named twice; name each run once")
-    names = [run.recipe.name + (f" {run.folder.name}" if run.folder.name != _OWN else "") for run in runs]
+    names = [run.recipe.name + (f" {_short(run.folder.name)}" if run.folder.name != _OWN else "") for run in runs]
     alike = Counter(names)
     return [name if alike[name] == 1 else str(run.folder) for name, run in zip(names, runs, strict=True)]
+
+
+def _short(folder: str) -> str:
+    """Return the name of a sweep's run without the sections of its keys: `objective.output_kl.to=2 seed=1`."""
+    return folder.replace("translate_train.", "").replace("translator.", "").replace("_seed=", " seed=")
 
 
 def report_folder(runs: Sequence[Run], analysis: str, out: Path | None) -> Path:

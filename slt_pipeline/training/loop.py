@@ -176,6 +176,11 @@ class _Run:
 
     def loop(self, loader: DataLoader, stop: Callable[[], bool]) -> None:
         total = self.config.epochs * self.steps_per_epoch
+        for part, ramp in self.trainable.objective.unfinished(total).items():
+            log.warning(
+                "%s: the weight of %s reaches %g at step %d, and the run has %d; lower `over` of its ramp",
+                *(self.title, part, ramp.to, ramp.over, total),
+            )
         self._tidy()  # what a crash between a checkpoint and its tidying left over
         progress = tqdm(
             total=total,

@@ -24,6 +24,11 @@ def test_a_ramp_may_start_anywhere_and_fall():
     assert weights == [2.0, 1.5, 1.0, 0.5, 0.0, 0.0]
 
 
+def test_ramps_that_a_run_ends_before_are_told():
+    ramps = {"a": Ramp(to=1, over=5), "b": Ramp(to=2, over=6), "c": Ramp(to=0, over=9)}
+    assert set(Objective({"d": 1.0, **ramps}).unfinished(5)) == {"b"}
+
+
 def test_the_total_is_the_weighted_sum_and_so_is_its_gradient():
     losses = {name: torch.tensor(value, requires_grad=True) for name, value in {"a": 3.0, "b": 5.0}.items()}
     total = Objective({"b": Ramp(to=1, over=4), "a": 2.0}).total(losses, step=1)
