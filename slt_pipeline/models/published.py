@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -112,10 +113,22 @@ def read_published(path: Path) -> PublishedCheckpoint:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         keys = ", ".join(map(str, list(content)[:3])) if isinstance(content, dict) else type(content).__name__
         raise SltError(f"{path} is no published checkpoint: expected tensors by name under model_state, found {keys}")
+    if odd := [name for name, value in state.items() if not (isinstance(name, str) and _is_plain(value))]:
+        raise SltError(f"{path}: {odd[0]} under model_state is no dense tensor of finite real numbers")
     step, score = content.get("global_step"), content.get("best_score")
     return PublishedCheckpoint(
-        state, step if isinstance(step, int) else 0, float(score) if isinstance(score, int | float) else None
+        state,
+        step if isinstance(step, int) and 0 <= step < 10**8 else 0,
+        float(score) if isinstance(score, int | float) and math.isfinite(score) else None,
     )
+
+
+def _is_plain(value: Tensor) -> bool:
+    """Whether a tensor holds all of its numbers, real and finite ones; one that only claims to be large does not."""
+    if value.layout != torch.strided or value.device.type != "cpu" or value.is_complex():
+        return False
+    held = value.numel() * value.element_size() <= value.untyped_storage().nbytes()
+    return held and bool(value.isfinite().all())
 
 
 def our_name(published: str) -> str | None:
@@ -190,6 +203,8 @@ def _load(path: Path) -> Any:
         asked = re.search(r"GLOBAL (\S+)", str(error))
         reason = f"it asks for {asked[1]}" if asked else "it is no file of tensors, or a program"
         raise SltError(f"{path}: refused: {reason}; only tensors and plain data are read from a checkpoint") from None
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+    except SltError:
+        raise
+    except Exception as error:  # of damaged bytes torch, gzip and zlib raise almost anything
         reason = " ".join(str(error).split())[:120]
         raise SltError(f"{path}: not a checkpoint that can be read ({reason}); fetch it anew") from None

@@ -2,6 +2,7 @@
 
 import collections
 import gzip
+import math
 import os
 import pickle
 
@@ -91,6 +92,10 @@ def test_a_pickle_without_an_archive_is_refused_too(tmp_path):
         ({"state_dict": {"a": torch.ones(1)}}, "found state_dict"),
         ({"model_state": [torch.ones(1)]}, "expected tensors by name under model_state"),
         ({"model_state": {"a": "text"}}, "expected tensors by name under model_state"),
+        ({"model_state": {3: torch.ones(1)}}, "3 under model_state is no dense tensor of finite real numbers"),
+        ({"model_state": {"a": torch.ones(1).expand(10**13)}}, "a under model_state is no dense tensor"),
+        ({"model_state": {"a": torch.full([2], math.inf)}}, "a under model_state is no dense tensor"),
+        ({"model_state": {"a": torch.ones(1, dtype=torch.complex64)}}, "a under model_state is no dense tensor"),
         ([1, 2], "found list"),
         (collections.OrderedDict(), "no published checkpoint"),
     ],
@@ -106,6 +111,14 @@ def test_a_damaged_file_is_named(tmp_path, packed):
     refused(path)
     path.write_bytes(b"\x1f\x8b" if packed else b"")
     refused(path)
+    path.write_bytes(gzip.compress(b"")[:10] + b"\xff" * 40)  # what zlib takes for no stream of its own
+    refused(path)
+
+
+@pytest.mark.parametrize("step", [-5, 10**30])
+def test_a_step_or_score_that_is_none_is_not_known(tmp_path, step):
+    found = read_published(saved(tmp_path / "a.ckpt", {"model_state": {}, "global_step": step, "best_score": math.nan}))
+    assert (found.step, found.best_score) == (0, None)
 
 
 def test_every_name_finds_its_own_and_copies_are_no_more(model, state):
