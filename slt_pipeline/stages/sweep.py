@@ -29,7 +29,7 @@ from slt_pipeline.stages.evaluate import score, score_oracle
 from slt_pipeline.stages.translate_train import translate_train
 from slt_pipeline.systems.features import open_features
 from slt_pipeline.systems.paired import PairedTest
-from slt_pipeline.systems.tasks import Systems
+from slt_pipeline.systems.tasks import Systems, has_oracle
 from slt_pipeline.systems.translator import trained_language_model
 from slt_pipeline.training.devices import pick_device
 from slt_pipeline.training.run import Plan
@@ -101,11 +101,11 @@ class _Sweep:
     def of(cls, recipe: Recipe, name: str | None) -> "_Sweep":
         config = _named(recipe, name)
         variants = runs_of(recipe, config)
-        if config.oracle and not any(v.recipe and v.recipe.translator.system == "cvslt" for v in variants):
+        if config.oracle and not any(v.recipe and has_oracle(v.recipe) for v in variants):
             where = f"sweeps.{name}" if name else "sweep"
             raise SltError(
-                f"{where}.oracle is true, and no run has translator.system = cvslt, whose posterior the oracle decodes "
-                f"from; set -o {where}.oracle=false"
+                f"{where}.oracle is true, and no run has translator.system = cvslt with a posterior that its objective "
+                f"teaches, from which the oracle decodes; set -o {where}.oracle=false"
             )
         # Defaults are left out, so that a later version with more fields finds the sweep again.
         base = _hash(
@@ -228,8 +228,8 @@ def _scores(recipe: Recipe, folder: Path, device: str) -> dict[str, dict[str, An
 
 
 def _oracle_scores(recipe: Recipe, folder: Path, device: str) -> dict[str, dict[str, Any]]:
-    """Scores by split of what the posterior decodes, which knows the right texts; none of a system without one."""
-    if recipe.translator.system != "cvslt":
+    """Scores by split of what the posterior decodes, which knows the right texts; none without one."""
+    if not has_oracle(recipe):
         return {}
     done, settings = folder / "scored-oracle.json", recipe.evaluate.model_dump(mode="json")
     if done.is_file() and (before := read_json(done))["evaluate"] == settings:

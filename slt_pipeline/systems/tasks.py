@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from slt_pipeline.config.objective import is_zero
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.stages import Task
 from slt_pipeline.corpora.clip import Clip
@@ -74,8 +75,13 @@ class Systems:
         """Decode and score one split from the posterior, which knows the right texts: an upper bound, no translation.
 
         Raises:
-            SltError: the translator has no posterior.
+            SltError: the translator has no posterior, or one that nothing was taught to.
         """
+        if self.recipe.translator.system == "cvslt" and not has_oracle(self.recipe):
+            raise SltError(
+                f"translate_train.objective of {self.run} gives the posterior no weight, so that it was never trained: "
+                "there is nothing to decode from it; leave out --oracle"
+            )
         return self.translated(self.with_texts(split), oracle=True)
 
     def with_texts(self, split: str) -> FeatureDataset:
@@ -183,6 +189,12 @@ class Systems:
             features = FeatureDataset(self.store, self.recipe.translator.stream, clips, no_labels)
             self._decoded[key] = self.sign2text.translate_features(features, config.generation, config.batch_size)
         return self._decoded[key]
+
+
+def has_oracle(recipe: Recipe) -> bool:
+    """Whether a translator of this recipe has a posterior that some part of the loss has taught."""
+    weights = recipe.translate_train.objective
+    return any(not is_zero(weights.get(part, 0.0)) for part in ("posterior", "gaussian_kl", "output_kl"))
 
 
 def _with_gloss(clips: Sequence[Clip], split: str) -> list[Clip]:

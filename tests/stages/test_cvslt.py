@@ -107,6 +107,12 @@ def test_the_oracle_is_a_labelled_row_in_a_file_of_its_own(bridged):
     assert read[0] == read[1]
 
 
+def test_a_posterior_that_nothing_has_taught_is_no_oracle(bridged, stages):
+    untaught = "{prior: 1, posterior: 0, gaussian_kl: 0, output_kl: 0, recognition: 0}"
+    message = refusal(stages["evaluate"], bridged.recipe(translate_train__objective=untaught), oracle=True)
+    assert "was never trained" in message
+
+
 def test_a_system_without_a_posterior_is_refused_before_it_decodes(toy, stages, monkeypatch):
     monkeypatch.setattr("slt_pipeline.stages.evaluate.score", pytest.fail)
     message = refusal(stages["evaluate"], toy.recipe(), oracle=True)
