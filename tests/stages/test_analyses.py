@@ -179,7 +179,7 @@ def test_gaps_of_mixed_runs_are_written_and_drawn(slt, mmtlb, cvslt, of_sweep, t
     folders = [run.folder for run in (mmtlb, cvslt, of_sweep)]
     ended = slt("report", "modality-gap", *folders, "--split", "train", "--device", "cpu", "--out", tmp_path)
     assert (ended.status, ended.err.count(f"wrote {tmp_path}")) == (0, 5)
-    names = ["toy", "other", f"toy {of_sweep.folder.name}"]
+    names = ["toy", "other", "toy mapper.input=gloss_probs seed=3"]
     layers, parts, clips, runs = (
         _table(tmp_path / f"{name}.csv") for name in ("gap_by_layer", "bleu_by_gap", "gap_by_clip", "runs")
     )
