@@ -22,7 +22,7 @@ def sweep(name, recipe_name, overrides, device, dry_run, overwrite) -> None:
     Example:
       $ slt sweep
       $ slt sweep -o 'sweep.grid={translator.mapper.input: [gloss_rep, s3d]}' -o 'sweep.seeds=[1, 2, 3]'
-      $ slt sweep -r demo/cvslt -o 'sweep.variants={full: {}, plain: {translator.label_smoothing: 0}}' -o sweep.oracle=true
+      $ slt sweep -r demo/cvslt -o 'sweep.variants={full: {}, small: {translator.latent: 8}}' -o sweep.oracle=true
       $ slt sweep -r cvslt/phoenix14t components
     """
     from slt_pipeline.stages import sweep as stage
