@@ -1,6 +1,9 @@
 """Where a run computes."""
 
 import ctypes
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from accelerate import Accelerator
@@ -57,6 +60,22 @@ def make_accelerator(device: torch.device, precision: str) -> Accelerator:
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
     return Accelerator(cpu=device.type == "cpu", mixed_precision="no" if precision == "fp32" else precision)
+
+
+@contextmanager
+def room_for_loaders(device: torch.device, num_workers: int) -> Iterator[None]:
+    """Compute on a CPU with as many threads as loader processes leave cores, which is faster than with all of them.
+
+    Threads of one step wait for each other, and so for the one whose core a loader has.
+    """
+    before = torch.get_num_threads()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if device.type == "cpu" and num_workers:
+        torch.set_num_threads(max(1, min(before, cores - num_workers)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _keep_heap() -> None:

@@ -26,7 +26,7 @@ from slt_pipeline.training.checkpoint import (
     seed_all,
     set_random_state,
 )
-from slt_pipeline.training.devices import make_accelerator
+from slt_pipeline.training.devices import make_accelerator, room_for_loaders
 from slt_pipeline.training.objective import Objective
 from slt_pipeline.training.optim import build_optimiser, rate_factor, set_rates
 from slt_pipeline.training.runlog import Meter, RunLog
@@ -145,7 +145,7 @@ def train(
     run = _Run(
         trainable, config, folder, title, accelerator, model, optimiser, position, meter, per_epoch, on_checkpoint
     )
-    with stop_after_step() as stop:
+    with stop_after_step() as stop, room_for_loaders(device, config.num_workers):
         run.loop(loader, stop)
     return Result(position.step, position.best_step, position.best_score)
 
