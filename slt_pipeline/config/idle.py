@@ -102,7 +102,7 @@ def _idle_of_a_bridge(recipe: Sections) -> Iterator[tuple[str, str]]:
         return
     objective = recipe.translate_train.objective
     has = {name: not is_zero(objective.get(name, 0.0)) for name in ("prior", "posterior", "gaussian_kl", "output_kl")}
-    if not (has["posterior"] or has["gaussian_kl"] or has["output_kl"]):
+    if not any(has[name] for name in recipe.translator.posterior_parts):
         for name in ("attention", "posterior", "text_positions", "passes"):
             yield f"translator.{name}", "no part of translate_train.objective reads the posterior"
     if not has["output_kl"]:

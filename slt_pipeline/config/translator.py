@@ -99,6 +99,8 @@ class TranslatorConfig(Config):
     """Names of the losses that compare with the text: without one of them nothing learns to translate."""
     other_parts: ClassVar[tuple[str, ...]] = ()
     """Names of the system's further losses."""
+    posterior_parts: ClassVar[tuple[str, ...]] = ()
+    """Names of the losses that read the posterior; none of a system without one."""
     usual_objective: ClassVar[str]
     """Weights of all parts as published, as `-o translate_train.objective=` takes them."""
 
@@ -159,6 +161,7 @@ class CVSLTConfig(TranslatorConfig):
 
     text_parts = ("prior", "posterior")
     other_parts = ("gaussian_kl", "output_kl")
+    posterior_parts = ("posterior", "gaussian_kl", "output_kl")
     usual_objective = (
         "{prior: 1, posterior: 1, gaussian_kl: {to: 1, over: 4000}, output_kl: {to: 3, over: 4000}, recognition: 0}"
     )

@@ -16,7 +16,7 @@ from slt_pipeline.models.variational import Gaussian, GaussianNetwork, gaussian_
 
 DISTILLED = frozenset({"output_kl"})
 """Parts that compare what both paths decode."""
-FROM_TEXT = frozenset({"posterior", "gaussian_kl"}) | DISTILLED
+FROM_TEXT = frozenset(CVSLTConfig.posterior_parts)
 """Parts that need the posterior."""
 
 

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -213,29 +214,35 @@ def _made_from(recipe: Recipe, config: SweepConfig) -> dict[str, Any]:
 
 
 def _scores(recipe: Recipe, folder: Path, device: str) -> dict[str, dict[str, Any]]:
-    done, settings = folder / "scored.json", recipe.evaluate.model_dump(mode="json")
-    if done.is_file() and (before := read_json(done))["evaluate"] == settings:
-        return before["scores"]
-    systems = Systems(recipe, pick_device(device), folder)
-    scores: dict[str, dict[str, Any]] = {}
-    for split in recipe.evaluate.splits:
-        scores[split] = {
-            **(score(systems, "sign2gloss", split, folder / EVALUATE) if recipe.translator.head == "trained" else {}),
-            **score(systems, "sign2text", split, folder / EVALUATE),
-        }
-    write_json(done, {"evaluate": settings, "scores": scores})
-    return scores
+    def of(systems: Systems, split: str) -> dict[str, Any]:
+        own = score(systems, "sign2gloss", split, folder / EVALUATE) if recipe.translator.head == "trained" else {}
+        return {**own, **score(systems, "sign2text", split, folder / EVALUATE)}
+
+    return _scored_once(recipe, folder, "scored.json", device, of)
 
 
 def _oracle_scores(recipe: Recipe, folder: Path, device: str) -> dict[str, dict[str, Any]]:
     """Scores by split of what the posterior decodes, which knows the right texts; none without one."""
     if not has_oracle(recipe):
         return {}
-    done, settings = folder / "scored-oracle.json", recipe.evaluate.model_dump(mode="json")
+    return _scored_once(
+        recipe,
+        folder,
+        "scored-oracle.json",
+        device,
+        lambda systems, split: score_oracle(systems, split, folder / EVALUATE),
+    )
+
+
+def _scored_once(
+    recipe: Recipe, folder: Path, name: str, device: str, score_split: Callable[[Systems, str], dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Scores by split, kept in a file of the run until they are asked for under other settings."""
+    done, settings = folder / name, recipe.evaluate.model_dump(mode="json")
     if done.is_file() and (before := read_json(done))["evaluate"] == settings:
         return before["scores"]
     systems = Systems(recipe, pick_device(device), folder)
-    scores = {split: score_oracle(systems, split, folder / EVALUATE) for split in recipe.evaluate.splits}
+    scores = {split: score_split(systems, split) for split in recipe.evaluate.splits}
     write_json(done, {"evaluate": settings, "scores": scores})
     return scores
 

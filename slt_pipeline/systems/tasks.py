@@ -77,7 +77,7 @@ class Systems:
         Raises:
             SltError: the translator has no posterior, or one that nothing was taught to.
         """
-        if self.recipe.translator.system == "cvslt" and not has_oracle(self.recipe):
+        if self.recipe.translator.posterior_parts and not has_oracle(self.recipe):
             raise SltError(
                 f"translate_train.objective of {self.run} gives the posterior no weight, so that it was never trained: "
                 "there is nothing to decode from it; leave out --oracle"
@@ -194,7 +194,7 @@ class Systems:
 def has_oracle(recipe: Recipe) -> bool:
     """Whether a translator of this recipe has a posterior that some part of the loss has taught."""
     weights = recipe.translate_train.objective
-    return any(not is_zero(weights.get(part, 0.0)) for part in ("posterior", "gaussian_kl", "output_kl"))
+    return any(not is_zero(weights.get(part, 0.0)) for part in recipe.translator.posterior_parts)
 
 
 def _with_gloss(clips: Sequence[Clip], split: str) -> list[Clip]:
