@@ -77,7 +77,7 @@ class Systems:
         Raises:
             SltError: the translator has no posterior, or one that nothing was taught to.
         """
-        if self.recipe.translator.posterior_parts and not has_oracle(self.recipe):
+        if self.recipe.translator.system == "cvslt" and not has_oracle(self.recipe):
             raise SltError(
                 f"translate_train.objective of {self.run} gives the posterior no weight, so that it was never trained: "
                 "there is nothing to decode from it; leave out --oracle"
