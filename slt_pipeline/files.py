@@ -4,6 +4,7 @@ Every file that the pipeline makes outside the feature store goes through here, 
 old file or the new one, never half of one, and two processes never share a temporary name.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -33,6 +34,33 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def held(path: Path, what: str) -> Iterator[None]:
+    """Hold a file for this process alone while the block runs; a process that dies lets it go.
+
+    Where the file system has no locks, nobody is kept out.
+
+    Args:
+        path: an empty file, which is made and stays.
+        what: begins the message: "the run x".
+
+    Raises:
+        SltError: another process holds it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise SltError(f"{what} is being written by another process; wait for its end, or stop it") from error
+        except OSError:  # no locks here
+            pass
+        yield
+    finally:
+        os.close(file)
 
 
 def write_text(path: Path, text: str) -> None:

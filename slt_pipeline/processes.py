@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 _LONGEST_WAIT = timedelta(hours=12)
 """For one that works longer than the others, such as on a clip of its share; a dead one is noticed at once."""
-_WORDS = "slt/failed"
+_WORDS, _SPEAKER = "slt/failed", "slt/speaker"
 
 
 class ElsewhereError(SltError):
@@ -49,12 +49,12 @@ def join() -> None:
         return
     import torch
     import torch.distributed as dist
+    from torch.distributed.rendezvous import rendezvous
 
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     if not dist.is_initialized():
-        _group.store, rank, world = next(dist.rendezvous("env://", timeout=_LONGEST_WAIT))
-        store = dist.PrefixStore("slt/group", _group.store)
-        dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=_LONGEST_WAIT)
+        _group.store, rank, world = next(rendezvous("env://", timeout=_LONGEST_WAIT))
+        dist.init_process_group(backend, store=_group.store, rank=rank, world_size=world, timeout=_LONGEST_WAIT)
     _group.rank, _group.world = dist.get_rank(), dist.get_world_size()
 
 
@@ -196,6 +196,16 @@ def one_for_all() -> Iterator[None]:
             raise ElsewhereError(f"{reason}; run the same command again to go on from the last checkpoint") from error
         _group.store.set(_WORDS, f"process {rank()} has failed: {' '.join(str(error).split())[:500]}")
         raise
+
+
+def speaks() -> bool:
+    """Whether this process is to say why the command has failed: one of them does, the first that asks."""
+    if world() == 1 or _group.store is None:
+        return True
+    try:
+        return _group.store.compare_set(_SPEAKER, "", str(rank())) == str(rank()).encode()
+    except Exception:  # the store has gone with the process that held it
+        return True
 
 
 def _is_lost_connection(error: Exception) -> bool:

@@ -2,7 +2,7 @@
 
 import click
 
-from slt_pipeline.cli.options import load, run_options, show_plan
+from slt_pipeline.cli.options import load, processes_option, run_options, show_plan
 
 
 @click.command()
@@ -11,6 +11,7 @@ from slt_pipeline.cli.options import load, run_options, show_plan
 @click.option("--streams", help="Comma-separated: s3d, gloss_rep, gloss_logits.  [default: the recipe's]")
 @click.option("--backend", type=click.Choice(["zarr", "hdf5"]), help="File format.  [default: the recipe's]")
 @click.option("--dtype", type=click.Choice(["float16", "float32"]), help="Number format.  [default: the recipe's]")
+@processes_option
 def extract(recipe_name, overrides, device, dry_run, split, streams, backend, dtype) -> None:
     """Encode every clip once and store its features.
 

@@ -9,7 +9,7 @@ from importlib import import_module
 
 import click
 
-from slt_pipeline import __version__
+from slt_pipeline import __version__, processes
 from slt_pipeline.errors import SltError
 
 COMMANDS = {
@@ -29,6 +29,9 @@ COMMANDS = {
     "cache": "cache.care:cache",
     "weights": "weights:weights",
 }
+
+SHARED = frozenset({"visual-pretrain", "visual-train", "extract", "gloss2text-train", "translate-train", "joint-train"})
+"""Commands that several processes share out."""
 
 
 class _Lazy(click.Group):
@@ -56,7 +59,8 @@ class _Lazy(click.Group):
 @click.version_option(__version__, prog_name="slt")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors on stderr.")
-def cli(debug: bool, quiet: bool) -> None:
+@click.pass_context
+def cli(ctx: click.Context, debug: bool, quiet: bool) -> None:
     """Sign language translation in two phases: video to a feature store once, translators on the store many times.
 
     \b
@@ -71,6 +75,21 @@ def cli(debug: bool, quiet: bool) -> None:
     """
     os.environ["SLT_DEBUG"] = "1" if debug or os.environ.get("SLT_DEBUG") == "1" else "0"
     _set_up_logging(logging.WARNING if quiet else logging.INFO)
+    if processes.started() > 1:
+        _be_one_of_several(ctx.invoked_subcommand)
+
+
+def _be_one_of_several(command: str | None) -> None:
+    """Meet the processes that the launcher has started beside this one; the first alone talks of progress."""
+    if command not in SHARED:
+        raise SltError(
+            f"slt {command} is work for one process, and the launcher has started {processes.started()}; start it "
+            f"without launcher (several share out: {', '.join(sorted(SHARED))})"
+        )
+    processes.join()
+    if not processes.is_main():
+        logging.getLogger("slt_pipeline").setLevel(logging.ERROR)
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
 
 
 def main() -> None:
@@ -79,13 +98,17 @@ def main() -> None:
     # step, and the default, for ever, makes it many times longer where the cores are shared.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
-        # A command that raises Exit makes `main` return its status; the commands themselves return nothing.
-        sys.exit(cli.main(standalone_mode=False, prog_name="slt"))
+        with processes.one_for_all():
+            # A command that raises Exit makes `main` return its status; the commands themselves return nothing.
+            status = cli.main(standalone_mode=False, prog_name="slt")
+            processes.leave()
+        sys.exit(status)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.exceptions.Abort):
-        click.echo("slt: interrupted; the same command goes on from here", err=True)
+        if processes.is_main():
+            click.echo("slt: interrupted; the same command goes on from here", err=True)
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -93,7 +116,8 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("SLT_DEBUG") == "1" or not _is_for_the_user(error):
             raise
-        click.echo(f"slt: error: {_line(error)}", err=True)
+        if processes.speaks():
+            click.echo(f"slt: error: {_line(error)}", err=True)
         sys.exit(2)
 
 

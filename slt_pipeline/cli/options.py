@@ -39,6 +39,30 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return recipe_options(command)
 
 
+def processes_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--processes`: the short form of a launcher, on one machine."""
+    return click.option(
+        "--processes",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        metavar="N",
+        expose_value=False,
+        is_eager=True,
+        callback=_launch,
+        help="Share the work out over N processes of this machine, on GPUs one each.",
+    )(command)
+
+
+def _launch(ctx: click.Context, param: click.Parameter, number: int) -> None:
+    from slt_pipeline import processes
+
+    if number > 1 and not ctx.resilient_parsing and processes.started() < 2:
+        from slt_pipeline.cli.launch import launch
+
+        ctx.exit(launch(number))
+
+
 def overwrite_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """`--overwrite`: start anew where a run folder holds an earlier run."""
     return click.option(

@@ -4,7 +4,7 @@ from importlib import import_module
 
 import click
 
-from slt_pipeline.cli.options import load, overwrite_option, run_options, show_plan
+from slt_pipeline.cli.options import load, overwrite_option, processes_option, run_options, show_plan
 
 
 def _train(
@@ -23,6 +23,7 @@ def _train(
 @click.command("visual-pretrain")
 @run_options
 @overwrite_option
+@processes_option
 def visual_pretrain(**options) -> None:
     """Train the S3D trunk to name isolated signs.
 
@@ -37,6 +38,7 @@ def visual_pretrain(**options) -> None:
 @click.command("visual-train")
 @run_options
 @overwrite_option
+@processes_option
 def visual_train(**options) -> None:
     """Train the visual encoder with CTC (Sign2Gloss). WER is reported on dev.
 
@@ -51,6 +53,7 @@ def visual_train(**options) -> None:
 @click.command("gloss2text-train")
 @run_options
 @overwrite_option
+@processes_option
 def gloss2text_train(**options) -> None:
     """Train mBART to turn glosses into text. This is language pre-training within the domain.
 
@@ -65,6 +68,7 @@ def gloss2text_train(**options) -> None:
 @click.command("translate-train")
 @run_options
 @overwrite_option
+@processes_option
 def translate_train(**options) -> None:
     """Train a translator on the feature store. It is a V-L mapper and mBART, with a visual head in front or without.
 

@@ -1,6 +1,6 @@
 """Sections of a recipe that describe the visual encoder: the S3D backbone and the visual head."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -9,6 +9,8 @@ from slt_pipeline.config.base import Config
 
 class S3DConfig(Config):
     """The S3D backbone. The defaults are the published network (FACTS 3)."""
+
+    recorded: ClassVar[frozenset[str]] = frozenset({"checkpoint_activations"})
 
     use_blocks: int = Field(default=4, ge=1, le=5)
     """Number of leading blocks kept, 1 to 5. Four give T/4 steps of 832 channels; five are the classifier's trunk."""
@@ -22,6 +24,10 @@ class S3DConfig(Config):
     norm_momentum: float = Field(default=0.001, gt=0, le=1)
     """Momentum of the batch norms' running statistics. 0.001 as published suits long fine-tuning of given weights; a
     run of a few hundred steps from scratch needs about 0.1, or its statistics still show the initial values."""
+
+    checkpoint_activations: bool = False
+    """Whether training keeps only what each element of S3D puts out and computes the rest once more for the backward
+    pass: the same numbers, a third more time, a fraction of the memory (recipes/README.md)."""
 
     @model_validator(mode="after")
     def _frozen_blocks_exist(self) -> "S3DConfig":

@@ -51,14 +51,18 @@ class ScheduleConfig(Config):
 class TrainingConfig(Config):
     """One training run."""
 
-    recorded: ClassVar[frozenset[str]] = frozenset({"num_workers", "log_every", "checkpoint_minutes", "keep_last"})
+    recorded: ClassVar[frozenset[str]] = frozenset(
+        {"num_workers", "log_every", "checkpoint_minutes", "keep_last", "gate"}
+    )
 
     epochs: int = Field(default=40, ge=1)
     """Passes over the training split."""
     batch_size: int = Field(default=8, ge=1)
-    """Clips of one process in one forward pass."""
+    """Clips of one forward pass, which share the statistics of batch norms. Several processes share them out: the
+    machine does not decide the experiment."""
     accumulate: int = Field(default=1, ge=1)
-    """Forward passes summed into one optimiser step."""
+    """Forward passes summed into one optimiser step: the gradient of one batch of all their clips, but for the
+    statistics of batch norms, which are those of each forward pass."""
     bucket: bool = False
     """Put clips of similar length in one batch: less padding, slightly less random order."""
     optimiser: OptimiserConfig = OptimiserConfig()
@@ -77,3 +81,5 @@ class TrainingConfig(Config):
     """Processes that prepare batches; 0: the training process does it."""
     log_every: int = Field(default=10, ge=1)
     """Optimiser steps between two lines of metrics.jsonl."""
+    gate: float | None = None
+    """Dev score that a run should reach before the next stage builds on it: what a run ends with is told beside it."""

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Collection, Sequence
+from copy import copy
 from pathlib import Path
 
 import torch
@@ -34,6 +35,12 @@ class FeatureDataset(Dataset):
 
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> dict[str, torch.Tensor]:
         return self.batch([self.clips[index] for _, index in keys])
+
+    def of(self, clips: Sequence[Clip]) -> "FeatureDataset":
+        """Return the same of some of its clips."""
+        part = copy(self)
+        part.clips = list(clips)
+        return part
 
     def batch(self, clips: Sequence[Clip]) -> dict[str, torch.Tensor]:
         """Return `features (B, S, D)` float32, zero beyond `lengths (B,)`, and what the labeller makes of the clips."""

@@ -2,33 +2,23 @@
 
 from torch import Tensor, nn
 
-from slt_pipeline.errors import SltError
+from slt_pipeline.models.batch_norm import BatchNorm1d
 
 
 class MaskedBatchNorm(nn.Module):
-    """Batch norm whose training statistics come from valid steps only (FACTS 4, point 2).
+    """Batch norm whose training statistics come from valid steps only, of all processes (FACTS 4, point 2).
 
     In training, padded steps pass through unchanged; in evaluation every step, padded or not, is normalised with the
-    running statistics. Each process of a distributed run uses its own batch's statistics unless `norm` is converted
-    (`nn.SyncBatchNorm.convert_sync_batchnorm` reaches it, as it is an ordinary batch norm).
+    running statistics. So is a training batch of a single step, which has no spread to learn from.
     """
 
     def __init__(self, num_channels: int):
         super().__init__()
-        self.norm = nn.BatchNorm1d(num_channels)
+        self.norm = BatchNorm1d(num_channels)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Normalise x (B, S, R), of which mask (B, S) bool is True on valid steps.
-
-        Raises:
-            SltError: in training there are fewer than two valid steps.
-        """
+        """Normalise x (B, S, R), of which mask (B, S) bool is True on valid steps."""
         if not self.training:
             return self.norm(x.flatten(0, 1)).view_as(x)
-        valid = x[mask]
-        if len(valid) < 2:
-            raise SltError(
-                f"batch norm got {len(valid)} valid step(s), needs 2 to train: use longer clips or a larger batch"
-            )
-        normalised = self.norm(valid)
+        normalised = self.norm(x[mask])
         return x.to(normalised.dtype).masked_scatter(mask.unsqueeze(-1), normalised)

@@ -1,15 +1,19 @@
 """S3D, the convolutional backbone: frames to one feature vector for every four frames (FACTS 3)."""
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 from torchvision.models.video.s3d import SepInceptionBlock3D, TemporalSeparableConv
 from torchvision.ops.misc import Conv3dNormActivation
 
 from slt_pipeline.config.encoder import S3DConfig
 from slt_pipeline.errors import SltError
+from slt_pipeline.models.batch_norm import BatchNorm3d, recomputing
 from slt_pipeline.models.s3d_cpu import run_element
 
 # Elements of the sequence `features` at which blocks 1 to 5 end (FACTS 3.1).
@@ -58,7 +62,7 @@ class S3D(nn.Module):
             SltError: the frames have another layout or are too small.
         """
         _check_frames(frames, self.config.use_blocks)
-        *_, x = self.elements(frames)
+        (x,) = deque(self.elements(frames), maxlen=1)  # an output is let go as soon as the next element has read it
         features = x.mean(dim=(3, 4)).transpose(1, 2)
         return features, output_lengths(frame_lengths, frames.shape[2], features.shape[1])
 
@@ -69,8 +73,10 @@ class S3D(nn.Module):
         """
         on_cpu = frames.device.type == "cpu"
         x = frames.contiguous(memory_format=torch.channels_last_3d) if on_cpu else frames
+        again = self.config.checkpoint_activations and self.training and torch.is_grad_enabled()
         for element in self.features:
-            x = run_element(element, x) if on_cpu else element(x)
+            call = partial(run_element, element) if on_cpu else element
+            x = _computed_again(call, x) if again else call(x)
             yield x
 
     def block(self, number: int) -> nn.Sequential:
@@ -99,9 +105,15 @@ def output_lengths(frame_lengths: Tensor, num_frames: int, num_steps: int) -> Te
     return torch.div(frame_lengths * num_steps, num_frames, rounding_mode="floor").long()
 
 
+def _computed_again(call: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Call without keeping what backward needs: it is computed once more when backward comes to it."""
+    contexts = lambda: (nullcontext(), recomputing())  # noqa: E731
+    return checkpoint(call, x, use_reentrant=False, preserve_rng_state=False, context_fn=contexts)
+
+
 def _elements(config: S3DConfig) -> tuple[list[nn.Module], int]:
     """Build the kept elements in order, and return them with the channels of the last one."""
-    norm = partial(nn.BatchNorm3d, eps=1e-3, momentum=config.norm_momentum)
+    norm = partial(BatchNorm3d, eps=1e-3, momentum=config.norm_momentum)
 
     def scaled(channels: int) -> int:
         return max(8, round(channels * config.width / 8) * 8)

@@ -1,9 +1,9 @@
 """Isolated-sign classifier, in which S3D is pre-trained; K counts its classes."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from slt_pipeline.config.encoder import S3DConfig
+from slt_pipeline.models.batch_norm import BatchNorm1d
 from slt_pipeline.models.s3d import S3D
 from slt_pipeline.models.visual_head import valid_mask
 
@@ -12,13 +12,14 @@ class VisualClassifier(nn.Module):
     """S3D, mean over the valid steps, batch norm, dropout, linear. Its `s3d` loads into that of a `VisualEncoder`.
 
     Means over a whole clip differ little between clips; the norm makes the differences visible, and together with a
-    classifier that starts at zero it lets S3D learn from scratch within a few passes over a small corpus.
+    classifier that starts at zero it lets S3D learn from scratch within a few passes over a small corpus. A batch of
+    one clip is normalised with the running statistics.
     """
 
     def __init__(self, config: S3DConfig, num_classes: int, dropout: float = 0.2):
         super().__init__()
         self.s3d = S3D(config)
-        self.norm = nn.BatchNorm1d(self.s3d.out_channels)
+        self.norm = BatchNorm1d(self.s3d.out_channels)
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(self.s3d.out_channels, num_classes)
         nn.init.zeros_(self.classifier.weight)
@@ -35,15 +36,4 @@ class VisualClassifier(nn.Module):
         lengths = lengths.clamp(min=1)
         mask = valid_mask(lengths, features.shape[1]).unsqueeze(-1)
         pooled = (features * mask).sum(dim=1) / lengths.unsqueeze(1)
-        if self.training and len(pooled) == 1:  # one clip has no spread to learn from: the running statistics serve
-            pooled = F.batch_norm(
-                pooled,
-                self.norm.running_mean,
-                self.norm.running_var,
-                self.norm.weight,
-                self.norm.bias,
-                eps=self.norm.eps,
-            )
-        else:
-            pooled = self.norm(pooled)
-        return self.classifier(self.dropout(pooled))
+        return self.classifier(self.dropout(self.norm(pooled)))

@@ -1,12 +1,14 @@
 """`slt extract`: video to feature store, once."""
 
 import logging
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from tqdm import tqdm
 
 from cache import Compression, FeatureStore, StreamSpec
+from slt_pipeline import processes
 from slt_pipeline.config.provenance import plain
 from slt_pipeline.config.recipe import Recipe, save_recipe
 from slt_pipeline.config.stages import ExtractConfig
@@ -15,7 +17,7 @@ from slt_pipeline.corpora.features import clip_source, require_unchanged
 from slt_pipeline.corpora.load import load_clips, media_root
 from slt_pipeline.corpora.manifest import read_manifest
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import write_json_lines
+from slt_pipeline.files import held, write_json_lines
 from slt_pipeline.models.taps import stream_widths
 from slt_pipeline.systems.features import fingerprint, read_rejected, rejected_path, require_features_of
 from slt_pipeline.systems.recogniser import Recogniser, open_recogniser, recorded
@@ -48,25 +50,50 @@ def extract(recipe: Recipe, *, split: str = "all", device: str = "auto") -> Extr
         SltError: the store was made by other weights or settings, or clips of it have other media now.
     """
     recogniser = open_recogniser(recipe, pick_device(device))
-    store = _open_store(recipe, recogniser)
     manifest = recipe.corpus.manifest
     clips = read_manifest(manifest) if split == "all" else load_clips(manifest, split)
+    with ExitStack() as held_splits:
+        processes.first(lambda: _hold(recipe, {clip.split for clip in clips}, held_splits))
+        todo = processes.first(lambda: _todo(recipe, recogniser, clips))
+        rejected = [
+            row for rows in processes.gathered(_write(recipe, recogniser, processes.share(todo))) for row in rows
+        ]
+        processes.first(lambda: _list_rejected(recipe, clips, rejected))
+    return Extraction(len(todo) - len(rejected), len(clips) - len(todo), len(rejected), rejected_path(recipe))
+
+
+def _hold(recipe: Recipe, splits: set[str], until: ExitStack) -> None:
+    """Keep other extractions of these splits out of the store: they would encode the same clips."""
+    path = _local_store(recipe)
+    for split in sorted(splits):
+        until.enter_context(held(path.with_name(f".{path.name}.{split}.lock"), f"split {split} of the store {path}"))
+
+
+def _todo(recipe: Recipe, recogniser: Recogniser, clips: list[Clip]) -> list[Clip]:
+    """Return the clips that the store lacks, which is made if there is none."""
+    store = _open_store(recipe, recogniser)
     require_unchanged(store, clips, media_root(recipe.corpus))
-    todo = [clip for clip in clips if clip.id not in store]
-    rejected = _write(recipe, recogniser, store, todo)
+    return [clip for clip in clips if clip.id not in store]
+
+
+def _list_rejected(recipe: Recipe, clips: list[Clip], rejected: list[dict[str, str]]) -> None:
     tried = {clip.id for clip in clips}
     listed = [row for row in read_rejected(recipe) if row["id"] not in tried] + rejected
     if listed:
         write_json_lines(rejected_path(recipe), listed)
     else:
         rejected_path(recipe).unlink(missing_ok=True)
-    return Extraction(len(todo) - len(rejected), len(clips) - len(todo), len(rejected), rejected_path(recipe))
+
+
+def _local_store(recipe: Recipe) -> Path:
+    path = recipe.store
+    if isinstance(path, str):
+        raise SltError(f"{path} is an object store, which is only read; extract into a folder and copy it there")
+    return path
 
 
 def _open_store(recipe: Recipe, recogniser: Recogniser) -> FeatureStore:
-    path, config = recipe.store, recipe.extract
-    if isinstance(path, str):
-        raise SltError(f"{path} is an object store, which is only read; extract into a folder and copy it there")
+    path, config = _local_store(recipe), recipe.extract
     if path.exists():
         store = FeatureStore.open(path, mode="a")
         require_features_of(store, recipe, recogniser.checkpoint)
@@ -103,13 +130,14 @@ def _check_form(config: ExtractConfig, store: FeatureStore) -> None:
             )
 
 
-def _write(recipe: Recipe, recogniser: Recogniser, store: FeatureStore, todo: list[Clip]) -> list[dict[str, str]]:
-    """Encode and store clips; return those that could not be encoded, with the reason."""
+def _write(recipe: Recipe, recogniser: Recogniser, todo: list[Clip]) -> list[dict[str, str]]:
+    """Encode and store clips, in shards of this process's own; return those that could not be encoded, and why."""
     rejected: list[dict[str, str]] = []
     root, frames_done = media_root(recipe.corpus), 0
+    store, quiet = FeatureStore.open(_local_store(recipe), mode="a"), None if processes.is_main() else True
     with (
         store.writer() as writer,
-        tqdm(todo, desc="extract", unit="clip", disable=None, dynamic_ncols=True) as progress,
+        tqdm(todo, desc="extract", unit="clip", disable=quiet, dynamic_ncols=True) as progress,
     ):
         for number, clip in enumerate(progress, 1):
             try:

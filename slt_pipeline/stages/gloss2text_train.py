@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from slt_pipeline import processes
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.features import LabelDataset, as_it_is
 from slt_pipeline.corpora.labels import GlossInputs, Labels, TextLabels
@@ -22,9 +23,9 @@ from slt_pipeline.systems.translator import (
 )
 from slt_pipeline.systems.vocabularies import Vocabularies, check_texts
 from slt_pipeline.training.devices import pick_device, require_precision
-from slt_pipeline.training.loop import Trainable
 from slt_pipeline.training.objective import Objective
 from slt_pipeline.training.run import Plan, find_run
+from slt_pipeline.training.trainable import Trainable
 
 STAGE = "gloss2text_train"
 
@@ -60,9 +61,12 @@ def gloss2text_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = 
         generation=config.generation,
         protocol=protocol,
     )
-    folder = run.begin(recipe)
-    vocabularies.save(folder)
-    save_architecture(folder, model)
+
+    def describe(folder: Path) -> None:
+        vocabularies.save(folder)
+        save_architecture(folder, model)
+
+    run.begin(recipe, describe)
     objective = Objective({"translation": 1.0})
 
     def losses(translator: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -71,7 +75,10 @@ def gloss2text_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = 
     def validate(translator: torch.nn.Module) -> dict[str, float]:
         assert isinstance(translator, Translator)
         system = Gloss2Text(translator, vocabularies)
-        texts = system.translate([clip.gloss or () for clip in dev], config.generation, config.training.batch_size)
+        size = config.training.batch_size
+        texts = processes.shared_out(
+            dev, lambda clips: system.translate([clip.gloss or () for clip in clips], config.generation, size)
+        )
         return score_texts(protocol, texts, dev)
 
     trainable = Trainable(
@@ -85,6 +92,7 @@ def gloss2text_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = 
         validate=validate,
         score="bleu4",
         higher_is_better=True,
+        names=[clip.id for clip in clips],
     )
     return run.train(trainable, config.training, recipe.seed, where)
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from slt_pipeline import processes
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.features import FeatureDataset, as_it_is, require_clips, require_stream
@@ -23,9 +24,9 @@ from slt_pipeline.systems.translator import Sign2Text
 from slt_pipeline.systems.vocabularies import check_texts
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training.devices import pick_device, require_precision
-from slt_pipeline.training.loop import Trainable
 from slt_pipeline.training.objective import Objective
 from slt_pipeline.training.run import Plan, find_run
+from slt_pipeline.training.trainable import Trainable
 
 STAGE = "translate_train"
 log = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ def translate_train(
     )
     if model.front.recognises:
         _tell_what_ctc_cannot_learn(clips, start.classes)
-    start.describe(run.begin(recipe), model, widths)
+    run.begin(recipe, lambda folder: start.describe(folder, model, widths))
     objective = Objective({part: weight for part, weight in config.objective.items() if part in model.parts})
     learns_text = not objective.parts.isdisjoint(model.translator.parts)
     labels = Labels(TextLabels(vocabularies.text), GlossLabels(start.classes))
@@ -99,6 +100,7 @@ def translate_train(
         higher_is_better=learns_text,
         on_device=config.features_in == "device",
         lengths=[store.length(clip.id) for clip in clips],
+        names=[clip.id for clip in clips],
     )
     return run.train(trainable, config.training, recipe.seed, where)
 
@@ -115,11 +117,18 @@ class _Validation:
         assert isinstance(model, SignToText)
         config, protocol, dev = self.recipe.translate_train, self.recipe.corpus.protocol, self.features.clips
         system = Sign2Text(model, self.start.vocabularies)
-        texts, logits = system.translate_features(self.features, config.generation, config.training.batch_size)
-        scores = score_texts(protocol, texts, dev)
+
+        def decoded(clips: list[Clip]) -> list[tuple[str, tuple[str, ...]]]:
+            features = self.features.of(clips)
+            texts, logits = system.translate_features(features, config.generation, config.training.batch_size)
+            glosses = recognise(logits, self.start.classes, config.beam_size) if logits else [()] * len(clips)
+            return list(zip(texts, glosses, strict=True))
+
+        found = processes.shared_out(dev, decoded)
+        scores = score_texts(protocol, [text for text, _ in found], dev)
         signed = [i for i, clip in enumerate(dev) if clip.gloss]
-        if logits and signed:
-            glosses = recognise([logits[i] for i in signed], self.start.classes, config.beam_size)
+        if system.recognises and signed:
+            glosses = [found[i][1] for i in signed]
             scores["wer"] = score_glosses(protocol, glosses, [dev[i] for i in signed])["wer"]
         return scores
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
+from slt_pipeline import processes
 from slt_pipeline.config.encoder import S3DConfig
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.clip import Clip
@@ -19,9 +20,9 @@ from slt_pipeline.models.weights import load_s3d
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training.checkpoint import read_weights
 from slt_pipeline.training.devices import pick_device, require_precision
-from slt_pipeline.training.loop import Trainable
 from slt_pipeline.training.objective import Objective
 from slt_pipeline.training.run import Plan, find_run
+from slt_pipeline.training.trainable import Trainable
 
 STAGE = "visual_pretrain"
 SIGNS_FILE = "signs.json"
@@ -51,8 +52,7 @@ def visual_pretrain(recipe: Recipe, *, device: str = "auto", overwrite: bool = F
     model = VisualClassifier(s3d, sum(labels.sizes), config.dropout)
     if config.init:
         load_s3d(model.s3d, read_weights(Path(config.init)))
-    folder = run.begin(recipe)
-    labels.glosses.save(folder / SIGNS_FILE)
+    run.begin(recipe, lambda folder: labels.glosses.save(folder / SIGNS_FILE))
 
     def losses(classifier: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         logits = classifier(batch["frames"], batch["frame_lengths"]).split(labels.sizes, dim=1)
@@ -62,12 +62,13 @@ def visual_pretrain(recipe: Recipe, *, device: str = "auto", overwrite: bool = F
     eval_frames = EvalFrames(recipe.video)
 
     def validate(classifier: torch.nn.Module) -> dict[str, float]:
-        right = torch.zeros(len(labels.kinds))
-        for clip in dev:
+        def right(clip: Clip) -> list[bool]:
             frames = eval_frames(clip.video, root)[None].to(where)
             logits = classifier(frames, torch.tensor([frames.shape[2]], device=where)).split(labels.sizes, dim=1)
-            right += torch.tensor([int(part.argmax()) for part in logits]) == torch.tensor(labels.encode(clip))
-        accuracies = (100 * right / len(dev)).tolist()
+            return [int(part.argmax()) == sign for part, sign in zip(logits, labels.encode(clip), strict=True)]
+
+        found = processes.shared_out(dev, lambda clips: [right(clip) for clip in clips])
+        accuracies = [100 * sum(kind) / len(dev) for kind in zip(*found, strict=True)]
         return dict(zip(["accuracy", *(f"accuracy_{name}" for name in config.also)], accuracies, strict=True))
 
     trainable = Trainable(
@@ -82,6 +83,7 @@ def visual_pretrain(recipe: Recipe, *, device: str = "auto", overwrite: bool = F
         score="accuracy",
         higher_is_better=True,
         lengths=[clip.num_frames for clip in clips],
+        names=[clip.id for clip in clips],
     )
     return run.train(trainable, config.training, recipe.seed, where)
 

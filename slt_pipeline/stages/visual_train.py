@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from slt_pipeline import processes
 from slt_pipeline.config.provenance import require_made_with
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.clip import Clip
@@ -25,9 +26,9 @@ from slt_pipeline.systems.start import require_own
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training.checkpoint import WEIGHTS, best_checkpoint, read_weights
 from slt_pipeline.training.devices import pick_device, require_precision
-from slt_pipeline.training.loop import Trainable
 from slt_pipeline.training.objective import Objective
 from slt_pipeline.training.run import INPUTS, Plan, find_run
+from slt_pipeline.training.trainable import Trainable
 from slt_pipeline.video.reader import open_video
 
 STAGE = "visual_train"
@@ -62,9 +63,13 @@ def visual_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = Fals
     if start:
         load_s3d(model.s3d, read_weights(start))
     first = open_video(clips[0].video, root)
-    folder = run.begin(recipe)
-    classes.save(folder / CLASSES_FILE)
-    write_json(folder / SHAPE_FILE, {"width": first.width, "height": first.height, "fps": clips[0].fps})
+    shape = {"width": first.width, "height": first.height, "fps": clips[0].fps}
+
+    def describe(folder: Path) -> None:
+        classes.save(folder / CLASSES_FILE)
+        write_json(folder / SHAPE_FILE, shape)
+
+    run.begin(recipe, describe)
 
     def losses(encoder: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         taps = encoder(batch["frames"], batch["frame_lengths"])
@@ -73,8 +78,12 @@ def visual_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = Fals
 
     def validate(encoder: torch.nn.Module) -> dict[str, float]:
         assert isinstance(encoder, VisualEncoder)
-        logits = [streams["gloss_logits"] for _, streams in encode_clips(encoder, recipe.video, dev, root, where)]
-        glosses = recognise(logits, classes, config.beam_size)
+
+        def glosses_of(clips: list[Clip]) -> list[tuple[str, ...]]:
+            logits = [streams["gloss_logits"] for _, streams in encode_clips(encoder, recipe.video, clips, root, where)]
+            return recognise(logits, classes, config.beam_size)
+
+        glosses = processes.shared_out(dev, glosses_of)
         return {"wer": score_glosses(recipe.corpus.protocol, glosses, dev)["wer"]}
 
     trainable = Trainable(
@@ -89,6 +98,7 @@ def visual_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = Fals
         score="wer",
         higher_is_better=False,
         lengths=[clip.num_frames for clip in clips],
+        names=[clip.id for clip in clips],
     )
     return run.train(trainable, config.training, recipe.seed, where)
 

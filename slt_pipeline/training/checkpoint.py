@@ -3,7 +3,7 @@
 import os
 import random
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -64,6 +64,12 @@ class Checkpoint:
             return torch.load(self.folder / STATE, weights_only=True, map_location="cpu")
         except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
             raise self._damaged(STATE, error) from error
+
+    def with_meta(self, **changes: Any) -> "Checkpoint":
+        """Write what has become known of it since, and return it."""
+        changed = replace(self, meta={**self.meta, **changes})
+        write_json(self.folder / META, changed.meta)
+        return changed
 
     def _require_own_weights(self) -> None:
         found = file_hash(self.folder / WEIGHTS)

@@ -6,24 +6,33 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 
+from slt_pipeline import processes
 from slt_pipeline.errors import SltError
 
 
 def pick_device(name: str) -> torch.device:
-    """Return a device: `auto` is CUDA where there is one, else the CPU; anything else is a torch device name.
+    """Return the device of this process: `auto` is CUDA where there is one, else the CPU; else a torch device name.
+
+    Of several processes on one machine each has the GPU of its number there, and nothing on another one.
 
     Raises:
-        SltError: the device is not there.
+        SltError: the device is not there, or is one GPU for several processes.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and processes.started() > 1:
+        if name != "cuda":
+            raise SltError(
+                f"--device {name} is one GPU, and there are {processes.started()} processes; use --device cuda"
+            )
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     if name == "cpu":
         _keep_heap()
     try:
         device = torch.device(name)
+        if device.type == "cuda" and device.index is not None:
+            torch.cuda.set_device(device)
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
@@ -43,23 +52,6 @@ def require_precision(device: torch.device, precision: str) -> None:
     """
     if precision == "fp16" and device.type == "cpu":
         raise SltError("training.precision fp16 needs a GPU, and the device is cpu; use fp32 or bf16")
-
-
-def make_accelerator(device: torch.device, precision: str) -> Accelerator:
-    """Return accelerate's handle on devices, autocast and processes; one per training run.
-
-    Args:
-        device: where the run computes.
-        precision: `fp32`, `fp16` or `bf16`.
-
-    Raises:
-        SltError: the device cannot compute in this precision.
-    """
-    require_precision(device, precision)
-    AcceleratorState._reset_state()  # a process may train several models one after the other
-    if device.type == "cuda" and device.index is not None:
-        torch.cuda.set_device(device)
-    return Accelerator(cpu=device.type == "cpu", mixed_precision="no" if precision == "fp32" else precision)
 
 
 @contextmanager

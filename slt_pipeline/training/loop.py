@@ -3,22 +3,24 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from slt_pipeline import processes
 from slt_pipeline.config.training import TrainingConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import write_json
 from slt_pipeline.training.batches import EpochBatches
 from slt_pipeline.training.checkpoint import (
     BEST,
+    Checkpoint,
     list_checkpoints,
     prune,
     random_state,
@@ -26,52 +28,15 @@ from slt_pipeline.training.checkpoint import (
     seed_all,
     set_random_state,
 )
-from slt_pipeline.training.devices import make_accelerator, room_for_loaders
-from slt_pipeline.training.objective import Objective
+from slt_pipeline.training.devices import room_for_loaders
+from slt_pipeline.training.engine import Engine, to_device
 from slt_pipeline.training.optim import build_optimiser, rate_factor, set_rates
-from slt_pipeline.training.runlog import Meter, RunLog
+from slt_pipeline.training.runlog import Meter, RunLog, means
+from slt_pipeline.training.speed import Speed
 from slt_pipeline.training.stop import ignore_ctrl_c, stop_after_step
+from slt_pipeline.training.trainable import REJECTED, Result, Trainable
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Trainable:
-    """A model with everything that the loop has to know of it."""
-
-    model: torch.nn.Module
-    """Trained in place."""
-    parameter_groups: Mapping[str, Sequence[torch.nn.Parameter]]
-    """Parameters by group, for learning rates; those in none have no part in the loss and are frozen."""
-    dataset: Dataset
-    """Items by (epoch, index)."""
-    num_items: int
-    """Items of an epoch."""
-    collate: Callable[[Any], Any]
-    """Items to a batch: a mapping whose tensors are moved to the device."""
-    losses: Callable[[torch.nn.Module, Any], dict[str, torch.Tensor]]
-    """Model and batch to scalar losses by part, not weighted."""
-    objective: Objective
-    """Weighs the parts."""
-    validate: Callable[[torch.nn.Module], dict[str, float]]
-    """Scores on the dev split; the model is in eval mode and gradients are off."""
-    score: str
-    """The score that decides which checkpoint is best."""
-    higher_is_better: bool
-    """Whether more of it is better."""
-    lengths: Sequence[int] | None = None
-    """Length of every item, for bucketing."""
-    on_device: bool = False
-    """Whether the data set makes its batches on the device itself."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """How a run ended."""
-
-    steps: int
-    best_step: int
-    best_score: float
 
 
 def train(
@@ -86,8 +51,8 @@ def train(
 ) -> Result:
     """Train until `config.epochs` are done, from the newest checkpoint in `folder` if there is one.
 
-    Writes folder/checkpoints/step-*/, folder/best.json and folder/metrics.jsonl. On the CPU, k steps, a stop, and
-    the rest give bit for bit what an unbroken run gives.
+    Writes folder/checkpoints/step-*/, folder/best.json, folder/metrics.jsonl and folder/speed.jsonl. On the CPU, k
+    steps, a stop, and the rest give bit for bit what an unbroken run gives, with any number of processes.
 
     Args:
         trainable: what is trained, in place.
@@ -100,37 +65,32 @@ def train(
 
     Raises:
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once the step in progress is done and saved.
-        SltError: a loss or a weight is not finite, or the losses are not the parts of the objective.
+        SltError: a loss or a weight is not finite, the losses are not the parts of the objective, or the run was begun
+            by another number of processes.
     """
-    accelerator = make_accelerator(device, config.precision)
+    processes.join()
+    _require_work_for_all(config)
     batches = EpochBatches(
         trainable.num_items,
         config.batch_size,
         epochs=config.epochs,
         seed=seed,
         lengths=trainable.lengths if config.bucket else None,
-        rank=accelerator.process_index,
-        world=accelerator.num_processes,
+        rank=processes.rank(),
+        world=processes.world(),
     )
     _freeze_the_rest(trainable)
+    trainable.model.to(device)
     optimiser = build_optimiser(config.optimiser, trainable.parameter_groups)
-    checkpoints = folder / "checkpoints"
-    position, meter = _Position(), Meter()
-    seed_all(seed + accelerator.process_index)
-    saved = list_checkpoints(checkpoints)
-    state = saved[-1].load_state() if saved else None
-    if state is not None:
-        saved[-1].load_model(trainable.model)
-        optimiser.load_state_dict(state["optimiser"])
-        position, meter = _Position(**state["position"]), Meter(**state.get("means", {}))
-        log.info("%s: resumed at step %d (epoch %d of %d)", title, position.step, position.epoch, config.epochs)
-    model, optimiser = accelerator.prepare(trainable.model, optimiser)
-    if state is not None:
-        if accelerator.scaler is not None and state["scaler"] is not None:
-            accelerator.scaler.load_state_dict(state["scaler"])
-        set_random_state(state["random"])
-    batches.start_at(position.epoch, position.batch)
-    # Prepared by hand: accelerate's loader cannot start in the middle of an epoch without reading up to there.
+    seed_all(seed + processes.rank())
+    saved = processes.first(lambda: _newest(folder, title))
+    if saved is not None:
+        saved.load_model(trainable.model)
+    run = _Run(trainable, config, folder, title, Engine(trainable.model, optimiser, config, device), batches)
+    run.on_checkpoint = on_checkpoint
+    if saved is not None:
+        run.resume(saved)
+    # By hand: a ready-made loader of several processes cannot start in the middle of an epoch without reading up to it.
     loader = DataLoader(
         trainable.dataset,
         batch_sampler=batches,
@@ -141,18 +101,14 @@ def train(
         pin_memory=device.type == "cuda" and not trainable.on_device,
         generator=torch.Generator(),  # its own: starting to iterate draws a number, and a resumed run starts once more
     )
-    per_epoch = batches.batches_per_epoch
-    run = _Run(
-        trainable, config, folder, title, accelerator, model, optimiser, position, meter, per_epoch, on_checkpoint
-    )
     with stop_after_step() as stop, room_for_loaders(device, config.num_workers):
         run.loop(loader, stop)
-    return Result(position.step, position.best_step, position.best_score)
+    return Result(run.position.step, run.position.best_step, run.position.best_score)
 
 
 @dataclass
 class _Position:
-    """Where a run stands: the part of its state that is plain numbers."""
+    """Where a run stands: the part of its state that is plain numbers, the same in every process."""
 
     step: int = 0
     epoch: int = 0
@@ -162,17 +118,43 @@ class _Position:
 
 
 class _Run:
+    on_checkpoint: Callable[[], None] | None = None
+
     def __init__(
-        self, trainable, config, folder, title, accelerator, model, optimiser, position, meter, per_epoch, on_checkpoint
+        self,
+        trainable: Trainable,
+        config: TrainingConfig,
+        folder: Path,
+        title: str,
+        engine: Engine,
+        batches: EpochBatches,
     ):
         self.trainable, self.config, self.folder, self.title = trainable, config, folder, title
-        self.accelerator, self.model, self.optimiser = accelerator, model, optimiser
-        self.position, self.meter, self.on_checkpoint = position, meter, on_checkpoint
-        self.batches_per_epoch = per_epoch
-        self.steps_per_epoch = -(-per_epoch // config.accumulate)
-        self.main = accelerator.is_main_process
-        self.log = RunLog(folder / "metrics.jsonl", resume_step=position.step) if self.main else None
+        self.engine, self.batches = engine, batches
+        self.position, self.meter, self.speed = _Position(), Meter(), Speed()
+        self.saved: Checkpoint | None = None
+        self.rejected: dict[str, str] = {}
+        self.norm: float | None = None
+        self.steps_per_epoch = -(-batches.batches_per_epoch // config.accumulate)
         self.saved_at = time.monotonic()
+
+    def resume(self, saved: Checkpoint) -> None:
+        """Go on exactly where a checkpoint was written."""
+        state = saved.load_state()
+        self.engine.load_state(state)
+        # A run of an earlier version was saved by one process, and after its validation.
+        of_each = state.get("processes") or [{"random": state["random"], "means": state.get("means", {})}]
+        mine = of_each[processes.rank()]
+        set_random_state(mine["random"])
+        self.position, self.meter = _Position(**state["position"]), Meter(**mine["means"])
+        if "best_score" in saved.meta:
+            best = saved.meta["best_score"]
+            self.position.best_step = saved.meta["best_step"]
+            self.position.best_score = float("nan") if best is None else best
+        self.saved = saved
+        self.batches.start_at(self.position.epoch, self.position.batch)
+        where = (self.position.step, self.position.epoch, self.config.epochs)
+        log.info("%s: resumed at step %d (epoch %d of %d)", self.title, *where)
 
     def loop(self, loader: DataLoader, stop: Callable[[], bool]) -> None:
         total = self.config.epochs * self.steps_per_epoch
@@ -181,85 +163,100 @@ class _Run:
                 "%s: the weight of %s reaches %g at step %d, and the run has %d; lower `over` of its ramp",
                 *(self.title, part, ramp.to, ramp.over, total),
             )
+        self.log = self._open_log("metrics.jsonl") if processes.is_main() else None
+        self.speed.log = self._open_log("speed.jsonl") if processes.is_main() else None
         self._tidy()  # what a crash between a checkpoint and its tidying left over
         progress = tqdm(
             total=total,
             initial=self.position.step,
             desc=self.title,
             unit="step",
-            disable=None if self.main else True,
+            disable=None if processes.is_main() else True,
             dynamic_ncols=True,
         )
         with progress:
-            for batch in loader:
-                stepped = self._micro_step(_to(batch, self.accelerator.device), total)
-                if not stepped:
+            if self.position.batch == 0 and self._validates() and not self._is_validated():
+                self._validate(progress)  # a kill came between the checkpoint and its score
+            for batch in self.speed.timed(loader):
+                if not self._micro_step(to_device(batch, self.engine.device), total):
                     continue
                 progress.update()
                 progress.set_postfix_str(self.meter.text(), refresh=False)
-                end_of_epoch = self.position.batch == 0
-                if self.log and (end_of_epoch or self.position.step % self.config.log_every == 0):
-                    self._log_step(self.log)
-                epoch = self.position.epoch
-                validates = end_of_epoch and (epoch % self.config.validate_every == 0 or epoch == self.config.epochs)
-                if validates or stop() or time.monotonic() - self.saved_at > 60 * self.config.checkpoint_minutes:
-                    self._require_finite_weights()
-                    if validates:
-                        self._validate(progress)
-                    self._save()
-                if stop():
-                    raise KeyboardInterrupt
+                self._end_of_step(progress, stop)
+
+    def _end_of_step(self, progress: tqdm, stop: Callable[[], bool]) -> None:
+        """Log, save, validate and stop: together, since each of them waits for all processes."""
+        end_of_epoch = self.position.batch == 0
+        if end_of_epoch or self.position.step % self.config.log_every == 0:
+            self._log_step()
+        due = processes.is_main() and time.monotonic() - self.saved_at > 60 * self.config.checkpoint_minutes
+        order = processes.highest(2 if stop() else int(due))
+        validates = end_of_epoch and self._validates()
+        if order or validates:
+            self._require_finite_weights()
+            self._save()
+        if order == 2:
+            raise KeyboardInterrupt
+        if end_of_epoch:
+            self.speed.end_epoch(self.position.epoch, self.position.step)
+        if validates:
+            self._validate(progress)
 
     def _micro_step(self, batch: Any, total: int) -> bool:
         """One forward and backward pass; True if it completed an optimiser step."""
-        position, config = self.position, self.config
-        last = (position.batch + 1) % config.accumulate == 0 or position.batch + 1 == self.batches_per_epoch
-        self.model.train()
-        with nullcontext() if last else self.accelerator.no_sync(self.model):
-            with self.accelerator.autocast():
-                losses = self.trainable.losses(self.model, batch)
+        position, config, per_epoch = self.position, self.config, self.batches.batches_per_epoch
+        last = (position.batch + 1) % config.accumulate == 0 or position.batch + 1 == per_epoch
+        if isinstance(batch, dict):
+            self.rejected |= batch.pop(REJECTED, {})
+        self.engine.model.train()
+        with nullcontext() if last else self.engine.apart():
+            with self.engine.autocast():
+                losses = self.trainable.losses(self.engine.model, batch)
             total_loss = self.trainable.objective.total(losses, position.step)
             value, values = float(total_loss.detach()), {name: float(loss.detach()) for name, loss in losses.items()}
             self._require_finite(value, values)
-            first = position.batch - position.batch % config.accumulate
-            group = min(config.accumulate, self.batches_per_epoch - first)  # the last group of an epoch may be smaller
-            self.accelerator.backward(total_loss / group)
-        self.meter.add(value, values)
+            weight = self.batches.weight(position.epoch, position.batch, config.accumulate)
+            self.engine.backward(total_loss / weight)
+        clips = len(self.batches.share(position.epoch, position.batch))
+        self.meter.add(value, values, clips, self.trainable.counts(batch) if self.trainable.counts else {})
+        self.speed.clips += clips
         if last:
-            if config.optimiser.clip_norm is not None:
-                self.accelerator.clip_grad_norm_(self.model.parameters(), config.optimiser.clip_norm)
             factor = rate_factor(
                 config.schedule, epoch=position.epoch, step=position.step, epochs=config.epochs, total_steps=total
             )
-            set_rates(self.optimiser, factor)
-            self.optimiser.step()
-            self.optimiser.zero_grad(set_to_none=True)
+            set_rates(self.engine.optimiser, factor)
+            logged = (position.step + 1) % config.log_every == 0 or position.batch + 1 == per_epoch
+            self.norm = self.engine.step(measure=logged)
             position.step += 1
         position.batch += 1
-        if position.batch == self.batches_per_epoch:
+        if position.batch == per_epoch:
             position.epoch, position.batch = position.epoch + 1, 0
         return last
 
-    def _log_step(self, log: RunLog) -> None:
-        """Log the means since the last line, and the weights and rates of the step that was just made."""
-        position = self.position
-        record = {"split": "train", "step": position.step, "epoch": position.epoch, **self.meter.pop()}
+    def _log_step(self) -> None:
+        """Log the means since the last line, and the weights, rates and gradient of the step that was just made."""
+        found, self.meter = processes.gathered(self.meter), Meter()
+        if self.log is None:
+            return
+        position, groups = self.position, self.engine.optimiser.param_groups
+        record = {"split": "train", "step": position.step, "epoch": position.epoch, **means(found)}
         record["weights"] = self.trainable.objective.weights(position.step - 1)
-        log.write({**record, "lr": {group["name"]: group["lr"] for group in self.optimiser.param_groups}})
+        self.log.write({**record, "lr": {group["name"]: group["lr"] for group in groups}, "grad_norm": self.norm})
 
     def _require_finite(self, total: float, losses: Mapping[str, float]) -> None:
         if not math.isfinite(total):
-            position = self.position
+            position, names = self.position, self.trainable.names
             shown = ", ".join(f"{name} {value:g}" for name, value in [("loss", total), *losses.items()])
+            clips = [str(i) if names is None else names[i] for i in self.batches.share(position.epoch, position.batch)]
             raise SltError(
                 f"{self.title}: step {position.step + 1}, batch {position.batch + 1} of epoch {position.epoch + 1} has "
                 f"{shown}, and training cannot go on from there; lower training.optimiser.lr, set "
-                "training.optimiser.clip_norm, or look at the data of that batch"
+                f"training.optimiser.clip_norm, or look at its clips: {', '.join(clips)}"
             )
 
     def _require_finite_weights(self) -> None:
         """A finite loss can have a gradient that is not: what it leaves behind is not saved over good weights."""
-        values = self.accelerator.unwrap_model(self.model).state_dict()
+        values = self.engine.bare.state_dict()
         bad = next((name for name, tensor in values.items() if not torch.isfinite(tensor).all()), None)
         if bad is not None:
             position = self.position
@@ -269,52 +266,105 @@ class _Run:
                 "training.optimiser.clip_norm"
             )
 
+    def _validates(self) -> bool:
+        """Whether the epoch that has just ended is one that is validated."""
+        epoch = self.position.epoch
+        return epoch > 0 and (epoch % self.config.validate_every == 0 or epoch == self.config.epochs)
+
+    def _is_validated(self) -> bool:
+        return self.saved is None or self.saved.meta.get("validated", True)
+
     def _validate(self, progress: tqdm) -> None:
-        position = self.position
-        if self.main:
-            model = self.accelerator.unwrap_model(self.model)
-            model.eval()
-            with torch.no_grad():
-                scores = self.trainable.validate(model)
-            score = scores[self.trainable.score]
-            better = score >= position.best_score if self.trainable.higher_is_better else score <= position.best_score
-            if better or math.isnan(position.best_score):  # ties go to the later one, as published
-                position.best_score, position.best_step = score, position.step
-            if self.log:
-                self.log.write({"split": "dev", "step": position.step, "epoch": position.epoch, **scores})
-            shown = "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
-            progress.clear()
-            log.info("%s: epoch %d of %d: %s", self.title, position.epoch, self.config.epochs, shown)
-        self.accelerator.wait_for_everyone()
+        """Score the weights that have just been saved, in float32, and note the score in their checkpoint."""
+        position, model = self.position, self.engine.bare
+        model.eval()
+        with torch.no_grad():
+            scores = self.trainable.validate(model)
+        scores = processes.first(lambda: scores)  # that of the first counts, whatever the others' rounding
+        score = scores[self.trainable.score]
+        better = score >= position.best_score if self.trainable.higher_is_better else score <= position.best_score
+        if better or math.isnan(position.best_score):  # ties go to the later one, as published
+            position.best_score, position.best_step = score, position.step
+        if self.log is not None:
+            assert self.saved is not None
+            self.log.write({"split": "dev", "step": position.step, "epoch": position.epoch, **scores})
+            self.saved = self.saved.with_meta(**self._best(), validated=True)
+            self._tidy()
+        shown = "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
+        progress.clear()
+        log.info("%s: epoch %d of %d: %s%s", self.title, position.epoch, self.config.epochs, shown, self.speed.text())
+        self.speed.resume()
 
     def _save(self) -> None:
         """Checkpoint, then the pointer to the best one, then pruning: a crash between any two is harmless."""
-        if self.main:
-            scaler = self.accelerator.scaler
-            state = {
-                "optimiser": self.optimiser.state_dict(),
-                "scaler": scaler.state_dict() if scaler is not None else None,
-                "random": random_state(),
-                "position": vars(self.position).copy(),
-                "means": vars(self.meter).copy(),
-            }
+        of_each = processes.gathered(({"random": random_state(), "means": asdict(self.meter)}, self.rejected))
+        if processes.is_main():
             position = self.position
-            meta = {"epoch": position.epoch, "best_step": position.best_step}
+            state = {
+                **self.engine.state(),
+                "processes": [own for own, _ in of_each],
+                "position": {"step": position.step, "epoch": position.epoch, "batch": position.batch},
+            }
+            validated = not (position.batch == 0 and self._validates())
+            meta = {"epoch": position.epoch, **self._best(), "validated": validated, "processes": processes.world()}
             root = self.folder / "checkpoints"
-            save_checkpoint(root, position.step, self.accelerator.unwrap_model(self.model), state, meta)
+            self.saved = save_checkpoint(root, position.step, self.engine.bare, state, meta)
             self._tidy()
+            rejected = {name: reason for _, found in of_each for name, reason in found.items()}
+            if rejected and self.trainable.on_rejected is not None:
+                self.trainable.on_rejected(rejected)
             if self.on_checkpoint is not None:
                 self.on_checkpoint()
         self.saved_at = time.monotonic()
-        self.accelerator.wait_for_everyone()
+        processes.barrier()
+
+    def _best(self) -> dict[str, Any]:
+        score = self.position.best_score
+        return {"best_step": self.position.best_step, "best_score": None if math.isnan(score) else score}
 
     def _tidy(self) -> None:
         """Point to the best checkpoint and delete those that are neither best nor newest."""
-        if self.main:
+        if processes.is_main():
             best = self.position.best_step if self.position.best_step >= 0 else None
             if best is not None:
                 write_json(self.folder / BEST, {"step": best, self.trainable.score: self.position.best_score})
             prune(self.folder / "checkpoints", self.config.keep_last, best)
+
+    def _open_log(self, name: str) -> RunLog:
+        """Open a log without the lines of work that is done again."""
+        return RunLog(self.folder / name, resume_step=self.position.step, validated=self._is_validated())
+
+
+def _require_work_for_all(config: TrainingConfig) -> None:
+    world, size = processes.world(), config.batch_size
+    if size >= world:
+        return
+    clips = size * config.accumulate
+    cure = f"set training.batch_size={clips} and training.accumulate=1" if clips >= world else f"start {clips} at most"
+    raise SltError(f"training.batch_size is {size}, the clips that {world} processes share out; {cure}")
+
+
+def _newest(folder: Path, title: str) -> Checkpoint | None:
+    """Return the checkpoint to go on from.
+
+    Raises:
+        SltError: it was written by another number of processes.
+    """
+    saved = list_checkpoints(folder / "checkpoints")
+    if not saved:
+        return None
+    before, now = saved[-1].meta.get("processes", 1), processes.world()
+    if before != now:
+        raise SltError(
+            f"{title}: {folder} was trained by {before} {_processes(before)} up to step {saved[-1].meta['step']}, and "
+            f"now there {'is' if now == 1 else 'are'} {now}, whose draws would be others; go on with {before} "
+            f"(--processes {before}, or torchrun --nproc-per-node {before}), or add --overwrite to start anew"
+        )
+    return saved[-1]
+
+
+def _processes(number: int) -> str:
+    return "process" if number == 1 else "processes"
 
 
 def _freeze_the_rest(trainable: Trainable) -> None:
@@ -323,11 +373,3 @@ def _freeze_the_rest(trainable: Trainable) -> None:
     for parameter in trainable.model.parameters():
         if id(parameter) not in grouped:
             parameter.requires_grad_(False)
-
-
-def _to(batch: Any, device: torch.device) -> Any:
-    if isinstance(batch, torch.Tensor):
-        return batch.to(device, non_blocking=True)
-    if isinstance(batch, Mapping):
-        return {name: _to(value, device) for name, value in batch.items()}
-    return batch

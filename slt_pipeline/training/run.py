@@ -2,20 +2,23 @@
 
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from slt_pipeline import processes
 from slt_pipeline.config.provenance import flatten, require_made_with
 from slt_pipeline.config.recipe import Recipe, save_recipe
 from slt_pipeline.config.training import TrainingConfig
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import read_json, write_json
+from slt_pipeline.files import held, read_json, write_json
 from slt_pipeline.training.checkpoint import BEST, aside, list_checkpoints, save_checkpoint
-from slt_pipeline.training.loop import Trainable, train
+from slt_pipeline.training.loop import train
+from slt_pipeline.training.trainable import Result, Trainable
 
 log = logging.getLogger(__name__)
 
@@ -36,46 +39,68 @@ class Run:
     anew: bool = False
     """Whether an earlier run in the folder is to be given up for this one."""
 
-    @property
-    def result(self) -> dict[str, Any] | None:
-        """What the finished run reported, or None."""
-        path = self.folder / RESULT
-        return read_json(path) if path.is_file() and not self.anew else None
+    result: dict[str, Any] | None = None
+    """What the finished run reported; None: it is not finished, or is given up."""
 
-    def begin(self, recipe: Recipe) -> Path:
-        """Make the folder, or go on in it, and save the resolved recipe and the inputs.
+    def begin(self, recipe: Recipe, describe: Callable[[Path], None] | None = None) -> Path:
+        """Make the folder, or go on in it, and save the resolved recipe and the inputs: the first process alone does.
 
         An earlier run that is to be given up is moved aside until the new one has written its first checkpoint.
 
+        Args:
+            recipe: of the run.
+            describe: writes into the folder what else is needed to open the run.
+
         Returns:
             the folder.
+
+        Raises:
+            SltError: another command is training in this folder.
         """
-        if self.anew and self.folder.exists():
-            _remove(aside(self.folder))
-            self.folder.rename(aside(self.folder))
-        save_recipe(recipe, self.folder)
-        write_json(self.folder / INPUTS, flatten(self.inputs))
+        processes.first(lambda: self._begin(recipe, describe))
         return self.folder
 
+    def _begin(self, recipe: Recipe, describe: Callable[[Path], None] | None) -> None:
+        with self._held():
+            if self.anew and self.folder.exists():
+                _remove(aside(self.folder))
+                self.folder.rename(aside(self.folder))
+            save_recipe(recipe, self.folder)
+            write_json(self.folder / INPUTS, flatten(self.inputs))
+            if describe is not None:
+                describe(self.folder)
+
     def train(self, trainable: Trainable, config: TrainingConfig, seed: int, device: torch.device) -> dict[str, Any]:
-        """Train, from where an earlier call was stopped, and mark the run as done.
+        """Train, from where an earlier call was stopped, mark the run as done, and tell its score beside its gate.
 
         If it fails before its first checkpoint, the run that was moved aside is put back.
+
+        Raises:
+            SltError: another command is training in this folder.
         """
-        try:
-            ended = train(
-                trainable,
-                config,
-                self.folder,
-                seed=seed,
-                device=device,
-                title=self.stage,
-                on_checkpoint=lambda: _remove(aside(self.folder)),
-            )
-        except Exception:
-            _put_back(self.folder)
-            raise
-        return self.finish({"score": trainable.score, "best_score": ended.best_score, "best_step": ended.best_step})
+        with ExitStack() as stack:
+            processes.first(lambda: stack.enter_context(self._held()) and None)
+            try:
+                ended = train(
+                    trainable,
+                    config,
+                    self.folder,
+                    seed=seed,
+                    device=device,
+                    title=self.stage,
+                    on_checkpoint=lambda: _remove(aside(self.folder)),
+                )
+            except Exception:
+                if processes.is_main():
+                    _put_back(self.folder)
+                raise
+            result = {"score": trainable.score, "best_score": ended.best_score, "best_step": ended.best_step}
+            _tell_gate(self.stage, trainable, config.gate, ended)
+            return self.finish({**result, "processes": processes.world()})
+
+    def _held(self) -> AbstractContextManager[None]:
+        """Keep other commands out of the folder; the lock lies beside it, so that the folder can be moved."""
+        return held(self.folder.with_name(f".{self.folder.name}.lock"), f"the run {self.folder}")
 
     def keep(
         self, model: torch.nn.Module, step: int, score: str, best_score: float | None, origin: Mapping[str, Any]
@@ -100,7 +125,7 @@ class Run:
 
     def finish(self, result: Mapping[str, Any]) -> dict[str, Any]:
         """Mark the run as done."""
-        write_json(self.folder / RESULT, dict(result))
+        processes.first(lambda: write_json(self.folder / RESULT, dict(result)))
         return dict(result)
 
 
@@ -125,12 +150,30 @@ def find_run(
     Raises:
         SltError: the folder holds work made from other inputs; the first difference is named.
     """
+    return processes.first(lambda: _found(folder, stage, inputs, overwrite, to_keep_both))
+
+
+def _found(folder: Path, stage: str, inputs: Mapping[str, Any], overwrite: bool, to_keep_both: str) -> Run:
     if aside(folder).exists() and (overwrite or not _begun_with(folder, inputs)):
         _put_back(folder)  # what a kill before the first checkpoint has left
     if not overwrite:
         cure = f"add --overwrite to start anew, or -o runs_dir=...{to_keep_both} to keep both"
         _require_made_of(folder, inputs, cure)
-    return Run(folder, stage, inputs, anew=overwrite)
+    done = folder / RESULT
+    result = read_json(done) if done.is_file() and not overwrite else None
+    return Run(folder, stage, inputs, overwrite, result)
+
+
+def _tell_gate(stage: str, trainable: Trainable, gate: float | None, ended: Result) -> None:
+    """Say whether a run has come as far as the next stage needs it."""
+    if gate is None:
+        return
+    passed = ended.best_score >= gate if trainable.higher_is_better else ended.best_score <= gate
+    expected = f"dev {trainable.score} expected {'>=' if trainable.higher_is_better else '<='} {gate:g}"
+    tell = log.info if passed else log.warning
+    tell(
+        "%s: %s, you have %.4g%s", stage, expected, ended.best_score, "" if passed else ": look at it before you go on"
+    )
 
 
 def _require_made_of(folder: Path, inputs: Mapping[str, Any], cure: str) -> None:

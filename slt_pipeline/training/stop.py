@@ -6,19 +6,26 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from slt_pipeline import processes
+
 log = logging.getLogger(__name__)
 
 
 @contextmanager
 def stop_after_step() -> Iterator[Callable[[], bool]]:
-    """Yield a function that says whether SIGINT or SIGTERM came; a second one stops at once."""
+    """Yield a function that says whether SIGINT or SIGTERM came; a second one stops at once.
+
+    Not where there are several processes: their launcher passes on what has reached them already.
+    """
     asked: list[int] = []
 
     def ask(signum: int, frame: Any) -> None:
-        if asked:
+        if asked and processes.world() == 1:
             raise KeyboardInterrupt
+        if not asked:
+            again = "; press Ctrl-C again to stop at once" if processes.world() == 1 else ""
+            log.warning("stopping after this step%s", again)
         asked.append(signum)
-        log.warning("stopping after this step; press Ctrl-C again to stop at once")
 
     try:
         before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}

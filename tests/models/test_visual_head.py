@@ -39,7 +39,7 @@ def test_masked_norm_in_evaluation_normalises_every_step():
     torch.testing.assert_close(y, torch.full((1, 3, 2), 2.0), atol=1e-5, rtol=0)
 
 
-def test_one_valid_step_is_refused_in_training():
+def test_one_valid_step_has_no_spread_and_is_normalised_by_the_running_statistics():
     with pytest.raises(SltError, match=r"1 valid step\(s\), needs 2"):
         MaskedBatchNorm(2).train()(torch.zeros(1, 3, 2), valid_mask(torch.tensor([1]), 3))
 

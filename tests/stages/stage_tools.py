@@ -16,7 +16,7 @@ from slt_pipeline.corpora.features import FeatureDataset
 from slt_pipeline.corpora.manifest import read_manifest, write_manifest
 from slt_pipeline.errors import SltError
 from slt_pipeline.training.checkpoint import best_checkpoint
-from slt_pipeline.training.loop import Trainable
+from slt_pipeline.training.trainable import Trainable
 from slt_pipeline.video.reader import open_video
 
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ from stage_tools import batch_of, change_clips, trainable_of
 
 from slt_pipeline.stages.gloss2text_train import gloss2text_train
 from slt_pipeline.stages.translate_train import translate_train
-from slt_pipeline.training.loop import Trainable
+from slt_pipeline.training.trainable import Trainable
 
 ORDINARY = ["Heute reden wir.", "Weißt du, was ich meine?", "Wir zeigen, wie es geht."]
 

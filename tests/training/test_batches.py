@@ -46,21 +46,32 @@ def test_starting_at_a_position_gives_the_tail_of_the_full_order(epoch, batch, l
     assert len(sampler) == len(tail)
 
 
-@pytest.mark.parametrize("world", [2, 3, 5])
-def test_ranks_share_an_epoch_evenly_and_leave_nothing_out(world):
-    shares = [in_full(epochs=1, rank=rank, world=world) for rank in range(world)]
-    assert len({len(share) for share in shares}) == 1
-    assert len(shares[0]) == -(-13 // world)
-    together = [batch for turn in zip(*shares, strict=True) for batch in turn]
-    whole = in_full(epochs=1)
-    assert together[:13] == whole
-    assert together[13:] == whole[: len(together) - 13]  # filled up with its own first batches
+@pytest.mark.parametrize("world", [2, 3, 4])
+@pytest.mark.parametrize("lengths", [None, LENGTHS], ids=["shuffled", "bucketed"])
+def test_processes_share_out_the_batches_of_one(world, lengths):
+    shares = [in_full(rank=rank, world=world, lengths=lengths) for rank in range(world)]
+    for whole, *parts in zip(in_full(lengths=lengths), *shares, strict=True):
+        together = [key for part in parts for key in part]
+        assert set(together) == set(whole)
+        assert len(together) == max(len(whole), world)  # of a last batch of two, three have one each
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
-def test_more_ranks_than_batches_still_give_each_rank_work():
-    shares = [in_full(num_items=3, batch_size=2, epochs=1, rank=rank, world=5) for rank in range(5)]
-    assert [len(share) for share in shares] == [1] * 5
-    assert {index for share in shares for batch in share for _, index in batch} == {0, 1, 2}
+@pytest.mark.parametrize("world", [1, 2, 3, 4])
+@pytest.mark.parametrize("accumulate", [1, 2, 5])
+def test_weights_make_the_mean_over_all_items_of_an_optimiser_step(world, accumulate):
+    """Whatever the number of processes, and for batches and steps that are smaller than the others."""
+    values = np.random.default_rng(0).standard_normal(50)
+    ranks = [EpochBatches(50, 4, epochs=1, seed=1, rank=rank, world=world) for rank in range(world)]
+    batches = in_full(epochs=1)
+    for first in range(0, len(batches), accumulate):
+        step = range(first, min(first + accumulate, len(batches)))
+        found = sum(
+            values[rank.share(0, batch)].mean() / rank.weight(0, batch, accumulate) / world
+            for rank in ranks
+            for batch in step
+        )
+        assert found == pytest.approx(values[[index for batch in step for _, index in batches[batch]]].mean())
 
 
 def test_bucketing_puts_similar_lengths_together():

@@ -31,8 +31,9 @@ from slt_pipeline.models.cvslt import CVSLT
 from slt_pipeline.models.sign_to_text import SignToText
 from slt_pipeline.models.taps import StoredTap
 from slt_pipeline.training.checkpoint import list_checkpoints
-from slt_pipeline.training.loop import Trainable, train
+from slt_pipeline.training.loop import train
 from slt_pipeline.training.objective import Objective
+from slt_pipeline.training.trainable import Trainable
 
 WARM_UP = 12
 WEIGHTS = {
@@ -96,7 +97,7 @@ def train_with_that_noise(root: Path, store: FeatureStore, **changes) -> list[di
         seen.append({name: float(value.detach()) for name, value in found.items()})
 
     with patch.object(CVSLT, "_noise", noise_by_shape):
-        train_cvslt(root, store, note, **TOGETHER, **changes)
+        train_cvslt(root, store, note, **(TOGETHER | changes))
     return seen
 
 
@@ -194,7 +195,7 @@ def die_in_the_warm_up(root: Path, store: FeatureStore) -> None:
 
 
 def be_one_of_two(root: Path, store: FeatureStore, rank: int) -> None:
-    seen = train_with_that_noise(root / "together", store)
+    seen = train_with_that_noise(root / "together", store, batch_size=2)
     (root / f"losses-{rank}.json").write_text(json.dumps(seen))
 
 

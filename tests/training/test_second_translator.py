@@ -30,8 +30,9 @@ from slt_pipeline.models.taps import StoredTap
 from slt_pipeline.models.translator import Translator
 from slt_pipeline.text.train_tokenizer import train_tokenizer
 from slt_pipeline.training.checkpoint import list_checkpoints
-from slt_pipeline.training.loop import Trainable, train
+from slt_pipeline.training.loop import train
 from slt_pipeline.training.objective import Objective
+from slt_pipeline.training.trainable import Trainable
 
 TEXTS = [f"im {place} gibt es {thing} ." for place in ("norden", "süden") for thing in ("regen", "schnee", "wind")]
 CLIPS = [Clip(f"{i}", f"{i}.mp4", 24, 25.0, "anna", None, text, "train") for i, text in enumerate(TEXTS)]

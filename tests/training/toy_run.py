@@ -18,8 +18,9 @@ from slt_pipeline.config.encoder import HeadConfig
 from slt_pipeline.config.training import TrainingConfig
 from slt_pipeline.models.ctc import ctc_loss
 from slt_pipeline.models.visual_head import VisualHead
-from slt_pipeline.training.loop import Result, Trainable, train
+from slt_pipeline.training.loop import train
 from slt_pipeline.training.objective import Objective
+from slt_pipeline.training.trainable import Result, Trainable
 
 NUM_ITEMS, WIDTH, NUM_CLASSES = 13, 6, 7
 LENGTHS = [6 + 5 * i % 11 for i in range(NUM_ITEMS)]

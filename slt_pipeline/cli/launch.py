@@ -1,0 +1,43 @@
+"""`--processes N`: the same command N times on this machine, as torchrun would start it."""
+
+import logging
+import os
+import sys
+import uuid
+
+import click
+
+
+def launch(number: int) -> int:
+    """Run this command in `number` processes and return its exit status.
+
+    A process that fails ends all. A signal is passed on: the work is saved, and the same command goes on from there.
+    """
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # the processes say themselves what is wrong
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // number)))
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=number,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+        monitor_interval=0.1,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", "slt_pipeline.cli.main", *sys.argv[1:])
+    except ChildFailedError as error:
+        return max(1, error.get_first_failure()[1].exitcode)
+    except SignalException:
+        click.echo("slt: interrupted; the same command goes on from here", err=True)
+        return 130
+    return 0
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
