@@ -43,23 +43,34 @@ def held(path: Path, what: str) -> Iterator[None]:
     Where the file system has no locks, nobody is kept out.
 
     Args:
-        path: an empty file, which is made and stays.
+        path: an empty file, which is there as long as it is held, or after a kill.
         what: begins the message: "the run x".
 
     Raises:
         SltError: another process holds it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    file = _locked(path, what)
     try:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise SltError(f"{what} is being written by another process; wait for its end, or stop it") from error
-        except OSError:  # no locks here
-            pass
         yield
     finally:
+        path.unlink(missing_ok=True)
+        os.close(file)
+
+
+def _locked(path: Path, what: str) -> int:
+    """Return a descriptor of the locked file; one that its holder has just taken away is not it."""
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and path.stat().st_ino == os.fstat(file).st_ino:
+                return file
+        except BlockingIOError as error:
+            os.close(file)
+            raise SltError(f"{what} is being written by another process; wait for its end, or stop it") from error
+        except OSError:  # no locks here
+            return file
         os.close(file)
 
 

@@ -2,6 +2,7 @@
 
 import difflib
 import errno
+import io
 import logging
 import os
 import sys
@@ -89,7 +90,7 @@ def _be_one_of_several(command: str | None) -> None:
     processes.join()
     if not processes.is_main():
         logging.getLogger("slt_pipeline").setLevel(logging.ERROR)
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115, PTH123
+        sys.stdout = io.StringIO()
 
 
 def main() -> None:

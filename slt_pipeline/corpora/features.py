@@ -12,7 +12,8 @@ from torch.utils.data import Dataset
 from cache import FeatureStore
 from slt_pipeline.config.provenance import ABSENT
 from slt_pipeline.corpora.clip import Clip
-from slt_pipeline.corpora.labels import Labeller
+from slt_pipeline.corpora.labels import Labeller, padding_of
+from slt_pipeline.corpora.padding import Padding, filled
 from slt_pipeline.errors import SltError
 from slt_pipeline.video.identity import media_identity
 
@@ -52,6 +53,11 @@ class FeatureDataset(Dataset):
         features, lengths = self.store.read_batch([clip.id for clip in clips], self.stream)
         # tensors already where the store is resident on a device
         return torch.as_tensor(features).float(), torch.as_tensor(lengths)
+
+    @property
+    def padding(self) -> dict[str, Padding]:
+        """How the tensors of a batch are padded."""
+        return {"features": filled(1, 0.0), **padding_of(self.labels)}
 
     def length(self, clip: Clip) -> int:
         """Return the steps that `read` gives of a clip."""
@@ -146,6 +152,11 @@ class LabelDataset(Dataset):
 
     def __getitems__(self, keys: Sequence[tuple[int, int]]) -> dict[str, torch.Tensor]:
         return self.labels([self.clips[index] for _, index in keys])
+
+    @property
+    def padding(self) -> dict[str, Padding]:
+        """How the tensors of a batch are padded."""
+        return padding_of(self.labels)
 
 
 def as_it_is(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

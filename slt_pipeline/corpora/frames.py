@@ -10,7 +10,8 @@ from torch.utils.data import Dataset
 
 from slt_pipeline.config.video import VideoConfig
 from slt_pipeline.corpora.clip import Clip
-from slt_pipeline.corpora.labels import Labeller
+from slt_pipeline.corpora.labels import Labeller, padding_of
+from slt_pipeline.corpora.padding import Padding, repeated
 from slt_pipeline.errors import SltError
 from slt_pipeline.video.reader import open_video
 from slt_pipeline.video.sampling import eval_indices, train_indices
@@ -50,6 +51,11 @@ class FrameBatches:
         """Return `frames (B, 3, T, H, W)`, `frame_lengths (B,)` and the labels."""
         frames, frame_lengths = pad_frames([frames for frames, _ in items])
         return {"frames": frames, "frame_lengths": frame_lengths, **self.labels([clip for _, clip in items])}
+
+    @property
+    def padding(self) -> dict[str, Padding]:
+        """How the tensors of a batch are padded."""
+        return {"frames": repeated(2), **padding_of(self.labels)}
 
 
 class EvalFrames:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 
 from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.corpora.padding import Padding, filled, filled_behind
 from slt_pipeline.errors import SltError
 from slt_pipeline.text.batch import pad_ids
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
@@ -16,6 +17,11 @@ from slt_pipeline.text.tokenizer import Tokenizer
 
 Labeller = Callable[[Sequence[Clip]], dict[str, torch.Tensor]]
 """Clips to tensors, by the names under which the models look for them in a batch."""
+
+
+def padding_of(labels: Labeller) -> dict[str, Padding]:
+    """Return how the tensors of a labeller are padded; of one that pads nothing, nothing."""
+    return getattr(labels, "padding", {})
 
 
 class Labels:
@@ -27,6 +33,11 @@ class Labels:
     def __call__(self, clips: Sequence[Clip]) -> dict[str, torch.Tensor]:
         """Return the tensors of all of them."""
         return {name: tensor for labeller in self.labellers for name, tensor in labeller(clips).items()}
+
+    @property
+    def padding(self) -> dict[str, Padding]:
+        """How they are padded."""
+        return {name: padding for labeller in self.labellers for name, padding in padding_of(labeller).items()}
 
 
 @dataclass(frozen=True)
@@ -45,6 +56,12 @@ class TextLabels:
         _require_all(clips, len(texts), "text")
         return self.tokenizer.encode_target(texts)._asdict()
 
+    @property
+    def padding(self) -> dict[str, Padding]:
+        """How they are padded."""
+        pad, end, language = self.tokenizer.pad_id, self.tokenizer.eos_id, self.tokenizer.language_id
+        return {"labels": filled(1, pad), "decoder_input_ids": filled_behind(pad, end, language)}
+
 
 @dataclass(frozen=True)
 class GlossLabels:
@@ -60,6 +77,11 @@ class GlossLabels:
         labels, lengths = pad_ids([self.classes.encode(clip.gloss or ()) for clip in clips], self.classes.pad_id)
         absent = torch.tensor([clip.gloss is None for clip in clips])
         return {"gloss_labels": labels, "gloss_label_lengths": lengths.masked_fill(absent, -1)}
+
+    @property
+    def padding(self) -> dict[str, Padding]:
+        """How they are padded."""
+        return {"gloss_labels": filled(1, self.classes.pad_id)}
 
 
 @dataclass(frozen=True)
@@ -82,6 +104,11 @@ class GlossInputs:
         """Return `gloss_input_ids (B, L)`, rows of the gloss table, and `gloss_input_lengths (B,)`."""
         ids, lengths = pad_ids([self.glosses.encode(row) for row in glosses], self.glosses.pad_id)
         return {"gloss_input_ids": ids, "gloss_input_lengths": lengths}
+
+    @property
+    def padding(self) -> dict[str, Padding]:
+        """How they are padded."""
+        return {"gloss_input_ids": filled(1, self.glosses.pad_id)}
 
 
 def no_labels(clips: Sequence[Clip]) -> dict[str, torch.Tensor]:

@@ -81,10 +81,12 @@ def gloss2text_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = 
         )
         return score_texts(protocol, texts, dev)
 
+    dataset = LabelDataset(clips, Labels(TextLabels(vocabularies.text), GlossInputs(vocabularies.glosses)))
     trainable = Trainable(
         model=model,
         parameter_groups=model.parameter_groups(objective.parts),
-        dataset=LabelDataset(clips, Labels(TextLabels(vocabularies.text), GlossInputs(vocabularies.glosses))),
+        dataset=dataset,
+        padding=dataset.padding,
         num_items=len(clips),
         collate=as_it_is,
         losses=losses,

@@ -59,19 +59,15 @@ def translate_train(
     start = Start.of(recipe)
     store = open_features(recipe, features_in=config.features_in, device=where)
     clips, dev = (_clips(recipe, store, split) for split in ("train", "dev"))
-    run = find_run(
-        folder or recipe.run_folder(STAGE),
-        STAGE,
-        start.inputs(store),
-        overwrite=overwrite,
-        to_keep_both=f" -o uses.encoder={recipe.encoder_folder} -o uses.language={recipe.language_folder}",
-    )
+    keep = f" -o uses.encoder={recipe.encoder_folder} -o uses.language={recipe.language_folder}"
+    home, inputs = folder or recipe.run_folder(STAGE), start.inputs(store)
+    run = find_run(home, STAGE, inputs, overwrite=overwrite, to_keep_both=keep)
     if run.result is not None:
         return run.result
     require_precision(where, config.training.precision)
     torch.manual_seed(recipe.seed)
-    widths = widths_of(store)
-    model, vocabularies = start.build(widths), start.vocabularies
+    widths, vocabularies = widths_of(store), start.vocabularies
+    model = start.build(widths)
     check_texts(
         vocabularies.text,
         [*clips, *dev],
@@ -87,20 +83,22 @@ def translate_train(
     objective = Objective({part: weight for part, weight in config.objective.items() if part in model.parts})
     learns_text = not objective.parts.isdisjoint(model.translator.parts)
     labels = Labels(TextLabels(vocabularies.text), GlossLabels(start.classes))
+    dataset, names = FeatureDataset(store, stream, clips, labels), [clip.id for clip in clips]
     trainable = Trainable(
         model=model,
         parameter_groups=model.parameter_groups(objective.parts),
-        dataset=FeatureDataset(store, stream, clips, labels),
+        dataset=dataset,
+        padding=dataset.padding,
         num_items=len(clips),
         collate=as_it_is,
         losses=lambda translator, batch: translator(batch, objective.parts),
         objective=objective,
-        validate=_Validation(recipe, start, FeatureDataset(store, stream, dev, labels)),
+        validate=_Validation(recipe, start, dataset.of(dev)),
         score="bleu4" if learns_text else "wer",
         higher_is_better=learns_text,
         on_device=config.features_in == "device",
-        lengths=[store.length(clip.id) for clip in clips],
-        names=[clip.id for clip in clips],
+        lengths=[store.length(name) for name in names],
+        names=names,
     )
     return run.train(trainable, config.training, recipe.seed, where)
 

@@ -71,12 +71,14 @@ def visual_pretrain(recipe: Recipe, *, device: str = "auto", overwrite: bool = F
         accuracies = [100 * sum(kind) / len(dev) for kind in zip(*found, strict=True)]
         return dict(zip(["accuracy", *(f"accuracy_{name}" for name in config.also)], accuracies, strict=True))
 
+    batches = FrameBatches(labels)
     trainable = Trainable(
         model=model,
         parameter_groups={"recognition": list(model.parameters())},
         dataset=ClipDataset(clips, root, recipe.video, seed=recipe.seed),
         num_items=len(clips),
-        collate=FrameBatches(labels),
+        collate=batches,
+        padding=batches.padding,
         losses=losses,
         objective=Objective({"gloss": 1.0} | dict.fromkeys(config.also, config.also_weight)),
         validate=validate,

@@ -63,13 +63,10 @@ def visual_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = Fals
     if start:
         load_s3d(model.s3d, read_weights(start))
     first = open_video(clips[0].video, root)
-    shape = {"width": first.width, "height": first.height, "fps": clips[0].fps}
 
     def describe(folder: Path) -> None:
         classes.save(folder / CLASSES_FILE)
-        write_json(folder / SHAPE_FILE, shape)
-
-    run.begin(recipe, describe)
+        write_json(folder / SHAPE_FILE, {"width": first.width, "height": first.height, "fps": clips[0].fps})
 
     def losses(encoder: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         taps = encoder(batch["frames"], batch["frame_lengths"])
@@ -86,12 +83,15 @@ def visual_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = Fals
         glosses = processes.shared_out(dev, glosses_of)
         return {"wer": score_glosses(recipe.corpus.protocol, glosses, dev)["wer"]}
 
+    run.begin(recipe, describe)
+    batches = FrameBatches(GlossLabels(classes))
     trainable = Trainable(
         model=model,
         parameter_groups={"recognition": list(model.parameters())},
         dataset=ClipDataset(clips, root, recipe.video, seed=recipe.seed),
         num_items=len(clips),
-        collate=FrameBatches(GlossLabels(classes)),
+        collate=batches,
+        padding=batches.padding,
         losses=losses,
         objective=Objective({"recognition": 1.0}),
         validate=validate,

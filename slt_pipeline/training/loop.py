@@ -208,6 +208,8 @@ class _Run:
         last = (position.batch + 1) % config.accumulate == 0 or position.batch + 1 == per_epoch
         if isinstance(batch, dict):
             self.rejected |= batch.pop(REJECTED, {})
+        if processes.world() > 1 and self.trainable.padding:
+            batch = _padded_alike(batch, self.trainable.padding)
         self.engine.model.train()
         with nullcontext() if last else self.engine.apart():
             with self.engine.autocast():
@@ -361,6 +363,14 @@ def _newest(folder: Path, title: str) -> Checkpoint | None:
             f"(--processes {before}, or torchrun --nproc-per-node {before}), or add --overwrite to start anew"
         )
     return saved[-1]
+
+
+def _padded_alike(batch: dict[str, Any], padding: Mapping[str, Any]) -> dict[str, Any]:
+    """Pad this process's share to the longest of the whole batch."""
+    sizes = {name: batch[name].shape[dim] for name, (dim, _) in padding.items()}
+    longest = {name: max(each[name] for each in found) for found in [processes.gathered(sizes)] for name in sizes}
+    longer = {n: padding[n][1](batch[n], longest[n] - sizes[n]) for n in sizes if longest[n] > sizes[n]}
+    return {**batch, **longer}
 
 
 def _processes(number: int) -> str:

@@ -44,6 +44,10 @@ class Trainable:
     """Name of every item, for messages."""
     on_device: bool = False
     """Whether the data set makes its batches on the device itself."""
+    padding: Mapping[str, tuple[int, Callable[[torch.Tensor, int], torch.Tensor]]] | None = None
+    """Tensors of a batch that are padded: along which dimension, and how one is made longer by so many entries. The
+    shares of several processes are padded to the longest of the batch, since padding can reach a number: statistics of
+    batch norms, the last steps through the published head (FACTS 4), CV-SLT's published losses (FACTS 9.5)."""
     counts: Callable[[Any], Mapping[str, float]] | None = None
     """What of a batch is counted and logged, such as clips that CTC cannot align."""
     on_rejected: Callable[[Mapping[str, str]], None] | None = None
