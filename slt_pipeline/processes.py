@@ -25,7 +25,12 @@ _WORDS, _SPEAKER = "slt/failed", "slt/speaker"
 
 
 class ElsewhereError(SltError):
-    """Another process has failed, and says so itself."""
+    """Another process has failed."""
+
+    def __init__(self, message: str, *, told: bool = True):
+        """Take what is known of it; `told`: it says so itself."""
+        super().__init__(message)
+        self.told = told
 
 
 @dataclass
@@ -193,19 +198,22 @@ def one_for_all() -> Iterator[None]:
         if _is_lost_connection(error):
             told = _words_of_another()
             reason = told or "another process was lost (killed, or out of memory)"
-            raise ElsewhereError(f"{reason}; run the same command again to go on from the last checkpoint") from error
+            message = f"{reason}; run the same command again to go on from the last checkpoint"
+            raise ElsewhereError(message, told=told is not None) from error
         _group.store.set(_WORDS, f"process {rank()} has failed: {' '.join(str(error).split())[:500]}")
         raise
 
 
-def speaks() -> bool:
+def speaks(error: Exception) -> bool:
     """Whether this process is to say why the command has failed: one of them does, the first that asks."""
     if world() == 1 or _group.store is None:
         return True
+    if isinstance(error, ElsewhereError) and error.told:
+        return False
     try:
         return _group.store.compare_set(_SPEAKER, "", str(rank())) == str(rank()).encode()
-    except Exception:  # the store has gone with the process that held it
-        return True
+    except Exception:  # the store has gone with the first process, which has spoken unless it was lost
+        return isinstance(error, ElsewhereError)
 
 
 def _is_lost_connection(error: Exception) -> bool:

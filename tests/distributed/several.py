@@ -1,4 +1,4 @@
-"""Real processes that a launcher would have started: forked from one that has imported everything, so that they are cheap."""
+"""Real processes as a launcher starts them, but forked from one that has imported everything, so they are cheap."""
 
 import json
 import multiprocessing
