@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 _LONGEST_WAIT = timedelta(hours=12)
 """For one that works longer than the others, such as on a clip of its share; a dead one is noticed at once."""
-_WORDS, _SPEAKER = "slt/failed", "slt/speaker"
+_WORDS, _SPEAKER = "failed", "speaker"
 
 
 class ElsewhereError(SltError):
@@ -58,7 +58,9 @@ def join() -> None:
 
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     if not dist.is_initialized():
-        _group.store, rank, world = next(rendezvous("env://", timeout=_LONGEST_WAIT))
+        store, rank, world = next(rendezvous("env://", timeout=_LONGEST_WAIT))
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # the launcher's store remembers those before
+        _group.store = dist.PrefixStore(f"slt/{attempt}", store)  # pyright: ignore[reportPrivateImportUsage]
         dist.init_process_group(backend, store=_group.store, rank=rank, world_size=world, timeout=_LONGEST_WAIT)
     _group.rank, _group.world = dist.get_rank(), dist.get_world_size()
 
