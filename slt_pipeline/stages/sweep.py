@@ -103,6 +103,11 @@ def sweep(
     }
 
 
+def sweep_jobs(recipe: Recipe, name: str | None = None, *, device: str = "auto") -> list[Job]:
+    """The runs of a sweep, to be made beside other jobs: `sweep` then finds them done."""
+    return _Sweep.of(recipe, name).jobs(device, overwrite=False)
+
+
 @dataclass(frozen=True)
 class _Sweep:
     """A sweep, all of its values checked."""
