@@ -1,6 +1,7 @@
 """Where a run computes."""
 
 import ctypes
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
