@@ -97,6 +97,7 @@ def side_by_side(jobs: Sequence[Job], at_once: int, threads: int, on_end: Callab
         finally:
             for worker in workers:
                 worker.process.terminate()
+                worker.pipe.close()  # so that it waits for no further job
             for worker in workers:
                 worker.process.join()
         if stop():
@@ -235,7 +236,8 @@ class _ToParent(QueueHandler):
     """Sends log records through a pipe, as plain text."""
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        self.queue.send(record)  # type: ignore[union-attr]
+        with suppress(OSError):  # the parent hears no more
+            self.queue.send(record)  # type: ignore[union-attr]
 
 
 class _NoTerminal(TextIOWrapper):

@@ -29,6 +29,13 @@ def fail(user: bool) -> None:
     raise SltError("no such clip") if user else ZeroDivisionError("by nothing")
 
 
+def fail_behind(folder: Path, other: str) -> None:
+    """Fail when another job is on its way."""
+    while not (folder / f"{other}.started").exists():
+        time.sleep(0.05)
+    fail(True)
+
+
 def threads() -> tuple[int, str]:
     import torch
 

@@ -69,7 +69,10 @@ def test_what_the_caller_raises_stops_the_others(tmp_path):
     def refuse(ended: Ended) -> None:
         raise SltError(f"{ended.job.name}: {ended.error}")
 
-    jobs = [Job("slow", side_jobs.note, (tmp_path, "slow", 60)), Job("refused", side_jobs.fail, (True,))]
+    jobs = [
+        Job("slow", side_jobs.note, (tmp_path, "slow", 60)),
+        Job("refused", side_jobs.fail_behind, (tmp_path, "slow")),
+    ]
     with pytest.raises(SltError, match="refused: no such clip"):
         side_by_side(jobs, 2, 1, refuse)
     assert not (tmp_path / "slow.ended").exists()
