@@ -14,7 +14,8 @@ def demo(recipe_name, overrides, device, dry_run) -> None:
     are translated. With another recipe, too, what ships beside it and uses its encoder is trained.
 
     \b
-    Takes minutes on two CPU cores. Writes runs/demo/summary.md, summary.json and plots.
+    Takes minutes on two CPU cores: phase two goes side by side, one thread a step. Writes runs/demo/summary.md,
+    summary.json and plots.
     Killed and run again, it goes on where it was.
     Example:
       $ slt demo
