@@ -2,14 +2,15 @@
 
 import click
 
-from slt_pipeline.cli.options import load, overwrite_option, run_options, show_plan
+from slt_pipeline.cli.options import encoder_option, load_encoder, overwrite_option, run_options, show_plan
 
 
 @click.command()
 @click.argument("name", required=False)
 @run_options
+@encoder_option
 @overwrite_option
-def sweep(name, recipe_name, overrides, device, dry_run, overwrite) -> None:
+def sweep(name, recipe_name, overrides, device, dry_run, run, overwrite) -> None:
     """Train many translators on one store; print one table. It has mean and spread over seeds.
 
     \b
@@ -27,7 +28,7 @@ def sweep(name, recipe_name, overrides, device, dry_run, overwrite) -> None:
     """
     from slt_pipeline.stages import sweep as stage
 
-    recipe = load(recipe_name, overrides)
+    recipe = load_encoder(recipe_name, overrides, run)
     if dry_run:
         show_plan(recipe, *stage.plan(recipe, name))
         return
