@@ -36,7 +36,8 @@ def _check_objective(recipe: Sections) -> None:
     if bare := [name for name in recipe.translator.parts if name not in weights]:
         raise ValueError(f"{where} does not list {bare[0]}; give each part a weight, 0 turns one off")
     _check_weights(recipe, where, weights, recognises=recipe.translator.head == "trained")
-    _check_weights(recipe, "joint_train.objective", recipe.joint_objective, recognises=True)
+    if recipe.joint_train.objective:  # else it goes on as phase two ended
+        _check_weights(recipe, "joint_train.objective", recipe.joint_objective, recognises=True)
 
 
 def _check_parts(recipe: Sections, where: str, weights: Mapping[str, Weight]) -> None:
@@ -110,10 +111,10 @@ def _check_lengths(recipe: Sections) -> None:
     if mbart.folder is not None:
         return
     for stage in ("gloss2text_train", "translate_train", "joint_train", "evaluate", "translate"):
-        length = getattr(recipe, stage).generation.max_length
-        if length > mbart.max_positions:
+        generation = getattr(recipe, stage).generation
+        if generation is not None and generation.max_length > mbart.max_positions:
             raise ValueError(
-                f"{stage}.generation.max_length is {length}, and translator.mbart.max_positions {mbart.max_positions}: "
+                f"{stage}.generation.max_length is {generation.max_length}, and translator.mbart.max_positions {mbart.max_positions}: "
                 "lower the first or raise the second"
             )
 

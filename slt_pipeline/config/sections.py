@@ -21,7 +21,7 @@ from slt_pipeline.config.stages import (
 )
 from slt_pipeline.config.synth import SynthConfig
 from slt_pipeline.config.text import TextConfig
-from slt_pipeline.config.translator import AnyTranslator, MMTLBConfig
+from slt_pipeline.config.translator import AnyTranslator, GenerationConfig, MMTLBConfig
 from slt_pipeline.config.uses import UsesConfig
 from slt_pipeline.config.video import VideoConfig
 
@@ -80,6 +80,11 @@ class Sections(Config):
     def joint_objective(self) -> dict[str, Weight]:
         """Weight of each part of the loss in joint-train."""
         return continued(self.translate_train.objective, self.joint_train.objective)
+
+    @property
+    def joint_generation(self) -> GenerationConfig:
+        """Beam search of validation in joint-train."""
+        return self.joint_train.generation or self.translate_train.generation
 
     @field_validator("name")
     @classmethod

@@ -132,8 +132,8 @@ class JointTrainConfig(Config):
     training: TrainingConfig = TrainingConfig(epochs=5, optimiser=OptimiserConfig(lr={"default": 1e-5}))
     """The training run. A rate may be given to a part (`s3d`, `recognition`, `mapper`, `translation`, `variational`)
     or to a block (`s3d.4`); without one, a block has that of `s3d`, and `s3d` that of `recognition`."""
-    generation: GenerationConfig = GenerationConfig(num_beams=5)
-    """Beam search of validation."""
+    generation: GenerationConfig | None = None
+    """Beam search of validation; None: that of translate_train."""
     beam_size: int = Field(default=1, ge=0)
     """CTC beams of validation; 0: best path."""
     objective: dict[str, Weight] = Field(default={})

@@ -127,7 +127,7 @@ class _Validation:
         for i in range(0, len(clips), config.training.batch_size):
             rows = [features for features, _ in streams[i : i + config.training.batch_size]]
             batch = {"features": pad_sequence(rows, batch_first=True), "lengths": torch.tensor([len(r) for r in rows])}
-            texts += reader.translate(reader.taps(batch), config.generation).texts
+            texts += reader.translate(reader.taps(batch), self.recipe.joint_generation).texts
         of_glosses = self._spoken(glosses) if self.gloss2text else [""] * len(clips)
         return [_Decoded(*row) for row in zip(glosses, texts, of_glosses, strict=True)]
 
@@ -142,8 +142,8 @@ class _Validation:
 
     def _spoken(self, glosses: Sequence[Sequence[str]]) -> list[str]:
         assert self.gloss2text is not None
-        config = self.recipe.joint_train
-        return self.gloss2text.translate(glosses, config.generation, config.training.batch_size)
+        batch_size = self.recipe.joint_train.training.batch_size
+        return self.gloss2text.translate(glosses, self.recipe.joint_generation, batch_size)
 
 
 def _trained(model: SignToText, objective: Objective, recipe: Recipe) -> dict[str, list[torch.nn.Parameter]]:
@@ -156,8 +156,8 @@ def _trained(model: SignToText, objective: Objective, recipe: Recipe) -> dict[st
     trained = {name: group for name, group in groups.items() if name not in frozen}
     if not trained:
         raise SltError(
-            f"joint_train.freeze = {list(frozen)} leaves nothing to learn: the losses reach {', '.join(groups)}; "
-            "take one of these out"
+            f"joint_train.freeze = {list(frozen)} leaves nothing to learn: {', '.join(sorted(objective.parts))} reaches "
+            "nothing else; take one of these out"
         )
     return trained
 
@@ -172,7 +172,7 @@ def _check_clips(
         [*clips, *dev],
         [most_steps(clip.num_frames, sampling) for clip in (*clips, *dev)],
         max_positions=model.translator.mbart.config.max_position_embeddings,
-        generation=recipe.joint_train.generation,
+        generation=recipe.joint_generation,
         protocol=recipe.corpus.protocol,
         side_by_side=model.translator.reads_text,
     )

@@ -87,7 +87,7 @@ class JointStart:
             "objective": recipe.joint_objective,
             "freeze": config.freeze,
             "beam_size": config.beam_size,
-            "generation": config.generation,
+            "generation": recipe.joint_generation,
             "training": config.training,
         }
 
