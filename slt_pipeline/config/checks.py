@@ -112,9 +112,10 @@ def _check_lengths(recipe: Sections) -> None:
         return
     for stage in ("gloss2text_train", "translate_train", "joint_train", "evaluate", "translate"):
         generation = getattr(recipe, stage).generation
-        if generation is not None and generation.max_length > mbart.max_positions:
+        length = generation.max_length if generation else 0
+        if length > mbart.max_positions:
             raise ValueError(
-                f"{stage}.generation.max_length is {generation.max_length}, and translator.mbart.max_positions {mbart.max_positions}: "
+                f"{stage}.generation.max_length is {length}, and translator.mbart.max_positions {mbart.max_positions}: "
                 "lower the first or raise the second"
             )
 

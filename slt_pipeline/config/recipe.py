@@ -4,7 +4,6 @@ import difflib
 import json
 import logging
 import os
-import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -13,12 +12,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
 from slt_pipeline.config.checks import check_recipe
+from slt_pipeline.config.explain import explain
 from slt_pipeline.config.former import refuse_former_keys, upgrade_recipe
 from slt_pipeline.config.idle import refuse_idle
-from slt_pipeline.config.keys import defaults, did_you_mean, key_path, kind_having, leaves, merge, put
+from slt_pipeline.config.keys import defaults, key_path, leaves, merge, put
 from slt_pipeline.config.runs import holds_encoder, holds_translator
 from slt_pipeline.config.sections import Sections
 from slt_pipeline.config.stages import SweepConfig
@@ -149,7 +149,7 @@ def recipe_from_data(data: Mapping[str, Any], where: str, chosen: Collection[str
     try:
         recipe = _validate(data)
     except ValidationError as error:
-        raise SltError(_explain(error, where)) from error
+        raise SltError(explain(Recipe, error, where)) from error
     refuse_idle(recipe, chosen, f"recipe {where}: ")
     return recipe
 
@@ -373,35 +373,3 @@ def _nested(path: Sequence[str], value: Any) -> dict[str, Any]:
 
 def _validate(data: Mapping[str, Any]) -> Recipe:
     return Recipe.model_validate(data, context={"runs_dir": data.get("runs_dir", "runs")})
-
-
-def _explain(error: ValidationError, where: str) -> str:
-    """Return one line of the first problem, with the number of further ones; a misspelt key explains a missing one."""
-    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-    first = problems[0]
-    key = ".".join(str(part) for part in first["loc"] if not str(part).startswith("("))
-    found = first.get("input")
-    if first["type"] == "extra_forbidden":
-        try:
-            key_path(Recipe, key)
-        except SltError as unknown:
-            text = str(unknown)
-        else:
-            kind = kind_having(Recipe, key)
-            text = f"key {key} is of another system; leave it out, or set {kind}" if kind else f"key {key} is not known"
-    elif first["type"] == "union_tag_invalid":
-        context = first.get("ctx", {})
-        known, given = re.findall(r"\((\w+)\)", context.get("expected_tags", "")), context.get("tag", "").strip("()")
-        text = f"{key}.system = {given!r}: Input should be {' or '.join(map(repr, known))}{did_you_mean(given, known)}"
-    elif first["type"] == "missing":
-        text = f"key {key} is missing"
-    elif not key:
-        text = first["msg"].removeprefix("Value error, ")
-    else:
-        reason = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "literal_error" and isinstance(found, str):
-            reason += did_you_mean(found, re.findall(r"'([^']*)'", first.get("ctx", {}).get("expected", "")))
-        # Of a section whose values contradict each other the reason names them; all its values would bury it.
-        text = f"{key}: {reason}" if isinstance(found, Mapping | BaseModel) else f"{key} = {found!r}: {reason}"
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return " ".join(f"recipe {where}: {text}{more}".split())

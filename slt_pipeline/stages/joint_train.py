@@ -156,8 +156,8 @@ def _trained(model: SignToText, objective: Objective, recipe: Recipe) -> dict[st
     trained = {name: group for name, group in groups.items() if name not in frozen}
     if not trained:
         raise SltError(
-            f"joint_train.freeze = {list(frozen)} leaves nothing to learn: {', '.join(sorted(objective.parts))} reaches "
-            "nothing else; take one of these out"
+            f"joint_train.freeze = {list(frozen)} leaves nothing to learn: {', '.join(sorted(objective.parts))} "
+            "reaches nothing else; take one of these out"
         )
     return trained
 

@@ -130,7 +130,7 @@ def test_every_weight_is_taken_and_of_tied_ones_one_name_is_enough():
     load_strictly(model, weights, "x")
     assert all(torch.equal(value, other.state_dict()[name]) for name, value in model.state_dict().items())
     del weights["first.weight"]
-    with pytest.raises(SltError, match="x lacks first.weight and 1 more; "):
+    with pytest.raises(SltError, match=r"x lacks first\.weight and 1 more; "):
         load_strictly(model, weights, "x")
 
 

@@ -1,81 +1,25 @@
-"""Encoder and translator trained together: what a run starts from, what it is afterwards, and every wrong partner."""
+"""Encoder and translator trained together: what a run starts from, whole or not at all, and how it trains."""
 
-import json
-import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from cache_tools import contents
+from joint_tools import BRIDGED, HEADED, recipe_of
 from safetensors.torch import load_file, save_file
-from stage_tools import CPU, KilledError, batch_of, change_clips, change_json, refusal, rows, trainable_of
+from stage_tools import CPU, KilledError, change_clips, change_json, refusal, trainable_of
 
-from slt_pipeline.config.recipe import Recipe, load_recipe, recipe_of_run
+from slt_pipeline.config.recipe import load_recipe
 from slt_pipeline.corpora.frames import ClipDataset
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json_lines
 from slt_pipeline.models.sign_to_text import SignToText
 from slt_pipeline.stages.joint_train import joint_train
-from slt_pipeline.stages.translate import Translate
 from slt_pipeline.systems.joint import JointStart
 from slt_pipeline.systems.recogniser import open_recogniser
 from slt_pipeline.systems.tasks import Systems
 from slt_pipeline.training.checkpoint import best_checkpoint, list_checkpoints
 from slt_pipeline.training.loop import Trainable
-
-RATES = "{s3d.4: 0.003, default: 0.002}"
-VALUES = {
-    "joint_train__training": "{epochs: 2, batch_size: 3, log_every: 1, schedule: {name: constant}}",
-    "joint_train__training__optimiser__lr": RATES,
-    "joint_train__generation": "{num_beams: 2, max_length: 12}",
-}
-BRIDGED = {
-    "translator__system": "cvslt",
-    "translator__latent": 4,
-    "translate_train__objective": "{prior: 1, posterior: 1, gaussian_kl: {to: 0.1, over: 4}, output_kl: {to: 1, over: 4},"
-    " recognition: 0}",
-}
-HEADED = {"translator__head": "trained", "translate_train__training__epochs": 4}
-
-
-def recipe_of(toy, runs: Path, **values: Any) -> Recipe:
-    """A recipe that starts from the toy system's encoder, and from its translator unless another is named."""
-    uses = toy.root / "runs" / "toy"
-    where = {"runs_dir": runs, "uses__encoder": uses, "uses__language": uses, "uses__translator": uses}
-    return toy.recipe(**{**where, **VALUES, **values})
-
-
-@dataclass(frozen=True)
-class Joint:
-    """A joint run, the features of its encoder and its scores."""
-
-    recipe: Recipe
-    folder: Path
-    scores: dict[tuple[str, str], dict[str, Any]]
-
-    def opened(self, *overrides: str) -> Recipe:
-        return recipe_of_run(self.folder, overrides)
-
-
-@pytest.fixture(scope="module")
-def joint(toy, stages, tmp_path_factory) -> Joint:
-    recipe = recipe_of(toy, tmp_path_factory.mktemp("joint"))
-    joint_train(recipe, device="cpu")
-    folder = recipe.run_folder("joint_train")
-    opened = recipe_of_run(folder)
-    stages["extract"](opened, device="cpu")
-    return Joint(recipe, folder, rows(stages["evaluate"](opened, device="cpu", run=folder)))
-
-
-@pytest.fixture
-def copied(joint, tmp_path) -> Joint:
-    """The same for one test alone, in another place."""
-    shutil.copytree(joint.recipe.runs_dir, tmp_path / "runs")
-    recipe = load_recipe(str(joint.folder / "recipe.yaml"), [f"runs_dir={tmp_path}/runs"])
-    return Joint(recipe, recipe.run_folder("joint_train"), joint.scores)
-
 
 # --- where it starts
 
@@ -301,9 +245,8 @@ def test_without_a_language_model_two_of_the_tasks_are_left_out(own, tmp_path, c
     assert "bleu4" in dev and not [name for name in dev if "gloss2text" in name]
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_killed_after_a_checkpoint_it_goes_on_to_the_same_end_bit_for_bit(toy, tmp_path, monkeypatch, accumulate):
-    values = {"joint_train__training__batch_size": 2, "joint_train__training__accumulate": accumulate}
+def test_killed_after_a_checkpoint_it_goes_on_to_the_same_end_bit_for_bit(toy, tmp_path, monkeypatch):
+    values = {"joint_train__training__batch_size": 2, "joint_train__training__accumulate": 2}
     whole, broken = (recipe_of(toy, tmp_path / name, **values) for name in ("whole", "broken"))
     assert whole.runs_dir != broken.runs_dir
     expected = joint_train(whole, device="cpu")
@@ -334,109 +277,3 @@ def test_another_setting_on_a_finished_run_is_refused(joint):
     for override, key in overrides.items():
         recipe = load_recipe(str(joint.folder / "recipe.yaml"), [override])
         assert f"was made with {key} = " in refusal(joint_train, recipe)
-
-
-# --- the run afterwards
-
-
-def test_its_store_is_its_own_encoder_s_and_its_translator_reads_it(toy, joint):
-    opened = joint.opened()
-    assert opened.encoder_folder == joint.folder
-    assert opened.store == joint.folder.parent / "features"
-    assert joint.scores.keys() == {(task, split) for task in opened.evaluate.tasks for split in ("dev", "test")}
-    checkpoint = best_checkpoint(joint.folder, made_by="").weights_hash[:12]
-    assert joint.scores["sign2text", "test"]["checkpoints"] == {"translator": checkpoint}
-    assert joint.scores["sign2gloss", "test"]["checkpoints"] == {"encoder": checkpoint}
-    best = json.loads((joint.folder / "best.json").read_text())
-    assert joint.scores["sign2text", "dev"]["bleu4"] == pytest.approx(best["bleu4"])
-
-
-def test_every_command_opens_it_by_its_folder(copied, toy, slt):
-    folder = copied.folder
-    before = contents(folder.parent / "features")
-    shutil.rmtree(folder.parent / "features")
-    run = slt("extract", "--run", folder, "--device", "cpu")
-    assert f"{len(before)} clips written" in run.out, run.err
-    after = contents(folder.parent / "features")
-    assert all((after[clip][name] == value).all() for clip, found in before.items() for name, value in found.items())
-    shutil.rmtree(folder / "evaluate")
-    run = slt("evaluate", "--run", folder, "--device", "cpu")
-    assert run.status == 0, run.err
-    found = rows({"rows": json.loads((folder / "evaluate" / "scores.json").read_text())})
-    assert found.keys() == {(task, split) for task in ("sign2gloss", "sign2text") for split in ("dev", "test")}
-    decoded = json.loads((folder / "evaluate" / "sign2text-test.json").read_text())["clips"]
-    run = slt("translate", "--run", folder, *[toy.video(clip) for clip in toy.of("test")], "--device", "cpu")
-    assert [json.loads(line)["text"] for line in run.out.splitlines()] == [pair["hypothesis"] for pair in decoded]
-    quick = "translate_train.training={epochs: 1, batch_size: 3}"
-    options = ("-o", quick, "-o", "sweep.seeds=[3]", "-o", f"runs_dir={copied.recipe.runs_dir}")
-    run = slt("sweep", "--run", folder, *options, "--device", "cpu")
-    assert run.status == 0, run.err
-    (table,) = (folder.parent / "sweep").glob("*/table.md")
-    inputs = json.loads(next(table.parent.glob("*/inputs.json")).read_text())
-    assert inputs["store.encoder_weights"] == best_checkpoint(folder, made_by="").weights_hash
-
-
-def test_a_recipe_may_use_its_encoder_and_a_second_round_its_translator(joint, toy, stages, tmp_path):
-    recipe = recipe_of(toy, tmp_path, uses__encoder=joint.folder, translate_train__training__epochs=1)
-    stages["translate_train"](recipe, device="cpu")
-    inputs = json.loads((recipe.run_folder("translate_train") / "inputs.json").read_text())
-    assert inputs["store.encoder_weights"] == best_checkpoint(joint.folder, made_by="").weights_hash
-    again = recipe_of(toy, tmp_path, uses__encoder=joint.folder, uses__translator=joint.folder)
-    expected = best_checkpoint(joint.folder, made_by="").weights
-    assert all(torch.equal(value, expected[name]) for name, value in JointStart.of(again).build().state_dict().items())
-    message = refusal(joint_train, recipe_of(toy, tmp_path, uses__encoder=joint.folder))
-    assert "made with store.encoder_weights = " in message
-
-
-def test_a_head_that_was_trained_with_the_translator_is_the_head_of_the_encoder(toy, stages, tmp_path):
-    recipe = recipe_of(toy, tmp_path, **HEADED, uses__translator="null")
-    stages["translate_train"](recipe, device="cpu")
-    joint_train(recipe, device="cpu")
-    folder = recipe.run_folder("joint_train")
-    opened = recipe_of_run(folder, ["evaluate.splits=[dev]"])
-    assert opened.translator.head == "stored"
-    stages["extract"](opened, device="cpu")
-    found = rows(stages["evaluate"](opened, device="cpu", run=folder, tasks=["sign2text"]))
-    best = json.loads((folder / "best.json").read_text())
-    assert found["sign2text", "dev"]["bleu4"] == pytest.approx(best["bleu4"])
-
-
-def test_features_of_another_encoder_are_refused_with_both(joint, toy, stages):
-    old, new = (best_checkpoint(f, made_by="").weights_hash for f in (toy.recipe().encoder_folder, joint.folder))
-    there = joint.opened(f"extract.store={toy.recipe().store}", "evaluate.tasks=[sign2text]")
-    message = refusal(stages["evaluate"], there, run=joint.folder)
-    assert old in message and new in message
-    assert old in refusal(stages["extract"], there)
-    before = json.loads((toy.recipe().run_folder("translate_train") / "inputs.json").read_text())[
-        "store.encoder_weights"
-    ]
-    message = refusal(Translate, recipe_of(toy, Path(joint.recipe.runs_dir)), run=joint.folder)
-    assert f"store.encoder_weights = '{new}', but now it is '{before}'" in message
-    message = refusal(
-        stages["evaluate"], joint.opened("evaluate.tasks=[sign2text]"), run=toy.recipe().run_folder("translate_train")
-    )
-    assert f"store.encoder_weights = '{old}', but now it is '{new}'" in message
-
-
-def test_an_encoder_s_run_is_extracted_by_its_folder_and_a_translator_s_is_refused(own, slt, toy, tmp_path):
-    recipe = own.recipe()
-    before = contents(recipe.store)
-    shutil.rmtree(recipe.store)
-    run = slt("extract", "--run", recipe.run_folder("visual_train"), "--device", "cpu")
-    assert run.status == 0, run.err
-    after = contents(recipe.store)
-    assert all((after[clip][name] == value).all() for clip, found in before.items() for name, value in found.items())
-    for command in ("extract", "sweep"):
-        run = slt(command, "--run", recipe.run_folder("translate_train"))
-        assert run.status == 2
-        assert "holds no visual encoder, which makes the features of a store; " in run.err
-        assert "leave out --recipe" in slt(command, "--run", recipe.run_folder("visual_train"), "-r", own.file).err
-        assert "it has no recipe.yaml" in slt(command, "--run", tmp_path).err
-
-
-def test_neither_a_language_model_nor_an_encoder_is_a_translator_to_start_from(toy, tmp_path):
-    for stage in ("gloss2text_train", "visual_train"):
-        message = refusal(joint_train, recipe_of(toy, tmp_path, uses__translator=toy.recipe().run_folder(stage)))
-        assert "holds no translator of signs" in message
-    message = refusal(joint_train, recipe_of(toy, tmp_path, uses__translator="null"))
-    assert "`slt translate-train`" in message and "uses.translator=" in message
