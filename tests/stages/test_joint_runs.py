@@ -8,7 +8,8 @@ import pytest
 import torch
 from cache_tools import contents
 from joint_tools import HEADED, Joint, recipe_of
-from stage_tools import refusal, rows
+from safetensors.torch import load_file, save_file
+from stage_tools import change_json, refusal, rows
 
 from slt_pipeline.config.recipe import load_recipe, recipe_of_run
 from slt_pipeline.stages.joint_train import joint_train
@@ -78,6 +79,10 @@ def test_a_head_that_was_trained_with_the_translator_is_the_head_of_the_encoder(
     recipe = recipe_of(toy, tmp_path, **HEADED, uses__translator="null")
     stages["translate_train"](recipe, device="cpu")
     joint_train(recipe, device="cpu")
+    own = best_checkpoint(recipe.run_folder("translate_train"), made_by="").weights
+    built = JointStart.of(recipe).build().state_dict()
+    of_head = [name for name in own if name.startswith("front.head.")]
+    assert of_head and all(torch.equal(built[name.replace("front.", "front.encoder.")], own[name]) for name in of_head)
     folder = recipe.run_folder("joint_train")
     opened = recipe_of_run(folder, ["evaluate.splits=[dev]"])
     assert opened.translator.head == "stored"
@@ -126,3 +131,16 @@ def test_neither_a_language_model_nor_an_encoder_is_a_translator_to_start_from(t
         assert "holds no translator of signs" in message
     message = refusal(joint_train, recipe_of(toy, tmp_path, uses__translator="null"))
     assert "`slt translate-train`" in message and "uses.translator=" in message
+
+
+def test_a_head_of_an_earlier_version_is_found_under_its_old_name(own, stages, tmp_path):
+    recipe = recipe_of(own, tmp_path, **HEADED, uses__translator="null")
+    stages["translate_train"](recipe, device="cpu")
+    expected = JointStart.of(recipe).build().state_dict()
+    folder = best_checkpoint(recipe.run_folder("translate_train"), made_by="").folder
+    weights = load_file(folder / "weights.safetensors")
+    old = {name.removeprefix("front."): value for name, value in weights.items()}
+    assert old.keys() != weights.keys()
+    save_file(old, folder / "weights.safetensors")
+    change_json(folder / "meta.json", lambda meta: meta.pop("weights"))
+    assert all(torch.equal(value, expected[name]) for name, value in JointStart.of(recipe).build().state_dict().items())
