@@ -84,6 +84,7 @@ def translate_train(**options) -> None:
 @click.command("joint-train")
 @run_options
 @overwrite_option
+@processes_option
 def joint_train(**options) -> None:
     """Train encoder and translator together, from video to text. Both start as they were trained alone.
 

@@ -29,9 +29,9 @@ from slt_pipeline.systems.translator import Gloss2Text, Sign2Text, open_gloss2te
 from slt_pipeline.systems.vocabularies import check_texts
 from slt_pipeline.training.checkpoint import BEST
 from slt_pipeline.training.devices import pick_device, require_precision
-from slt_pipeline.training.loop import Trainable
 from slt_pipeline.training.objective import Objective
 from slt_pipeline.training.run import Plan, find_run
+from slt_pipeline.training.trainable import Trainable
 from slt_pipeline.video.sampling import most_steps
 
 STAGE = "joint_train"
@@ -65,20 +65,23 @@ def joint_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = False
     _check_clips(recipe, start, model, clips, dev)
     objective = Objective({part: weight for part, weight in recipe.joint_objective.items() if part in model.parts})
     learns_text = not objective.parts.isdisjoint(model.translator.parts)
+    batches = FrameBatches(Labels(TextLabels(start.vocabularies.text), GlossLabels(start.classes)))
     trainable = Trainable(
         model=model,
         parameter_groups=_trained(model, objective, recipe),
         dataset=ClipDataset(clips, root, recipe.video, seed=recipe.seed),
         num_items=len(clips),
-        collate=FrameBatches(Labels(TextLabels(start.vocabularies.text), GlossLabels(start.classes))),
+        collate=batches,
+        padding=batches.padding,
         losses=lambda translator, batch: translator(batch, objective.parts),
         objective=objective,
         validate=_Validation(recipe, start, dev, root, _gloss2text(recipe, where), where),
         score="bleu4" if learns_text else "wer",
         higher_is_better=learns_text,
         lengths=[clip.num_frames for clip in clips],
+        names=[clip.id for clip in clips],
     )
-    start.describe(run.begin(recipe), model)
+    run.begin(recipe, lambda folder: start.describe(folder, model))
     return run.train(trainable, config.training, recipe.seed, where)
 
 
