@@ -11,7 +11,8 @@ from joint_tools import HEADED, Joint, recipe_of
 from safetensors.torch import load_file, save_file
 from stage_tools import change_json, refusal, rows
 
-from slt_pipeline.config.recipe import load_recipe, recipe_of_run
+from slt_pipeline.config.recipe import load_recipe, opened_as, recipe_of_run
+from slt_pipeline.files import read_json_lines
 from slt_pipeline.stages.joint_train import joint_train
 from slt_pipeline.stages.translate import Translate
 from slt_pipeline.systems.joint import JointStart
@@ -34,8 +35,20 @@ def test_its_store_is_its_own_encoder_s_and_its_translator_reads_it(toy, joint):
     checkpoint = best_checkpoint(joint.folder, made_by="").weights_hash[:12]
     assert joint.scores["sign2text", "test"]["checkpoints"] == {"translator": checkpoint}
     assert joint.scores["sign2gloss", "test"]["checkpoints"] == {"encoder": checkpoint}
-    best = json.loads((joint.folder / "best.json").read_text())
-    assert joint.scores["sign2text", "dev"]["bleu4"] == pytest.approx(best["bleu4"])
+    stored = load_recipe(str(joint.folder / "recipe.yaml"), [f"extract.store={toy.recipe().store}"])
+    assert opened_as(stored, joint.folder).store == opened.store  # that of the encoder which it started from
+
+
+def test_it_is_validated_with_the_scores_that_evaluate_gives_it(joint):
+    step = json.loads((joint.folder / "best.json").read_text())["step"]
+    lines = read_json_lines(joint.folder / "metrics.jsonl")
+    (validated,) = [line for line in lines if line["split"] == "dev" and line["step"] == step]
+    scores = {task: row for (task, split), row in joint.scores.items() if split == "dev"}
+    for name in ("bleu1", "bleu2", "bleu3", "bleu4", "rouge"):
+        assert validated[name] == pytest.approx(scores["sign2text"][name])
+    assert validated["wer"] == pytest.approx(scores["sign2gloss"]["wer"])
+    for task in ("gloss2text", "sign2gloss2text"):
+        assert validated[f"{task}_bleu4"] == pytest.approx(scores[task]["bleu4"])
 
 
 def test_every_command_opens_it_by_its_folder(copied, toy, slt):
