@@ -10,7 +10,7 @@ from slt_pipeline.config.names import ScoreName
 from slt_pipeline.config.objective import Weight
 from slt_pipeline.config.paths import Location
 from slt_pipeline.config.taps import STREAMS, TAPS, Stream
-from slt_pipeline.config.training import OptimiserConfig, TrainingConfig
+from slt_pipeline.config.training import OptimiserConfig, ScheduleConfig, TrainingConfig
 from slt_pipeline.config.translator import GenerationConfig
 
 TASKS = ("sign2gloss", "gloss2text", "sign2gloss2text", "sign2text")
@@ -129,9 +129,12 @@ class TranslateTrainConfig(Config):
 class JointTrainConfig(Config):
     """Encoder and translator, trained together down to the pixels."""
 
-    training: TrainingConfig = TrainingConfig(epochs=5, optimiser=OptimiserConfig(lr={"default": 1e-5}))
-    """The training run. A rate may be given to a part (`s3d`, `recognition`, `mapper`, `translation`, `variational`)
-    or to a block (`s3d.4`); without one, a block has that of `s3d`, and `s3d` that of `recognition`."""
+    training: TrainingConfig = TrainingConfig(
+        epochs=5, optimiser=OptimiserConfig(lr={"default": 1e-5}), schedule=ScheduleConfig(name="cosine-step")
+    )
+    """The training run; few epochs have none to spare at rate 0, in which `cosine-epoch` ends. A rate may be given to a
+    part (`s3d`, `recognition`, `mapper`, `translation`, `variational`) or to a block (`s3d.4`); without one, a block
+    has that of `s3d`, and `s3d` that of `recognition`."""
     generation: GenerationConfig | None = None
     """Beam search of validation; None: that of translate_train."""
     beam_size: int = Field(default=1, ge=0)
