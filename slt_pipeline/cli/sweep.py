@@ -2,12 +2,13 @@
 
 import click
 
-from slt_pipeline.cli.options import load, overwrite_option, run_options, show_plan
+from slt_pipeline.cli.options import encoder_option, load_encoder, overwrite_option, run_options, show_plan
 
 
 @click.command()
 @click.argument("name", required=False)
 @run_options
+@encoder_option
 @overwrite_option
 @click.option(
     "--jobs",
@@ -16,7 +17,7 @@ from slt_pipeline.cli.options import load, overwrite_option, run_options, show_p
     show_default=True,
     help="Runs side by side, in processes of their own. They share the cores; on a GPU, its memory too.",
 )
-def sweep(name, recipe_name, overrides, device, dry_run, overwrite, jobs) -> None:
+def sweep(name, recipe_name, overrides, device, dry_run, run, overwrite, jobs) -> None:
     """Train many translators on one store; print one table. It has mean and spread over seeds.
 
     \b
@@ -35,7 +36,7 @@ def sweep(name, recipe_name, overrides, device, dry_run, overwrite, jobs) -> Non
     """
     from slt_pipeline.stages import sweep as stage
 
-    recipe = load(recipe_name, overrides)
+    recipe = load_encoder(recipe_name, overrides, run)
     if dry_run:
         show_plan(recipe, *stage.plan(recipe, name))
         return

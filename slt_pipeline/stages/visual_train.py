@@ -1,6 +1,5 @@
 """`slt visual-train`: Sign2Gloss, the visual encoder trained with CTC."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,9 @@ import torch
 from slt_pipeline import processes
 from slt_pipeline.config.provenance import require_made_with
 from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.config.runs import FRAMES_FILE
 from slt_pipeline.corpora.clip import Clip
-from slt_pipeline.corpora.feasible import ctc_feasible
+from slt_pipeline.corpora.feasible import check_feasible
 from slt_pipeline.corpora.frames import ClipDataset, FrameBatches
 from slt_pipeline.corpora.labels import GlossLabels
 from slt_pipeline.corpora.load import load_clips, media_digest, media_root
@@ -20,7 +20,7 @@ from slt_pipeline.files import file_hash, read_json, write_json
 from slt_pipeline.models.ctc import ctc_loss
 from slt_pipeline.models.visual_encoder import VisualEncoder
 from slt_pipeline.models.weights import load_s3d
-from slt_pipeline.systems.recogniser import CLASSES_FILE, SHAPE_FILE, encode_clips, recognise
+from slt_pipeline.systems.recogniser import CLASSES_FILE, encode_clips, recognise
 from slt_pipeline.systems.scores import score_glosses
 from slt_pipeline.systems.start import require_own
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
@@ -32,7 +32,6 @@ from slt_pipeline.training.trainable import Trainable
 from slt_pipeline.video.reader import open_video
 
 STAGE = "visual_train"
-log = logging.getLogger(__name__)
 
 
 def plan(recipe: Recipe) -> Plan:
@@ -57,7 +56,7 @@ def visual_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = Fals
         return run.result
     where = pick_device(device)
     require_precision(where, config.training.precision)
-    _check_feasible(clips, config.max_infeasible, recipe.video.sampling.max_frames)
+    check_feasible(clips, config.max_infeasible, recipe.video.sampling.max_frames)
     torch.manual_seed(recipe.seed)
     model = VisualEncoder(recipe.encoder, len(classes))
     if start:
@@ -66,7 +65,7 @@ def visual_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = Fals
 
     def describe(folder: Path) -> None:
         classes.save(folder / CLASSES_FILE)
-        write_json(folder / SHAPE_FILE, {"width": first.width, "height": first.height, "fps": clips[0].fps})
+        write_json(folder / FRAMES_FILE, {"width": first.width, "height": first.height, "fps": clips[0].fps})
 
     def losses(encoder: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         taps = encoder(batch["frames"], batch["frame_lengths"])
@@ -137,14 +136,3 @@ def _initial_weights(recipe: Recipe) -> Path | None:
             "are; set -o encoder.s3d.freeze_blocks=0, or give weights to start from"
         )
     return Path(init) if init else None
-
-
-def _check_feasible(clips: Sequence[Clip], most: float, max_frames: int) -> None:
-    bad = [clip for clip in clips if not ctc_feasible(clip.gloss or (), clip.num_frames, max_frames=max_frames)]
-    if len(bad) > most * len(clips):
-        raise SltError(
-            f"{len(bad)} of {len(clips)} training clips have more glosses than a quarter of their frames, such as "
-            f"{bad[0].id}; CTC cannot learn them (visual_train.max_infeasible is {most})"
-        )
-    if bad:
-        log.warning("%d training clips have too few frames for their glosses; their CTC loss counts 0", len(bad))
