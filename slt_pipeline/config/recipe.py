@@ -231,7 +231,6 @@ def list_recipes() -> list[str]:
 def recipes_using(recipe: Recipe, overrides: Sequence[str] = ()) -> list[Recipe]:
     """Return the shipped recipes beside a shipped one that use its encoder and store, with the same overrides.
 
-    A recipe of joint-train, which starts from a translator of another, is none of them.
     One that has no such key, or would not be what it is named with it, is left out, and the log says so.
     """
     found = []
@@ -242,7 +241,7 @@ def recipes_using(recipe: Recipe, overrides: Sequence[str] = ()) -> list[Recipe]
             except SltError as error:
                 log.warning("%s is left out: %s", name, error)
                 continue
-            if other.name == name and other.uses.encoder == recipe.name and not other.uses.translator:
+            if other.name == name and other.uses.encoder == recipe.name:
                 found.append(other)
     return found
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from slt_pipeline import __version__
 from slt_pipeline.avatar import synthesize
-from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.config.recipe import Recipe, opened_as
 from slt_pipeline.corpora.load import load_clips, media_root
 from slt_pipeline.corpora.manifest import read_manifest
 from slt_pipeline.corpora.validate import validate
@@ -22,6 +22,7 @@ from slt_pipeline.report.tables import markdown_table, text_table
 from slt_pipeline.stages.evaluate import evaluate, own_tasks
 from slt_pipeline.stages.extract import extract
 from slt_pipeline.stages.gloss2text_train import gloss2text_train
+from slt_pipeline.stages.joint_train import joint_train
 from slt_pipeline.stages.sweep import sweep, sweep_jobs
 from slt_pipeline.stages.translate import Translate
 from slt_pipeline.stages.translate_train import translate_train
@@ -54,7 +55,7 @@ def demo(recipe: Recipe, others: Sequence[Recipe] = (), *, device: str = "auto")
 
     Args:
         recipe: the experiment, with a synthetic corpus.
-        others: further translators on its store.
+        others: further translators on its store, or trained together with its encoder.
         device: where it computes.
     """
     if recipe.synth is None:
@@ -128,10 +129,23 @@ def _jobs(recipe: Recipe, others: Sequence[Recipe], device: str) -> list[Job]:
         Job("extract", partial(_extract, device=device), (recipe,)),
         training("gloss2text-train", gloss2text_train, recipe, ()),
     ]
-    needs = [job.name for job in basis]
-    translators = [training(f"translate-train {other.name}", translate_train, other, needs) for other in others]
-    runs = [replace(run, name=f"sweep {run.name}", needs=tuple(needs)) for run in sweep_jobs(recipe, device=device)]
-    return [*basis, training("translate-train", translate_train, recipe, needs), *translators, *runs]
+    needs = tuple(job.name for job in basis)
+    names = {recipe.name: "translate-train"}
+    names |= {other.name: f"{_stage(other).__name__.replace('_', '-')} {other.name}" for other in others}
+    translators = []
+    for of in (recipe, *others):
+        first = names.get(of.uses.translator or "")  # a run that is named by its folder is there
+        translators.append(training(names[of.name], _stage(of), of, (*needs, first) if first else needs))
+        if of.uses.translator:
+            given = partial(_extract_tuned, device=device)
+            translators.append(Job(f"extract {of.name}", given, (of,), (names[of.name],)))
+    runs = [replace(run, name=f"sweep {run.name}", needs=needs) for run in sweep_jobs(recipe, device=device)]
+    return [*basis, *translators, *runs]
+
+
+def _stage(recipe: Recipe) -> Callable[..., Any]:
+    """What trains a recipe's translator: on the store, or together with the encoder, starting from another's."""
+    return joint_train if recipe.uses.translator else translate_train
 
 
 def _synth(recipe: Recipe) -> None:
@@ -151,11 +165,18 @@ def _extract(recipe: Recipe, *, device: str) -> None:
         raise SltError(f"{report.rejected} clips could not be encoded; see {report.rejected_file}")
 
 
+def _extract_tuned(joint: Recipe, *, device: str) -> None:
+    """Encode the clips with the encoder of a joint run, which its translator is scored on."""
+    _extract(opened_as(joint, joint.run_folder(joint_train.__name__)), device=device)
+
+
 def _evaluate(recipe: Recipe, others: Sequence[Recipe], device: str) -> list[dict[str, Any]]:
     """Scores of the recipe's tasks, and of what the other translators do by themselves."""
     rows = [{"system": _label(recipe), **row} for row in evaluate(recipe, device=device)["rows"]]
     for other in others:
-        scored = evaluate(other, device=device, tasks=own_tasks(other))["rows"]
+        run = other.run_folder(_stage(other).__name__) if other.uses.translator else None
+        opened = opened_as(other, run) if run else other
+        scored = evaluate(opened, device=device, run=run, tasks=own_tasks(opened, run))["rows"]
         rows += [{"system": _label(other), **row} for row in scored]
     return rows
 
@@ -187,8 +208,9 @@ def _plots(recipe: Recipe, others: Sequence[Recipe], home: Path, fresh: list[dic
     stages = ("visual_pretrain", "visual_train", "gloss2text_train", "translate_train")
     records = {stage: read_json_lines(recipe.run_folder(stage) / "metrics.jsonl") for stage in stages}
     for other in others:
-        name = f"{stages[-1]}_{_label(other)}"
-        records[name] = read_json_lines(other.run_folder(stages[-1]) / "metrics.jsonl")
+        stage = _stage(other).__name__
+        name = stage if stage not in records else f"{stage}_{_label(other)}"
+        records[name] = read_json_lines(other.run_folder(stage) / "metrics.jsonl")
     paths = []
     for stage, found in records.items():
         if found:

@@ -17,7 +17,9 @@ def test_phase_two_waits_for_the_store_and_the_language_model_alone(tmp_path):
     jobs = {job.name: job for job in demo._jobs(recipe, recipes_using(recipe, where), "cpu")}
     basis = ("extract", "gloss2text-train")
     assert {name: jobs[name].needs for name in basis} == dict.fromkeys(basis, ())
-    others = [name for name in jobs if name not in basis]
+    assert jobs["joint-train demo/joint"].needs == (*basis, "translate-train")
+    assert jobs["extract demo/joint"].needs == ("joint-train demo/joint",)
+    others = [name for name in jobs if name not in (*basis, "joint-train demo/joint", "extract demo/joint")]
     assert {name: jobs[name].needs for name in others} == dict.fromkeys(others, basis)
     assert others[:2] == ["translate-train", "translate-train demo/cvslt"]
     assert [name.split(" ")[0] for name in others[2:]] == ["sweep"] * 3
