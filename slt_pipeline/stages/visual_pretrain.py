@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from slt_pipeline import processes
 from slt_pipeline.config.encoder import S3DConfig
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.clip import Clip
@@ -18,6 +17,7 @@ from slt_pipeline.files import file_hash
 from slt_pipeline.models.visual_classifier import VisualClassifier
 from slt_pipeline.models.weights import load_s3d
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
+from slt_pipeline.training import distributed
 from slt_pipeline.training.checkpoint import read_weights
 from slt_pipeline.training.devices import pick_device, require_precision
 from slt_pipeline.training.objective import Objective
@@ -67,7 +67,7 @@ def visual_pretrain(recipe: Recipe, *, device: str = "auto", overwrite: bool = F
             logits = classifier(frames, torch.tensor([frames.shape[2]], device=where)).split(labels.sizes, dim=1)
             return [int(part.argmax()) == sign for part, sign in zip(logits, labels.encode(clip), strict=True)]
 
-        found = processes.shared_out(dev, lambda clips: [right(clip) for clip in clips])
+        found = distributed.shared_out(dev, lambda clips: [right(clip) for clip in clips])
         accuracies = [100 * sum(kind) / len(dev) for kind in zip(*found, strict=True)]
         return dict(zip(["accuracy", *(f"accuracy_{name}" for name in config.also)], accuracies, strict=True))
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from slt_pipeline import processes
 from slt_pipeline.config.provenance import require_made_with
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.runs import FRAMES_FILE
@@ -24,6 +23,7 @@ from slt_pipeline.systems.recogniser import CLASSES_FILE, encode_clips, recognis
 from slt_pipeline.systems.scores import score_glosses
 from slt_pipeline.systems.start import require_own
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
+from slt_pipeline.training import distributed
 from slt_pipeline.training.checkpoint import WEIGHTS, best_checkpoint, read_weights
 from slt_pipeline.training.devices import pick_device, require_precision
 from slt_pipeline.training.objective import Objective
@@ -79,7 +79,7 @@ def visual_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = Fals
             logits = [streams["gloss_logits"] for _, streams in encode_clips(encoder, recipe.video, clips, root, where)]
             return recognise(logits, classes, config.beam_size)
 
-        glosses = processes.shared_out(dev, glosses_of)
+        glosses = distributed.shared_out(dev, glosses_of)
         return {"wer": score_glosses(recipe.corpus.protocol, glosses, dev)["wer"]}
 
     run.begin(recipe, describe)
