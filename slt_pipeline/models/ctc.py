@@ -73,7 +73,7 @@ def infeasible(batch: Mapping[str, torch.Tensor]) -> dict[str, float]:
     """
     steps = batch["lengths"] if "lengths" in batch else batch["frame_lengths"] // STRIDE
     labels, lengths = batch["gloss_labels"], batch["gloss_label_lengths"]
-    inside = torch.arange(1, labels.shape[1], device=labels.device)[None] < lengths[:, None]
+    inside = torch.arange(labels.shape[1], device=labels.device)[None, 1:] < lengths[:, None]
     needed = lengths + ((labels[:, 1:] == labels[:, :-1]) & inside).sum(dim=1)
     return {"infeasible": int((needed > steps).sum())}
 

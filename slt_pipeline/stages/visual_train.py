@@ -70,9 +70,9 @@ def visual_train(
         return run.result
     where = pick_device(device)
     require_precision(where, config.training.precision)
-    _check_feasible(clips, config.max_infeasible, recipe.video.sampling.max_frames)
     left_out = LeftOut(STAGE, rejected_path(recipe), strict=strict)
     clips, dev = (left_out.usable(split, root, recipe.video.sampling) for split in (clips, dev))
+    _check_feasible(clips, config.max_infeasible, recipe.video.sampling.max_frames)
     torch.manual_seed(recipe.seed)
     model = VisualEncoder(recipe.encoder, len(classes))
     if start:
