@@ -13,7 +13,7 @@ from slt_pipeline import processes
 from slt_pipeline.config.encoder import S3DConfig
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.clip import Clip
-from slt_pipeline.corpora.frames import ClipDataset, EvalFrames, FrameBatches
+from slt_pipeline.corpora.frames import EvalFrames
 from slt_pipeline.corpora.load import load_clips, media_digest
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import file_hash
@@ -79,22 +79,15 @@ def visual_pretrain(
         found = zip(labels.kinds, logits, batch["sign_labels"].unbind(1), strict=True)
         return {kind: cross_entropy(part, right) for kind, part, right in found}
 
-    batches = FrameBatches(labels)
     trainable = Trainable(
         model=model,
         parameter_groups={"recognition": list(model.parameters())},
-        dataset=ClipDataset(clips, root, recipe.video, recipe.seed, strict=strict),
-        num_items=len(clips),
-        collate=batches,
-        padding=batches.padding,
+        **left_out.items(clips, root, recipe.video, recipe.seed, labels),
         losses=losses,
         objective=Objective({"gloss": 1.0} | dict.fromkeys(config.also, config.also_weight)),
         validate=_Validation(recipe, dev, labels, where, left_out),
         score="accuracy",
         higher_is_better=True,
-        lengths=[clip.num_frames for clip in clips],
-        names=[clip.id for clip in clips],
-        on_rejected=left_out.add,
     )
     result = run.train(trainable, config.training, recipe.seed, where)
     left_out.tell()

@@ -13,7 +13,6 @@ from slt_pipeline.config.provenance import require_made_with
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.feasible import ctc_feasible
-from slt_pipeline.corpora.frames import ClipDataset, FrameBatches
 from slt_pipeline.corpora.labels import GlossLabels
 from slt_pipeline.corpora.load import load_clips, media_digest, media_root
 from slt_pipeline.errors import SltError
@@ -85,23 +84,16 @@ def visual_train(
         left_out.begin(folder)
 
     run.begin(recipe, describe)
-    batches = FrameBatches(GlossLabels(classes))
     trainable = Trainable(
         model=model,
         parameter_groups={"recognition": list(model.parameters())},
-        dataset=ClipDataset(clips, root, recipe.video, recipe.seed, strict=strict),
-        num_items=len(clips),
-        collate=batches,
-        padding=batches.padding,
+        **left_out.items(clips, root, recipe.video, recipe.seed, GlossLabels(classes)),
         losses=_losses,
         objective=Objective({"recognition": 1.0}),
         validate=_Validation(recipe, dev, classes, where, left_out),
         score="wer",
         higher_is_better=False,
-        lengths=[clip.num_frames for clip in clips],
-        names=[clip.id for clip in clips],
         counts=infeasible,
-        on_rejected=left_out.add,
     )
     result = run.train(trainable, config.training, recipe.seed, where)
     left_out.tell()

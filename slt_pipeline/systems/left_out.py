@@ -5,11 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from slt_pipeline import processes
-from slt_pipeline.config.video import SamplingConfig
+from slt_pipeline.config.video import SamplingConfig, VideoConfig
 from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.corpora.frames import ClipDataset, FrameBatches
+from slt_pipeline.corpora.labels import Labeller
 from slt_pipeline.corpora.unreadable import UNREADABLE, reason_of, why_unusable
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json_lines, write_json_lines
@@ -96,6 +98,29 @@ class LeftOut:
             earlier = {row["id"]: row["reason"] for row in read_json_lines(self.file) if row.get("by") == self.stage}
             self._reasons = earlier | self._reasons
         self._list()
+
+    def items(
+        self, clips: Sequence[Clip], root: Path, video: VideoConfig, seed: int, labels: Labeller
+    ) -> dict[str, Any]:
+        """Return the fields of a `Trainable` whose items are frames of clips, and which tells what it leaves out.
+
+        Args:
+            clips: to train on.
+            root: media root.
+            video: how frames are sampled and cropped.
+            seed: of all that is drawn.
+            labels: what else of the clips is in a batch.
+        """
+        batches = FrameBatches(labels)
+        return {
+            "dataset": ClipDataset(clips, root, video, seed, strict=self.strict),
+            "num_items": len(clips),
+            "collate": batches,
+            "padding": batches.padding,
+            "lengths": [clip.num_frames for clip in clips],
+            "names": [clip.id for clip in clips],
+            "on_rejected": self.add,
+        }
 
     def add(self, reasons: Mapping[str, str]) -> None:
         """List clips that were left out on the way: what the training loop calls with all so far."""

@@ -220,9 +220,19 @@ def test_scores_on_one_line_have_the_kinds_of_errors_in_brackets():
     ("gate", "higher", "level", "words"),
     [
         (20.0, False, "INFO", "toy: dev dev_loss expected <= 20, you have 15"),
-        (10.0, False, "WARNING", "toy: dev dev_loss expected <= 10, you have 15: look at it before you go on"),
+        (
+            10.0,
+            False,
+            "WARNING",
+            "toy: dev dev_loss expected <= 10, you have 15: look at it before you go on, or set training.gate",
+        ),
         (10.0, True, "INFO", "toy: dev dev_loss expected >= 10, you have 15"),
-        (20.0, True, "WARNING", "toy: dev dev_loss expected >= 20, you have 15: look at it before you go on"),
+        (
+            20.0,
+            True,
+            "WARNING",
+            "toy: dev dev_loss expected >= 20, you have 15: look at it before you go on, or set training.gate",
+        ),
         (None, False, None, ""),
     ],
 )
