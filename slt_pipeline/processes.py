@@ -21,11 +21,16 @@ T = TypeVar("T")
 
 _LONGEST_WAIT = timedelta(hours=12)
 """For one that works longer than the others, such as on a clip of its share; a dead one is noticed at once."""
-_WORDS, _SPEAKER = "slt/failed", "slt/speaker"
+_WORDS, _SPEAKER = "failed", "speaker"
 
 
 class ElsewhereError(SltError):
-    """Another process has failed, and says so itself."""
+    """Another process has failed."""
+
+    def __init__(self, message: str, *, told: bool = True):
+        """Take what is known of it; `told`: it says so itself."""
+        super().__init__(message)
+        self.told = told
 
 
 @dataclass
@@ -53,7 +58,9 @@ def join() -> None:
 
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     if not dist.is_initialized():
-        _group.store, rank, world = next(rendezvous("env://", timeout=_LONGEST_WAIT))
+        store, rank, world = next(rendezvous("env://", timeout=_LONGEST_WAIT))
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # the launcher's store remembers those before
+        _group.store = dist.PrefixStore(f"slt/{attempt}", store)  # pyright: ignore[reportPrivateImportUsage]
         dist.init_process_group(backend, store=_group.store, rank=rank, world_size=world, timeout=_LONGEST_WAIT)
     _group.rank, _group.world = dist.get_rank(), dist.get_world_size()
 
@@ -193,19 +200,22 @@ def one_for_all() -> Iterator[None]:
         if _is_lost_connection(error):
             told = _words_of_another()
             reason = told or "another process was lost (killed, or out of memory)"
-            raise ElsewhereError(f"{reason}; run the same command again to go on from the last checkpoint") from error
+            message = f"{reason}; run the same command again to go on from the last checkpoint"
+            raise ElsewhereError(message, told=told is not None) from error
         _group.store.set(_WORDS, f"process {rank()} has failed: {' '.join(str(error).split())[:500]}")
         raise
 
 
-def speaks() -> bool:
+def speaks(error: Exception) -> bool:
     """Whether this process is to say why the command has failed: one of them does, the first that asks."""
     if world() == 1 or _group.store is None:
         return True
+    if isinstance(error, ElsewhereError) and error.told:
+        return False
     try:
         return _group.store.compare_set(_SPEAKER, "", str(rank())) == str(rank()).encode()
-    except Exception:  # the store has gone with the process that held it
-        return True
+    except Exception:  # the store has gone with the first process, which has spoken unless it was lost
+        return isinstance(error, ElsewhereError)
 
 
 def _is_lost_connection(error: Exception) -> bool:

@@ -117,7 +117,7 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("SLT_DEBUG") == "1" or not _is_for_the_user(error):
             raise
-        if processes.speaks():
+        if processes.speaks(error):
             click.echo(f"slt: error: {_line(error)}", err=True)
         sys.exit(2)
 

@@ -74,10 +74,10 @@ class BatchNorm3d(_WholeBatch, nn.BatchNorm3d):
 
 @torch.no_grad()
 def _statistics(x: Tensor, num_channels: int) -> tuple[float, Tensor, Tensor]:
-    """Return over all processes the number of values of a channel, and their mean and variance (C,) float32."""
+    """Return over all processes the number of values of a channel, and their mean and variance (C,)."""
     own = torch.zeros(1 + 2 * num_channels, dtype=torch.float64, device=x.device)
     if x.numel():
-        var, mean = torch.var_mean(x.float(), dim=_others(x), correction=0)
+        var, mean = torch.var_mean(_exact(x), dim=_others(x), correction=0)
         own[0] = x.numel() // num_channels
         own[1 : 1 + num_channels], own[1 + num_channels :] = mean, var
     each = [torch.empty_like(own) for _ in range(processes.world())]
@@ -86,7 +86,8 @@ def _statistics(x: Tensor, num_channels: int) -> tuple[float, Tensor, Tensor]:
     count = counts.sum()
     mean = (counts * means).sum(dim=0) / count.clamp(min=1)
     var = (counts * (variances + (means - mean) ** 2)).sum(dim=0) / count.clamp(min=1)
-    return float(count), mean.float(), var.float()
+    kind = _exact(x).dtype
+    return float(count), mean.to(kind), var.to(kind)
 
 
 class _Normalise(torch.autograd.Function):
@@ -104,13 +105,18 @@ class _Normalise(torch.autograd.Function):
         """Return the gradients of x, of this process's weight and bias, and none for the rest."""
         x, weight, mean, invstd = ctx.saved_tensors
         shape, others = (1, -1, *(1 for _ in range(x.ndim - 2))), _others(x)
-        dy = grads[0].float()
-        normal = (x.float() - mean.view(shape)) * invstd.view(shape)
+        dy = _exact(grads[0])
+        normal = (_exact(x) - mean.view(shape)) * invstd.view(shape)
         grad_weight, grad_bias = (dy * normal).sum(dim=others), dy.sum(dim=others)
         totals = processes.summed(torch.stack((grad_bias, grad_weight))) / ctx.count
         shared, along = (total.view(shape) for total in totals)
-        dx = (dy - shared - normal * along) * (weight.float() * invstd).view(shape)
+        dx = (dy - shared - normal * along) * (weight * invstd).view(shape)
         return dx.to(x.dtype), grad_weight, grad_bias, None, None, None, None
+
+
+def _exact(x: Tensor) -> Tensor:
+    """Return x in at least float32, in which half precision is summed up."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def _others(x: Tensor) -> tuple[int, ...]:

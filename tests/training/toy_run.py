@@ -49,10 +49,12 @@ def collate(items: list[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, torch.T
     }
 
 
-def toy_trainable(*, each_batch: Callable[[], float] = lambda: 1.0, validate: Callable | None = None) -> Trainable:
+def toy_trainable(
+    *, each_batch: Callable[[], float] = lambda: 1.0, validate: Callable | None = None, dropout: float = 0.3
+) -> Trainable:
     """`each_batch` is called before every forward pass; the loss is multiplied by what it returns."""
     torch.manual_seed(3)
-    model = VisualHead(HeadConfig(hidden=8, feedforward=12, dropout=0.3), WIDTH, NUM_CLASSES)
+    model = VisualHead(HeadConfig(hidden=8, feedforward=12, dropout=dropout), WIDTH, NUM_CLASSES)
     data = Sequences()
     dev = collate([data[(0, index)] for index in range(5)])
 
