@@ -116,6 +116,14 @@ def test_strict_extraction_stops_too(own, stages, tmp_path):
     assert message.startswith(f"clip {bad.id}: ") and bad.video in message
 
 
+def test_extraction_lists_whatever_cannot_be_read(own, stages, tmp_path):
+    clip = own.of("train")[0]
+    closed(own, clip)
+    report = stages["extract"](own.recipe(extract__store=tmp_path / "store"), device="cpu")
+    assert (report.written, report.rejected) == (9, 1)
+    assert read_json_lines(report.rejected_file)[0]["reason"].endswith(": File name too long")
+
+
 @pytest.mark.parametrize("command", ["visual-pretrain", "visual-train", "extract"])
 def test_strict_is_an_option_of_the_commands_that_read_video(own, slt, tmp_path, command):
     for clip in own.clips:
