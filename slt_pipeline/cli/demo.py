@@ -10,11 +10,13 @@ from slt_pipeline.cli.options import load, run_options, show_plan
 def demo(recipe_name, overrides, device, dry_run) -> None:
     """Run everything once on the synthetic signer.
 
-    It is rendered, both phases are trained, MMTLB and CV-SLT on one store, a sweep is run and scored, and new videos
-    are translated. With another recipe, too, what ships beside it and uses its encoder is trained.
+    It is rendered, both phases are trained, MMTLB and CV-SLT on one store, then MMTLB together with the encoder, down
+    to the pixels; a sweep is run and scored, and new videos are translated. With another recipe, too, what ships beside
+    it and uses its encoder is trained.
 
     \b
-    Takes minutes on two CPU cores. Writes runs/demo/summary.md, summary.json and plots.
+    Takes minutes on two CPU cores: phase two goes side by side, one thread a step. Writes runs/demo/summary.md,
+    summary.json and plots.
     Killed and run again, it goes on where it was.
     Example:
       $ slt demo

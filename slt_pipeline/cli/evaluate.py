@@ -39,5 +39,5 @@ def evaluate(recipe_name, overrides, device, dry_run, run, tasks, splits, oracle
     if dry_run:
         show_plan(recipe, *stage.plan(recipe, run))
         return
-    asked = recipe.evaluate.tasks if tasks or not run else stage.own_tasks(recipe)
+    asked = recipe.evaluate.tasks if tasks or not run else stage.own_tasks(recipe, run)
     click.echo(stage.evaluate(recipe, device=device, run=run, tasks=asked, oracle=oracle)["table"])

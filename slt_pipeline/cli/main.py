@@ -21,6 +21,7 @@ COMMANDS = {
     "extract": "extract:extract",
     "gloss2text-train": "train:gloss2text_train",
     "translate-train": "train:translate_train",
+    "joint-train": "train:joint_train",
     "sweep": "sweep:sweep",
     "evaluate": "evaluate:evaluate",
     "score": "score:score",

@@ -87,6 +87,29 @@ def run_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def encoder_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--run`: a run with a visual encoder in place of a recipe."""
+    return click.option(
+        "--run",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        metavar="FOLDER",
+        help="The encoder in this run folder of visual-train or joint-train, with the recipe that is saved there.",
+    )(command)
+
+
+def load_encoder(recipe_name: str | None, overrides: tuple[str, ...], run: Path | None) -> "Recipe":
+    """The recipe that the options name, by name or file; or by the folder of a run, whose encoder it uses.
+
+    Raises:
+        click.UsageError: both a recipe and a run are named.
+    """
+    from slt_pipeline.config.recipe import recipe_of_encoder
+
+    if run is None or recipe_name:
+        return load(recipe_name, overrides, run)
+    return recipe_of_encoder(run, overrides)
+
+
 def load(recipe_name: str | None, overrides: tuple[str, ...], run: Path | None = None) -> "Recipe":
     """The recipe that the options name: by name, file or run folder.
 

@@ -2,14 +2,22 @@
 
 import click
 
-from slt_pipeline.cli.options import load, overwrite_option, run_options, show_plan
+from slt_pipeline.cli.options import encoder_option, load_encoder, overwrite_option, run_options, show_plan
 
 
 @click.command()
 @click.argument("name", required=False)
 @run_options
+@encoder_option
 @overwrite_option
-def sweep(name, recipe_name, overrides, device, dry_run, overwrite) -> None:
+@click.option(
+    "--jobs",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Runs side by side, in processes of their own. They share the cores; on a GPU, its memory too.",
+)
+def sweep(name, recipe_name, overrides, device, dry_run, run, overwrite, jobs) -> None:
     """Train many translators on one store; print one table. It has mean and spread over seeds.
 
     \b
@@ -24,14 +32,15 @@ def sweep(name, recipe_name, overrides, device, dry_run, overwrite) -> None:
       $ slt sweep -o 'sweep.grid={translator.mapper.input: [gloss_rep, s3d]}' -o 'sweep.seeds=[1, 2, 3]'
       $ slt sweep -r demo/cvslt -o 'sweep.variants={full: {}, small: {translator.latent: 8}}' -o sweep.oracle=true
       $ slt sweep -r cvslt/phoenix14t components
+      $ slt sweep --jobs 2 -o 'sweep.seeds=[1, 2]'
     """
     from slt_pipeline.stages import sweep as stage
 
-    recipe = load(recipe_name, overrides)
+    recipe = load_encoder(recipe_name, overrides, run)
     if dry_run:
         show_plan(recipe, *stage.plan(recipe, name))
         return
-    report = stage.sweep(recipe, name, device=device, overwrite=overwrite)
+    report = stage.sweep(recipe, name, device=device, overwrite=overwrite, jobs=jobs)
     click.echo(report["table"])
     click.echo(f"sweep: {report['folder']}", err=True)
     for path in report["written"]:

@@ -1,4 +1,4 @@
-"""The four commands that train a model."""
+"""The five commands that train a model."""
 
 from importlib import import_module
 
@@ -89,3 +89,20 @@ def translate_train(**options) -> None:
       $ slt translate-train -r variant.yaml   (which `uses` the encoder, store and language model of another recipe)
     """
     _train("translate_train", **options)
+
+
+@click.command("joint-train")
+@run_options
+@overwrite_option
+@processes_option
+def joint_train(**options) -> None:
+    """Train encoder and translator together, from video to text. Both start as they were trained alone.
+
+    \b
+    Reads corpus.manifest, the encoder of visual-train and the translator of translate-train (`uses` names them), writes
+    runs/<recipe>/joint_train/. Run again, it resumes. extract, sweep, evaluate and translate open it with --run.
+    Example:
+      $ slt joint-train -r demo/joint
+      $ slt extract --run runs/demo/joint/joint_train
+    """
+    _train("joint_train", **options)

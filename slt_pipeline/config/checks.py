@@ -1,11 +1,11 @@
 """What only several sections together can get wrong, found when a recipe loads."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from slt_pipeline.config.idle import not_swept
 from slt_pipeline.config.keys import did_you_mean
 from slt_pipeline.config.names import LOWER_IS_BETTER
-from slt_pipeline.config.objective import ends_at_zero, is_zero
+from slt_pipeline.config.objective import Weight, ends_at_zero, is_zero
 from slt_pipeline.config.sections import Sections
 from slt_pipeline.config.translator import SYSTEMS
 
@@ -21,6 +21,7 @@ def check_recipe(recipe: Sections, find_key: Callable[[str], object]) -> None:
         ValueError: the key, what is wrong with it, and a value that is right.
     """
     _check_objective(recipe)
+    _check_freeze(recipe)
     _check_rates(recipe)
     _check_lengths(recipe)
     _check_frozen(recipe)
@@ -28,25 +29,53 @@ def check_recipe(recipe: Sections, find_key: Callable[[str], object]) -> None:
 
 
 def _check_objective(recipe: Sections) -> None:
-    where, weights, parts = "translate_train.objective", recipe.translate_train.objective, recipe.translator.parts
+    for stage in ("translate_train", "joint_train"):
+        where = f"{stage}.objective"
+        _check_parts(recipe, where, getattr(recipe, stage).objective)
+    where, weights = "translate_train.objective", recipe.translate_train.objective
+    if bare := [name for name in recipe.translator.parts if name not in weights]:
+        raise ValueError(f"{where} does not list {bare[0]}; give each part a weight, 0 turns one off")
+    _check_weights(recipe, where, weights, recognises=recipe.translator.head == "trained")
+    if recipe.joint_train.objective:  # else it goes on as phase two ended
+        _check_weights(recipe, "joint_train.objective", recipe.joint_objective, recognises=True)
+
+
+def _check_parts(recipe: Sections, where: str, weights: Mapping[str, Weight]) -> None:
+    parts = recipe.translator.parts
     elsewhere = {name for system in SYSTEMS for name in (*system.text_parts, *system.other_parts)}
     for name in weights:
         if name not in parts:
             cure = did_you_mean(name, parts)
             if name in elsewhere:
-                cure = f"; set it whole: -o '{where}={recipe.translator.usual_objective}'"
+                usual = recipe.translator.usual_objective if where.startswith("translate_train") else "{}"
+                cure = f"; set it whole: -o '{where}={usual}'"
             raise ValueError(f"{where} names {name}; the system's parts are {', '.join(parts)}{cure}")
-    if bare := [name for name in parts if name not in weights]:
-        raise ValueError(f"{where} does not list {bare[0]}; give each part a weight, 0 turns one off")
+
+
+def _check_weights(recipe: Sections, where: str, weights: Mapping[str, Weight], *, recognises: bool) -> None:
     text_parts = recipe.translator.text_parts
     if all(is_zero(weights[name]) for name in text_parts) and any(
         not is_zero(weights[name]) for name in recipe.translator.other_parts
     ):
         raise ValueError(f"{where} gives no weight to {' or '.join(text_parts)}: nothing would learn from the text")
-    needs_head = {"recognition"} if recipe.translator.head == "stored" else set()
+    needs_head = set() if recognises else {"recognition"}
     if all(ends_at_zero(weight) for name, weight in weights.items() if name not in needs_head):
         hint = ", and recognition needs translator.head=trained" if needs_head else ""
         raise ValueError(f"{where} leaves nothing to learn: every weight is 0, or ends there{hint}")
+
+
+def _check_freeze(recipe: Sections) -> None:
+    s3d, frozen = recipe.encoder.s3d, recipe.joint_train.freeze
+    blocks = [f"s3d.{number}" for number in range(1, s3d.use_blocks + 1)]
+    parts = ["recognition", "mapper", "translation", *(["variational"] if recipe.translator.other_parts else [])]
+    known = ["s3d", *blocks, *parts]
+    for name in frozen:
+        if name not in known and name != "variational":  # a variant may have no bridge
+            cure = did_you_mean(name, known, cutoff=0.0)
+            raise ValueError(f"joint_train.freeze names {name}; the parts and blocks are {', '.join(known)}{cure}")
+    trunk = [] if "s3d" in frozen else blocks[s3d.freeze_blocks :]
+    if not [name for name in (*trunk, *parts) if name not in frozen]:
+        raise ValueError("joint_train.freeze leaves nothing to learn: it names every part; take one out")
 
 
 def _check_rates(recipe: Sections) -> None:
@@ -59,6 +88,9 @@ def _check_rates(recipe: Sections) -> None:
     # So may that of a bridge, which without one of its own has mBART's.
     bridged = "variational" if recipe.translator.other_parts else ""
     _check_rates_of(recipe, "translate_train", needed, also=("recognition", bridged), unused=("variational",))
+    blocks = [f"s3d.{number}" for number in range(1, recipe.encoder.s3d.use_blocks + 1)]
+    everything = ("recognition", *mapper_and_language)
+    _check_rates_of(recipe, "joint_train", everything, also=("s3d", *blocks, bridged), unused=("variational",))
 
 
 def _check_rates_of(
@@ -78,8 +110,9 @@ def _check_lengths(recipe: Sections) -> None:
     mbart = recipe.translator.mbart
     if mbart.folder is not None:
         return
-    for stage in ("gloss2text_train", "translate_train", "evaluate", "translate"):
-        length = getattr(recipe, stage).generation.max_length
+    for stage in ("gloss2text_train", "translate_train", "joint_train", "evaluate", "translate"):
+        generation = getattr(recipe, stage).generation
+        length = generation.max_length if generation else 0
         if length > mbart.max_positions:
             raise ValueError(
                 f"{stage}.generation.max_length is {length}, and translator.mbart.max_positions {mbart.max_positions}: "

@@ -27,7 +27,7 @@ class S3DConfig(Config):
 
     checkpoint_activations: bool = False
     """Whether training keeps only what each element of S3D puts out and computes the rest once more for the backward
-    pass: the same numbers, a third more time, a fraction of the memory (recipes/README.md)."""
+    pass: the same numbers in more time and less memory (tests/benchmarks/checkpointing.py)."""
 
     @model_validator(mode="after")
     def _frozen_blocks_exist(self) -> "S3DConfig":

@@ -10,7 +10,7 @@ from slt_pipeline.config.taps import TAPS
 from slt_pipeline.config.training import TrainingConfig
 from slt_pipeline.errors import SltError
 
-_STAGES = ("visual_pretrain", "visual_train", "gloss2text_train", "translate_train")
+_STAGES = ("visual_pretrain", "visual_train", "gloss2text_train", "translate_train", "joint_train")
 _SIZES = ("d_model", "num_layers", "num_heads", "ffn_dim", "max_positions", "position_std")
 _SWEPT = (
     "translator",
@@ -34,7 +34,8 @@ _OF_THE_LANGUAGE_MODEL = (
 _NOT_SWEPT = {
     "seed": "list seeds under sweep.seeds",
     **dict.fromkeys(
-        ("visual_pretrain", "visual_train", "gloss2text_train", "translate"), "that stage is no part of a sweep"
+        ("visual_pretrain", "visual_train", "gloss2text_train", "joint_train", "uses.translator", "translate"),
+        "that stage is no part of a sweep",
     ),
     **dict.fromkeys(
         (
@@ -100,8 +101,11 @@ def _idle_of_a_bridge(recipe: Sections) -> Iterator[tuple[str, str]]:
     """Yield the keys of CV-SLT that no part of the loss reads: all of them tell how the prior and posterior meet."""
     if recipe.translator.system != "cvslt":
         return
-    objective = recipe.translate_train.objective
-    has = {name: not is_zero(objective.get(name, 0.0)) for name in ("prior", "posterior", "gaussian_kl", "output_kl")}
+    objectives = (recipe.translate_train.objective, recipe.joint_objective)
+    has = {
+        name: any(not is_zero(objective.get(name, 0.0)) for objective in objectives)
+        for name in ("prior", "posterior", "gaussian_kl", "output_kl")
+    }
     if not any(has[name] for name in recipe.translator.posterior_parts):
         for name in ("attention", "posterior", "text_positions", "passes"):
             yield f"translator.{name}", "no part of translate_train.objective reads the posterior"

@@ -44,3 +44,9 @@ def ends_at_zero(weight: float | Ramp) -> bool:
 def is_zero(weight: float | Ramp) -> bool:
     """Return whether a weight is 0 at every step."""
     return weight.to == weight.start == 0 if isinstance(weight, Ramp) else weight == 0
+
+
+def continued(before: Mapping[str, Weight], changes: Mapping[str, Weight]) -> dict[str, Weight]:
+    """Return the weights of a run that goes on from another: what each ramp reached, CTC with 1, then the changes."""
+    reached = {name: weight.to if isinstance(weight, Ramp) else weight for name, weight in before.items()}
+    return {**reached, "recognition": 1.0, **changes}

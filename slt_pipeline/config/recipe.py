@@ -4,7 +4,6 @@ import difflib
 import json
 import logging
 import os
-import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
@@ -13,12 +12,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
 from slt_pipeline.config.checks import check_recipe
+from slt_pipeline.config.explain import explain
 from slt_pipeline.config.former import refuse_former_keys, upgrade_recipe
 from slt_pipeline.config.idle import refuse_idle
-from slt_pipeline.config.keys import defaults, did_you_mean, key_path, kind_having, leaves, merge, put
+from slt_pipeline.config.keys import defaults, key_path, leaves, merge, put
+from slt_pipeline.config.runs import holds_encoder, holds_translator
 from slt_pipeline.config.sections import Sections
 from slt_pipeline.config.stages import SweepConfig
 from slt_pipeline.errors import SltError
@@ -45,6 +46,11 @@ class Recipe(Sections):
         return _lent(_lenders(self, "language")[-1], "language", "gloss2text_train")
 
     @property
+    def translator_folder(self) -> Path:
+        """Run folder of the translator that joint-train starts from."""
+        return _lent(_lenders(self, "translator")[-1], "translator", "translate_train")
+
+    @property
     def store(self) -> Path | str:
         """Folder, or URL, of the feature store: `extract.store`, else beside the encoder that makes its features."""
         lenders = _lenders(self, "encoder")
@@ -66,7 +72,11 @@ class Recipe(Sections):
         return self
 
 
-def _lenders(recipe: Recipe, what: Literal["encoder", "language"]) -> list[Recipe]:
+Lent = Literal["encoder", "language", "translator"]
+"""What a recipe may take from another one."""
+
+
+def _lenders(recipe: Recipe, what: Lent) -> list[Recipe]:
     """Return a recipe and those that it borrows from, each from the next; the last has its own, or names a run folder.
 
     Raises:
@@ -82,7 +92,7 @@ def _lenders(recipe: Recipe, what: Literal["encoder", "language"]) -> list[Recip
     return chain
 
 
-def _lent(recipe: Recipe, what: Literal["encoder", "language"], stage: str) -> Path:
+def _lent(recipe: Recipe, what: Lent, stage: str) -> Path:
     """Return the folder of a stage: of the recipe itself, or of the run or runs that its `uses` names by folder."""
     name = getattr(recipe.uses, what)
     if not name:
@@ -139,13 +149,15 @@ def recipe_from_data(data: Mapping[str, Any], where: str, chosen: Collection[str
     try:
         recipe = _validate(data)
     except ValidationError as error:
-        raise SltError(_explain(error, where)) from error
+        raise SltError(explain(Recipe, error, where)) from error
     refuse_idle(recipe, chosen, f"recipe {where}: ")
     return recipe
 
 
 def recipe_of_run(folder: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Return the recipe that a run was made with, whichever version saved it, with overrides.
+
+    That of a joint run uses the encoder of that run, whose own head makes what its translator reads.
 
     Raises:
         SltError: the folder is no run, or an override is wrong.
@@ -154,12 +166,45 @@ def recipe_of_run(folder: Path, overrides: Sequence[str] = ()) -> Recipe:
     if not path.is_file():
         raise SltError(f"{folder} is no run folder: it has no recipe.yaml; name one such as runs/NAME/translate_train")
     data = upgrade_recipe(_plain_yaml(path))
+    if holds_encoder(folder) and holds_translator(folder):
+        data = _opened(data, folder)
     chosen = set()
     for override in overrides:
         key, value = _parse_override(override)
         put(Recipe, data, key, value)
         chosen.add(".".join(key_path(Recipe, key)))
     return recipe_from_data(data, where=str(path), chosen=chosen)
+
+
+def recipe_of_encoder(folder: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Return the recipe of a run that has a visual encoder, with overrides, as one that uses this encoder.
+
+    Raises:
+        SltError: the folder is no run or has no encoder, or an override is wrong.
+    """
+    if (folder / "recipe.yaml").is_file() and not holds_encoder(folder):
+        raise SltError(
+            f"{folder} holds no visual encoder, which makes the features of a store; name a run of `slt visual-train` "
+            "or `slt joint-train`, or the recipe with -r"
+        )
+    return recipe_of_run(folder, [f"uses.encoder={json.dumps(str(folder))}", *overrides])
+
+
+def opened_as(recipe: Recipe, folder: Path) -> Recipe:
+    """Return the recipe with which a joint run in `folder` is opened.
+
+    Raises:
+        SltError: it asks for what only a trained head has.
+    """
+    return recipe_from_data(_opened(recipe.model_dump(mode="json"), folder), where=recipe.name)
+
+
+def _opened(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return plain data of a joint run's recipe as it is opened: encoder, head and store are those of the run."""
+    opened = dict(data)
+    for key, value in {"uses.encoder": str(folder), "translator.head": "stored", "extract.store": None}.items():
+        put(Recipe, opened, key, value)
+    return opened
 
 
 def with_values(recipe: Recipe, values: Mapping[str, Any], name: str | None = None) -> Recipe:
@@ -327,35 +372,3 @@ def _nested(path: Sequence[str], value: Any) -> dict[str, Any]:
 
 def _validate(data: Mapping[str, Any]) -> Recipe:
     return Recipe.model_validate(data, context={"runs_dir": data.get("runs_dir", "runs")})
-
-
-def _explain(error: ValidationError, where: str) -> str:
-    """Return one line of the first problem, with the number of further ones; a misspelt key explains a missing one."""
-    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-    first = problems[0]
-    key = ".".join(str(part) for part in first["loc"] if not str(part).startswith("("))
-    found = first.get("input")
-    if first["type"] == "extra_forbidden":
-        try:
-            key_path(Recipe, key)
-        except SltError as unknown:
-            text = str(unknown)
-        else:
-            kind = kind_having(Recipe, key)
-            text = f"key {key} is of another system; leave it out, or set {kind}" if kind else f"key {key} is not known"
-    elif first["type"] == "union_tag_invalid":
-        context = first.get("ctx", {})
-        known, given = re.findall(r"\((\w+)\)", context.get("expected_tags", "")), context.get("tag", "").strip("()")
-        text = f"{key}.system = {given!r}: Input should be {' or '.join(map(repr, known))}{did_you_mean(given, known)}"
-    elif first["type"] == "missing":
-        text = f"key {key} is missing"
-    elif not key:
-        text = first["msg"].removeprefix("Value error, ")
-    else:
-        reason = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "literal_error" and isinstance(found, str):
-            reason += did_you_mean(found, re.findall(r"'([^']*)'", first.get("ctx", {}).get("expected", "")))
-        # Of a section whose values contradict each other the reason names them; all its values would bury it.
-        text = f"{key}: {reason}" if isinstance(found, Mapping | BaseModel) else f"{key} = {found!r}: {reason}"
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return " ".join(f"recipe {where}: {text}{more}".split())

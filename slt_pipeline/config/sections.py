@@ -7,10 +7,12 @@ from pydantic import Field, field_validator
 from slt_pipeline.config.base import Config
 from slt_pipeline.config.corpus import CorpusConfig
 from slt_pipeline.config.encoder import EncoderConfig
+from slt_pipeline.config.objective import Weight, continued
 from slt_pipeline.config.stages import (
     EvaluateConfig,
     ExtractConfig,
     Gloss2TextTrainConfig,
+    JointTrainConfig,
     SweepConfig,
     TranslateConfig,
     TranslateTrainConfig,
@@ -19,7 +21,7 @@ from slt_pipeline.config.stages import (
 )
 from slt_pipeline.config.synth import SynthConfig
 from slt_pipeline.config.text import TextConfig
-from slt_pipeline.config.translator import AnyTranslator, MMTLBConfig
+from slt_pipeline.config.translator import AnyTranslator, GenerationConfig, MMTLBConfig
 from slt_pipeline.config.uses import UsesConfig
 from slt_pipeline.config.video import VideoConfig
 
@@ -40,7 +42,7 @@ class Sections(Config):
     runs_dir: str = "runs"
     """Folder of all runs; a stage writes to <runs_dir>/<name>/<stage>."""
     uses: UsesConfig = UsesConfig()
-    """Other experiments that this one takes its encoder, store or language model from."""
+    """Other experiments that this one takes its encoder, store, language model or translator from."""
     corpus: CorpusConfig
     """The clips and how they are scored."""
     synth: SynthConfig | None = None
@@ -63,6 +65,8 @@ class Sections(Config):
     """`slt gloss2text-train`."""
     translate_train: TranslateTrainConfig = TranslateTrainConfig()
     """`slt translate-train`."""
+    joint_train: JointTrainConfig = JointTrainConfig()
+    """`slt joint-train`."""
     sweep: SweepConfig = SweepConfig()
     """`slt sweep`."""
     sweeps: dict[Annotated[str, Field(pattern=r"^\w[\w.+-]*$")], SweepConfig] = Field(default={})
@@ -71,6 +75,16 @@ class Sections(Config):
     """`slt evaluate`."""
     translate: TranslateConfig = TranslateConfig()
     """`slt translate`."""
+
+    @property
+    def joint_objective(self) -> dict[str, Weight]:
+        """Weight of each part of the loss in joint-train."""
+        return continued(self.translate_train.objective, self.joint_train.objective)
+
+    @property
+    def joint_generation(self) -> GenerationConfig:
+        """Beam search of validation in joint-train."""
+        return self.joint_train.generation or self.translate_train.generation
 
     @field_validator("name")
     @classmethod

@@ -10,7 +10,7 @@ from slt_pipeline.config.names import ScoreName
 from slt_pipeline.config.objective import Weight
 from slt_pipeline.config.paths import Location
 from slt_pipeline.config.taps import STREAMS, TAPS, Stream
-from slt_pipeline.config.training import TrainingConfig
+from slt_pipeline.config.training import OptimiserConfig, ScheduleConfig, TrainingConfig
 from slt_pipeline.config.translator import GenerationConfig
 
 TASKS = ("sign2gloss", "gloss2text", "sign2gloss2text", "sign2text")
@@ -124,6 +124,28 @@ class TranslateTrainConfig(Config):
                 "features on a device are read by the training process itself, set num_workers to 0"
             )
         return self
+
+
+class JointTrainConfig(Config):
+    """Encoder and translator, trained together down to the pixels."""
+
+    training: TrainingConfig = TrainingConfig(
+        epochs=5, optimiser=OptimiserConfig(lr={"default": 1e-5}), schedule=ScheduleConfig(name="cosine-step")
+    )
+    """The training run; few epochs have none to spare at rate 0, in which `cosine-epoch` ends. A rate may be given to a
+    part (`s3d`, `recognition`, `mapper`, `translation`, `variational`) or to a block (`s3d.4`); without one, a block
+    has that of `s3d`, and `s3d` that of `recognition`."""
+    generation: GenerationConfig | None = None
+    """Beam search of validation; None: that of translate_train."""
+    beam_size: int = Field(default=1, ge=0)
+    """CTC beams of validation; 0: best path."""
+    objective: dict[str, Weight] = Field(default={})
+    """Weight of the parts that differ from what translate_train ends with: each of its parts goes on with the weight
+    that its ramp reached, but `recognition`, the CTC loss, which has 1. 0 turns a part off."""
+    freeze: tuple[str, ...] = ()
+    """What stays as it is: parts (`s3d`, `recognition`, `mapper`, `translation`, `variational`), or blocks of the
+    backbone (`s3d.1` to `s3d.5`). Frozen blocks, and a frozen visual head, stay in evaluation mode, so that their batch
+    norms use the running statistics. `encoder.s3d.freeze_blocks` holds as well."""
 
 
 _TAPS = {"translator.mapper.input": list(TAPS)}

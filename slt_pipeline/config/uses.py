@@ -10,3 +10,5 @@ class UsesConfig(Config):
     """Recipe or run folder whose visual encoder, gloss classes and store are read."""
     language: str | None = None
     """Recipe or run folder whose Gloss2Text model, with its tokenizer and gloss table, is read."""
+    translator: str | None = None
+    """Recipe or run folder whose translator is what joint-train starts from."""

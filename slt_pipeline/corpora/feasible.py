@@ -1,7 +1,15 @@
-"""Whether CTC can align a clip at all."""
+"""What CTC can learn of clips: whether it can align them at all, and whether it knows their glosses."""
 
+import logging
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
+
+from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.errors import SltError
+from slt_pipeline.text.gloss_vocab import GlossVocabulary
+
+log = logging.getLogger(__name__)
 
 
 def min_ctc_steps(glosses: Sequence[str]) -> int:
@@ -18,3 +26,35 @@ def ctc_feasible(glosses: Sequence[str], num_frames: int, *, max_frames: int = 4
 def half_speed(num_frames: int, *, tmin: float = 0.5, stride: int = 4) -> int:
     """Fewest frames that training draws from a clip: tmin of them, rounded up to the stride (FACTS 2.1)."""
     return -(-int(tmin * num_frames) // stride) * stride
+
+
+def check_feasible(clips: Sequence[Clip], most: float, max_frames: int) -> None:
+    """Warn of training clips that CTC cannot align.
+
+    Args:
+        clips: those that it is trained on; one without gloss takes no part.
+        most: largest share of them that may be so.
+        max_frames: frames that enter the encoder at most.
+
+    Raises:
+        SltError: there are more.
+    """
+    bad = [clip for clip in clips if not ctc_feasible(clip.gloss or (), clip.num_frames, max_frames=max_frames)]
+    if len(bad) > most * len(clips):
+        raise SltError(
+            f"{len(bad)} of {len(clips)} training clips have more glosses than a quarter of their frames, such as "
+            f"{bad[0].id}; CTC cannot learn them (visual_train.max_infeasible is {most})"
+        )
+    if bad:
+        log.warning("%d training clips have too few frames for their glosses; their CTC loss counts 0", len(bad))
+
+
+def tell_what_ctc_cannot_learn(clips: Sequence[Clip], classes: GlossVocabulary) -> None:
+    """Say how many training clips have no gloss, and which of their glosses are no classes."""
+    bare = sum(not clip.gloss for clip in clips)
+    if bare:
+        log.info("%d of %d training clips have no gloss and take no part in CTC", bare, len(clips))
+    unknown = Counter(gloss for clip in clips for gloss in clip.gloss or () if gloss not in classes)
+    if unknown:
+        some = ", ".join(list(unknown)[:5])
+        log.warning("%d glosses of training clips are no classes and become <unk>: %s", unknown.total(), some)

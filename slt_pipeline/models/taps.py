@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from slt_pipeline.config.taps import STREAMS, TAPS, Stream, TapName
 from slt_pipeline.errors import SltError
+from slt_pipeline.models.s3d import S3D
 from slt_pipeline.models.visual_head import CLASSIFIER, VisualHead
 
 RECOGNITION = "recognition"
@@ -121,23 +122,48 @@ class VideoFront(Front):
 
     recognises = True
 
-    def __init__(self, encoder: nn.Module):
-        """Take a `VisualEncoder`, whose children are `s3d` and `head` and whose output are taps."""
+    def __init__(self, encoder: nn.Module, freeze: Collection[str] = ()):
+        """Take a `VisualEncoder`, whose children are `s3d` and `head` and whose output are taps.
+
+        Args:
+            encoder: runs on the frames.
+            freeze: of its groups (`s3d`, `s3d.<block>`, `recognition`): what is not trained, and stays in evaluation
+                mode, so that its batch norms use the running statistics; other names are not its own.
+        """
         super().__init__()
         self.encoder = encoder
+        self.frozen = frozenset(freeze)
+        for part in self._frozen_parts():
+            part.requires_grad_(False)
+        self.train()
+
+    def train(self, mode: bool = True) -> "VideoFront":
+        """Set training mode, except in what is frozen."""
+        super().train(mode)
+        for part in self._frozen_parts():
+            part.eval()
+        return self
 
     def forward(self, batch: Mapping[str, Tensor]) -> Taps:
         """Take `frames (B, 3, T, H, W)`, normalised, and `frame_lengths (B,)`."""
         return self.encoder(batch["frames"], batch["frame_lengths"])
 
     def parameter_groups(self, tap: TapName, parts: Collection[str]) -> dict[str, list[nn.Parameter]]:
-        """Return the groups `s3d` and `recognition`, the visual head."""
-        trunk, head = self.encoder.get_submodule("s3d"), self.encoder.get_submodule("head")
-        groups = {
-            "s3d": list(trunk.parameters()) if parts else [],
-            "recognition": _head_parameters(head, tap, parts),
-        }
-        return _without_empty(groups)
+        """Return the groups `s3d.<block>`, for each block that is not frozen, and `recognition`, the visual head."""
+        blocks = {name: list(block.parameters()) for name, block in self._blocks().items()} if parts else {}
+        groups = {**blocks, "recognition": _head_parameters(self.encoder.get_submodule("head"), tap, parts)}
+        trained = {name: [p for p in parameters if p.requires_grad] for name, parameters in groups.items()}
+        return _without_empty(trained)
+
+    def _blocks(self) -> dict[str, nn.Module]:
+        """Blocks of the backbone, by the names of their groups."""
+        trunk = self.encoder.get_submodule("s3d")
+        assert isinstance(trunk, S3D)
+        return {f"s3d.{number}": trunk.block(number) for number in range(1, trunk.config.use_blocks + 1)}
+
+    def _frozen_parts(self) -> list[nn.Module]:
+        found = [block for name, block in self._blocks().items() if not self.frozen.isdisjoint((name, "s3d"))]
+        return [*found, self.encoder.get_submodule("head")] if RECOGNITION in self.frozen else found
 
 
 def _head_parameters(head: nn.Module, tap: TapName, parts: Collection[str]) -> list[nn.Parameter]:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from slt_pipeline.config.recipe import Recipe, save_recipe
+from slt_pipeline.config.runs import holds_encoder
 from slt_pipeline.config.stages import Task
 from slt_pipeline.files import read_json, write_json
 from slt_pipeline.report.tables import text_table
@@ -31,9 +32,10 @@ def plan(recipe: Recipe, run: Path | None = None) -> Plan:
     return reads, {"scores": _folder(recipe, run)}
 
 
-def own_tasks(recipe: Recipe) -> tuple[Task, ...]:
-    """The tasks that a translator alone can do."""
-    return ("sign2gloss", "sign2text") if recipe.translator.head == "trained" else ("sign2text",)
+def own_tasks(recipe: Recipe, run: Path | None = None) -> tuple[Task, ...]:
+    """The tasks that a translator alone can do: with glosses where it, or the encoder of its run, makes its own."""
+    recognises = recipe.translator.head == "trained" or (run is not None and holds_encoder(run))
+    return ("sign2gloss", "sign2text") if recognises else ("sign2text",)
 
 
 def evaluate(

@@ -33,10 +33,13 @@ from slt_pipeline.systems.paired import PairedTest
 from slt_pipeline.systems.tasks import Systems, has_oracle
 from slt_pipeline.systems.translator import trained_language_model
 from slt_pipeline.training.devices import pick_device
-from slt_pipeline.training.run import Plan
+from slt_pipeline.training.run import RESULT, Plan
+from slt_pipeline.training.side_by_side import Ended, Job, side_by_side
+from slt_pipeline.training.threads import threads_each
 
 STAGE = "sweep"
 RESULTS_FILE, TABLE_FILE, PLOT_FILE, BASE_FILE = "results.jsonl", "table.md", "plot.png", "sweep.json"
+SCORED_FILE = "scored.json"
 log = logging.getLogger(__name__)
 
 
@@ -47,7 +50,9 @@ def plan(recipe: Recipe, name: str | None = None) -> Plan:
     return {"clips": recipe.corpus.manifest, "store": recipe.store}, {"table": found.folder, **runs}
 
 
-def sweep(recipe: Recipe, name: str | None = None, *, device: str = "auto", overwrite: bool = False) -> dict[str, Any]:
+def sweep(
+    recipe: Recipe, name: str | None = None, *, device: str = "auto", overwrite: bool = False, jobs: int = 1
+) -> dict[str, Any]:
     """Train and score every combination with every seed; finished runs are kept, so a sweep that was killed goes on.
 
     A run that fails is a row that says why. Written anew after each run: `results.jsonl` (every run), `table.md` (mean
@@ -59,6 +64,7 @@ def sweep(recipe: Recipe, name: str | None = None, *, device: str = "auto", over
         name: one of the recipe's `sweeps`; None: its `sweep`.
         device: where it computes.
         overwrite: give up earlier runs of this sweep, each once the new one has a checkpoint.
+        jobs: how many runs go side by side, in processes of their own that share the cores.
 
     Raises:
         SltError: a value is wrong, or a key can make no difference; before the first run.
@@ -67,23 +73,39 @@ def sweep(recipe: Recipe, name: str | None = None, *, device: str = "auto", over
     made_from = _made_from(recipe, found.config)  # what no run could do without is no row of a table
     found.begin(recipe, made_from, overwrite)
     results = {} if overwrite else {key_of(row): row for row in found.earlier_rows()}
+    order = list(dict.fromkeys([*results, *(key_of(_row(variant)) for variant in found.variants)]))
     paired, table = PairedTest(found.folder), SweepTable([], [], [], 0)
-    for number, variant in enumerate(found.variants, 1):
-        log.info("sweep: run %d of %d: %s", number, len(found.variants), variant.slug)
-        row = {"variant": variant.name, "values": variant.values, "shown": variant.shown, "seed": variant.seed}
-        row |= {"folder": variant.slug, "scored": found.scored}
-        row |= _run(variant, found.folder / variant.slug, device, overwrite, found.config.oracle)
-        results[key_of(row)] = row
-        table = found.write(list(results.values()), paired)
+
+    def keep(ended: Ended) -> None:
+        nonlocal table
+        if not ended.stopped:
+            variant: Variant = ended.job.arguments[0]
+            outcome = ended.value if ended.error is None else {"error": ended.error}
+            row = {**_row(variant), "folder": variant.slug, "scored": found.scored, **outcome}
+            results[key_of(row)] = row
+            table = found.write([results[key] for key in order if key in results], paired)
+
+    runs = found.jobs(device, overwrite)
+    if jobs > 1:
+        side_by_side(runs, jobs, threads_each(jobs), keep)
+    else:
+        for number, run in enumerate(runs, 1):
+            log.info("sweep: run %d of %d: %s", number, len(runs), run.name)
+            keep(Ended(run, 0.0, value=run.call(*run.arguments)))
     written = [str(found.folder / name) for name in (RESULTS_FILE, TABLE_FILE, PLOT_FILE)]
     return {
         "rows": table.rows,
-        "results": found.in_order(list(results.values())),
+        "results": found.in_order([results[key] for key in order]),
         "table": table.text(),
         "folder": str(found.folder),
         "best": found.best(list(results.values())),
         "written": [path for path in written if Path(path).is_file()],
     }
+
+
+def sweep_jobs(recipe: Recipe, name: str | None = None, *, device: str = "auto") -> list[Job]:
+    """The runs of a sweep, to be made beside other jobs: `sweep` then finds them done."""
+    return _Sweep.of(recipe, name).jobs(device, overwrite=False)
 
 
 @dataclass(frozen=True)
@@ -119,6 +141,16 @@ class _Sweep:
         folder = name or f"{'+'.join(varied)[:80]}-{base[:8]}"
         return cls(config, recipe.run_folder(STAGE) / folder, variants, base, scored[:12])
 
+    def jobs(self, device: str, overwrite: bool) -> list[Job]:
+        """Every run, to be made here or in a process of its own; one that was made before takes no process."""
+        jobs = []
+        for variant in self.variants:
+            folder = self.folder / variant.slug
+            done = (folder / RESULT).is_file() and (folder / SCORED_FILE).is_file() and not overwrite
+            given = (variant, folder, device, overwrite, self.config.oracle)
+            jobs.append(Job(variant.slug, _run, given, here=done or variant.recipe is None))
+        return jobs
+
     def earlier_rows(self) -> list[dict[str, Any]]:
         """Return the rows of an earlier call, of another grid too, that can be compared with those of this one."""
         rows = read_json_lines(self.folder / RESULTS_FILE)
@@ -134,9 +166,7 @@ class _Sweep:
         """Return rows in the order of the recipe's variants and their grid; of a grid alone as they came."""
         if not self.config.variants:
             return results
-        places = {
-            key_of({"variant": v.name, "values": v.values, "seed": v.seed}): i for i, v in enumerate(self.variants)
-        }
+        places = {key_of(_row(variant)): place for place, variant in enumerate(self.variants)}
         return sorted(results, key=lambda row: places.get(key_of(row), len(places)))
 
     def write(self, results: list[dict[str, Any]], paired: PairedTest) -> SweepTable:
@@ -182,6 +212,10 @@ def _named(recipe: Recipe, name: str | None) -> SweepConfig:
     return recipe.sweeps[name]
 
 
+def _row(variant: Variant) -> dict[str, Any]:
+    return {"variant": variant.name, "values": variant.values, "shown": variant.shown, "seed": variant.seed}
+
+
 def _run(variant: Variant, folder: Path, device: str, overwrite: bool, oracle: bool) -> dict[str, Any]:
     """Scores by split of one run, trained and decoded if that was not done before; or why there are none."""
     if variant.recipe is None:
@@ -218,7 +252,7 @@ def _scores(recipe: Recipe, folder: Path, device: str) -> dict[str, dict[str, An
         own = score(systems, "sign2gloss", split, folder / EVALUATE) if recipe.translator.head == "trained" else {}
         return {**own, **score(systems, "sign2text", split, folder / EVALUATE)}
 
-    return _scored_once(recipe, folder, "scored.json", device, of)
+    return _scored_once(recipe, folder, SCORED_FILE, device, of)
 
 
 def _oracle_scores(recipe: Recipe, folder: Path, device: str) -> dict[str, dict[str, Any]]:

@@ -1,8 +1,5 @@
 """`slt translate-train`: the translator, trained on the feature store in minutes."""
 
-import logging
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +9,7 @@ import torch
 from slt_pipeline import processes
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.corpora.feasible import tell_what_ctc_cannot_learn
 from slt_pipeline.corpora.features import FeatureDataset, as_it_is, require_clips, require_stream
 from slt_pipeline.corpora.labels import GlossLabels, Labels, TextLabels
 from slt_pipeline.corpora.load import load_clips
@@ -24,14 +22,12 @@ from slt_pipeline.systems.scores import score_recognised, score_texts
 from slt_pipeline.systems.start import Start
 from slt_pipeline.systems.translator import Sign2Text
 from slt_pipeline.systems.vocabularies import check_texts
-from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training.devices import pick_device, require_precision
 from slt_pipeline.training.objective import Objective
 from slt_pipeline.training.run import Plan, find_run
 from slt_pipeline.training.trainable import Trainable
 
 STAGE = "translate_train"
-log = logging.getLogger(__name__)
 
 
 def plan(recipe: Recipe) -> Plan:
@@ -80,7 +76,7 @@ def translate_train(
         side_by_side=model.translator.reads_text,
     )
     if model.front.recognises:
-        _tell_what_ctc_cannot_learn(clips, start.classes)
+        tell_what_ctc_cannot_learn(clips, start.classes)
     run.begin(recipe, lambda folder: start.describe(folder, model, widths))
     objective = Objective({part: weight for part, weight in config.objective.items() if part in model.parts})
     learns_text = not objective.parts.isdisjoint(model.translator.parts)
@@ -140,13 +136,3 @@ def _clips(recipe: Recipe, store: FeatureStore, split: str) -> list[Clip]:
     require_stream(recipe.translator.stream, store.streams)
     require_clips(store, clips)
     return clips
-
-
-def _tell_what_ctc_cannot_learn(clips: Sequence[Clip], classes: GlossVocabulary) -> None:
-    bare = sum(not clip.gloss for clip in clips)
-    if bare:
-        log.info("%d of %d training clips have no gloss and take no part in CTC", bare, len(clips))
-    unknown = Counter(gloss for clip in clips for gloss in clip.gloss or () if gloss not in classes)
-    if unknown:
-        some = ", ".join(list(unknown)[:5])
-        log.warning("%d glosses of training clips are no classes and become <unk>: %s", unknown.total(), some)

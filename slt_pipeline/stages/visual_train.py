@@ -1,6 +1,5 @@
 """`slt visual-train`: Sign2Gloss, the visual encoder trained with CTC."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,9 @@ import torch
 from slt_pipeline import processes
 from slt_pipeline.config.provenance import require_made_with
 from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.config.runs import FRAMES_FILE
 from slt_pipeline.corpora.clip import Clip
-from slt_pipeline.corpora.feasible import ctc_feasible
+from slt_pipeline.corpora.feasible import check_feasible
 from slt_pipeline.corpora.labels import GlossLabels
 from slt_pipeline.corpora.load import load_clips, media_digest, media_root
 from slt_pipeline.errors import SltError
@@ -22,7 +22,7 @@ from slt_pipeline.models.visual_encoder import VisualEncoder
 from slt_pipeline.models.weights import load_s3d
 from slt_pipeline.systems.features import rejected_path
 from slt_pipeline.systems.left_out import LeftOut
-from slt_pipeline.systems.recogniser import CLASSES_FILE, SHAPE_FILE, recognise_clips
+from slt_pipeline.systems.recogniser import CLASSES_FILE, recognise_clips
 from slt_pipeline.systems.scores import score_recognised
 from slt_pipeline.systems.start import require_own
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
@@ -34,7 +34,6 @@ from slt_pipeline.training.trainable import Trainable
 from slt_pipeline.video.reader import open_video
 
 STAGE = "visual_train"
-log = logging.getLogger(__name__)
 
 
 def plan(recipe: Recipe) -> Plan:
@@ -71,7 +70,7 @@ def visual_train(
     require_precision(where, config.training.precision)
     left_out = LeftOut(STAGE, rejected_path(recipe), strict=strict)
     clips, dev = (left_out.usable(split, root, recipe.video.sampling) for split in (clips, dev))
-    _check_feasible(clips, config.max_infeasible, recipe.video.sampling.max_frames)
+    check_feasible(clips, config.max_infeasible, recipe.video.sampling.max_frames)
     torch.manual_seed(recipe.seed)
     model = VisualEncoder(recipe.encoder, len(classes))
     if start:
@@ -80,7 +79,7 @@ def visual_train(
 
     def describe(folder: Path) -> None:
         classes.save(folder / CLASSES_FILE)
-        write_json(folder / SHAPE_FILE, {"width": video.width, "height": video.height, "fps": first.fps})
+        write_json(folder / FRAMES_FILE, {"width": video.width, "height": video.height, "fps": first.fps})
         left_out.begin(folder)
 
     run.begin(recipe, describe)
@@ -162,14 +161,3 @@ def _initial_weights(recipe: Recipe) -> Path | None:
             "are; set -o encoder.s3d.freeze_blocks=0, or give weights to start from"
         )
     return Path(init) if init else None
-
-
-def _check_feasible(clips: Sequence[Clip], most: float, max_frames: int) -> None:
-    bad = [clip for clip in clips if not ctc_feasible(clip.gloss or (), clip.num_frames, max_frames=max_frames)]
-    if len(bad) > most * len(clips):
-        raise SltError(
-            f"{len(bad)} of {len(clips)} training clips have more glosses than a quarter of their frames, such as "
-            f"{bad[0].id}; CTC cannot learn them (visual_train.max_infeasible is {most})"
-        )
-    if bad:
-        log.warning("%d training clips have too few frames for their glosses; their CTC loss counts 0", len(bad))

@@ -13,6 +13,7 @@ import torch
 from slt_pipeline import __version__
 from slt_pipeline.config.provenance import require_made_with
 from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.config.runs import FRAMES_FILE
 from slt_pipeline.config.video import VideoConfig
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.frames import EvalFrames
@@ -21,12 +22,12 @@ from slt_pipeline.files import read_json
 from slt_pipeline.models.ctc import decode_clips, is_blank
 from slt_pipeline.models.visual_encoder import VisualEncoder
 from slt_pipeline.systems.left_out import Unreadable, attempt
+from slt_pipeline.systems.parts import ENCODER, best_of
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
-from slt_pipeline.training.checkpoint import Checkpoint, best_checkpoint
+from slt_pipeline.training.checkpoint import Checkpoint
 from slt_pipeline.training.run import INPUTS, warn_if_unfinished
 
 CLASSES_FILE = "glosses.json"
-SHAPE_FILE = "frames.json"
 
 OR_USE_ENCODER = ", or take those of another recipe or run with -o uses.encoder=..."
 
@@ -79,7 +80,7 @@ def open_recogniser(recipe: Recipe, device: torch.device) -> Recogniser:
     classes = GlossVocabulary.load(folder / CLASSES_FILE)
     model = VisualEncoder(recipe.encoder, len(classes))
     checkpoint.load_model(model)
-    shape = read_json(folder / SHAPE_FILE)
+    shape = read_json(folder / FRAMES_FILE)
     return Recogniser(
         model.to(device).eval(),
         classes,
@@ -98,7 +99,7 @@ def trained_encoder(recipe: Recipe) -> Checkpoint:
         SltError: there is none, or it was trained with another network, other frames or other classes.
     """
     folder = recipe.encoder_folder
-    checkpoint = best_checkpoint(folder, "slt visual-train", OR_USE_ENCODER)
+    checkpoint = best_of(folder, ENCODER, "slt visual-train", OR_USE_ENCODER)
     warn_if_unfinished(folder)
     classes = GlossVocabulary.load(folder / CLASSES_FILE)
     require_made_with(

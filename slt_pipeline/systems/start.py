@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.config.runs import STREAMS_FILE
 from slt_pipeline.config.taps import Stream
 from slt_pipeline.corpora.load import load_clips
 from slt_pipeline.corpora.mbart_folder import GLOSS_TABLE, read_table
@@ -16,7 +17,6 @@ from slt_pipeline.models.taps import HeadFront
 from slt_pipeline.systems.features import FeatureStore
 from slt_pipeline.systems.recogniser import CLASSES_FILE, OR_USE_ENCODER, trained_encoder
 from slt_pipeline.systems.translator import (
-    WIDTHS_FILE,
     build_sign2text,
     language_inputs,
     save_architecture,
@@ -128,7 +128,7 @@ class Start:
     def describe(self, folder: Path, model: SignToText, widths: Mapping[Stream, int]) -> None:
         """Write beside a run's checkpoints what it needs to open from itself: vocabularies, widths, mBART's sizes."""
         self.vocabularies.save(folder)
-        write_json(folder / WIDTHS_FILE, widths)
+        write_json(folder / STREAMS_FILE, widths)
         save_architecture(folder, model.translator)
 
 

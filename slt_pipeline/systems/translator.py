@@ -9,6 +9,7 @@ import torch
 
 from slt_pipeline.config.provenance import flatten, require_made_with
 from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.config.runs import STREAMS_FILE, holds_encoder, holds_translator
 from slt_pipeline.config.taps import TAPS, Stream
 from slt_pipeline.config.translator import GenerationConfig
 from slt_pipeline.corpora.clip import Clip
@@ -22,11 +23,11 @@ from slt_pipeline.models.sign_to_text import SignToText
 from slt_pipeline.models.taps import HeadFront, StoredTap, Taps, stream_widths
 from slt_pipeline.models.translator import Translator
 from slt_pipeline.models.visual_head import VisualHead
+from slt_pipeline.systems.parts import TRANSLATOR, best_of
 from slt_pipeline.systems.vocabularies import Vocabularies, tokenizer_files
 from slt_pipeline.training.checkpoint import Checkpoint, best_checkpoint
 from slt_pipeline.training.run import INPUTS, warn_if_unfinished
 
-WIDTHS_FILE = "streams.json"
 LANGUAGE_FILE = "mbart.json"
 GLOSS_SUFFIX = "gls"
 """What closes the glosses that Gloss2Text reads, whichever system its mBART is for (FACTS 6.4)."""
@@ -197,16 +198,23 @@ def build_sign2text(
         decays = recipe.translate_train.idle_classifier == "decayed" and TAPS[config.mapper.input].stream != "s3d"
         front = HeadFront(head, decay_idle=decays)
         widths = stream_widths(stored["s3d"], recipe.encoder.head.hidden, len(vocabularies.classes))
-    translator = build_translator(
+    return SignToText(front, build_behind_front(recipe, vocabularies, widths, folder))
+
+
+def build_behind_front(
+    recipe: Recipe, vocabularies: Vocabularies, widths: Mapping[Stream, int], folder: Path | None = None
+) -> Translator:
+    """Build what reads the taps of a front whose streams have these widths; arguments as of `build_sign2text`."""
+    config = recipe.translator
+    return build_translator(
         config,
         vocabularies.text,
         vocabularies.glosses,
         gloss_language=recipe.text.gloss_language,
         in_features=widths[TAPS[config.mapper.input].stream],
-        class_names=vocabularies.classes.names,
+        class_names=vocabularies.classes.names if vocabularies.classes else None,
         architecture=_architecture(folder),
     )
-    return SignToText(front, translator)
 
 
 def save_architecture(folder: Path, translator: Translator) -> None:
@@ -252,7 +260,26 @@ def open_sign2text(
         SltError: there is none, or it was trained with other settings or on the features of another encoder.
     """
     folder = folder or recipe.run_folder("translate_train")
-    checkpoint = trained_translator(folder)
+    checkpoint = translator_for(recipe, folder, reads)
+    vocabularies = Vocabularies.load(folder)
+    model = build_sign2text(recipe, vocabularies, read_json(folder / STREAMS_FILE), folder)
+    checkpoint.load_model(model)
+    return Sign2Text(model.to(device).eval(), vocabularies, checkpoint.weights_hash)
+
+
+def translator_for(recipe: Recipe, folder: Path, reads: Mapping[str, Any], or_else: str = "") -> Checkpoint:
+    """Return the best checkpoint of a translator's run, checked against a recipe and what it will read.
+
+    Args:
+        recipe: what it is checked against.
+        folder: its run.
+        reads: as in `open_sign2text`.
+        or_else: another cure where there is none.
+
+    Raises:
+        SltError: there is none, or it was trained with other settings or on the features of another encoder.
+    """
+    checkpoint = trained_translator(folder, or_else)
     warn_if_unfinished(folder)
     now: dict[str, Any] = {"text": _languages(recipe), "translator": recipe.translator}
     now |= {name: value for name, value in reads.items() if name != "store"}
@@ -260,21 +287,20 @@ def open_sign2text(
         now["head_config"] = recipe.encoder.head
     _require(folder, now, f"the translator in {folder}", "slt translate-train")
     _require_features(folder, reads["store"])
-    vocabularies = Vocabularies.load(folder)
-    model = build_sign2text(recipe, vocabularies, read_json(folder / WIDTHS_FILE), folder)
-    checkpoint.load_model(model)
-    return Sign2Text(model.to(device).eval(), vocabularies, checkpoint.weights_hash)
+    return checkpoint
 
 
-def trained_translator(folder: Path) -> Checkpoint:
+def trained_translator(folder: Path, or_else: str = "") -> Checkpoint:
     """Return the best checkpoint of a translator's run; nothing is loaded.
 
     Raises:
         SltError: there is none, or the run is of something else.
     """
-    checkpoint = best_checkpoint(folder, made_by="slt translate-train")
-    if not (folder / WIDTHS_FILE).is_file():
-        raise SltError(f"{folder} holds no translator of signs; name a run of `slt translate-train` or of a sweep")
+    checkpoint = best_of(folder, TRANSLATOR, "slt translate-train", or_else)
+    if not holds_translator(folder):
+        raise SltError(
+            f"{folder} holds no translator of signs; name a run of `slt translate-train`, `slt joint-train` or a sweep"
+        )
     return checkpoint
 
 
@@ -287,7 +313,7 @@ def trained_language_model(recipe: Recipe, folder: Path) -> Checkpoint:
     or_use = ", or take those of another recipe or run with -o uses.language=..."
     checkpoint = best_checkpoint(folder, "slt gloss2text-train", or_use)
     warn_if_unfinished(folder)
-    if (folder / WIDTHS_FILE).is_file():
+    if holds_translator(folder):
         raise SltError(f"{folder} holds a translator of signs, not Gloss2Text; name a run of `slt gloss2text-train`")
     now = {"text": _languages(recipe)}
     _require(folder, now, f"the language model in {folder}", "slt gloss2text-train")
@@ -301,13 +327,29 @@ def _languages(recipe: Recipe) -> dict[str, str]:
 
 def _require_features(folder: Path, made_by: Mapping[str, Any]) -> None:
     """Refuse features that others made than those that a translator was trained on, imported ones too."""
-    inputs = read_json(folder / INPUTS)
-    before = {key: value for key, value in inputs.items() if key == "store" or key.startswith("store.")}
+    before = _features_of(folder)
     cure = "give it the store or encoder that it was trained on, or train anew with `slt translate-train --overwrite`"
     key = "store.encoder_weights"  # imported features have none: first of all it has to be the same kind
     was, is_now = before.get(key), made_by.get("encoder_weights")
     require_made_with({key: was}, {key: is_now}, f"the translator in {folder}", cure)
+    if "dtype" not in made_by:  # an encoder's, whatever would hold them
+        before = {key: value for key, value in before.items() if key != "store.dtype"}
     require_made_with(before, {"store": made_by}, f"the translator in {folder}", cure)
+
+
+def _features_of(folder: Path) -> dict[str, Any]:
+    """Return the account of what a translator reads: of the store that it was trained on, or of its own encoder."""
+    inputs = read_json(folder / INPUTS)
+    if not holds_encoder(folder):
+        return {key: value for key, value in inputs.items() if key == "store" or key.startswith("store.")}
+    own = {"store.features": inputs["features"], "store.encoder_weights": trained_translator(folder).weights_hash}
+    for begins, name in (
+        ("encoder.", "encoder."),
+        ("video.sampling.", "sampling."),
+        ("video.transform.", "transform."),
+    ):
+        own |= {f"store.{name}{k.removeprefix(begins)}": v for k, v in inputs.items() if k.startswith(begins)}
+    return own
 
 
 def _require(folder: Path, now: Mapping[str, Any], what: str, command: str) -> None:

@@ -9,6 +9,7 @@ import torch
 
 from slt_pipeline import processes
 from slt_pipeline.errors import SltError
+from slt_pipeline.training.threads import num_cores
 
 
 def pick_device(name: str) -> torch.device:
@@ -61,9 +62,8 @@ def room_for_loaders(device: torch.device, num_workers: int) -> Iterator[None]:
     Threads of one step wait for each other, and so for the one whose core a loader has.
     """
     before = torch.get_num_threads()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if device.type == "cpu" and num_workers:
-        torch.set_num_threads(max(1, min(before, cores - num_workers)))
+        torch.set_num_threads(max(1, min(before, num_cores() - num_workers)))
     try:
         yield
     finally:

@@ -9,9 +9,11 @@ import torch
 from slt_pipeline.config.training import OptimiserConfig, ScheduleConfig
 from slt_pipeline.errors import SltError
 
-GROUPS = ("s3d", "recognition", "mapper", "translation", "variational")
+BLOCKS = tuple(f"s3d.{number}" for number in range(1, 6))
+"""Parameter groups of the blocks of the backbone."""
+GROUPS = ("s3d", *BLOCKS, "recognition", "mapper", "translation", "variational")
 """Parameter groups of the systems here: a rate for one that a model lacks is no mistake, recipes share their rates."""
-LIKE = {"variational": "translation", "s3d": "recognition"}
+LIKE = {"variational": "translation", **dict.fromkeys(BLOCKS, "s3d"), "s3d": "recognition"}
 """The group whose rate one without a rate of its own has (FACTS 8.1, 9.2)."""
 
 
@@ -37,7 +39,7 @@ def build_optimiser(
             )
     groups = []
     for name, parameters in parameter_groups.items():
-        rate = next((config.lr[key] for key in (name, LIKE.get(name), "default") if key in config.lr), None)
+        rate = next((config.lr[key] for key in (*_likes(name), "default") if key in config.lr), None)
         if rate is None:
             raise SltError(f"training.optimiser.lr has no rate for {name} and no `default`")
         trained = [p for p in parameters if p.requires_grad]
@@ -46,6 +48,11 @@ def build_optimiser(
     kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
     # fused: one pass over all parameters, 3 to 4 times as fast on a CPU, the same update
     return kind(groups, lr=0.0, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay, fused=True)
+
+
+def _likes(name: str) -> list[str]:
+    """Return a group and those whose rates it may have, nearest first."""
+    return [name, *_likes(LIKE[name])] if name in LIKE else [name]
 
 
 def set_rates(optimiser: torch.optim.Optimizer, factor: float) -> None:

@@ -13,14 +13,15 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def stop_after_step() -> Iterator[Callable[[], bool]]:
-    """Yield a function that says whether SIGINT or SIGTERM came; a second one stops at once.
+    """Yield a function that says whether SIGINT or SIGTERM came; a second Ctrl-C stops at once.
 
-    Not where there are several processes: their launcher passes on what has reached them already.
+    A SIGTERM beside it does not: a scheduler and a parent process each pass on what the others have sent. Nor does
+    anything where there are several processes: their launcher passes on what has reached them already.
     """
     asked: list[int] = []
 
     def ask(signum: int, frame: Any) -> None:
-        if asked and processes.world() == 1:
+        if signum == signal.SIGINT and signum in asked and processes.world() == 1:
             raise KeyboardInterrupt
         if not asked:
             again = "; press Ctrl-C again to stop at once" if processes.world() == 1 else ""

@@ -15,6 +15,11 @@ def eval_indices(num_frames: int, config: SamplingConfig) -> np.ndarray:
     return np.arange(start, start + length, dtype=np.int64)
 
 
+def most_steps(num_frames: int, config: SamplingConfig) -> int:
+    """Return the most steps, of `multiple` frames each, that training or evaluation sees of a clip."""
+    return -(-min(max(int(config.tmax * num_frames), num_frames), config.max_frames) // config.multiple)
+
+
 def train_indices(num_frames: int, config: SamplingConfig, rng: np.random.Generator) -> np.ndarray:
     """Frames for training, a random length between tmin and tmax of the clip, rounded up to a multiple: (T,) int64.
 

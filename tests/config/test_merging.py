@@ -261,8 +261,8 @@ def test_what_ships_beside_a_recipe_and_uses_its_encoder_is_found(caplog):
     def found(*overrides: str) -> list[str]:
         return [recipe.name for recipe in recipes_using(load_recipe("demo/mmtlb", overrides), overrides)]
 
-    assert found("seed=4") == ["demo/cvslt"]
+    assert found("seed=4") == ["demo/cvslt", "demo/joint"]
     assert found("name=mine") == []
     assert caplog.text == ""
-    assert found("translate_train.objective={translation: 2, recognition: 0}") == []
+    assert found("translate_train.objective={translation: 2, recognition: 0}") == ["demo/joint"]
     assert "demo/cvslt is left out: recipe demo/cvslt: translate_train.objective names translation" in caplog.text

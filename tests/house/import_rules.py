@@ -68,7 +68,7 @@ ONLY_IN: dict[str, frozenset[str]] = {
     "sklearn": frozenset({"slt_pipeline.report.tsne"}),
     "click": frozenset({"slt_pipeline.cli"}),
 }
-HEAVY = frozenset({"torch", "torchvision", "transformers", "accelerate"})
+HEAVY = frozenset({"torch", "torchvision", "transformers"})
 
 
 def violations(root: Path) -> list[str]:

@@ -15,7 +15,6 @@ PACKAGES = ("slt_pipeline", "cache")
 KEPT = {
     "slt_pipeline/metrics/significance.py: compare_bleu": "for users of the library, until it has a command",
     "slt_pipeline/metrics/significance.py: compare_wer": "for users of the library, until it has a command",
-    "slt_pipeline/models/taps.py: VideoFront": "for users of the library, until joint training has a command",
     "slt_pipeline/models/weights.py: convert_head_keys": "for users of the library, until it has a command",
 }
 

@@ -11,7 +11,7 @@ import pytest
 from slt_pipeline.cli.main import cli
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = {"torch", "torchvision", "transformers", "accelerate", "zarr", "h5py", "matplotlib", "av", "sacrebleu", "PIL"}
+HEAVY = {"torch", "torchvision", "transformers", "zarr", "h5py", "matplotlib", "av", "sacrebleu", "PIL"}
 
 
 def _leaves(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:

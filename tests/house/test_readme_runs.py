@@ -175,6 +175,8 @@ def _prepare(line: str) -> None:
             path.write_text(_yaml_of_readme(1), encoding="utf-8")
         elif word == "bridge.yaml":
             path.write_text(_yaml_of_readme(2), encoding="utf-8")
+        elif word == "joint.yaml":
+            path.write_text(_yaml_of_readme(3), encoding="utf-8")
         elif path.suffix == ".mp4" and len(path.parts) == 1:
             shutil.copy(data / "videos" / "test" / "test-00000.mp4", path)
         elif word in ("runs/other/features", "runs/old/features"):

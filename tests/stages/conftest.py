@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from joint_tools import Joint, recipe_of
+from stage_tools import rows
 from toy_system import render, toy_recipe, write_recipe
 
-from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.config.recipe import Recipe, recipe_of_run
 from slt_pipeline.corpora.clip import Clip
 
 
@@ -58,6 +60,19 @@ def toy(tmp_path_factory, stages) -> Toy:
     clips, file = render(root), write_recipe(root)
     recipe = toy_recipe(file)
     return Toy(root, file, clips, {name: stage(recipe, device="cpu") for name, stage in stages.items()})
+
+
+@pytest.fixture(scope="session")
+def joint(toy, stages, tmp_path_factory) -> Joint:
+    """Encoder and translator of the toy system trained together, with the store of the new encoder, and scored."""
+    from slt_pipeline.stages.joint_train import joint_train
+
+    recipe = recipe_of(toy, tmp_path_factory.mktemp("joint"))
+    joint_train(recipe, device="cpu")
+    folder = recipe.run_folder("joint_train")
+    opened = recipe_of_run(folder)
+    stages["extract"](opened, device="cpu")
+    return Joint(recipe, folder, rows(stages["evaluate"](opened, device="cpu", run=folder)))
 
 
 @pytest.fixture

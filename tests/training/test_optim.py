@@ -48,6 +48,19 @@ def test_a_rate_for_a_known_group_that_this_model_lacks_is_no_mistake():
     assert [(group["name"], group["base_lr"]) for group in groups] == [("mapper", 1e-3), ("translation", 1e-5)]
 
 
+@pytest.mark.parametrize(
+    ("rates", "expected"),
+    [
+        ({"s3d.3": 1.0, "s3d": 2.0, "recognition": 3.0, "default": 4.0}, [2.0, 1.0, 3.0, 4.0]),
+        ({"recognition": 3.0, "default": 4.0}, [3.0, 3.0, 3.0, 4.0]),
+        ({"s3d.2": 1.0, "default": 4.0}, [1.0, 4.0, 4.0, 4.0]),
+    ],
+)
+def test_a_block_without_a_rate_has_that_of_the_backbone_and_that_the_recogniser_s(rates, expected):
+    parts = {name: part() for name in ("s3d.2", "s3d.3", "recognition", "mapper")}
+    assert [group["base_lr"] for group in build_optimiser(OptimiserConfig(lr=rates), parts).param_groups] == expected
+
+
 def test_a_part_without_a_rate_is_refused():
     with pytest.raises(SltError, match=r"no rate for translation and no `default`"):
         build_optimiser(OptimiserConfig(lr={"mapper": 1e-3}), {"mapper": part(), "translation": part()})

@@ -1,0 +1,18 @@
+"""What a run folder holds, told by the files that lie in it: an encoder, a translator, or both."""
+
+from pathlib import Path
+
+FRAMES_FILE = "frames.json"
+"""Size and rate of the frames of an encoder: visual-train and joint-train write it."""
+STREAMS_FILE = "streams.json"
+"""Width of each stream that a translator of signs may read: translate-train and joint-train write it."""
+
+
+def holds_encoder(folder: Path) -> bool:
+    """Return whether a run has a visual encoder."""
+    return (folder / FRAMES_FILE).is_file()
+
+
+def holds_translator(folder: Path) -> bool:
+    """Return whether a run has a translator of signs."""
+    return (folder / STREAMS_FILE).is_file()

@@ -1,0 +1,192 @@
+"""`slt joint-train`: encoder and translator together, so that what the text teaches reaches the pixels."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch.nn.utils.rnn import pad_sequence
+
+from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.config.taps import TAPS
+from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.corpora.feasible import check_feasible, tell_what_ctc_cannot_learn
+from slt_pipeline.corpora.frames import ClipDataset, FrameBatches
+from slt_pipeline.corpora.labels import GlossLabels, Labels, TextLabels
+from slt_pipeline.corpora.load import load_clips, media_root
+from slt_pipeline.errors import SltError
+from slt_pipeline.models.sign_to_text import SignToText
+from slt_pipeline.models.taps import RECOGNITION, StoredTap, VideoFront
+from slt_pipeline.models.visual_encoder import VisualEncoder
+from slt_pipeline.processes import shared_out
+from slt_pipeline.systems.joint import JointStart
+from slt_pipeline.systems.recogniser import encode_clips, recognise
+from slt_pipeline.systems.scores import score_glosses, score_texts
+from slt_pipeline.systems.translator import Gloss2Text, Sign2Text, open_gloss2text
+from slt_pipeline.systems.vocabularies import check_texts
+from slt_pipeline.training.checkpoint import BEST
+from slt_pipeline.training.devices import pick_device, require_precision
+from slt_pipeline.training.objective import Objective
+from slt_pipeline.training.run import Plan, find_run
+from slt_pipeline.training.trainable import Trainable
+from slt_pipeline.video.sampling import most_steps
+
+STAGE = "joint_train"
+log = logging.getLogger(__name__)
+
+
+def plan(recipe: Recipe) -> Plan:
+    """What the stage would read and write."""
+    reads = {
+        "clips": recipe.corpus.manifest,
+        "encoder": recipe.encoder_folder,
+        "translator": recipe.translator_folder,
+        "language model": recipe.language_folder,
+    }
+    return reads, {"run": recipe.run_folder(STAGE)}
+
+
+def joint_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = False) -> dict[str, Any]:
+    """Train S3D, visual head, mapper and mBART on frames; the best checkpoint is by dev BLEU-4 of Sign2Text."""
+    config, root = recipe.joint_train, media_root(recipe.corpus)
+    start = JointStart.of(recipe)
+    clips, dev = (load_clips(recipe.corpus.manifest, split, needs=["text"]) for split in ("train", "dev"))
+    folder = recipe.run_folder(STAGE)
+    run = find_run(folder, STAGE, start.inputs([*clips, *dev], folder), overwrite=overwrite)
+    if run.result is not None:
+        return run.result
+    where = pick_device(device)
+    require_precision(where, config.training.precision)
+    torch.manual_seed(recipe.seed)
+    model = start.build()
+    _check_clips(recipe, start, model, clips, dev)
+    objective = Objective({part: weight for part, weight in recipe.joint_objective.items() if part in model.parts})
+    learns_text = not objective.parts.isdisjoint(model.translator.parts)
+    batches = FrameBatches(Labels(TextLabels(start.vocabularies.text), GlossLabels(start.classes)))
+    trainable = Trainable(
+        model=model,
+        parameter_groups=_trained(model, objective, recipe),
+        dataset=ClipDataset(clips, root, recipe.video, seed=recipe.seed),
+        num_items=len(clips),
+        collate=batches,
+        padding=batches.padding,
+        losses=lambda translator, batch: translator(batch, objective.parts),
+        objective=objective,
+        validate=_Validation(recipe, start, dev, root, _gloss2text(recipe, where), where),
+        score="bleu4" if learns_text else "wer",
+        higher_is_better=learns_text,
+        lengths=[clip.num_frames for clip in clips],
+        names=[clip.id for clip in clips],
+    )
+    run.begin(recipe, lambda folder: start.describe(folder, model))
+    return run.train(trainable, config.training, recipe.seed, where)
+
+
+class _Decoded(NamedTuple):
+    """What the model makes of a clip."""
+
+    glosses: tuple[str, ...]
+    text: str
+    text_of_glosses: str
+
+
+@dataclass(frozen=True)
+class _Validation:
+    """Scores of the four tasks on dev; those of a language model where there is one."""
+
+    recipe: Recipe
+    start: JointStart
+    dev: Sequence[Clip]
+    root: Path
+    gloss2text: Gloss2Text | None
+    device: torch.device
+
+    def __call__(self, model: torch.nn.Module) -> dict[str, float]:
+        assert isinstance(model, SignToText)
+        protocol, dev = self.recipe.corpus.protocol, self.dev
+        found: list[_Decoded] = shared_out(dev, lambda clips: self._decoded(model, clips))
+        scores = score_texts(protocol, [each.text for each in found], dev)
+        if self.gloss2text:
+            of_glosses = score_texts(protocol, [each.text_of_glosses for each in found], dev)
+            scores |= {"sign2gloss2text_bleu4": of_glosses["bleu4"], **self._bound}
+        signed = [i for i, clip in enumerate(dev) if clip.gloss]
+        if signed:
+            glosses = [found[i].glosses for i in signed]
+            scores["wer"] = score_glosses(protocol, glosses, [dev[i] for i in signed])["wer"]
+        return scores
+
+    def _decoded(self, model: SignToText, clips: Sequence[Clip]) -> list[_Decoded]:
+        """Encode each clip alone and decode the texts in batches, as evaluation from a store does."""
+        assert isinstance(model.front, VideoFront) and isinstance(model.front.encoder, VisualEncoder)
+        config, stream = self.recipe.joint_train, TAPS[model.tap].stream
+        encoded = encode_clips(model.front.encoder, self.recipe.video, clips, self.root, self.device)
+        streams = [(found[stream].cpu(), found["gloss_logits"].cpu()) for _, found in encoded]
+        glosses = recognise([logits for _, logits in streams], self.start.classes, config.beam_size)
+        reader = Sign2Text(SignToText(StoredTap(stream), model.translator), self.start.vocabularies)
+        texts: list[str] = []
+        for i in range(0, len(clips), config.training.batch_size):
+            rows = [features for features, _ in streams[i : i + config.training.batch_size]]
+            batch = {"features": pad_sequence(rows, batch_first=True), "lengths": torch.tensor([len(r) for r in rows])}
+            texts += reader.translate(reader.taps(batch), self.recipe.joint_generation).texts
+        of_glosses = self._spoken(glosses) if self.gloss2text else [""] * len(clips)
+        return [_Decoded(*row) for row in zip(glosses, texts, of_glosses, strict=True)]
+
+    @cached_property
+    def _bound(self) -> dict[str, float]:
+        """Score of the texts that the right glosses give: no training here changes it."""
+        signed = [clip for clip in self.dev if clip.gloss]
+        if not signed:
+            return {}
+        texts = shared_out(signed, lambda clips: self._spoken([clip.gloss or () for clip in clips]))
+        return {"gloss2text_bleu4": score_texts(self.recipe.corpus.protocol, texts, signed)["bleu4"]}
+
+    def _spoken(self, glosses: Sequence[Sequence[str]]) -> list[str]:
+        assert self.gloss2text is not None
+        batch_size = self.recipe.joint_train.training.batch_size
+        return self.gloss2text.translate(glosses, self.recipe.joint_generation, batch_size)
+
+
+def _trained(model: SignToText, objective: Objective, recipe: Recipe) -> dict[str, list[torch.nn.Parameter]]:
+    """Return the parameters that a loss reaches and that are not frozen, by group.
+
+    Raises:
+        SltError: there are none.
+    """
+    frozen, groups = recipe.joint_train.freeze, model.parameter_groups(objective.parts)
+    trained = {name: group for name, group in groups.items() if name not in frozen}
+    if not trained:
+        raise SltError(
+            f"joint_train.freeze = {list(frozen)} leaves nothing to learn: {', '.join(sorted(objective.parts))} "
+            "reaches nothing else; take one of these out"
+        )
+    return trained
+
+
+def _check_clips(
+    recipe: Recipe, start: JointStart, model: SignToText, clips: Sequence[Clip], dev: Sequence[Clip]
+) -> None:
+    """Find before training what would stop it, and tell what it cannot learn."""
+    sampling = recipe.video.sampling
+    check_texts(
+        start.vocabularies.text,
+        [*clips, *dev],
+        [most_steps(clip.num_frames, sampling) for clip in (*clips, *dev)],
+        max_positions=model.translator.mbart.config.max_position_embeddings,
+        generation=recipe.joint_generation,
+        protocol=recipe.corpus.protocol,
+        side_by_side=model.translator.reads_text,
+    )
+    if RECOGNITION in Objective(recipe.joint_objective).parts:
+        tell_what_ctc_cannot_learn(clips, start.classes)
+        check_feasible(clips, recipe.visual_train.max_infeasible, sampling.max_frames)
+
+
+def _gloss2text(recipe: Recipe, device: torch.device) -> Gloss2Text | None:
+    """Open the language model of two of the four tasks, where there is one."""
+    if not (recipe.language_folder / BEST).is_file():
+        log.info("no language model in %s: Gloss2Text and Sign2Gloss2Text are not validated", recipe.language_folder)
+        return None
+    return open_gloss2text(recipe, device)
