@@ -70,6 +70,13 @@ def overwrite_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(command)
 
 
+def strict_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--strict`: a clip that cannot be read is an error."""
+    return click.option("--strict", is_flag=True, help="Stop at a clip that cannot be read; else it is left out.")(
+        command
+    )
+
+
 def run_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """`--run`: a trained run in place of a recipe."""
     return click.option(

@@ -4,18 +4,24 @@ from importlib import import_module
 
 import click
 
-from slt_pipeline.cli.options import load, overwrite_option, processes_option, run_options, show_plan
+from slt_pipeline.cli.options import load, overwrite_option, processes_option, run_options, show_plan, strict_option
 
 
 def _train(
-    stage: str, recipe_name: str | None, overrides: tuple[str, ...], device: str, dry_run: bool, overwrite: bool
+    stage: str,
+    recipe_name: str | None,
+    overrides: tuple[str, ...],
+    device: str,
+    dry_run: bool,
+    overwrite: bool,
+    **options: bool,
 ) -> None:
     module = import_module(f"slt_pipeline.stages.{stage}")
     recipe = load(recipe_name, overrides)
     if dry_run:
         show_plan(recipe, *module.plan(recipe))
         return
-    result = getattr(module, stage)(recipe, device=device, overwrite=overwrite)
+    result = getattr(module, stage)(recipe, device=device, overwrite=overwrite, **options)
     best = f"best {result['score']} {result['best_score']:.4g} at step {result['best_step']}"
     click.echo(f"{stage}: {best}; {recipe.run_folder(stage)}")
 
@@ -23,12 +29,14 @@ def _train(
 @click.command("visual-pretrain")
 @run_options
 @overwrite_option
+@strict_option
 @processes_option
 def visual_pretrain(**options) -> None:
     """Train the S3D trunk to name isolated signs.
 
     \b
-    Reads corpus.isolated_manifest, writes runs/<recipe>/visual_pretrain/. Run again, it resumes.
+    Reads corpus.isolated_manifest, writes runs/<recipe>/visual_pretrain/. Run again, it resumes. Clips that cannot be
+    read are left out, and listed there in rejected.jsonl.
     Example:
       $ slt visual-pretrain -r demo/mmtlb -o visual_pretrain.training.epochs=3
     """
@@ -38,12 +46,14 @@ def visual_pretrain(**options) -> None:
 @click.command("visual-train")
 @run_options
 @overwrite_option
+@strict_option
 @processes_option
 def visual_train(**options) -> None:
     """Train the visual encoder with CTC (Sign2Gloss). WER is reported on dev.
 
     \b
     Reads corpus.manifest and the weights of visual-pretrain, writes runs/<recipe>/visual_train/. Run again, it resumes.
+    Clips that cannot be read are left out, and listed in runs/<recipe>/rejected.jsonl.
     Example:
       $ slt visual-train -r demo/mmtlb --device cuda
     """
@@ -84,6 +94,7 @@ def translate_train(**options) -> None:
 @click.command("joint-train")
 @run_options
 @overwrite_option
+@strict_option
 @processes_option
 def joint_train(**options) -> None:
     """Train encoder and translator together, from video to text. Both start as they were trained alone.

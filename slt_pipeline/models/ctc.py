@@ -1,6 +1,6 @@
 """CTC: loss, decoding and alignment of gloss sequences (FACTS 5)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import groupby, pairwise
 
 import numpy as np
@@ -13,6 +13,8 @@ from slt_pipeline.models.ctc_beam import best_prefixes
 from slt_pipeline.models.over_processes import num_processes, summed
 
 BLANK = 0
+STRIDE = 4
+"""Frames of a step (FACTS 3.1)."""
 _CLIPS_AT_ONCE = 64
 
 
@@ -71,6 +73,27 @@ def ctc_loss_per_sample(
         zero_infinity=True,
     )
     return each.masked_fill(gloss_label_lengths < 0, 0.0)
+
+
+def infeasible(batch: Mapping[str, torch.Tensor]) -> dict[str, float]:
+    """Count the clips of a batch whose glosses cannot fit into their steps: CTC learns nothing from them.
+
+    A sequence needs a step for each gloss, and one for the blank between equal neighbours.
+
+    Args:
+        batch: `lengths (B,)` valid steps, or in their place `frame_lengths (B,)` valid frames; `gloss_labels (B, L)`
+            and `gloss_label_lengths (B,)` as of `ctc_loss`.
+    """
+    steps = batch["lengths"] if "lengths" in batch else batch["frame_lengths"] // STRIDE
+    labels, lengths = batch["gloss_labels"], batch["gloss_label_lengths"]
+    inside = torch.arange(labels.shape[1], device=labels.device)[None, 1:] < lengths[:, None]
+    needed = lengths + ((labels[:, 1:] == labels[:, :-1]) & inside).sum(dim=1)
+    return {"infeasible": int((needed > steps).sum())}
+
+
+def is_blank(gloss_logits: torch.Tensor) -> bool:
+    """Say whether the best path of logits (S, K) names no gloss at all."""
+    return bool((gloss_logits.argmax(dim=-1) == BLANK).all())
 
 
 def decode(

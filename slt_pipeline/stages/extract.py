@@ -15,6 +15,7 @@ from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.features import clip_source, require_unchanged
 from slt_pipeline.corpora.load import load_clips, media_root
 from slt_pipeline.corpora.manifest import read_manifest
+from slt_pipeline.corpora.unreadable import UNREADABLE, reason_of
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import held, write_json_lines
 from slt_pipeline.models.taps import stream_widths
@@ -43,8 +44,14 @@ def plan(recipe: Recipe) -> Plan:
     return reads, {"store": recipe.store}
 
 
-def extract(recipe: Recipe, *, split: str = "all", device: str = "auto") -> Extraction:
+def extract(recipe: Recipe, *, split: str = "all", device: str = "auto", strict: bool = False) -> Extraction:
     """Encode the clips of a split, or of all that there are, which the store lacks; bad ones go to rejected.jsonl.
+
+    Args:
+        recipe: the experiment.
+        split: whose clips.
+        device: where it computes.
+        strict: stop at the first clip that cannot be read, rather than list it.
 
     Raises:
         SltError: the store was made by other weights or settings, or clips of it have other media now.
@@ -55,9 +62,8 @@ def extract(recipe: Recipe, *, split: str = "all", device: str = "auto") -> Extr
     with ExitStack() as held_splits:
         distributed.first(lambda: _hold(recipe, {clip.split for clip in clips}, held_splits))
         todo = distributed.first(lambda: _todo(recipe, recogniser, clips))
-        rejected = [
-            row for rows in distributed.gathered(_write(recipe, recogniser, distributed.share(todo))) for row in rows
-        ]
+        own = _write(recipe, recogniser, distributed.share(todo), strict)
+        rejected = [row for rows in distributed.gathered(own) for row in rows]
         distributed.first(lambda: _list_rejected(recipe, clips, rejected))
     return Extraction(len(todo) - len(rejected), len(clips) - len(todo), len(rejected), rejected_path(recipe))
 
@@ -130,7 +136,7 @@ def _check_form(config: ExtractConfig, store: FeatureStore) -> None:
             )
 
 
-def _write(recipe: Recipe, recogniser: Recogniser, todo: list[Clip]) -> list[dict[str, str]]:
+def _write(recipe: Recipe, recogniser: Recogniser, todo: list[Clip], strict: bool) -> list[dict[str, str]]:
     """Encode and store clips, in shards of this process's own; return those that could not be encoded, and why."""
     rejected: list[dict[str, str]] = []
     root, frames_done = media_root(recipe.corpus), 0
@@ -143,9 +149,12 @@ def _write(recipe: Recipe, recogniser: Recogniser, todo: list[Clip]) -> list[dic
             try:
                 source = clip_source(clip, root)  # before it is read: what changes meanwhile is seen the next time
                 streams = recogniser.encode_clip(clip, root)
-            except SltError as error:
-                rejected.append({"id": clip.id, "reason": str(error)})
-                log.warning("rejected %s: %s", clip.id, error)
+            except UNREADABLE as error:
+                reason = reason_of(error)
+                if strict:
+                    raise SltError(f"clip {clip.id}: {reason} (without --strict it would be left out)") from error
+                rejected.append({"id": clip.id, "reason": reason, "by": "extract"})
+                log.warning("rejected %s: %s", clip.id, reason)
                 continue
             writer.write(clip.id, {name: streams[name].float().cpu().numpy() for name in store.streams}, source=source)
             frames_done += clip.num_frames

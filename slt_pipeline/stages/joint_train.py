@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,16 +14,17 @@ from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.taps import TAPS
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.feasible import check_feasible, tell_what_ctc_cannot_learn
-from slt_pipeline.corpora.frames import ClipDataset, FrameBatches
 from slt_pipeline.corpora.labels import GlossLabels, Labels, TextLabels
 from slt_pipeline.corpora.load import load_clips, media_root
 from slt_pipeline.errors import SltError
+from slt_pipeline.models.ctc import infeasible, is_blank
 from slt_pipeline.models.sign_to_text import SignToText
 from slt_pipeline.models.taps import RECOGNITION, StoredTap, VideoFront
 from slt_pipeline.models.visual_encoder import VisualEncoder
 from slt_pipeline.systems.joint import JointStart
+from slt_pipeline.systems.left_out import LeftOut, Unreadable, attempt
 from slt_pipeline.systems.recogniser import encode_clips, recognise
-from slt_pipeline.systems.scores import score_glosses, score_texts
+from slt_pipeline.systems.scores import score_recognised, score_texts
 from slt_pipeline.systems.translator import Gloss2Text, Sign2Text, open_gloss2text
 from slt_pipeline.systems.vocabularies import check_texts
 from slt_pipeline.training.checkpoint import BEST
@@ -49,8 +50,13 @@ def plan(recipe: Recipe) -> Plan:
     return reads, {"run": recipe.run_folder(STAGE)}
 
 
-def joint_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = False) -> dict[str, Any]:
-    """Train S3D, visual head, mapper and mBART on frames; the best checkpoint is by dev BLEU-4 of Sign2Text."""
+def joint_train(
+    recipe: Recipe, *, device: str = "auto", overwrite: bool = False, strict: bool = False
+) -> dict[str, Any]:
+    """Train S3D, visual head, mapper and mBART on frames; the best checkpoint is by dev BLEU-4 of Sign2Text.
+
+    Clips that cannot be read are left out and listed; with `strict` the first one is an error.
+    """
     config, root = recipe.joint_train, media_root(recipe.corpus)
     start = JointStart.of(recipe)
     clips, dev = (load_clips(recipe.corpus.manifest, split, needs=["text"]) for split in ("train", "dev"))
@@ -60,35 +66,42 @@ def joint_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = False
         return run.result
     where = pick_device(device)
     require_precision(where, config.training.precision)
+    left_out = LeftOut(STAGE, folder / "rejected.jsonl", strict=strict)
+    clips, dev = (left_out.usable(split, root, recipe.video.sampling) for split in (clips, dev))
     torch.manual_seed(recipe.seed)
     model = start.build()
     _check_clips(recipe, start, model, clips, dev)
     objective = Objective({part: weight for part, weight in recipe.joint_objective.items() if part in model.parts})
     learns_text = not objective.parts.isdisjoint(model.translator.parts)
-    batches = FrameBatches(Labels(TextLabels(start.vocabularies.text), GlossLabels(start.classes)))
+    labels = Labels(TextLabels(start.vocabularies.text), GlossLabels(start.classes))
     trainable = Trainable(
         model=model,
         parameter_groups=_trained(model, objective, recipe),
-        dataset=ClipDataset(clips, root, recipe.video, seed=recipe.seed),
-        num_items=len(clips),
-        collate=batches,
-        padding=batches.padding,
+        **left_out.items(clips, root, recipe.video, recipe.seed, labels),
         losses=lambda translator, batch: translator(batch, objective.parts),
         objective=objective,
-        validate=_Validation(recipe, start, dev, root, _gloss2text(recipe, where), where),
+        validate=_Validation(recipe, start, dev, _gloss2text(recipe, where), where, left_out),
         score="bleu4" if learns_text else "wer",
         higher_is_better=learns_text,
-        lengths=[clip.num_frames for clip in clips],
-        names=[clip.id for clip in clips],
+        counts=infeasible if RECOGNITION in objective.parts else None,
     )
-    run.begin(recipe, lambda folder: start.describe(folder, model))
-    return run.train(trainable, config.training, recipe.seed, where)
+
+    def describe(folder: Path) -> None:
+        start.describe(folder, model)
+        left_out.begin(folder)
+
+    run.begin(recipe, describe)
+    result = run.train(trainable, config.training, recipe.seed, where)
+    left_out.tell()
+    return result
 
 
 class _Decoded(NamedTuple):
     """What the model makes of a clip."""
 
     glosses: tuple[str, ...]
+    blank: bool
+    """Whether its best path is all blank."""
     text: str
     text_of_glosses: str
 
@@ -100,39 +113,47 @@ class _Validation:
     recipe: Recipe
     start: JointStart
     dev: Sequence[Clip]
-    root: Path
     gloss2text: Gloss2Text | None
     device: torch.device
+    left_out: LeftOut
 
     def __call__(self, model: torch.nn.Module) -> dict[str, float]:
         assert isinstance(model, SignToText)
-        protocol, dev = self.recipe.corpus.protocol, self.dev
-        found: list[_Decoded] = shared_out(dev, lambda clips: self._decoded(model, clips))
+        protocol = self.recipe.corpus.protocol
+        dev, found = self.left_out.scored(self.dev, shared_out(self.dev, lambda clips: self._decoded(model, clips)))
         scores = score_texts(protocol, [each.text for each in found], dev)
         if self.gloss2text:
             of_glosses = score_texts(protocol, [each.text_of_glosses for each in found], dev)
             scores |= {"sign2gloss2text_bleu4": of_glosses["bleu4"], **self._bound}
         signed = [i for i, clip in enumerate(dev) if clip.gloss]
         if signed:
-            glosses = [found[i].glosses for i in signed]
-            scores["wer"] = score_glosses(protocol, glosses, [dev[i] for i in signed])["wer"]
+            recognised = [(found[i].glosses, found[i].blank) for i in signed]
+            scores |= score_recognised(protocol, recognised, [dev[i] for i in signed])
         return scores
 
-    def _decoded(self, model: SignToText, clips: Sequence[Clip]) -> list[_Decoded]:
+    def _decoded(self, model: SignToText, clips: Sequence[Clip]) -> list[_Decoded | Unreadable]:
         """Encode each clip alone and decode the texts in batches, as evaluation from a store does."""
         assert isinstance(model.front, VideoFront) and isinstance(model.front.encoder, VisualEncoder)
-        config, stream = self.recipe.joint_train, TAPS[model.tap].stream
-        encoded = encode_clips(model.front.encoder, self.recipe.video, clips, self.root, self.device)
-        streams = [(found[stream].cpu(), found["gloss_logits"].cpu()) for _, found in encoded]
+        config, stream, root = self.recipe.joint_train, TAPS[model.tap].stream, media_root(self.recipe.corpus)
+        encoder = model.front.encoder
+
+        def encoded(clip: Clip) -> tuple[torch.Tensor, torch.Tensor]:
+            ((_, found),) = encode_clips(encoder, self.recipe.video, [clip], root, self.device)
+            return found[stream].cpu(), found["gloss_logits"].float().cpu()
+
+        tried = [attempt(partial(encoded, clip)) for clip in clips]
+        streams = [each for each in tried if not isinstance(each, Unreadable)]
         glosses = recognise([logits for _, logits in streams], self.start.classes, config.beam_size)
         reader = Sign2Text(SignToText(StoredTap(stream), model.translator), self.start.vocabularies)
         texts: list[str] = []
-        for i in range(0, len(clips), config.training.batch_size):
+        for i in range(0, len(streams), config.training.batch_size):
             rows = [features for features, _ in streams[i : i + config.training.batch_size]]
             batch = {"features": pad_sequence(rows, batch_first=True), "lengths": torch.tensor([len(r) for r in rows])}
             texts += reader.translate(reader.taps(batch), self.recipe.joint_generation).texts
-        of_glosses = self._spoken(glosses) if self.gloss2text else [""] * len(clips)
-        return [_Decoded(*row) for row in zip(glosses, texts, of_glosses, strict=True)]
+        of_glosses = self._spoken(glosses) if self.gloss2text else [""] * len(streams)
+        blank = [is_blank(logits) for _, logits in streams]
+        rows = iter(zip(glosses, blank, texts, of_glosses, strict=True))
+        return [each if isinstance(each, Unreadable) else _Decoded(*next(rows)) for each in tried]
 
     @cached_property
     def _bound(self) -> dict[str, float]:

@@ -12,10 +12,12 @@ from slt_pipeline.corpora.feasible import tell_what_ctc_cannot_learn
 from slt_pipeline.corpora.features import FeatureDataset, as_it_is, require_clips, require_stream
 from slt_pipeline.corpora.labels import GlossLabels, Labels, TextLabels
 from slt_pipeline.corpora.load import load_clips
+from slt_pipeline.models.ctc import infeasible, is_blank
 from slt_pipeline.models.sign_to_text import SignToText
+from slt_pipeline.models.taps import RECOGNITION
 from slt_pipeline.systems.features import FeatureStore, encodable, open_features, widths_of
 from slt_pipeline.systems.recogniser import recognise
-from slt_pipeline.systems.scores import score_glosses, score_texts
+from slt_pipeline.systems.scores import score_recognised, score_texts
 from slt_pipeline.systems.start import Start
 from slt_pipeline.systems.translator import Sign2Text
 from slt_pipeline.systems.vocabularies import check_texts
@@ -95,6 +97,7 @@ def translate_train(
         on_device=config.features_in == "device",
         lengths=[store.length(name) for name in names],
         names=names,
+        counts=infeasible if model.front.recognises and RECOGNITION in objective.parts else None,
     )
     return run.train(trainable, config.training, recipe.seed, where)
 
@@ -112,18 +115,18 @@ class _Validation:
         config, protocol, dev = self.recipe.translate_train, self.recipe.corpus.protocol, self.features.clips
         system = Sign2Text(model, self.start.vocabularies)
 
-        def decoded(clips: list[Clip]) -> list[tuple[str, tuple[str, ...]]]:
+        def decoded(clips: list[Clip]) -> list[tuple[str, tuple[tuple[str, ...], bool]]]:
             features = self.features.of(clips)
             texts, logits = system.translate_features(features, config.generation, config.training.batch_size)
             glosses = recognise(logits, self.start.classes, config.beam_size) if logits else [()] * len(clips)
-            return list(zip(texts, glosses, strict=True))
+            blank = [is_blank(each) for each in logits] or [False] * len(clips)
+            return list(zip(texts, zip(glosses, blank, strict=True), strict=True))
 
         found = distributed.shared_out(dev, decoded)
         scores = score_texts(protocol, [text for text, _ in found], dev)
         signed = [i for i, clip in enumerate(dev) if clip.gloss]
         if system.recognises and signed:
-            glosses = [found[i][1] for i in signed]
-            scores["wer"] = score_glosses(protocol, glosses, [dev[i] for i in signed])["wer"]
+            scores |= score_recognised(protocol, [found[i][1] for i in signed], [dev[i] for i in signed])
         return scores
 
 

@@ -1,6 +1,8 @@
 """`slt visual-pretrain`: isolated-sign classification of the S3D trunk."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +12,13 @@ from torch.nn.functional import cross_entropy
 from slt_pipeline.config.encoder import S3DConfig
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.clip import Clip
-from slt_pipeline.corpora.frames import ClipDataset, EvalFrames, FrameBatches
+from slt_pipeline.corpora.frames import EvalFrames
 from slt_pipeline.corpora.load import load_clips, media_digest
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import file_hash
 from slt_pipeline.models.visual_classifier import VisualClassifier
 from slt_pipeline.models.weights import load_s3d
+from slt_pipeline.systems.left_out import LeftOut, attempt
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training import distributed
 from slt_pipeline.training.checkpoint import read_weights
@@ -34,10 +37,19 @@ def plan(recipe: Recipe) -> Plan:
     return reads, {"run": recipe.run_folder(STAGE)}
 
 
-def visual_pretrain(recipe: Recipe, *, device: str = "auto", overwrite: bool = False) -> dict[str, Any]:
-    """Train S3D with a linear classifier on isolated signs; the best checkpoint is by dev accuracy in percent."""
+def visual_pretrain(
+    recipe: Recipe, *, device: str = "auto", overwrite: bool = False, strict: bool = False
+) -> dict[str, Any]:
+    """Train S3D with a linear classifier on isolated signs; the best checkpoint is by dev accuracy in percent.
+
+    Args:
+        recipe: the experiment.
+        device: where it computes.
+        overwrite: give up an earlier run.
+        strict: stop at the first clip that cannot be read, rather than leave it out.
+    """
     config, manifest = recipe.visual_pretrain, _manifest(recipe)
-    root = Path(recipe.corpus.isolated_media_root or manifest.parent)
+    root = _media_root(recipe)
     # Nothing is frozen here: `freeze_blocks` is for the stages that start from these weights.
     s3d = recipe.encoder.s3d.model_copy(update={"freeze_blocks": 0})
     clips, dev = (load_clips(manifest, split, needs=["gloss"]) for split in ("train", "dev"))
@@ -48,46 +60,63 @@ def visual_pretrain(recipe: Recipe, *, device: str = "auto", overwrite: bool = F
     where = pick_device(device)
     require_precision(where, config.training.precision)
     labels = SignLabels(clips, config.also)
+    # Ids of isolated clips may be those of sentences: they have a list of their own.
+    left_out = LeftOut(STAGE, run.folder / "rejected.jsonl", strict=strict)
+    clips, dev = (left_out.usable(split, root, recipe.video.sampling) for split in (clips, dev))
     torch.manual_seed(recipe.seed)
     model = VisualClassifier(s3d, sum(labels.sizes), config.dropout)
     if config.init:
         load_s3d(model.s3d, read_weights(Path(config.init)))
-    run.begin(recipe, lambda folder: labels.glosses.save(folder / SIGNS_FILE))
+
+    def describe(folder: Path) -> None:
+        labels.glosses.save(folder / SIGNS_FILE)
+        left_out.begin(folder)
+
+    run.begin(recipe, describe)
 
     def losses(classifier: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         logits = classifier(batch["frames"], batch["frame_lengths"]).split(labels.sizes, dim=1)
         found = zip(labels.kinds, logits, batch["sign_labels"].unbind(1), strict=True)
         return {kind: cross_entropy(part, right) for kind, part, right in found}
 
-    eval_frames = EvalFrames(recipe.video)
-
-    def validate(classifier: torch.nn.Module) -> dict[str, float]:
-        def right(clip: Clip) -> list[bool]:
-            frames = eval_frames(clip.video, root)[None].to(where)
-            logits = classifier(frames, torch.tensor([frames.shape[2]], device=where)).split(labels.sizes, dim=1)
-            return [int(part.argmax()) == sign for part, sign in zip(logits, labels.encode(clip), strict=True)]
-
-        found = distributed.shared_out(dev, lambda clips: [right(clip) for clip in clips])
-        accuracies = [100 * sum(kind) / len(dev) for kind in zip(*found, strict=True)]
-        return dict(zip(["accuracy", *(f"accuracy_{name}" for name in config.also)], accuracies, strict=True))
-
-    batches = FrameBatches(labels)
     trainable = Trainable(
         model=model,
         parameter_groups={"recognition": list(model.parameters())},
-        dataset=ClipDataset(clips, root, recipe.video, seed=recipe.seed),
-        num_items=len(clips),
-        collate=batches,
-        padding=batches.padding,
+        **left_out.items(clips, root, recipe.video, recipe.seed, labels),
         losses=losses,
         objective=Objective({"gloss": 1.0} | dict.fromkeys(config.also, config.also_weight)),
-        validate=validate,
+        validate=_Validation(recipe, dev, labels, where, left_out),
         score="accuracy",
         higher_is_better=True,
-        lengths=[clip.num_frames for clip in clips],
-        names=[clip.id for clip in clips],
     )
-    return run.train(trainable, config.training, recipe.seed, where)
+    result = run.train(trainable, config.training, recipe.seed, where)
+    left_out.tell()
+    return result
+
+
+@dataclass(frozen=True)
+class _Validation:
+    """Accuracies of a classifier on dev."""
+
+    recipe: Recipe
+    dev: list[Clip]
+    labels: "SignLabels"
+    device: torch.device
+    left_out: LeftOut
+
+    def __call__(self, classifier: torch.nn.Module) -> dict[str, float]:
+        eval_frames, root = EvalFrames(self.recipe.video), _media_root(self.recipe)
+
+        def right(clip: Clip) -> list[bool]:
+            frames = eval_frames(clip.video, root)[None].to(self.device)
+            logits = classifier(frames, torch.tensor([frames.shape[2]], device=self.device))
+            parts = zip(logits.split(self.labels.sizes, dim=1), self.labels.encode(clip), strict=True)
+            return [int(part.argmax()) == sign for part, sign in parts]
+
+        found = distributed.shared_out(self.dev, lambda clips: [attempt(partial(right, clip)) for clip in clips])
+        _, good = self.left_out.scored(self.dev, found)
+        names = ["accuracy", *(f"accuracy_{name}" for name in self.recipe.visual_pretrain.also)]
+        return {name: 100 * sum(kind) / len(good) for name, kind in zip(names, zip(*good, strict=True), strict=True)}
 
 
 def _manifest(recipe: Recipe) -> Path:
@@ -96,6 +125,10 @@ def _manifest(recipe: Recipe) -> Path:
             f"recipe {recipe.name} has no corpus.isolated_manifest; skip this stage with visual_train.init=null"
         )
     return Path(recipe.corpus.isolated_manifest)
+
+
+def _media_root(recipe: Recipe) -> Path:
+    return Path(recipe.corpus.isolated_media_root or _manifest(recipe).parent)
 
 
 def _inputs(recipe: Recipe, s3d: S3DConfig, media: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`slt visual-train`: Sign2Gloss, the visual encoder trained with CTC."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,17 @@ from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.runs import FRAMES_FILE
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.feasible import check_feasible
-from slt_pipeline.corpora.frames import ClipDataset, FrameBatches
 from slt_pipeline.corpora.labels import GlossLabels
 from slt_pipeline.corpora.load import load_clips, media_digest, media_root
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import file_hash, read_json, write_json
-from slt_pipeline.models.ctc import ctc_loss
+from slt_pipeline.models.ctc import ctc_loss, infeasible
 from slt_pipeline.models.visual_encoder import VisualEncoder
 from slt_pipeline.models.weights import load_s3d
-from slt_pipeline.systems.recogniser import CLASSES_FILE, encode_clips, recognise
-from slt_pipeline.systems.scores import score_glosses
+from slt_pipeline.systems.features import rejected_path
+from slt_pipeline.systems.left_out import LeftOut
+from slt_pipeline.systems.recogniser import CLASSES_FILE, recognise_clips
+from slt_pipeline.systems.scores import score_recognised
 from slt_pipeline.systems.start import require_own
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training import distributed
@@ -41,8 +43,17 @@ def plan(recipe: Recipe) -> Plan:
     return {"clips": recipe.corpus.manifest, "S3D weights": start}, {"run": recipe.run_folder(STAGE)}
 
 
-def visual_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = False) -> dict[str, Any]:
-    """Train S3D and the visual head with CTC; the best checkpoint is by dev WER in percent."""
+def visual_train(
+    recipe: Recipe, *, device: str = "auto", overwrite: bool = False, strict: bool = False
+) -> dict[str, Any]:
+    """Train S3D and the visual head with CTC; the best checkpoint is by dev WER in percent.
+
+    Args:
+        recipe: the experiment.
+        device: where it computes.
+        overwrite: give up an earlier run.
+        strict: stop at the first clip that cannot be read, rather than leave it out.
+    """
     require_own(recipe, "encoder")
     config, manifest, root = recipe.visual_train, recipe.corpus.manifest, media_root(recipe.corpus)
     start = _initial_weights(recipe)
@@ -50,56 +61,70 @@ def visual_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = Fals
     classes = GlossVocabulary.build(
         clip.gloss for split in config.vocabulary_splits for clip in load_clips(manifest, split, needs=["gloss"])
     )
-    inputs = _inputs(recipe, start, classes, [*clips, *dev])
-    run = find_run(recipe.run_folder(STAGE), STAGE, inputs, overwrite=overwrite)
+    run = find_run(
+        recipe.run_folder(STAGE), STAGE, _inputs(recipe, start, classes, [*clips, *dev]), overwrite=overwrite
+    )
     if run.result is not None:
         return run.result
     where = pick_device(device)
     require_precision(where, config.training.precision)
+    left_out = LeftOut(STAGE, rejected_path(recipe), strict=strict)
+    clips, dev = (left_out.usable(split, root, recipe.video.sampling) for split in (clips, dev))
     check_feasible(clips, config.max_infeasible, recipe.video.sampling.max_frames)
     torch.manual_seed(recipe.seed)
     model = VisualEncoder(recipe.encoder, len(classes))
     if start:
         load_s3d(model.s3d, read_weights(start))
-    first = open_video(clips[0].video, root)
+    first, video = left_out.first(clips, lambda clip: open_video(clip.video, root))
 
     def describe(folder: Path) -> None:
         classes.save(folder / CLASSES_FILE)
-        write_json(folder / FRAMES_FILE, {"width": first.width, "height": first.height, "fps": clips[0].fps})
-
-    def losses(encoder: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        taps = encoder(batch["frames"], batch["frame_lengths"])
-        labels, label_lengths = batch["gloss_labels"], batch["gloss_label_lengths"]
-        return {"recognition": ctc_loss(taps.gloss_logits, taps.lengths, labels, label_lengths)}
-
-    def validate(encoder: torch.nn.Module) -> dict[str, float]:
-        assert isinstance(encoder, VisualEncoder)
-
-        def glosses_of(clips: list[Clip]) -> list[tuple[str, ...]]:
-            logits = [streams["gloss_logits"] for _, streams in encode_clips(encoder, recipe.video, clips, root, where)]
-            return recognise(logits, classes, config.beam_size)
-
-        glosses = distributed.shared_out(dev, glosses_of)
-        return {"wer": score_glosses(recipe.corpus.protocol, glosses, dev)["wer"]}
+        write_json(folder / FRAMES_FILE, {"width": video.width, "height": video.height, "fps": first.fps})
+        left_out.begin(folder)
 
     run.begin(recipe, describe)
-    batches = FrameBatches(GlossLabels(classes))
     trainable = Trainable(
         model=model,
         parameter_groups={"recognition": list(model.parameters())},
-        dataset=ClipDataset(clips, root, recipe.video, seed=recipe.seed),
-        num_items=len(clips),
-        collate=batches,
-        padding=batches.padding,
-        losses=losses,
+        **left_out.items(clips, root, recipe.video, recipe.seed, GlossLabels(classes)),
+        losses=_losses,
         objective=Objective({"recognition": 1.0}),
-        validate=validate,
+        validate=_Validation(recipe, dev, classes, where, left_out),
         score="wer",
         higher_is_better=False,
-        lengths=[clip.num_frames for clip in clips],
-        names=[clip.id for clip in clips],
+        counts=infeasible,
     )
-    return run.train(trainable, config.training, recipe.seed, where)
+    result = run.train(trainable, config.training, recipe.seed, where)
+    left_out.tell()
+    return result
+
+
+def _losses(encoder: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    taps = encoder(batch["frames"], batch["frame_lengths"])
+    return {
+        "recognition": ctc_loss(taps.gloss_logits, taps.lengths, batch["gloss_labels"], batch["gloss_label_lengths"])
+    }
+
+
+@dataclass(frozen=True)
+class _Validation:
+    """Scores of an encoder on dev."""
+
+    recipe: Recipe
+    dev: list[Clip]
+    classes: GlossVocabulary
+    device: torch.device
+    left_out: LeftOut
+
+    def __call__(self, encoder: torch.nn.Module) -> dict[str, float]:
+        assert isinstance(encoder, VisualEncoder)
+        beam_size = self.recipe.visual_train.beam_size
+        found = distributed.shared_out(
+            self.dev,
+            lambda clips: recognise_clips(encoder, self.recipe, clips, self.classes, beam_size, self.device),
+        )
+        clips, recognised = self.left_out.scored(self.dev, found)
+        return score_recognised(self.recipe.corpus.protocol, recognised, clips)
 
 
 def _inputs(recipe: Recipe, start: Path | None, classes: GlossVocabulary, clips: Sequence[Clip]) -> dict[str, Any]:

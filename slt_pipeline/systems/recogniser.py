@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from slt_pipeline.config.runs import FRAMES_FILE
 from slt_pipeline.config.video import VideoConfig
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.frames import EvalFrames
+from slt_pipeline.corpora.load import media_root
 from slt_pipeline.files import read_json
-from slt_pipeline.models.ctc import decode_clips
+from slt_pipeline.models.ctc import decode_clips, is_blank
 from slt_pipeline.models.visual_encoder import VisualEncoder
+from slt_pipeline.systems.left_out import Unreadable, attempt
 from slt_pipeline.systems.parts import ENCODER, best_of
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training.checkpoint import Checkpoint
@@ -124,6 +127,26 @@ def recognise(gloss_logits: Sequence[torch.Tensor], classes: GlossVocabulary, be
     """Return the glosses decoded from the logits (S,K) of each clip."""
     logits = [clip.float().cpu() for clip in gloss_logits]
     return [tuple(classes.decode(ids)) for ids in decode_clips(logits, beam_size)]
+
+
+def recognise_clips(
+    model: VisualEncoder,
+    recipe: Recipe,
+    clips: Sequence[Clip],
+    classes: GlossVocabulary,
+    beam_size: int,
+    device: torch.device,
+) -> list[tuple[tuple[str, ...], bool] | Unreadable]:
+    """Return of every clip its glosses, and whether its best path is all blank; or why it cannot be read."""
+    root = media_root(recipe.corpus)
+
+    def logits_of(clip: Clip) -> torch.Tensor:
+        ((_, streams),) = encode_clips(model, recipe.video, [clip], root, device)
+        return streams["gloss_logits"].float().cpu()
+
+    logits = [attempt(partial(logits_of, clip)) for clip in clips]
+    found = iter(recognise([each for each in logits if not isinstance(each, Unreadable)], classes, beam_size))
+    return [each if isinstance(each, Unreadable) else (next(found), is_blank(each)) for each in logits]
 
 
 def encoder_fingerprint(recipe: Recipe, checkpoint: Checkpoint) -> dict[str, Any]:

@@ -24,3 +24,19 @@ def score_glosses(protocol: str, hypotheses: Sequence[Sequence[str]], clips: Seq
     """Return wer, its kinds of errors in percent, and their counts."""
     references = [" ".join(clip.gloss or ()) for clip in clips]
     return asdict(get_protocol(protocol).score_recognition([" ".join(h) for h in hypotheses], references))
+
+
+def score_recognised(
+    protocol: str, found: Sequence[tuple[Sequence[str], bool]], clips: Sequence[Clip]
+) -> dict[str, float]:
+    """Return what is worth knowing of a recogniser while it is trained: wer, its kinds of errors, blank_only, percent.
+
+    Args:
+        protocol: of the corpus.
+        found: of each clip its glosses, and whether its best path is blank from end to end, as it is before CTC has
+            learned anything.
+        clips: with the right glosses.
+    """
+    scores = score_glosses(protocol, [glosses for glosses, _ in found], clips)
+    rates = {name: scores[name] for name in ("wer", "sub_rate", "del_rate", "ins_rate")}
+    return {**rates, "blank_only": 100 * sum(blank for _, blank in found) / len(found)}

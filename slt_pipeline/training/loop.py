@@ -31,7 +31,7 @@ from slt_pipeline.training.checkpoint import (
 from slt_pipeline.training.devices import room_for_loaders
 from slt_pipeline.training.engine import Engine, to_device
 from slt_pipeline.training.optim import build_optimiser, rate_factor, set_rates
-from slt_pipeline.training.runlog import Meter, RunLog, means
+from slt_pipeline.training.runlog import Meter, RunLog, in_words, means
 from slt_pipeline.training.speed import Speed
 from slt_pipeline.training.stop import ignore_ctrl_c, stop_after_step
 from slt_pipeline.training.trainable import REJECTED, Result, Trainable
@@ -292,9 +292,9 @@ class _Run:
             self.log.write({"split": "dev", "step": position.step, "epoch": position.epoch, **scores})
             self.saved = self.saved.with_meta(**self._best(), validated=True)
             self._tidy()
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in scores.items())
         progress.clear()
-        log.info("%s: epoch %d of %d: %s%s", self.title, position.epoch, self.config.epochs, shown, self.speed.text())
+        shown = in_words(scores) + self.speed.text()
+        log.info("%s: epoch %d of %d: %s", self.title, position.epoch, self.config.epochs, shown)
         self.speed.resume()
 
     def _save(self) -> None:

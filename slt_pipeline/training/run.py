@@ -172,7 +172,11 @@ def _tell_gate(stage: str, trainable: Trainable, gate: float | None, ended: Resu
     expected = f"dev {trainable.score} expected {'>=' if trainable.higher_is_better else '<='} {gate:g}"
     tell = log.info if passed else log.warning
     tell(
-        "%s: %s, you have %.4g%s", stage, expected, ended.best_score, "" if passed else ": look at it before you go on"
+        "%s: %s, you have %.4g%s",
+        stage,
+        expected,
+        ended.best_score,
+        "" if passed else ": look at it before you go on, or set training.gate",
     )
 
 

@@ -56,6 +56,20 @@ class Meter:
         return f"loss {self.loss / max(1, self.count):.3f}"
 
 
+def in_words(scores: Mapping[str, float]) -> str:
+    """Return scores on one line; those called `..._rate` together in brackets behind what they are rates of."""
+    parts: list[str] = []
+    for name, value in scores.items():
+        rate = name.removesuffix("_rate")
+        if rate == name or not parts:
+            parts.append(f"{name} {value:.4g}")
+        elif parts[-1].endswith(")"):
+            parts[-1] = f"{parts[-1][:-1]}, {rate} {value:.3g})"
+        else:
+            parts[-1] += f" ({rate} {value:.3g})"
+    return "  ".join(parts)
+
+
 def means(meters: Sequence[Meter]) -> dict[str, Any]:
     """Return the means over the clips of all processes, and the counts."""
     clips = sum(meter.count for meter in meters)

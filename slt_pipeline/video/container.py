@@ -30,9 +30,7 @@ class ContainerVideo:
     def __init__(self, path: Path, default_fps: float = 25.0) -> None:
         self.name = str(path)
         self._path = path
-        missing = cut_short(path)
-        if missing:
-            raise SltError(f"{path}: the file is cut short: {missing}")
+        require_whole(path)
         self._num_frames: int | None = None
         self._kept: list[av.VideoFrame] | None = None
         self._rgb = VideoReformatter()
@@ -130,6 +128,17 @@ class ContainerVideo:
 
     def _to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
         return self._rgb.reformat(frame, format="rgb24", threads=1).to_ndarray()
+
+
+def require_whole(path: Path) -> None:
+    """Refuse a file that ends too early, as far as the sizes that its container states tell; nothing is decoded.
+
+    Raises:
+        SltError: what is missing.
+    """
+    missing = cut_short(path)
+    if missing:
+        raise SltError(f"{path}: the file is cut short: {missing}")
 
 
 def _open(path: Path) -> InputContainer:

@@ -23,8 +23,7 @@ class PictureVideo:
     """A clip of picture files, decoded when read. Every frame must have the size of the first."""
 
     def __init__(self, name: str, frames: list[str], load: Callable[[str], bytes | Path], fps: float) -> None:
-        if not frames:
-            raise SltError(f"{name}: no pictures in it ({', '.join(SUFFIXES)})")
+        require_pictures(frames, name)
         self.name = name
         self.fps = fps
         self._frames = frames
@@ -75,6 +74,16 @@ class PictureVideo:
                 "all frames of a clip have one size"
             )
         return pixels
+
+
+def require_pictures(names: Sequence[str], where: str) -> None:
+    """Refuse a clip without pictures.
+
+    Raises:
+        SltError: there is none.
+    """
+    if not names:
+        raise SltError(f"{where}: no pictures in it ({', '.join(SUFFIXES)})")
 
 
 def folder_video(folder: Path, root: Path | None, fps: float) -> PictureVideo:

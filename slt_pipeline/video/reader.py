@@ -10,9 +10,17 @@ from typing import Protocol
 import numpy as np
 
 from slt_pipeline.errors import SltError
-from slt_pipeline.video.container import ContainerVideo
+from slt_pipeline.video.container import ContainerVideo, require_whole
 from slt_pipeline.video.paths import is_numbered, member_inside, path_inside
-from slt_pipeline.video.pictures import folder_video, numbered_video, zipped_video
+from slt_pipeline.video.pictures import (
+    folder_pictures,
+    folder_video,
+    numbered_pictures,
+    numbered_video,
+    require_pictures,
+    zip_members,
+    zipped_video,
+)
 
 
 class Video(Protocol):
@@ -53,21 +61,50 @@ def open_video(reference: str | Path, root: Path | None = None, fps: float = 25.
     Raises:
         SltError: what is missing, empty, corrupt, truncated or holds no video; the path is named.
     """
+    place = _found(reference, root)
+    if isinstance(place, tuple):
+        return zipped_video(*place, fps)
+    if place.is_dir():
+        return folder_video(place, root, fps)
+    return ContainerVideo(place, default_fps=fps) if place.is_file() else numbered_video(place, root, fps)
+
+
+def require_media(reference: str | Path, root: Path | None = None) -> None:
+    """Require that there is something to decode behind a media reference, by names and sizes: nothing is decoded.
+
+    Args:
+        reference: as of `open_video`.
+        root: media root.
+
+    Raises:
+        SltError: what is missing, empty or cut short; the path is named.
+    """
+    place = _found(reference, root)
+    if isinstance(place, tuple):
+        names = [name for name, _, _ in zip_members(*place)]
+    elif place.is_file():
+        require_whole(place)
+        return
+    else:
+        names = folder_pictures(place, root) if place.is_dir() else numbered_pictures(place, root)
+    require_pictures(names, str(reference))
+
+
+def _found(reference: str | Path, root: Path | None) -> Path | tuple[Path, str]:
+    """Return the file or folder of a reference, a printf pattern, or an archive and what is meant inside it."""
     text = str(reference)
     if not text or "\0" in text:
         raise SltError(f"{text!r} is no path of a video")
     archive, bang, member = text.partition("!")
     if bang and archive.lower().endswith(".zip"):
-        return zipped_video(path_inside(archive, root), member_inside(member, text), fps)
+        return path_inside(archive, root), member_inside(member, text)
     path = path_inside(text, root)
-    if path.is_dir():
-        return folder_video(path, root, fps)
-    if is_numbered(path.name) and not path.exists():
-        return numbered_video(path, root, fps)
+    if path.is_dir() or (is_numbered(path.name) and not path.exists()):
+        return path
     if not path.exists():
         raise SltError(f"{path}: no such video file or folder of frames")
     if not path.is_file():
         raise SltError(f"{path}: neither a file nor a folder")
     if path.stat().st_size == 0:
         raise SltError(f"{path}: the file is empty (0 bytes)")
-    return ContainerVideo(path, default_fps=fps)
+    return path

@@ -19,6 +19,8 @@ from slt_pipeline.models.ctc import (
     decode,
     decode_clips,
     greedy_decode,
+    infeasible,
+    is_blank,
     prefix_beam_search,
 )
 
@@ -324,3 +326,25 @@ def test_sequence_that_needs_more_steps_is_refused():
 def test_blank_in_a_sequence_is_refused():
     with pytest.raises(SltError, match=r"the blank \(0\) at position 1"):
         align(FOUR_STEPS, [3, 0])
+
+
+def test_clips_are_counted_as_infeasible_where_the_plain_loss_is_infinite():
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.randint(1, 4, (200, 5), generator=generator)  # of three classes: many equal neighbours
+    label_lengths = torch.randint(-1, 6, (200,), generator=generator)
+    lengths = torch.randint(1, 9, (200,), generator=generator)
+    log_probs = torch.randn(8, 200, 4, generator=generator).log_softmax(dim=-1)
+    plain = torch.nn.functional.ctc_loss(
+        log_probs, labels, lengths, label_lengths.clamp(min=0), reduction="none", zero_infinity=False
+    )
+    batch = {"gloss_labels": labels, "gloss_label_lengths": label_lengths}
+    found = infeasible({**batch, "lengths": lengths})["infeasible"]
+    assert found == int(plain.isinf().sum()) > 20
+    assert infeasible({**batch, "frame_lengths": 4 * lengths + 3}) == {"infeasible": found}
+    none = {"gloss_labels": labels[:, :0], "gloss_label_lengths": label_lengths.clamp(max=0), "lengths": lengths}
+    assert infeasible(none) == {"infeasible": 0}
+
+
+def test_a_clip_is_blank_if_its_best_path_names_nothing():
+    assert is_blank(torch.tensor([[1.0, 0.9], [2.0, 1.0]]))
+    assert not is_blank(torch.tensor([[1.0, 0.9], [1.0, 1.1]]))

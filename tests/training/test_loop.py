@@ -1,10 +1,11 @@
 import itertools
+import logging
 import math
 from dataclasses import replace
 
 import pytest
 import torch
-from toy_run import NUM_ITEMS, Sequences, toy_train, toy_trainable
+from toy_run import NUM_ITEMS, Sequences, toy_config, toy_train, toy_trainable
 
 from slt_pipeline.config.objective import Ramp
 from slt_pipeline.errors import SltError
@@ -12,7 +13,9 @@ from slt_pipeline.files import read_json, read_json_lines
 from slt_pipeline.training.checkpoint import best_checkpoint, list_checkpoints
 from slt_pipeline.training.devices import pick_device, require_precision
 from slt_pipeline.training.objective import Objective
-from slt_pipeline.training.runlog import RunLog
+from slt_pipeline.training.run import Run
+from slt_pipeline.training.runlog import RunLog, in_words
+from slt_pipeline.training.trainable import REJECTED
 
 
 def scored(*scores):
@@ -170,6 +173,78 @@ def test_bfloat16_trains_on_the_cpu(tmp_path):
     result = toy_train(tmp_path, epochs=1, precision="bf16")
     assert math.isfinite(result.best_score)
     assert all(w.dtype != torch.bfloat16 for w in list_checkpoints(tmp_path / "checkpoints")[-1].weights.values())
+
+
+def test_validation_computes_in_float32_whatever_training_computes_in(tmp_path):
+    """As extraction and evaluation do: what chooses a checkpoint and what reports its score compute alike."""
+    seen = {"training": set(), "validation": set()}
+
+    def note(module, inputs, output):
+        seen["training" if module.training else "validation"].add(output.dtype)
+
+    def validate(model):
+        model(torch.randn(1, 8, 6), torch.tensor([8]))
+        return {"dev_loss": 0.0}
+
+    trainable = toy_trainable(validate=validate)
+    trainable.model.get_submodule("gloss_output_layer").register_forward_hook(note)
+    toy_train(tmp_path, trainable, epochs=1, precision="bf16")
+    assert seen == {"training": {torch.bfloat16}, "validation": {torch.float32}}
+
+
+def test_items_that_were_replaced_are_told_at_each_checkpoint_and_things_counted_are_logged(tmp_path):
+    told, base = [], toy_trainable()
+
+    def collate(items):
+        batch = base.collate(items)
+        return {**batch, REJECTED: {"a": "damaged"}} if len(items) == 1 else batch  # the last batch of an epoch
+
+    trainable = replace(
+        base,
+        collate=collate,
+        counts=lambda batch: {"clips": len(batch["lengths"])},
+        on_rejected=lambda reasons: told.append(dict(reasons)),
+    )
+    toy_train(tmp_path, trainable, epochs=2, log_every=100)
+    assert told == [{"a": "damaged"}] * 2
+    assert [r["clips"] for r in read_json_lines(tmp_path / "metrics.jsonl") if r["split"] == "train"] == [NUM_ITEMS] * 2
+
+
+def test_scores_on_one_line_have_the_kinds_of_errors_in_brackets():
+    scores = {"wer": 22.123, "sub_rate": 10.0, "del_rate": 8.25, "ins_rate": 3.873, "blank_only": 0.0}
+    assert in_words(scores) == "wer 22.12 (sub 10, del 8.25, ins 3.87)  blank_only 0"
+    assert in_words({"bleu4": 7.0, "rouge": 20.5}) == "bleu4 7  rouge 20.5"
+
+
+@pytest.mark.parametrize(
+    ("gate", "higher", "level", "words"),
+    [
+        (20.0, False, "INFO", "toy: dev dev_loss expected <= 20, you have 15"),
+        (
+            10.0,
+            False,
+            "WARNING",
+            "toy: dev dev_loss expected <= 10, you have 15: look at it before you go on, or set training.gate",
+        ),
+        (10.0, True, "INFO", "toy: dev dev_loss expected >= 10, you have 15"),
+        (
+            20.0,
+            True,
+            "WARNING",
+            "toy: dev dev_loss expected >= 20, you have 15: look at it before you go on, or set training.gate",
+        ),
+        (None, False, None, ""),
+    ],
+)
+def test_a_run_says_once_at_its_end_whether_it_has_passed_its_gate(
+    tmp_path, caplog, monkeypatch, gate, higher, level, words
+):
+    monkeypatch.setattr(logging.getLogger("slt_pipeline"), "propagate", True)
+    caplog.set_level(logging.INFO, logger="slt_pipeline")
+    trainable = replace(toy_trainable(validate=lambda model: {"dev_loss": 15.0}), higher_is_better=higher)
+    Run(tmp_path / "run", "toy", {}).train(trainable, toy_config(epochs=2, gate=gate), 1, torch.device("cpu"))
+    told = [(record.levelname, record.getMessage()) for record in caplog.records if "expected" in record.getMessage()]
+    assert told == ([] if level is None else [(level, words)])
 
 
 @pytest.mark.parametrize("name", ["cuda:63", "gpu", "cpu:x"])

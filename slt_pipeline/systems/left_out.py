@@ -1,0 +1,194 @@
+"""Clips that a stage leaves out because they cannot be read: looked for before the start, listed, and counted."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from slt_pipeline.config.video import SamplingConfig, VideoConfig
+from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.corpora.frames import ClipDataset, FrameBatches
+from slt_pipeline.corpora.labels import Labeller
+from slt_pipeline.corpora.unreadable import UNREADABLE, reason_of, why_unusable
+from slt_pipeline.errors import SltError
+from slt_pipeline.files import read_json_lines, write_json_lines
+from slt_pipeline.training import distributed
+from slt_pipeline.training.checkpoint import list_checkpoints
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_NAMED = 5
+"""Clips that are named at once in the log; the rest are counted."""
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """What stands in the place of a clip's result."""
+
+    reason: str
+
+
+def attempt(call: Callable[[], T]) -> T | Unreadable:
+    """Return what a call makes of a clip, or why the clip cannot be read."""
+    try:
+        return call()
+    except UNREADABLE as error:
+        return Unreadable(reason_of(error))
+
+
+class LeftOut:
+    """The clips that a stage leaves out, with the reasons, in a file that it may share with others.
+
+    A row of the file is `{"id": ..., "reason": ..., "by": stage}`. Those of other stages stay; its own stay as long as
+    its run goes on, and go with it.
+    """
+
+    def __init__(self, stage: str, file: Path, *, strict: bool = False):
+        """Look at nothing yet.
+
+        Args:
+            stage: which leaves them out.
+            file: where they are listed.
+            strict: whether the first one is an error.
+        """
+        self.stage, self.file, self.strict = stage, file, strict
+        self._reasons: dict[str, str] = {}
+        self._splits: dict[str, list[str]] = {}
+
+    def usable(self, clips: Sequence[Clip], root: Path, sampling: SamplingConfig) -> list[Clip]:
+        """Return the clips of a split that look as if they could be read; nothing is decoded.
+
+        Args:
+            clips: all of the split, at least one.
+            root: media root.
+            sampling: says how short is too short.
+
+        Raises:
+            SltError: none looks so, or with `strict` one does not.
+        """
+        bad = distributed.first(lambda: _unusable(clips, root, sampling))
+        self._splits[clips[0].split] = [clip.id for clip in clips]
+        self._require_some(clips, bad)
+        self._take(bad)
+        return [clip for clip in clips if clip.id not in bad]
+
+    def first(self, clips: Sequence[Clip], call: Callable[[Clip], T]) -> tuple[Clip, T]:
+        """Return the first clip that can be read, and what a call makes of it.
+
+        Raises:
+            SltError: none can, or with `strict` the very first cannot.
+        """
+        bad: dict[str, str] = {}
+        for clip in clips:
+            found = attempt(partial(call, clip))
+            if not isinstance(found, Unreadable):
+                self._take(bad)
+                return clip, found
+            bad[clip.id] = found.reason
+            self._require_some(clips, bad)
+        raise AssertionError("there is no clip")
+
+    def begin(self, folder: Path) -> None:
+        """List what was found so far, when a run begins, or goes on, in a folder; the first process alone does."""
+        if list_checkpoints(folder / "checkpoints"):
+            earlier = {row["id"]: row["reason"] for row in read_json_lines(self.file) if row.get("by") == self.stage}
+            self._reasons = earlier | self._reasons
+        self._list()
+
+    def items(
+        self, clips: Sequence[Clip], root: Path, video: VideoConfig, seed: int, labels: Labeller
+    ) -> dict[str, Any]:
+        """Return the fields of a `Trainable` whose items are frames of clips, and which tells what it leaves out.
+
+        Args:
+            clips: to train on.
+            root: media root.
+            video: how frames are sampled and cropped.
+            seed: of all that is drawn.
+            labels: what else of the clips is in a batch.
+        """
+        batches = FrameBatches(labels)
+        return {
+            "dataset": ClipDataset(clips, root, video, seed, strict=self.strict),
+            "num_items": len(clips),
+            "collate": batches,
+            "padding": batches.padding,
+            "lengths": [clip.num_frames for clip in clips],
+            "names": [clip.id for clip in clips],
+            "on_rejected": self.add,
+        }
+
+    def add(self, reasons: Mapping[str, str]) -> None:
+        """List clips that were left out on the way: what the training loop calls with all so far."""
+        if self._take(reasons):
+            self._list()
+
+    def scored(self, clips: Sequence[Clip], found: Sequence[T | Unreadable]) -> tuple[list[Clip], list[T]]:
+        """Return the clips that have a result, and the results; the others are listed and counted in a warning.
+
+        Args:
+            clips: of one split.
+            found: a result of each, or why there is none, the same in every process.
+
+        Raises:
+            SltError: no clip has a result, or with `strict` one has none.
+        """
+        bad = {clip.id: r.reason for clip, r in zip(clips, found, strict=True) if isinstance(r, Unreadable)}
+        self._require_some(clips, bad)
+        self.add(bad)
+        self._warn(clips[0].split)
+        good = [(clip, r) for clip, r in zip(clips, found, strict=True) if not isinstance(r, Unreadable)]
+        return [clip for clip, _ in good], [result for _, result in good]
+
+    def tell(self) -> None:
+        """Say at the end how many clips of each split were left out."""
+        for split in self._splits:
+            self._warn(split)
+
+    def _take(self, reasons: Mapping[str, str]) -> bool:
+        """Note reasons, and warn of those that are new; say whether there are such."""
+        new = {name: reason for name, reason in reasons.items() if name not in self._reasons}
+        self._reasons |= new
+        for name, reason in list(new.items())[:_NAMED]:
+            log.warning("%s: %s is left out: %s", self.stage, name, reason)
+        if len(new) > _NAMED:
+            log.warning("%s: so are %d more", self.stage, len(new) - _NAMED)
+        return bool(new)
+
+    def _warn(self, split: str) -> None:
+        ids = self._splits[split]
+        number = sum(name in self._reasons for name in ids)
+        if number:
+            log.warning("%s: %d of %d %s clips are left out: see %s", self.stage, number, len(ids), split, self.file)
+
+    def _require_some(self, clips: Sequence[Clip], bad: Mapping[str, str]) -> None:
+        if not bad:
+            return
+        name, reason = next(iter(bad.items()))
+        if self.strict:
+            raise SltError(f"clip {name}: {reason} (without --strict it would be left out)")
+        if len(bad) == len(clips):
+            raise SltError(
+                f"none of {len(clips)} {clips[0].split} clips can be read, such as {name}: {reason}; is the media root "
+                "right?"
+            )
+
+    def _list(self) -> None:
+        if not distributed.is_main():
+            return
+        before = read_json_lines(self.file)
+        own = [{"id": name, "reason": reason, "by": self.stage} for name, reason in self._reasons.items()]
+        rows = [row for row in before if row.get("by") != self.stage] + own
+        if rows:
+            write_json_lines(self.file, rows)
+        elif before:
+            self.file.unlink()
+
+
+def _unusable(clips: Sequence[Clip], root: Path, sampling: SamplingConfig) -> dict[str, str]:
+    reasons = ((clip.id, why_unusable(clip, root, sampling)) for clip in clips)
+    return {name: reason for name, reason in reasons if reason is not None}
