@@ -116,14 +116,9 @@ def test_bad_clips_are_listed_with_reasons_and_the_others_are_stored(own, stages
     assert len(FeatureStore.open(damaged)) == 8
 
 
-def test_bad_clips_make_the_command_exit_with_status_1(own, damaged, monkeypatch, capsys):
-    from slt_pipeline.cli.main import main
-
-    monkeypatch.setattr("sys.argv", ["slt", "-q", "extract", "-r", str(own.file), "-o", f"extract.store={damaged}"])
-    with pytest.raises(SystemExit) as end:
-        main()
-    shown = capsys.readouterr()
-    assert end.value.code == 1
+def test_bad_clips_make_the_command_exit_with_status_1(own, damaged, slt):
+    shown = slt("-q", "extract", "-r", own.file, "-o", f"extract.store={damaged}")
+    assert shown.status == 1
     assert "8 clips written, 0 were there, 2 rejected" in shown.out
     assert "rejected.jsonl" in shown.err
     assert "Traceback" not in shown.err
