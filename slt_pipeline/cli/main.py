@@ -10,8 +10,9 @@ from importlib import import_module
 
 import click
 
-from slt_pipeline import __version__, processes
+from slt_pipeline import __version__
 from slt_pipeline.errors import SltError
+from slt_pipeline.training import distributed
 
 COMMANDS = {
     "demo": "demo:demo",
@@ -77,7 +78,7 @@ def cli(ctx: click.Context, debug: bool, quiet: bool) -> None:
     """
     os.environ["SLT_DEBUG"] = "1" if debug or os.environ.get("SLT_DEBUG") == "1" else "0"
     _set_up_logging(logging.WARNING if quiet else logging.INFO)
-    if processes.started() > 1:
+    if distributed.started() > 1:
         _be_one_of_several(ctx.invoked_subcommand)
 
 
@@ -85,11 +86,11 @@ def _be_one_of_several(command: str | None) -> None:
     """Meet the processes that the launcher has started beside this one; the first alone talks of progress."""
     if command not in SHARED:
         raise SltError(
-            f"slt {command} is work for one process, and the launcher has started {processes.started()}; start it "
+            f"slt {command} is work for one process, and the launcher has started {distributed.started()}; start it "
             f"without launcher (several share out: {', '.join(sorted(SHARED))})"
         )
-    processes.join()
-    if not processes.is_main():
+    distributed.join()
+    if not distributed.is_main():
         logging.getLogger("slt_pipeline").setLevel(logging.ERROR)
         sys.stdout = io.StringIO()
 
@@ -100,16 +101,16 @@ def main() -> None:
     # step, and the default, for ever, makes it many times longer where the cores are shared.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
-        with processes.one_for_all():
+        with distributed.one_for_all():
             # A command that raises Exit makes `main` return its status; the commands themselves return nothing.
             status = cli.main(standalone_mode=False, prog_name="slt")
-            processes.leave()
+            distributed.leave()
         sys.exit(status)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.exceptions.Abort):
-        if processes.is_main():
+        if distributed.is_main():
             click.echo("slt: interrupted; the same command goes on from here", err=True)
         sys.exit(130)
     except BrokenPipeError:
@@ -118,7 +119,7 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("SLT_DEBUG") == "1" or not _is_for_the_user(error):
             raise
-        if processes.speaks(error):
+        if distributed.speaks(error):
             click.echo(f"slt: error: {_line(error)}", err=True)
         sys.exit(2)
 

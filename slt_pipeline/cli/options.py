@@ -55,9 +55,9 @@ def processes_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _launch(ctx: click.Context, param: click.Parameter, number: int) -> None:
-    from slt_pipeline import processes
+    from slt_pipeline.training import distributed
 
-    if number > 1 and not ctx.resilient_parsing and processes.started() < 2:
+    if number > 1 and not ctx.resilient_parsing and distributed.started() < 2:
         from slt_pipeline.cli.launch import launch
 
         ctx.exit(launch(number))

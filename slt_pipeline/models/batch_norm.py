@@ -10,12 +10,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from slt_pipeline import processes
+from slt_pipeline.models.over_processes import gathered, num_processes, summed
 
 _recomputing = False
 
@@ -38,7 +37,7 @@ class _WholeBatch(_BatchNorm):
         """Normalise (B, C, ...) over all but C."""
         if not self.training:
             return super().forward(input)
-        if processes.world() > 1:
+        if num_processes() > 1:
             return self._over_processes(input)
         if input.numel() <= self.num_features:
             return self._by_running_statistics(input)
@@ -80,9 +79,7 @@ def _statistics(x: Tensor, num_channels: int) -> tuple[float, Tensor, Tensor]:
         var, mean = torch.var_mean(_exact(x), dim=_others(x), correction=0)
         own[0] = x.numel() // num_channels
         own[1 : 1 + num_channels], own[1 + num_channels :] = mean, var
-    each = [torch.empty_like(own) for _ in range(processes.world())]
-    dist.all_gather(each, own)
-    counts, means, variances = torch.stack(each).split((1, num_channels, num_channels), dim=1)
+    counts, means, variances = gathered(own).split((1, num_channels, num_channels), dim=1)
     count = counts.sum()
     mean = (counts * means).sum(dim=0) / count.clamp(min=1)
     var = (counts * (variances + (means - mean) ** 2)).sum(dim=0) / count.clamp(min=1)
@@ -108,7 +105,7 @@ class _Normalise(torch.autograd.Function):
         dy = _exact(grads[0])
         normal = (_exact(x) - mean.view(shape)) * invstd.view(shape)
         grad_weight, grad_bias = (dy * normal).sum(dim=others), dy.sum(dim=others)
-        totals = processes.summed(torch.stack((grad_bias, grad_weight))) / ctx.count
+        totals = summed(torch.stack((grad_bias, grad_weight))) / ctx.count
         shared, along = (total.view(shape) for total in totals)
         dx = (dy - shared - normal * along) * (weight * invstd).view(shape)
         return dx.to(x.dtype), grad_weight, grad_bias, None, None, None, None

@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from slt_pipeline.errors import SltError
 from slt_pipeline.models.ctc_beam import best_prefixes
+from slt_pipeline.models.over_processes import num_processes, summed
 
 BLANK = 0
 STRIDE = 4
@@ -38,7 +39,19 @@ def ctc_loss(
         blank: class of the blank.
     """
     each = ctc_loss_per_sample(gloss_logits, lengths, gloss_labels, gloss_label_lengths, blank)
-    return each.sum() / (gloss_label_lengths >= 0).sum().clamp(min=1)
+    return each.sum() / _num_labelled(gloss_label_lengths)
+
+
+def _num_labelled(gloss_label_lengths: torch.Tensor) -> torch.Tensor:
+    """Clips that have glosses, at least one; of a share of a batch in training, what it would have if all were alike.
+
+    So the mean over processes, each weighed by its clips, is that over the clips of the batch that have glosses.
+    """
+    labelled = (gloss_label_lengths >= 0).sum()
+    if num_processes() == 1 or not torch.is_grad_enabled():
+        return labelled.clamp(min=1)
+    whole = summed(torch.stack((labelled, labelled.new_tensor(len(gloss_label_lengths)))).double())
+    return (whole[0].clamp(min=1) * len(gloss_label_lengths) / whole[1]).float()
 
 
 def ctc_loss_per_sample(

@@ -8,7 +8,6 @@ from pathlib import Path
 from tqdm import tqdm
 
 from cache import Compression, FeatureStore, StreamSpec
-from slt_pipeline import processes
 from slt_pipeline.config.provenance import plain
 from slt_pipeline.config.recipe import Recipe, save_recipe
 from slt_pipeline.config.stages import ExtractConfig
@@ -22,6 +21,7 @@ from slt_pipeline.files import held, write_json_lines
 from slt_pipeline.models.taps import stream_widths
 from slt_pipeline.systems.features import fingerprint, read_rejected, rejected_path, require_features_of
 from slt_pipeline.systems.recogniser import Recogniser, open_recogniser, recorded
+from slt_pipeline.training import distributed
 from slt_pipeline.training.devices import pick_device
 from slt_pipeline.training.run import Plan
 
@@ -60,11 +60,11 @@ def extract(recipe: Recipe, *, split: str = "all", device: str = "auto", strict:
     manifest = recipe.corpus.manifest
     clips = read_manifest(manifest) if split == "all" else load_clips(manifest, split)
     with ExitStack() as held_splits:
-        processes.first(lambda: _hold(recipe, {clip.split for clip in clips}, held_splits))
-        todo = processes.first(lambda: _todo(recipe, recogniser, clips))
-        own = _write(recipe, recogniser, processes.share(todo), strict)
-        rejected = [row for rows in processes.gathered(own) for row in rows]
-        processes.first(lambda: _list_rejected(recipe, clips, rejected))
+        distributed.first(lambda: _hold(recipe, {clip.split for clip in clips}, held_splits))
+        todo = distributed.first(lambda: _todo(recipe, recogniser, clips))
+        own = _write(recipe, recogniser, distributed.share(todo), strict)
+        rejected = [row for rows in distributed.gathered(own) for row in rows]
+        distributed.first(lambda: _list_rejected(recipe, clips, rejected))
     return Extraction(len(todo) - len(rejected), len(clips) - len(todo), len(rejected), rejected_path(recipe))
 
 
@@ -140,7 +140,7 @@ def _write(recipe: Recipe, recogniser: Recogniser, todo: list[Clip], strict: boo
     """Encode and store clips, in shards of this process's own; return those that could not be encoded, and why."""
     rejected: list[dict[str, str]] = []
     root, frames_done = media_root(recipe.corpus), 0
-    store, quiet = FeatureStore.open(_local_store(recipe), mode="a"), None if processes.is_main() else True
+    store, quiet = FeatureStore.open(_local_store(recipe), mode="a"), None if distributed.is_main() else True
     with (
         store.writer() as writer,
         tqdm(todo, desc="extract", unit="clip", disable=quiet, dynamic_ncols=True) as progress,

@@ -5,7 +5,6 @@ from typing import Any
 
 import torch
 
-from slt_pipeline import processes
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.features import LabelDataset, as_it_is
 from slt_pipeline.corpora.labels import GlossInputs, Labels, TextLabels
@@ -22,6 +21,7 @@ from slt_pipeline.systems.translator import (
     save_architecture,
 )
 from slt_pipeline.systems.vocabularies import Vocabularies, check_texts
+from slt_pipeline.training import distributed
 from slt_pipeline.training.devices import pick_device, require_precision
 from slt_pipeline.training.objective import Objective
 from slt_pipeline.training.run import Plan, find_run
@@ -76,7 +76,7 @@ def gloss2text_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = 
         assert isinstance(translator, Translator)
         system = Gloss2Text(translator, vocabularies)
         size = config.training.batch_size
-        texts = processes.shared_out(
+        texts = distributed.shared_out(
             dev, lambda clips: system.translate([clip.gloss or () for clip in clips], config.generation, size)
         )
         return score_texts(protocol, texts, dev)

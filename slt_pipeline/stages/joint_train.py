@@ -21,7 +21,6 @@ from slt_pipeline.errors import SltError
 from slt_pipeline.models.sign_to_text import SignToText
 from slt_pipeline.models.taps import RECOGNITION, StoredTap, VideoFront
 from slt_pipeline.models.visual_encoder import VisualEncoder
-from slt_pipeline.processes import shared_out
 from slt_pipeline.systems.joint import JointStart
 from slt_pipeline.systems.recogniser import encode_clips, recognise
 from slt_pipeline.systems.scores import score_glosses, score_texts
@@ -29,6 +28,7 @@ from slt_pipeline.systems.translator import Gloss2Text, Sign2Text, open_gloss2te
 from slt_pipeline.systems.vocabularies import check_texts
 from slt_pipeline.training.checkpoint import BEST
 from slt_pipeline.training.devices import pick_device, require_precision
+from slt_pipeline.training.distributed import shared_out
 from slt_pipeline.training.objective import Objective
 from slt_pipeline.training.run import Plan, find_run
 from slt_pipeline.training.trainable import Trainable

@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-from slt_pipeline import processes
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.feasible import tell_what_ctc_cannot_learn
@@ -22,6 +21,7 @@ from slt_pipeline.systems.scores import score_recognised, score_texts
 from slt_pipeline.systems.start import Start
 from slt_pipeline.systems.translator import Sign2Text
 from slt_pipeline.systems.vocabularies import check_texts
+from slt_pipeline.training import distributed
 from slt_pipeline.training.devices import pick_device, require_precision
 from slt_pipeline.training.objective import Objective
 from slt_pipeline.training.run import Plan, find_run
@@ -122,7 +122,7 @@ class _Validation:
             blank = [is_blank(each) for each in logits] or [False] * len(clips)
             return list(zip(texts, zip(glosses, blank, strict=True), strict=True))
 
-        found = processes.shared_out(dev, decoded)
+        found = distributed.shared_out(dev, decoded)
         scores = score_texts(protocol, [text for text, _ in found], dev)
         signed = [i for i, clip in enumerate(dev) if clip.gloss]
         if system.recognises and signed:

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
-from slt_pipeline import processes
 from slt_pipeline.config.encoder import S3DConfig
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.clip import Clip
@@ -21,6 +20,7 @@ from slt_pipeline.models.visual_classifier import VisualClassifier
 from slt_pipeline.models.weights import load_s3d
 from slt_pipeline.systems.left_out import LeftOut, attempt
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
+from slt_pipeline.training import distributed
 from slt_pipeline.training.checkpoint import read_weights
 from slt_pipeline.training.devices import pick_device, require_precision
 from slt_pipeline.training.objective import Objective
@@ -113,7 +113,7 @@ class _Validation:
             parts = zip(logits.split(self.labels.sizes, dim=1), self.labels.encode(clip), strict=True)
             return [int(part.argmax()) == sign for part, sign in parts]
 
-        found = processes.shared_out(self.dev, lambda clips: [attempt(partial(right, clip)) for clip in clips])
+        found = distributed.shared_out(self.dev, lambda clips: [attempt(partial(right, clip)) for clip in clips])
         _, good = self.left_out.scored(self.dev, found)
         names = ["accuracy", *(f"accuracy_{name}" for name in self.recipe.visual_pretrain.also)]
         return {name: 100 * sum(kind) / len(good) for name, kind in zip(names, zip(*good, strict=True), strict=True)}

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from slt_pipeline import processes
 from slt_pipeline.config.provenance import require_made_with
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.runs import FRAMES_FILE
@@ -26,6 +25,7 @@ from slt_pipeline.systems.recogniser import CLASSES_FILE, recognise_clips
 from slt_pipeline.systems.scores import score_recognised
 from slt_pipeline.systems.start import require_own
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
+from slt_pipeline.training import distributed
 from slt_pipeline.training.checkpoint import WEIGHTS, best_checkpoint, read_weights
 from slt_pipeline.training.devices import pick_device, require_precision
 from slt_pipeline.training.objective import Objective
@@ -119,7 +119,7 @@ class _Validation:
     def __call__(self, encoder: torch.nn.Module) -> dict[str, float]:
         assert isinstance(encoder, VisualEncoder)
         beam_size = self.recipe.visual_train.beam_size
-        found = processes.shared_out(
+        found = distributed.shared_out(
             self.dev,
             lambda clips: recognise_clips(encoder, self.recipe, clips, self.classes, beam_size, self.device),
         )

@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from slt_pipeline import processes
 from slt_pipeline.config.video import SamplingConfig, VideoConfig
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.frames import ClipDataset, FrameBatches
@@ -15,6 +14,7 @@ from slt_pipeline.corpora.labels import Labeller
 from slt_pipeline.corpora.unreadable import UNREADABLE, reason_of, why_unusable
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json_lines, write_json_lines
+from slt_pipeline.training import distributed
 from slt_pipeline.training.checkpoint import list_checkpoints
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class LeftOut:
         Raises:
             SltError: none looks so, or with `strict` one does not.
         """
-        bad = processes.first(lambda: _unusable(clips, root, sampling))
+        bad = distributed.first(lambda: _unusable(clips, root, sampling))
         self._splits[clips[0].split] = [clip.id for clip in clips]
         self._require_some(clips, bad)
         self._take(bad)
@@ -178,7 +178,7 @@ class LeftOut:
             )
 
     def _list(self) -> None:
-        if not processes.is_main():
+        if not distributed.is_main():
             return
         before = read_json_lines(self.file)
         own = [{"id": name, "reason": reason, "by": self.stage} for name, reason in self._reasons.items()]

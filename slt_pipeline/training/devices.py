@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
-from slt_pipeline import processes
 from slt_pipeline.errors import SltError
+from slt_pipeline.training import distributed
 from slt_pipeline.training.threads import num_cores
 
 
@@ -22,10 +22,10 @@ def pick_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and processes.started() > 1:
+    if name.startswith("cuda") and distributed.started() > 1:
         if name != "cuda":
             raise SltError(
-                f"--device {name} is one GPU, and there are {processes.started()} processes; use --device cuda"
+                f"--device {name} is one GPU, and there are {distributed.started()} processes; use --device cuda"
             )
         name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     if name == "cpu":

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from slt_pipeline import processes
 from slt_pipeline.config.training import TrainingConfig
+from slt_pipeline.training import distributed
 from slt_pipeline.training.devices import require_precision
 
 _DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
@@ -32,7 +32,7 @@ class Engine:
         self._clip_norm = config.optimiser.clip_norm
         self._scaler = torch.amp.GradScaler(device.type) if config.precision == "fp16" else None
         self.model: torch.nn.Module = model
-        if processes.world() > 1:
+        if distributed.world() > 1:
             self.model = _in_step(model, device)
 
     def autocast(self) -> AbstractContextManager:

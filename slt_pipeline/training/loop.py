@@ -13,10 +13,10 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
-from slt_pipeline import processes
 from slt_pipeline.config.training import TrainingConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import write_json
+from slt_pipeline.training import distributed
 from slt_pipeline.training.batches import EpochBatches
 from slt_pipeline.training.checkpoint import (
     BEST,
@@ -68,7 +68,7 @@ def train(
         SltError: a loss or a weight is not finite, the losses are not the parts of the objective, or the run was begun
             by another number of processes.
     """
-    processes.join()
+    distributed.join()
     _require_work_for_all(config)
     batches = EpochBatches(
         trainable.num_items,
@@ -76,14 +76,14 @@ def train(
         epochs=config.epochs,
         seed=seed,
         lengths=trainable.lengths if config.bucket else None,
-        rank=processes.rank(),
-        world=processes.world(),
+        rank=distributed.rank(),
+        world=distributed.world(),
     )
     _freeze_the_rest(trainable)
     trainable.model.to(device)
     optimiser = build_optimiser(config.optimiser, trainable.parameter_groups)
-    seed_all(seed + processes.rank())
-    saved = processes.first(lambda: _newest(folder, title))
+    seed_all(seed + distributed.rank())
+    saved = distributed.first(lambda: _newest(folder, title))
     if saved is not None:
         saved.load_model(trainable.model)
     run = _Run(trainable, config, folder, title, Engine(trainable.model, optimiser, config, device), batches)
@@ -144,7 +144,7 @@ class _Run:
         self.engine.load_state(state)
         # A run of an earlier version was saved by one process, and after its validation.
         of_each = state.get("processes") or [{"random": state["random"], "means": state.get("means", {})}]
-        mine = of_each[processes.rank()]
+        mine = of_each[distributed.rank()]
         set_random_state(mine["random"])
         self.position, self.meter = _Position(**state["position"]), Meter(**mine["means"])
         if "best_score" in saved.meta:
@@ -163,15 +163,15 @@ class _Run:
                 "%s: the weight of %s reaches %g at step %d, and the run has %d; lower `over` of its ramp",
                 *(self.title, part, ramp.to, ramp.over, total),
             )
-        self.log = self._open_log("metrics.jsonl") if processes.is_main() else None
-        self.speed.log = self._open_log("speed.jsonl") if processes.is_main() else None
+        self.log = self._open_log("metrics.jsonl") if distributed.is_main() else None
+        self.speed.log = self._open_log("speed.jsonl") if distributed.is_main() else None
         self._tidy()  # what a crash between a checkpoint and its tidying left over
         progress = tqdm(
             total=total,
             initial=self.position.step,
             desc=self.title,
             unit="step",
-            disable=None if processes.is_main() else True,
+            disable=None if distributed.is_main() else True,
             dynamic_ncols=True,
         )
         with progress:
@@ -189,8 +189,8 @@ class _Run:
         end_of_epoch = self.position.batch == 0
         if end_of_epoch or self.position.step % self.config.log_every == 0:
             self._log_step()
-        due = processes.is_main() and time.monotonic() - self.saved_at > 60 * self.config.checkpoint_minutes
-        order = processes.highest(2 if stop() else int(due))
+        due = distributed.is_main() and time.monotonic() - self.saved_at > 60 * self.config.checkpoint_minutes
+        order = distributed.highest(2 if stop() else int(due))
         validates = end_of_epoch and self._validates()
         if order or validates:
             self._require_finite_weights()
@@ -208,7 +208,7 @@ class _Run:
         last = (position.batch + 1) % config.accumulate == 0 or position.batch + 1 == per_epoch
         if isinstance(batch, dict):
             self.rejected |= batch.pop(REJECTED, {})
-        if processes.world() > 1 and self.trainable.padding:
+        if distributed.world() > 1 and self.trainable.padding:
             batch = _padded_alike(batch, self.trainable.padding)
         self.engine.model.train()
         with nullcontext() if last else self.engine.apart():
@@ -237,7 +237,7 @@ class _Run:
 
     def _log_step(self) -> None:
         """Log the means since the last line, and the weights, rates and gradient of the step that was just made."""
-        found, self.meter = processes.gathered(self.meter), Meter()
+        found, self.meter = distributed.gathered(self.meter), Meter()
         if self.log is None:
             return
         position, groups = self.position, self.engine.optimiser.param_groups
@@ -282,7 +282,7 @@ class _Run:
         model.eval()
         with torch.no_grad():
             scores = self.trainable.validate(model)
-        scores = processes.first(lambda: scores)  # that of the first counts, whatever the others' rounding
+        scores = distributed.first(lambda: scores)  # that of the first counts, whatever the others' rounding
         score = scores[self.trainable.score]
         better = score >= position.best_score if self.trainable.higher_is_better else score <= position.best_score
         if better or math.isnan(position.best_score):  # ties go to the later one, as published
@@ -299,8 +299,8 @@ class _Run:
 
     def _save(self) -> None:
         """Checkpoint, then the pointer to the best one, then pruning: a crash between any two is harmless."""
-        of_each = processes.gathered(({"random": random_state(), "means": asdict(self.meter)}, self.rejected))
-        if processes.is_main():
+        of_each = distributed.gathered(({"random": random_state(), "means": asdict(self.meter)}, self.rejected))
+        if distributed.is_main():
             position = self.position
             state = {
                 **self.engine.state(),
@@ -308,7 +308,7 @@ class _Run:
                 "position": {"step": position.step, "epoch": position.epoch, "batch": position.batch},
             }
             validated = not (position.batch == 0 and self._validates())
-            meta = {"epoch": position.epoch, **self._best(), "validated": validated, "processes": processes.world()}
+            meta = {"epoch": position.epoch, **self._best(), "validated": validated, "processes": distributed.world()}
             root = self.folder / "checkpoints"
             self.saved = save_checkpoint(root, position.step, self.engine.bare, state, meta)
             self._tidy()
@@ -318,7 +318,7 @@ class _Run:
             if self.on_checkpoint is not None:
                 self.on_checkpoint()
         self.saved_at = time.monotonic()
-        processes.barrier()
+        distributed.barrier()
 
     def _best(self) -> dict[str, Any]:
         score = self.position.best_score
@@ -326,7 +326,7 @@ class _Run:
 
     def _tidy(self) -> None:
         """Point to the best checkpoint and delete those that are neither best nor newest."""
-        if processes.is_main():
+        if distributed.is_main():
             best = self.position.best_step if self.position.best_step >= 0 else None
             if best is not None:
                 write_json(self.folder / BEST, {"step": best, self.trainable.score: self.position.best_score})
@@ -338,7 +338,7 @@ class _Run:
 
 
 def _require_work_for_all(config: TrainingConfig) -> None:
-    world, size = processes.world(), config.batch_size
+    world, size = distributed.world(), config.batch_size
     if size >= world:
         return
     clips = size * config.accumulate
@@ -355,7 +355,7 @@ def _newest(folder: Path, title: str) -> Checkpoint | None:
     saved = list_checkpoints(folder / "checkpoints")
     if not saved:
         return None
-    before, now = saved[-1].meta.get("processes", 1), processes.world()
+    before, now = saved[-1].meta.get("processes", 1), distributed.world()
     if before != now:
         raise SltError(
             f"{title}: {folder} was trained by {before} {_processes(before)} up to step {saved[-1].meta['step']}, and "
@@ -368,7 +368,7 @@ def _newest(folder: Path, title: str) -> Checkpoint | None:
 def _padded_alike(batch: dict[str, Any], padding: Mapping[str, Any]) -> dict[str, Any]:
     """Pad this process's share to the longest of the whole batch."""
     sizes = {name: batch[name].shape[dim] for name, (dim, _) in padding.items()}
-    longest = {name: max(each[name] for each in found) for found in [processes.gathered(sizes)] for name in sizes}
+    longest = {name: max(each[name] for each in found) for found in [distributed.gathered(sizes)] for name in sizes}
     longer = {n: padding[n][1](batch[n], longest[n] - sizes[n]) for n in sizes if longest[n] > sizes[n]}
     return {**batch, **longer}
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 
-from slt_pipeline import processes
 from slt_pipeline.config.provenance import flatten, require_made_with
 from slt_pipeline.config.recipe import Recipe, save_recipe
 from slt_pipeline.config.training import TrainingConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import held, read_json, write_json
+from slt_pipeline.training import distributed
 from slt_pipeline.training.checkpoint import BEST, aside, list_checkpoints, save_checkpoint
 from slt_pipeline.training.loop import train
 from slt_pipeline.training.trainable import Result, Trainable
@@ -57,7 +57,7 @@ class Run:
         Raises:
             SltError: another command is training in this folder.
         """
-        processes.first(lambda: self._begin(recipe, describe))
+        distributed.first(lambda: self._begin(recipe, describe))
         return self.folder
 
     def _begin(self, recipe: Recipe, describe: Callable[[Path], None] | None) -> None:
@@ -79,7 +79,7 @@ class Run:
             SltError: another command is training in this folder.
         """
         with ExitStack() as stack:
-            processes.first(lambda: stack.enter_context(self._held()) and None)
+            distributed.first(lambda: stack.enter_context(self._held()) and None)
             try:
                 ended = train(
                     trainable,
@@ -91,12 +91,12 @@ class Run:
                     on_checkpoint=lambda: _remove(aside(self.folder)),
                 )
             except Exception:
-                if processes.is_main():
+                if distributed.is_main():
                     _put_back(self.folder)
                 raise
             result = {"score": trainable.score, "best_score": ended.best_score, "best_step": ended.best_step}
             _tell_gate(self.stage, trainable, config.gate, ended)
-            return self.finish({**result, "processes": processes.world()})
+            return self.finish({**result, "processes": distributed.world()})
 
     def _held(self) -> AbstractContextManager[None]:
         """Keep other commands out of the folder; the lock lies beside it, so that the folder can be moved."""
@@ -125,7 +125,7 @@ class Run:
 
     def finish(self, result: Mapping[str, Any]) -> dict[str, Any]:
         """Mark the run as done."""
-        processes.first(lambda: write_json(self.folder / RESULT, dict(result)))
+        distributed.first(lambda: write_json(self.folder / RESULT, dict(result)))
         return dict(result)
 
 
@@ -150,7 +150,7 @@ def find_run(
     Raises:
         SltError: the folder holds work made from other inputs; the first difference is named.
     """
-    return processes.first(lambda: _found(folder, stage, inputs, overwrite, to_keep_both))
+    return distributed.first(lambda: _found(folder, stage, inputs, overwrite, to_keep_both))
 
 
 def _found(folder: Path, stage: str, inputs: Mapping[str, Any], overwrite: bool, to_keep_both: str) -> Run:

@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from slt_pipeline.errors import SltError
-from slt_pipeline.processes import started
+from slt_pipeline.training.distributed import started
 from slt_pipeline.training.stop import stop_after_step
 
 log = logging.getLogger(__name__)

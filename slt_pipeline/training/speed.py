@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from slt_pipeline import processes
+from slt_pipeline.training import distributed
 from slt_pipeline.training.runlog import RunLog
 
 
@@ -36,12 +36,12 @@ class Speed:
     def end_epoch(self, epoch: int, step: int) -> None:
         """Note the epoch that has just ended, of all processes, and start anew."""
         seconds = max(1e-9, time.monotonic() - self._started)
-        found = processes.gathered((self.clips, self._waited / seconds))
+        found = distributed.gathered((self.clips, self._waited / seconds))
         rate, waiting = sum(clips for clips, _ in found) / seconds, max(share for _, share in found)
         self._last = f"  ({rate:.3g} clips/s, {waiting:.0%} of the time waiting for data)"
         if self.log is not None:
             record = {"epoch": epoch, "step": step, "seconds": round(seconds, 2), "clips_per_second": round(rate, 2)}
-            self.log.write({**record, "waiting": round(waiting, 3), "processes": processes.world()})
+            self.log.write({**record, "waiting": round(waiting, 3), "processes": distributed.world()})
         self.resume()
 
     def text(self) -> str:

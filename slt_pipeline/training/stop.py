@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from slt_pipeline import processes
+from slt_pipeline.training import distributed
 
 log = logging.getLogger(__name__)
 
@@ -21,10 +21,10 @@ def stop_after_step() -> Iterator[Callable[[], bool]]:
     asked: list[int] = []
 
     def ask(signum: int, frame: Any) -> None:
-        if signum == signal.SIGINT and signum in asked and processes.world() == 1:
+        if signum == signal.SIGINT and signum in asked and distributed.world() == 1:
             raise KeyboardInterrupt
         if not asked:
-            again = "; press Ctrl-C again to stop at once" if processes.world() == 1 else ""
+            again = "; press Ctrl-C again to stop at once" if distributed.world() == 1 else ""
             log.warning("stopping after this step%s", again)
         asked.append(signum)
 

@@ -88,13 +88,14 @@ def free_port() -> int:
 
 def slt(*arguments: str) -> None:
     """The command line, in which no process but the first may write a file outside the store."""
-    from slt_pipeline import files, processes
+    from slt_pipeline import files
     from slt_pipeline.cli.main import main
+    from slt_pipeline.training import distributed
 
     replacing = files.replacing
 
     def only_the_first(path: Path):
-        assert processes.is_main(), f"process {processes.rank()} writes {path}"
+        assert distributed.is_main(), f"process {distributed.rank()} writes {path}"
         return replacing(path)
 
     files.replacing = only_the_first

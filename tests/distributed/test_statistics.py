@@ -8,18 +8,18 @@ import torch
 from several import run
 from torch.nn.parallel import DistributedDataParallel
 
-from slt_pipeline import processes
 from slt_pipeline.config.encoder import EncoderConfig
 from slt_pipeline.models.batch_norm import BatchNorm1d, BatchNorm3d
 from slt_pipeline.models.ctc import ctc_loss
 from slt_pipeline.models.visual_encoder import VisualEncoder
+from slt_pipeline.training import distributed
 
 EXACT = torch.float64
 SHAPES = {"1": (7, 4), "3": (5, 4, 3, 2, 2)}
 
 
 def write(folder: str, data) -> None:
-    path = Path(folder) / f"found-{processes.rank()}-of-{processes.world()}.json"
+    path = Path(folder) / f"found-{distributed.rank()}-of-{distributed.world()}.json"
     path.write_text(json.dumps(data), encoding="utf-8")
 
 
@@ -29,21 +29,21 @@ def found(folder: Path, world: int) -> list:
 
 def normalise(folder: str) -> None:
     """Outputs and gradients of this process's share, and what it has learnt."""
-    processes.join()
+    distributed.join()
     told = {}
     for kind, shape in SHAPES.items():
         generator = torch.Generator().manual_seed(4)
         x, target = (torch.randn(shape, generator=generator, dtype=EXACT) for _ in range(2))
         norm = (BatchNorm1d if kind == "1" else BatchNorm3d)(4).to(EXACT)
-        mine = x[processes.rank() :: processes.world()].clone().requires_grad_()
+        mine = x[distributed.rank() :: distributed.world()].clone().requires_grad_()
         y = norm(mine)
-        ((y - target[processes.rank() :: processes.world()]) ** 2).sum().backward()
+        ((y - target[distributed.rank() :: distributed.world()]) ** 2).sum().backward()
         assert mine.grad is not None
         told[kind] = {
             "y": y.detach().flatten(1).tolist(),
             "dx": mine.grad.flatten(1).tolist(),
-            "weight": processes.summed(norm.weight.grad).tolist(),
-            "bias": processes.summed(norm.bias.grad).tolist(),
+            "weight": distributed.summed(norm.weight.grad).tolist(),
+            "bias": distributed.summed(norm.bias.grad).tolist(),
             "mean": norm.running_mean.tolist(),
             "var": norm.running_var.tolist(),
             "tracked": int(norm.num_batches_tracked),
@@ -53,8 +53,8 @@ def normalise(folder: str) -> None:
 
 def train_encoder(folder: str) -> None:
     """Five steps of S3D and the visual head with CTC, in double precision, on batches of three clips."""
-    processes.join()
-    rank, world = processes.rank(), processes.world()
+    distributed.join()
+    rank, world = distributed.rank(), distributed.world()
     torch.manual_seed(0)
     head = {"hidden": 16, "feedforward": 16, "dropout": 0.0}
     config = {"s3d": {"width": 0.03, "norm_momentum": 0.1, "freeze_blocks": 0}, "head": head}
@@ -73,8 +73,31 @@ def train_encoder(folder: str) -> None:
         norm = torch.nn.utils.get_total_norm([p.grad for p in encoder.parameters() if p.grad is not None])
         optimiser.step()
         optimiser.zero_grad()
-        told.append([float(processes.summed(loss * len(mine))) / 3, float(norm)])
+        told.append([float(distributed.summed(loss * len(mine))) / 3, float(norm)])
     write(folder, told)
+
+
+def lose(folder: str) -> None:
+    """The part of this process in the CTC loss of five clips, of which some have no gloss."""
+    distributed.join()
+    rank, world = distributed.rank(), distributed.world()
+    logits = torch.randn(5, 6, 7, generator=torch.Generator().manual_seed(1))
+    told = []
+    for lengths in ([2, -1, -1, -1, 2], [2, 2, 2, 2, 2], [-1, -1, -1, -1, -1], [-1, 0, -1, -1, -1]):
+        mine = list(range(rank, 5, world))
+        labels = torch.tensor([[4, 5]] * len(mine))
+        loss = ctc_loss(logits[mine], torch.full((len(mine),), 6), labels, torch.tensor(lengths)[mine])
+        told.append(float(loss) * len(mine) / 5)
+    write(folder, told)
+
+
+@pytest.mark.parametrize("world", [2, 3])
+def test_ctc_is_the_mean_over_the_clips_of_the_batch_that_have_glosses(tmp_path, world):
+    for each in (1, world):
+        ended = run(each, tmp_path, lose, str(tmp_path))
+        assert ended.codes == [0] * each, ended.log
+    (one,), several = found(tmp_path, 1), found(tmp_path, world)
+    assert [sum(parts) for parts in zip(*several, strict=True)] == pytest.approx(one, rel=1e-6)
 
 
 @pytest.mark.parametrize("world", [2, 3])

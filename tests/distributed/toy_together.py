@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from toy_run import SignalAt, toy_train, toy_trainable
 
-from slt_pipeline import processes
+from slt_pipeline.training import distributed
 from slt_pipeline.training.trainable import Trainable
 
 
@@ -22,21 +22,21 @@ def train(folder: str, changes: dict | None = None) -> None:
 
 def train_and_signal(folder: str, signum: int, batch: int, ranks: tuple[int, ...], changes: dict) -> None:
     """Send a signal to some of the processes before their forward pass of a batch (from 1)."""
-    processes.join()
-    trap = SignalAt(signum, batch) if processes.rank() in ranks else (lambda: 1.0)
+    distributed.join()
+    trap = SignalAt(signum, batch) if distributed.rank() in ranks else (lambda: 1.0)
     tell(folder, toy_train(Path(folder), toy_trainable(each_batch=trap), **changes))
 
 
 def train_to_nan(folder: str, batch: int) -> None:
     """The second process's loss of a batch is not finite."""
-    processes.join()
+    distributed.join()
     seen = []
 
     def each() -> float:
         seen.append(1)
-        return float("nan") if processes.rank() == 1 and len(seen) == batch else 1.0
+        return float("nan") if distributed.rank() == 1 and len(seen) == batch else 1.0
 
-    with processes.one_for_all():
+    with distributed.one_for_all():
         toy_train(Path(folder), named(toy_trainable(each_batch=each)))
 
 
@@ -57,17 +57,17 @@ def train_with_slow_saves(folder: str) -> None:
 
 def train_and_die_in_validation(folder: str) -> None:
     """The second process is killed while it validates."""
-    processes.join()
+    distributed.join()
 
     def validate(model: torch.nn.Module) -> dict[str, float]:
-        if processes.rank() == 1:
+        if distributed.rank() == 1:
             os.kill(os.getpid(), signal.SIGKILL)
-        return {"dev_loss": float(sum(processes.shared_out([1.0, 2.0], list)))}
+        return {"dev_loss": float(sum(distributed.shared_out([1.0, 2.0], list)))}
 
-    with processes.one_for_all():
+    with distributed.one_for_all():
         toy_train(Path(folder), toy_trainable(validate=validate), epochs=1)
 
 
 def tell(folder: str, result) -> None:
-    path = Path(folder) / f"told-{processes.rank()}.json"
+    path = Path(folder) / f"told-{distributed.rank()}.json"
     path.write_text(json.dumps([result.steps, result.best_step, result.best_score]), encoding="utf-8")

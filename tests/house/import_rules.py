@@ -1,7 +1,7 @@
 """Who may import whom. `violations(root)` reads the source, so that imports inside functions count too.
 
     cli -> stages -> systems -> {corpora, avatar, training, models, video, text, metrics, report}
-        -> config, files, processes, errors
+        -> config, files, errors
 
 `cache` stands beside: it knows nothing of the pipeline, and few modules of the pipeline know it.
 """
@@ -12,15 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 MIDDLE = frozenset({"corpora", "avatar", "training", "models", "video", "text", "metrics", "report"})
-BELOW_ALL = frozenset({"", "errors", "files", "processes"})  # "" is slt_pipeline itself: the version
+BELOW_ALL = frozenset({"", "errors", "files"})  # "" is slt_pipeline itself: the version
 
 # Room of slt_pipeline -> rooms it may import besides itself. A folder that is not named here is a violation.
 ROOMS: dict[str, frozenset[str]] = {
     "": frozenset(),
     "errors": frozenset(),
     "files": frozenset({"errors"}),
-    "processes": frozenset({"errors"}),
-    "config": BELOW_ALL - {"processes"},
+    "config": BELOW_ALL,
     "metrics": BELOW_ALL | {"config"},
     "report": BELOW_ALL | {"config"},
     "models": BELOW_ALL | {"config"},
