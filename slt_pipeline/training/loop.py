@@ -33,7 +33,7 @@ from slt_pipeline.training.engine import Engine, to_device
 from slt_pipeline.training.optim import build_optimiser, rate_factor, set_rates
 from slt_pipeline.training.runlog import Meter, RunLog, in_words, means
 from slt_pipeline.training.speed import Speed
-from slt_pipeline.training.stop import ignore_ctrl_c, stop_after_step
+from slt_pipeline.training.stop import outlive_signals, stop_after_step
 from slt_pipeline.training.trainable import REJECTED, Result, Trainable
 
 log = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ def train(
         collate_fn=trainable.collate,
         num_workers=config.num_workers,
         multiprocessing_context="spawn" if config.num_workers else None,
-        worker_init_fn=ignore_ctrl_c,
+        worker_init_fn=outlive_signals,
         pin_memory=device.type == "cuda" and not trainable.on_device,
         generator=torch.Generator(),  # its own: starting to iterate draws a number, and a resumed run starts once more
     )

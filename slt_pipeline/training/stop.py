@@ -39,6 +39,14 @@ def stop_after_step() -> Iterator[Callable[[], bool]]:
             signal.signal(signum, handler)
 
 
-def ignore_ctrl_c(worker: int) -> None:
-    """Set up a loader process: Ctrl-C reaches it too, and the step in progress may need its batches."""
+def outlive_signals(worker: int) -> None:
+    """Set up a loader process: what stops a run reaches it too, and the step in progress may need its batches.
+
+    A second SIGTERM ends it: who has no more use for it sends that.
+    """
+
+    def wait_for_second(signum: int, frame: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, wait_for_second)

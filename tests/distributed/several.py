@@ -9,12 +9,22 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["several_preload"])
+CONTEXT.set_forkserver_preload(  # of the project alone: before Python 3.13 it does not look where tests import from
+    [
+        "torch",
+        "slt_pipeline.cli.main",
+        "slt_pipeline.stages.extract",
+        "slt_pipeline.stages.gloss2text_train",
+        "slt_pipeline.stages.joint_train",
+        "slt_pipeline.stages.translate_train",
+        "slt_pipeline.stages.visual_pretrain",
+        "slt_pipeline.stages.visual_train",
+    ]
+)
 
 
 @dataclass
@@ -45,7 +55,6 @@ class Several:
             CONTEXT.Process(target=_child, args=(environment, str(log), call, arguments))
             for environment, log in zip(each if world > 1 else [{}], self.logs, strict=True)
         ]
-        _start_server()
         for process in self.processes:
             process.start()
 
@@ -109,20 +118,11 @@ def lines(path: Path, **wanted: Any) -> list[dict[str, Any]]:
     return [record for record in records if wanted.items() <= record.items()]
 
 
-def _start_server() -> None:
-    """Start what the processes are forked from; up to Python 3.12 it knows the environment's path alone."""
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
-    try:
-        forkserver.ensure_running()
-    finally:
-        os.environ.pop("PYTHONPATH") if before is None else os.environ.update(PYTHONPATH=before)
-
-
 def _child(environment: Mapping[str, str], log: str, call: Callable[..., Any], arguments: tuple) -> None:
     os.environ.update(environment)
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
+    __import__("torch").set_num_threads(1)
     call(*arguments)

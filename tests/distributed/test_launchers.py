@@ -57,17 +57,18 @@ def workers(parent: int) -> list[int]:
 
 
 def test_the_short_form_ends_as_one_command_does_is_interrupted_and_goes_on(toy, tmp_path):
-    long = "visual_pretrain.training.epochs=30"
-    stopped = start(*pretrain(toy, tmp_path, long), "--processes", "2")
-    wait_for(lambda: (tmp_path / "toy/visual_pretrain/metrics.jsonl").is_file(), 120)
-    stopped.send_signal(signal.SIGINT)
+    """With loader processes, which the signal reaches too."""
+    long = ("visual_pretrain.training.epochs=30", "visual_pretrain.training.num_workers=1")
+    stopped = start(*pretrain(toy, tmp_path, *long), "--processes", "2")
+    wait_for(lambda: list_checkpoints(tmp_path / "toy/visual_pretrain/checkpoints"), 120)
+    stopped.send_signal(signal.SIGTERM)
     out, err = stopped.communicate(timeout=60)
     assert stopped.returncode == 130, err
     assert err.count("the same command goes on from here") >= 1
     assert "Traceback" not in err
     saved = list_checkpoints(tmp_path / "toy/visual_pretrain/checkpoints")[-1].meta
     assert saved["processes"] == 2
-    again = start(*pretrain(toy, tmp_path, long), "--processes", "2")
+    again = start(*pretrain(toy, tmp_path, *long), "--processes", "2")
     out, err = again.communicate(timeout=120)
     assert again.returncode == 0, err
     assert f"resumed at step {saved['step']}" in err
