@@ -5,11 +5,13 @@ import logging
 from dataclasses import replace
 
 import pytest
+from joint_tools import recipe_of
 from stage_tools import CPU, KilledError, change_clips, refusal, trainable_of, weights, write_video
 
 from slt_pipeline.corpora.frames import ClipDataset
 from slt_pipeline.corpora.manifest import read_manifest, write_manifest
 from slt_pipeline.files import read_json_lines
+from slt_pipeline.stages.joint_train import joint_train
 from slt_pipeline.systems.features import rejected_path
 from slt_pipeline.systems.left_out import LeftOut
 from slt_pipeline.video.reader import open_video
@@ -156,6 +158,17 @@ def test_a_wrong_media_root_is_refused_before_the_old_run_is_given_up(own, stage
     message = refusal(stages["visual_train"], recipe, overwrite=True)
     assert "none of 6 train clips can be read" in message
     assert (recipe.run_folder("visual_train") / "result.json").is_file()
+
+
+def test_joint_training_leaves_out_and_lists_bad_clips_too(own, tmp_path):
+    recipe = recipe_of(own, tmp_path)
+    train, dev = own.of("train")[3], own.of("dev")[1]
+    no_video(own, train)
+    cut(own, dev)
+    joint_train(recipe, device="cpu")
+    listed = read_json_lines(recipe.run_folder("joint_train") / "rejected.jsonl")
+    assert {(row["id"], row["by"]) for row in listed} == {(clip.id, "joint_train") for clip in (train, dev)}
+    assert "clip " in refusal(joint_train, recipe, overwrite=True, strict=True)
 
 
 def test_what_extraction_listed_stays_and_what_it_can_encode_is_taken_off(own, stages):
