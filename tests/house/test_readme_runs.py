@@ -47,7 +47,7 @@ NOT_RUN["weights import"] = "published weights are not given away; tests/stages 
 NOT_RUN["sweep -r cvslt/phoenix14t components"] = "needs PHOENIX-2014T; tests/stages runs one in its shape"
 NOT_RUN["visual-train -r demo/mmtlb --device cuda"] = "needs a GPU"
 NOT_RUN["visual-train -r my.yaml --processes 2"] = (
-    "starts this program anew; tests/distributed/test_launchers.py does so"
+    "starts this program anew; tests/distributed does so"
 )
 # What a reader of a line does not have yet, where others have made it with other settings. Such lines come last.
 STARTS_WITHOUT = {
