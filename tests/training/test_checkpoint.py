@@ -205,7 +205,7 @@ def test_json_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "state.pt"])
 def test_a_full_disk_is_told_in_words_and_takes_the_half_checkpoint_away(tmp_path, name):
-    """A child that may write no file so large stands for the disk: it is the weights, or the state, that does not fit."""
+    """A limit on the size of files stands for the disk: it is the weights, or the state, that does not fit."""
     root = tmp_path / "checkpoints"
     kept = save(root, 1)
     size = {"weights.safetensors": 100, "state.pt": (kept.folder / "weights.safetensors").stat().st_size + 100}[name]
