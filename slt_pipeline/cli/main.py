@@ -109,8 +109,8 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        if distributed.is_main():
+    except (KeyboardInterrupt, click.exceptions.Abort) as error:
+        if distributed.speaks(error):
             click.echo("slt: interrupted; the same command goes on from here", err=True)
         sys.exit(130)
     except BrokenPipeError:

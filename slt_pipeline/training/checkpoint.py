@@ -86,12 +86,26 @@ class Checkpoint:
 def save_checkpoint(
     root: Path, step: int, model: torch.nn.Module, state: dict[str, Any], meta: dict[str, Any]
 ) -> Checkpoint:
-    """Write root/step-<step>/; a crash on the way leaves a folder without `meta.json`, which nobody reads."""
+    """Write root/step-<step>/; a crash on the way leaves a folder without `meta.json`, which nobody reads.
+
+    Raises:
+        SltError: the disk does not take it.
+    """
     folder = root / f"step-{step:08d}"
     _remove(folder)
     folder.mkdir(parents=True)
-    save_model(model, str(folder / WEIGHTS))
-    torch.save(state, folder / STATE)
+    try:
+        save_model(model, str(folder / WEIGHTS))
+        torch.save(state, folder / STATE)
+    except (SafetensorError, RuntimeError) as error:  # of a disk that is full, neither raises an OSError
+        size = sum(file.stat().st_size for file in folder.iterdir())
+        shutil.rmtree(folder)
+        free = shutil.disk_usage(root).free
+        reason = str(error).splitlines()[0]
+        raise SltError(
+            f"{folder} cannot be written ({reason}) after {size} bytes, with {free} free; make room, and run the "
+            "same command again to go on from the last checkpoint"
+        ) from error
     for name in (WEIGHTS, STATE):
         _flush(folder / name)
     meta = {"step": step, "weights": file_hash(folder / WEIGHTS), **meta}

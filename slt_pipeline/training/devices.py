@@ -70,6 +70,24 @@ def room_for_loaders(device: torch.device, num_workers: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@contextmanager
+def loaders_alive(title: str) -> Iterator[None]:
+    """Say in words that a loader process has died, which torch raises wherever this process stands.
+
+    Raises:
+        SltError: one has.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker (pid"):
+            raise
+        raise SltError(
+            f"{title}: a loader process has died ({' '.join(str(error).split())}); if memory was short, lower "
+            "training.num_workers; run the same command again to go on from the last checkpoint"
+        ) from error
+
+
 def _keep_heap() -> None:
     """Ask glibc to keep freed memory: giving it back and faulting it in anew costs a seventh of a training step."""
     try:

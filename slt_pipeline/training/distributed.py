@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 _LONGEST_WAIT = timedelta(hours=12)
 """For one that works longer than the others, such as on a clip of its share; a dead one is noticed at once."""
+_MEETING = timedelta(minutes=15)
+"""Within this the launcher has started all of them."""
 _WORDS, _SPEAKER = "failed", "speaker"
 
 
@@ -44,21 +46,45 @@ _group = _Group()
 
 
 def started() -> int:
-    """Return how many processes the launcher has started, whether they have met or not."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """Return how many processes the launcher has started, whether they have met or not.
+
+    Raises:
+        SltError: the environment names no number.
+    """
+    number = os.environ.get("WORLD_SIZE") or "1"
+    if not number.isdecimal():
+        raise SltError(f"WORLD_SIZE is {number!r} in the environment, no number of processes; unset it")
+    return int(number)
 
 
 def join() -> None:
-    """Meet the other processes, if a launcher has started several and they have not met yet."""
+    """Meet the other processes, if a launcher has started several and they have not met yet.
+
+    Raises:
+        SltError: no launcher has, whatever the environment says; or one of them has not come.
+    """
     if started() < 2 or _group.store is not None:
         return
+    if missing := [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]:
+        raise SltError(
+            f"WORLD_SIZE is {started()} in the environment, as a launcher sets it, and {', '.join(missing)} "
+            "not; start the command with torchrun, or unset WORLD_SIZE"
+        )
     import torch
     import torch.distributed as dist
     from torch.distributed.rendezvous import rendezvous
 
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     if not dist.is_initialized():
-        store, rank, world = next(rendezvous("env://", timeout=_LONGEST_WAIT))
+        try:
+            store, rank, world = next(rendezvous("env://", timeout=_MEETING))
+        except (dist.DistError, ValueError) as error:
+            where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+            raise SltError(
+                f"process {os.environ['RANK']} of {started()} does not meet the others at {where}: "
+                f"{str(error).splitlines()[0]}; start all of them with torchrun, or unset WORLD_SIZE"
+            ) from error
+        store.set_timeout(_LONGEST_WAIT)
         attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")  # the launcher's store remembers those before
         _group.store = dist.PrefixStore(f"slt/{attempt}", store)  # pyright: ignore[reportPrivateImportUsage]
         dist.init_process_group(backend, store=_group.store, rank=rank, world_size=world, timeout=_LONGEST_WAIT)
@@ -206,7 +232,7 @@ def one_for_all() -> Iterator[None]:
         raise
 
 
-def speaks(error: Exception) -> bool:
+def speaks(error: BaseException) -> bool:
     """Whether this process is to say why the command has failed: one of them does, the first that asks."""
     if world() == 1 or _group.store is None:
         return True

@@ -28,7 +28,7 @@ from slt_pipeline.training.checkpoint import (
     seed_all,
     set_random_state,
 )
-from slt_pipeline.training.devices import room_for_loaders
+from slt_pipeline.training.devices import loaders_alive, room_for_loaders
 from slt_pipeline.training.engine import Engine, to_device
 from slt_pipeline.training.optim import build_optimiser, rate_factor, set_rates
 from slt_pipeline.training.runlog import Meter, RunLog, in_words, means
@@ -101,7 +101,7 @@ def train(
         pin_memory=device.type == "cuda" and not trainable.on_device,
         generator=torch.Generator(),  # its own: starting to iterate draws a number, and a resumed run starts once more
     )
-    with stop_after_step() as stop, room_for_loaders(device, config.num_workers):
+    with stop_after_step() as stop, room_for_loaders(device, config.num_workers), loaders_alive(title):
         run.loop(loader, stop)
     return Result(run.position.step, run.position.best_step, run.position.best_score)
 

@@ -23,6 +23,7 @@ from slt_pipeline.training.trainable import Result, Trainable
 log = logging.getLogger(__name__)
 
 INPUTS, RESULT = "inputs.json", "result.json"
+_CURE = "add --overwrite to start anew, or -o runs_dir=...{to_keep_both} to keep both"
 
 Plan = tuple[Mapping[str, Path | str | None], Mapping[str, Path | str]]
 """What a command would read and write, by name: what `--dry-run` prints."""
@@ -61,8 +62,12 @@ class Run:
         return self.folder
 
     def _begin(self, recipe: Recipe, describe: Callable[[Path], None] | None) -> None:
-        with self._held():
-            if self.anew and self.folder.exists():
+        with _held(self.folder):
+            if not self.anew:
+                _require_made_of(
+                    self.folder, self.inputs, _CURE.format(to_keep_both="")
+                )  # another command may have been there meanwhile
+            elif self.folder.exists():
                 _remove(aside(self.folder))
                 self.folder.rename(aside(self.folder))
             save_recipe(recipe, self.folder)
@@ -79,7 +84,7 @@ class Run:
             SltError: another command is training in this folder.
         """
         with ExitStack() as stack:
-            distributed.first(lambda: stack.enter_context(self._held()) and None)
+            distributed.first(lambda: self._hold(stack))
             try:
                 ended = train(
                     trainable,
@@ -98,9 +103,10 @@ class Run:
             _tell_gate(self.stage, trainable, config.gate, ended)
             return self.finish({**result, "processes": distributed.world()})
 
-    def _held(self) -> AbstractContextManager[None]:
-        """Keep other commands out of the folder; the lock lies beside it, so that the folder can be moved."""
-        return held(self.folder.with_name(f".{self.folder.name}.lock"), f"the run {self.folder}")
+    def _hold(self, until: ExitStack) -> None:
+        until.enter_context(_held(self.folder))
+        if not _begun_with(self.folder, self.inputs):
+            raise SltError(f"the run {self.folder} was begun anew by another process; wait for its end, or stop it")
 
     def keep(
         self, model: torch.nn.Module, step: int, score: str, best_score: float | None, origin: Mapping[str, Any]
@@ -155,13 +161,18 @@ def find_run(
 
 def _found(folder: Path, stage: str, inputs: Mapping[str, Any], overwrite: bool, to_keep_both: str) -> Run:
     if aside(folder).exists() and (overwrite or not _begun_with(folder, inputs)):
-        _put_back(folder)  # what a kill before the first checkpoint has left
+        with _held(folder):  # or it is a run that another process is training
+            _put_back(folder)  # what a kill before the first checkpoint has left
     if not overwrite:
-        cure = f"add --overwrite to start anew, or -o runs_dir=...{to_keep_both} to keep both"
-        _require_made_of(folder, inputs, cure)
+        _require_made_of(folder, inputs, _CURE.format(to_keep_both=to_keep_both))
     done = folder / RESULT
     result = read_json(done) if done.is_file() and not overwrite else None
     return Run(folder, stage, inputs, overwrite, result)
+
+
+def _held(folder: Path) -> AbstractContextManager[None]:
+    """Keep other commands out of a run folder; the lock lies beside it, so that the folder can be moved."""
+    return held(folder.with_name(f".{folder.name}.lock"), f"the run {folder}")
 
 
 def _tell_gate(stage: str, trainable: Trainable, gate: float | None, ended: Result) -> None:

@@ -1,4 +1,6 @@
 import errno
+import re
+import socket
 
 import click
 import pytest
@@ -169,3 +171,33 @@ def test_the_completion_script_of_a_shell_is_printed(shell):
 def test_recipes_are_completed_by_name():
     env = {"_SLT_COMPLETE": "bash_complete", "COMP_WORDS": "slt extract -r demo/", "COMP_CWORD": "3"}
     assert "plain,demo/mmtlb" in CliRunner(env=env).invoke(cli, [], prog_name="slt").output
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"WORLD_SIZE": "8"}, "WORLD_SIZE is 8 in the environment, .* RANK, MASTER_ADDR, MASTER_PORT not; .*unset"),
+        ({"WORLD_SIZE": "8", "RANK": "0", "MASTER_ADDR": "127.0.0.1"}, "and MASTER_PORT not;"),
+        ({"WORLD_SIZE": "many"}, "WORLD_SIZE is 'many' in the environment, no number of processes; unset it"),
+        (
+            {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "taken"},
+            "process 0 of 2 does not meet the others at 127.0.0.1:.*address already in use; start all of them",
+        ),
+    ],
+)
+def test_processes_that_no_launcher_has_started_are_told_in_one_line(monkeypatch, capsys, environment, words):
+    """Schedulers and other tools leave such variables behind."""
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        for name, value in environment.items():
+            monkeypatch.setenv(name, str(taken.getsockname()[1]) if value == "taken" else value)
+        status, stderr = ends(monkeypatch, capsys, "visual-train", "--dry-run")
+    assert status == 2
+    assert re.match(f"slt: error: .*{words}", stderr)
+    assert stderr.count("\n") == 1
+
+
+def test_an_empty_world_size_is_none(monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "")
+    assert ends(monkeypatch, capsys, "visual-train", "--dry-run")[0] == 0

@@ -10,6 +10,8 @@ from several import Several, lines, run, slt, wait_for
 from toy_system import render, write_recipe
 
 from cache import FeatureStore
+from slt_pipeline.systems.recogniser import Recogniser
+from slt_pipeline.training import distributed
 from slt_pipeline.training.checkpoint import list_checkpoints
 
 STAGES = ("visual-pretrain", "visual-train", "extract", "gloss2text-train", "translate-train", "joint-train")
@@ -160,6 +162,27 @@ def test_a_mistake_is_told_once(done):
     assert ended.codes == [2, 2]
     assert ended.log.count("slt: error:") == 1
     assert "visual_train holds a run that was made with training.epochs = 2, but now it is 9" in ended.log
+
+
+def interrupted_in_the_second(*arguments: str) -> None:
+    """Ctrl-C comes to the second process alone, at its first clip."""
+    encode = Recogniser.encode_clip
+
+    def encode_clip(*clip):
+        if distributed.rank() == 1:
+            raise KeyboardInterrupt
+        return encode(*clip)
+
+    Recogniser.encode_clip = encode_clip
+    slt(*arguments)
+
+
+def test_an_interruption_of_one_alone_is_told_once(done):
+    arguments = command(done, "runs1", "extract", *ALIKE, f"extract.store={done}/interrupted/features")
+    ended = run(2, done / "logs", interrupted_in_the_second, *arguments)
+    assert ended.codes == [2, 130]
+    assert ended.log.count("interrupted; the same command goes on from here") == 1
+    assert "slt: error" not in ended.log
 
 
 def test_a_command_for_one_process_says_so(done):

@@ -3,11 +3,14 @@
 import shutil
 
 import pytest
+import torch
 from cache_tools import files
 from stage_tools import KilledError, change_clips, refusal, weights
 
+from slt_pipeline.errors import SltError
+from slt_pipeline.files import read_json
 from slt_pipeline.training import run as run_folders
-from slt_pipeline.training.checkpoint import list_checkpoints
+from slt_pipeline.training.checkpoint import list_checkpoints, save_checkpoint
 from slt_pipeline.training.loop import train
 
 LONG = "heute " * 200
@@ -139,6 +142,41 @@ def test_after_a_kill_between_two_renamings_the_next_call_finds_the_old_run(own,
     assert not folder.exists()
     assert "seed = 3, but now it is 9" in refusal(stages["gloss2text_train"], own.recipe(seed=9))
     assert files(folder) == before
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_second_command_puts_nothing_back_while_the_first_trains_anew(own, stages, monkeypatch, overwrite):
+    """The first has no checkpoint yet, and the old run lies aside: it is no leftover of a kill."""
+    folder, told = own.recipe().run_folder("gloss2text_train"), []
+
+    def train_and_be_disturbed(*arguments, **options):
+        before = files(folder)
+        told.append(refusal(stages["gloss2text_train"], own.recipe(seed=8), overwrite=overwrite))
+        assert files(folder) == before
+        return train(*arguments, **options)
+
+    monkeypatch.setattr(run_folders, "train", train_and_be_disturbed)
+    stages["gloss2text_train"](own.recipe(seed=9), device="cpu", overwrite=True)
+    assert "gloss2text_train is being written by another process; wait for its end" in told[0]
+    assert read_json(folder / "inputs.json")["seed"] == 9
+
+
+def test_what_another_command_has_begun_since_a_run_was_looked_at_is_not_mixed_with_it(own):
+    recipe = own.recipe()
+    folder = recipe.run_folder("new")
+    ours, theirs, anew = (
+        run_folders.find_run(folder, "new", {"seed": seed}, overwrite=overwrite)
+        for seed, overwrite in ((1, False), (2, False), (3, True))
+    )
+    theirs.begin(recipe)
+    save_checkpoint(folder / "checkpoints", 1, torch.nn.Linear(1, 1), {}, {})
+    before = files(folder)
+    with pytest.raises(SltError, match=r"seed = 2, but now it is 1"):
+        ours.begin(recipe)
+    assert files(folder) == before
+    anew.begin(recipe)
+    with pytest.raises(SltError, match=r"was begun anew by another process"):
+        theirs.train(None, None, 2, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("error", [RuntimeError("out of memory"), KilledError()], ids=["crash", "kill"])

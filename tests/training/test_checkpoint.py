@@ -1,5 +1,9 @@
 import json
+import multiprocessing
+import os
 import random
+import resource
+import signal
 
 import numpy as np
 import pytest
@@ -197,3 +201,26 @@ def test_json_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
         write_json(path, {"step": object()})
     assert read_json(path) == {"step": 1}
     assert json.loads(path.read_text()) == {"step": 1}
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "state.pt"])
+def test_a_full_disk_is_told_in_words_and_takes_the_half_checkpoint_away(tmp_path, name):
+    """A limit on the size of files stands for the disk: it is the weights, or the state, that does not fit."""
+    root = tmp_path / "checkpoints"
+    kept = save(root, 1)
+    size = {"weights.safetensors": 100, "state.pt": (kept.folder / "weights.safetensors").stat().st_size + 100}[name]
+
+    def child() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+        try:
+            save(root, 2)
+        except SltError as error:
+            os._exit(0 if str(error).count("step-00000002 cannot be written") and "\n" not in str(error) else 1)
+        os._exit(2)
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert [folder.name for folder in root.iterdir()] == ["step-00000001"]

@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 import os
 import random
 import signal
@@ -11,6 +12,7 @@ import torch
 import toy_run
 from toy_run import SignalAt, toy_train, toy_trainable
 
+from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json_lines
 from slt_pipeline.training.checkpoint import list_checkpoints
 
@@ -140,6 +142,23 @@ def test_workers_outlive_ctrl_c_and_prepare_the_same_batches(tmp_path):
     assert [c.meta["step"] for c in list_checkpoints(tmp_path / "stopped/checkpoints")] == [1]
     toy_train(tmp_path / "stopped", epochs=1, accumulate=3)
     assert_same_end(tmp_path / "stopped", tmp_path / "unbroken")
+
+
+def test_a_loader_process_that_is_killed_is_told_in_words_and_the_run_goes_on(tmp_path):
+    toy_train(tmp_path / "unbroken", epochs=2)
+
+    def kill_loaders() -> float:
+        if list_checkpoints(tmp_path / "killed/checkpoints"):
+            for loader in multiprocessing.active_children():
+                loader.kill()
+                loader.join()
+        return 1.0
+
+    with pytest.raises(SltError, match=r"^toy: a loader process has died \(.*lower training.num_workers"):
+        toy_train(tmp_path / "killed", toy_trainable(each_batch=kill_loaders), epochs=2, num_workers=1)
+    assert list_checkpoints(tmp_path / "killed/checkpoints")
+    toy_train(tmp_path / "killed", epochs=2)
+    assert_same_end(tmp_path / "killed", tmp_path / "unbroken")
 
 
 def test_a_resumed_run_logs_no_step_twice(tmp_path):
