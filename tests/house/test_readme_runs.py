@@ -46,9 +46,7 @@ NOT_RUN = {
 NOT_RUN["weights import"] = "published weights are not given away; tests/stages imports some in their format"
 NOT_RUN["sweep -r cvslt/phoenix14t components"] = "needs PHOENIX-2014T; tests/stages runs one in its shape"
 NOT_RUN["visual-train -r demo/mmtlb --device cuda"] = "needs a GPU"
-NOT_RUN["visual-train -r my.yaml --processes 2"] = (
-    "starts this program anew; tests/distributed does so"
-)
+NOT_RUN["visual-train -r my.yaml --processes 2"] = "starts this program anew; tests/distributed does so"
 # What a reader of a line does not have yet, where others have made it with other settings. Such lines come last.
 STARTS_WITHOUT = {
     "extract --split all --backend hdf5 --dtype float32": "runs/demo/mmtlb/features",
