@@ -5,7 +5,10 @@ import errno
 import io
 import logging
 import os
+import signal
 import sys
+import threading
+import time
 from importlib import import_module
 
 import click
@@ -89,10 +92,18 @@ def _be_one_of_several(command: str | None) -> None:
             f"slt {command} is work for one process, and the launcher has started {distributed.started()}; start it "
             f"without launcher (several share out: {', '.join(sorted(SHARED))})"
         )
+    threading.Thread(target=_stop_with, args=(os.getppid(),), daemon=True).start()
     distributed.join()
     if not distributed.is_main():
         logging.getLogger("slt_pipeline").setLevel(logging.ERROR)
         sys.stdout = io.StringIO()
+
+
+def _stop_with(launcher: int) -> None:
+    """A launcher that is killed passes nothing on, and its processes would go on with nobody to stop them."""
+    while os.getppid() == launcher:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def main() -> None:

@@ -2,7 +2,7 @@
 
 import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -71,17 +71,20 @@ def room_for_loaders(device: torch.device, num_workers: int) -> Iterator[None]:
 
 
 @contextmanager
-def loaders_alive(title: str) -> Iterator[None]:
+def loaders_alive(title: str, stop: Callable[[], bool]) -> Iterator[None]:
     """Say in words that a loader process has died, which torch raises wherever this process stands.
 
     Raises:
-        SltError: one has.
+        KeyboardInterrupt: all were to stop, and it had not got as far as to wait for the end of the step.
+        SltError: it has died otherwise.
     """
     try:
         yield
     except RuntimeError as error:
         if not str(error).startswith("DataLoader worker (pid"):
             raise
+        if stop():
+            raise KeyboardInterrupt from error
         raise SltError(
             f"{title}: a loader process has died ({' '.join(str(error).split())}); if memory was short, lower "
             "training.num_workers; run the same command again to go on from the last checkpoint"

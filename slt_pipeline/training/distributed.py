@@ -240,8 +240,8 @@ def speaks(error: BaseException) -> bool:
         return False
     try:
         return _group.store.compare_set(_SPEAKER, "", str(rank())) == str(rank()).encode()
-    except Exception:  # the store has gone with the first process, which has spoken unless it was lost
-        return isinstance(error, ElsewhereError)
+    except Exception:  # the store has gone with the launcher, or the first process, which has spoken unless it was lost
+        return is_main() or isinstance(error, ElsewhereError)
 
 
 def _is_lost_connection(error: Exception) -> bool:

@@ -101,7 +101,7 @@ def train(
         pin_memory=device.type == "cuda" and not trainable.on_device,
         generator=torch.Generator(),  # its own: starting to iterate draws a number, and a resumed run starts once more
     )
-    with stop_after_step() as stop, room_for_loaders(device, config.num_workers), loaders_alive(title):
+    with stop_after_step() as stop, room_for_loaders(device, config.num_workers), loaders_alive(title, stop):
         run.loop(loader, stop)
     return Result(run.position.step, run.position.best_step, run.position.best_score)
 

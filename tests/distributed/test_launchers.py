@@ -76,6 +76,24 @@ def test_the_short_form_ends_as_one_command_does_is_interrupted_and_goes_on(toy,
     assert result(tmp_path)["processes"] == 2
 
 
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="the launcher's processes are found in /proc")
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGKILL])
+def test_a_launcher_that_is_ended_leaves_no_process_and_no_step_unsaved(toy, tmp_path, signum):
+    """Its loader processes get a SIGTERM too, and the step in progress may need their batches."""
+    keys = [f"visual_pretrain.training.{key}" for key in ("epochs=900", "num_workers=1", "checkpoint_minutes=10")]
+    launcher = start(*pretrain(toy, tmp_path, *keys), "--processes", "2")
+    metrics = tmp_path / "toy/visual_pretrain/metrics.jsonl"
+    wait_for(lambda: metrics.is_file() and metrics.read_text(), 120)
+    launcher.send_signal(signum)
+    err = launcher.communicate(timeout=60)[1]  # ends when all that could write have ended
+    assert launcher.returncode == (130 if signum == signal.SIGTERM else -signum), err
+    assert "the same command goes on from here" in err
+    assert "slt: error" not in err
+    assert "Traceback" not in err
+    steps = [json.loads(line)["step"] for line in metrics.read_text().splitlines()]
+    assert list_checkpoints(tmp_path / "toy/visual_pretrain/checkpoints")[-1].meta["step"] == max(steps)
+
+
 def test_a_mistake_ends_with_its_status_and_one_line(toy, tmp_path):
     ended = start(*pretrain(toy, tmp_path, "corpus.isolated_manifest=nowhere.jsonl"), "--processes", "2")
     out, err = ended.communicate(timeout=120)

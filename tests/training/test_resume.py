@@ -135,9 +135,11 @@ def test_a_killed_run_continues_from_its_checkpoint_to_the_same_end(tmp_path, un
     assert_same_end(tmp_path, unbroken)
 
 
-def test_workers_outlive_ctrl_c_and_prepare_the_same_batches(tmp_path):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_workers_outlive_a_signal_to_all_and_prepare_the_same_batches(tmp_path, name):
+    """Of Ctrl-C, of a launcher or of a scheduler."""
     toy_train(tmp_path / "unbroken", epochs=1, accumulate=3)
-    stopped = program(tmp_path / "stopped", "SIGINT", 1, "group", epochs=1, accumulate=3, num_workers=1)
+    stopped = program(tmp_path / "stopped", name, 1, "group", epochs=1, accumulate=3, num_workers=1)
     assert "KeyboardInterrupt" in stopped.stderr
     assert [c.meta["step"] for c in list_checkpoints(tmp_path / "stopped/checkpoints")] == [1]
     toy_train(tmp_path / "stopped", epochs=1, accumulate=3)
