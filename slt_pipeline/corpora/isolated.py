@@ -112,8 +112,8 @@ def _import(
     report = ImportReport(out, media_root or out.parent)
     clips = []
     for clip_id, path, gloss, split, signer in progress(found):
-        reference = relative_to_root(path, report.media_root)
         try:
+            reference = relative_to_root(path, report.media_root)
             video = open_video(reference, report.media_root, fps)
             num_frames = video.num_frames
         except SltError as error:

@@ -42,6 +42,19 @@ def test_video_that_cannot_be_read_is_listed_or_stops(tmp_path, write_frames):
         import_class_folders(tmp_path / "signs", tmp_path / "m.jsonl", strict=True)
 
 
+def test_a_clip_that_links_out_of_the_media_root_is_listed_with_the_cure_and_the_others_are_imported(
+    tmp_path, write_frames
+):
+    write_frames(tmp_path / "signs" / "HAUS" / "a", 8)
+    write_frames(tmp_path / "elsewhere" / "b", 8)
+    (tmp_path / "signs" / "HAUS" / "b").symlink_to(tmp_path / "elsewhere" / "b")
+    report = import_class_folders(tmp_path / "signs", tmp_path / "signs" / "m.jsonl")
+    assert [clip.id for clip in read_manifest(tmp_path / "signs" / "m.jsonl")] == ["HAUS/a"]
+    (row,) = report.rejected
+    assert row["id"] == "HAUS/b"
+    assert "is outside of the media root" in row["reason"] and "--media-root" in row["reason"]
+
+
 def test_folder_without_clips(tmp_path):
     with pytest.raises(SltError, match="no clips; expected <class>/<clip>"):
         import_class_folders(tmp_path, tmp_path / "m.jsonl")
