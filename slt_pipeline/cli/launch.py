@@ -5,8 +5,6 @@ import os
 import sys
 import uuid
 
-import click
-
 
 def launch(number: int) -> int:
     """Run this command in `number` processes and return its exit status.
@@ -17,7 +15,7 @@ def launch(number: int) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)  # the processes say themselves what is wrong
+    logging.disable(logging.CRITICAL)  # the processes say themselves what is wrong, or that they were interrupted
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // number)))
     config = LaunchConfig(
         min_nodes=1,
@@ -34,7 +32,6 @@ def launch(number: int) -> int:
     except ChildFailedError as error:
         return max(1, error.get_first_failure()[1].exitcode)
     except SignalException:
-        click.echo("slt: interrupted; the same command goes on from here", err=True)
         return 130
     return 0
 
