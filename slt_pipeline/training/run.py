@@ -105,7 +105,7 @@ class Run:
 
     def _hold(self, until: ExitStack) -> None:
         until.enter_context(_held(self.folder))
-        if not _begun_with(self.folder, self.inputs):
+        if (self.folder / INPUTS).is_file() and not _begun_with(self.folder, self.inputs):
             raise SltError(f"the run {self.folder} was begun anew by another process; wait for its end, or stop it")
 
     def keep(

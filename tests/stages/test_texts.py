@@ -101,9 +101,9 @@ def test_clips_without_gloss_are_counted_and_validation_leaves_them_out_of_the_w
     from slt_pipeline.stages import translate_train as stage
 
     scored = []
-    score = stage.score_glosses
+    score = stage.score_recognised
     monkeypatch.setattr(
-        stage, "score_glosses", lambda protocol, found, clips: scored.append(clips) or score(protocol, found, clips)
+        stage, "score_recognised", lambda protocol, found, clips: scored.append(clips) or score(protocol, found, clips)
     )
     with torch.no_grad():
         scores = bare.validate(bare.model.eval())
