@@ -1,5 +1,6 @@
 """What every test can count on: no network, the CPU, and one thread a worker."""
 
+import logging
 import os
 from pathlib import Path
 
@@ -25,3 +26,12 @@ def shared_data() -> Path:
             pytest.fail(f"SLT_TEST_DATA={named} is not a folder")
         pytest.skip("no real annotations: ../shared/data is absent and SLT_TEST_DATA is not set")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was():
+    """A command run in this process sets up logging for itself; what a later test captures does not depend on it."""
+    yield
+    logger = logging.getLogger("slt_pipeline")
+    logger.handlers[:], logger.propagate = [], True
+    logger.setLevel(logging.NOTSET)
