@@ -15,8 +15,10 @@ def launch(number: int) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    from slt_pipeline.training.threads import threads_each
+
     logging.disable(logging.CRITICAL)  # the processes say themselves what is wrong, or that they were interrupted
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, _cores() // number)))
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads_each(number)))
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -34,7 +36,3 @@ def launch(number: int) -> int:
     except SignalException:
         return 130
     return 0
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

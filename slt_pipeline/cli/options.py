@@ -79,22 +79,21 @@ def strict_option(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def run_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """`--run`: a trained run in place of a recipe."""
-    return click.option(
-        "--run",
-        type=click.Path(exists=True, file_okay=False, path_type=Path),
-        metavar="FOLDER",
-        help="The translator in this run folder, such as a sweep's winner, with the recipe that is saved there.",
-    )(command)
+    return _run_folder("The translator in this run folder, such as a sweep's winner")(command)
 
 
 def encoder_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """`--run`: a run with a visual encoder in place of a recipe."""
+    return _run_folder("The encoder in this run folder of visual-train or joint-train")(command)
+
+
+def _run_folder(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return click.option(
         "--run",
         type=click.Path(exists=True, file_okay=False, path_type=Path),
         metavar="FOLDER",
-        help="The encoder in this run folder of visual-train or joint-train, with the recipe that is saved there.",
-    )(command)
+        help=f"{what}, with the recipe that is saved there.",
+    )
 
 
 def load_encoder(recipe_name: str | None, overrides: tuple[str, ...], run: Path | None) -> "Recipe":

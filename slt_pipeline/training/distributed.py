@@ -10,12 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from slt_pipeline.errors import SltError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 T = TypeVar("T")
 
@@ -130,17 +127,6 @@ def highest(value: int) -> int:
     found = torch.tensor(value)
     dist.all_reduce(found, op=dist.ReduceOp.MAX)
     return int(found)
-
-
-def summed(value: "Tensor") -> "Tensor":
-    """Return the sum of a tensor over all processes, without gradient."""
-    if world() == 1:
-        return value
-    import torch.distributed as dist
-
-    total = value.detach().clone()
-    dist.all_reduce(total)
-    return total
 
 
 def gathered(value: T) -> list[T]:

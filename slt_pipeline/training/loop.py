@@ -368,8 +368,9 @@ def _newest(folder: Path, title: str) -> Checkpoint | None:
 def _padded_alike(batch: dict[str, Any], padding: Mapping[str, Any]) -> dict[str, Any]:
     """Pad this process's share to the longest of the whole batch."""
     sizes = {name: batch[name].shape[dim] for name, (dim, _) in padding.items()}
-    longest = {name: max(each[name] for each in found) for found in [distributed.gathered(sizes)] for name in sizes}
-    longer = {n: padding[n][1](batch[n], longest[n] - sizes[n]) for n in sizes if longest[n] > sizes[n]}
+    of_each = distributed.gathered(sizes)
+    missing = {name: max(each[name] for each in of_each) - size for name, size in sizes.items()}
+    longer = {name: padding[name][1](batch[name], more) for name, more in missing.items() if more}
     return {**batch, **longer}
 
 

@@ -63,10 +63,8 @@ class Run:
 
     def _begin(self, recipe: Recipe, describe: Callable[[Path], None] | None) -> None:
         with _held(self.folder):
-            if not self.anew:
-                _require_made_of(
-                    self.folder, self.inputs, _CURE.format(to_keep_both="")
-                )  # another command may have been there meanwhile
+            if not self.anew:  # another command may have been there meanwhile
+                _require_made_of(self.folder, self.inputs, _CURE.format(to_keep_both=""))
             elif self.folder.exists():
                 _remove(aside(self.folder))
                 self.folder.rename(aside(self.folder))

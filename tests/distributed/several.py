@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(  # of the project alone: before Python 3.13 it does not look where tests import from
     [
@@ -124,5 +126,5 @@ def _child(environment: Mapping[str, str], log: str, call: Callable[..., Any], a
     os.dup2(file, 1)
     os.dup2(file, 2)
     sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
-    __import__("torch").set_num_threads(1)
+    torch.set_num_threads(1)
     call(*arguments)

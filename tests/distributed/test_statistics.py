@@ -42,8 +42,8 @@ def normalise(folder: str) -> None:
         told[kind] = {
             "y": y.detach().flatten(1).tolist(),
             "dx": mine.grad.flatten(1).tolist(),
-            "weight": distributed.summed(norm.weight.grad).tolist(),
-            "bias": distributed.summed(norm.bias.grad).tolist(),
+            "weight": sum(distributed.gathered(norm.weight.grad)).tolist(),
+            "bias": sum(distributed.gathered(norm.bias.grad)).tolist(),
             "mean": norm.running_mean.tolist(),
             "var": norm.running_var.tolist(),
             "tracked": int(norm.num_batches_tracked),
@@ -73,7 +73,7 @@ def train_encoder(folder: str) -> None:
         norm = torch.nn.utils.get_total_norm([p.grad for p in encoder.parameters() if p.grad is not None])
         optimiser.step()
         optimiser.zero_grad()
-        told.append([float(distributed.summed(loss * len(mine))) / 3, float(norm)])
+        told.append([sum(distributed.gathered(float(loss) * len(mine))) / 3, float(norm)])
     write(folder, told)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 import toy_run
-from toy_run import SignalAt, toy_train, toy_trainable
+from toy_run import SignalAt, assert_same_end, same, toy_train, toy_trainable
 
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json_lines
@@ -39,27 +39,6 @@ def program(folder: Path, signal_name: str, batch: int, where: str = "self", **c
         timeout=120,
         check=False,
     )
-
-
-def same(a, b) -> bool:
-    if isinstance(a, dict):
-        return isinstance(b, dict) and list(a) == list(b) and all(same(a[key], b[key]) for key in a)
-    if isinstance(a, list | tuple):
-        return len(a) == len(b) and all(map(same, a, b))
-    if isinstance(a, torch.Tensor):
-        return a.dtype == b.dtype and torch.equal(a, b)
-    return a == b
-
-
-def assert_same_end(found: Path, expected: Path) -> None:
-    """Weights, optimiser, random states, scores and every logged number, bit for bit."""
-    ours, theirs = list_checkpoints(found / "checkpoints"), list_checkpoints(expected / "checkpoints")
-    assert [c.meta for c in ours] == [c.meta for c in theirs]
-    for a, b in zip(ours, theirs, strict=True):
-        assert same(a.weights, b.weights)
-        assert same(a.load_state(), b.load_state())
-    assert (found / "metrics.jsonl").read_text() == (expected / "metrics.jsonl").read_text()
-    assert (found / "best.json").read_text() == (expected / "best.json").read_text()
 
 
 @pytest.fixture(scope="module")

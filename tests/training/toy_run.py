@@ -18,6 +18,7 @@ from slt_pipeline.config.encoder import HeadConfig
 from slt_pipeline.config.training import TrainingConfig
 from slt_pipeline.models.ctc import ctc_loss
 from slt_pipeline.models.visual_head import VisualHead
+from slt_pipeline.training.checkpoint import list_checkpoints
 from slt_pipeline.training.loop import train
 from slt_pipeline.training.objective import Objective
 from slt_pipeline.training.trainable import Result, Trainable
@@ -108,6 +109,27 @@ def toy_train(folder: Path, trainable: Trainable | None = None, *, on_checkpoint
         title="toy",
         on_checkpoint=on_checkpoint,
     )
+
+
+def same(a, b) -> bool:
+    if isinstance(a, dict):
+        return isinstance(b, dict) and list(a) == list(b) and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, list | tuple):
+        return len(a) == len(b) and all(map(same, a, b))
+    if isinstance(a, torch.Tensor):
+        return a.dtype == b.dtype and torch.equal(a, b)
+    return a == b
+
+
+def assert_same_end(found: Path, expected: Path) -> None:
+    """Weights, optimiser, random states, scores and every logged number, bit for bit."""
+    ours, theirs = list_checkpoints(found / "checkpoints"), list_checkpoints(expected / "checkpoints")
+    assert [c.meta for c in ours] == [c.meta for c in theirs]
+    for a, b in zip(ours, theirs, strict=True):
+        assert same(a.weights, b.weights)
+        assert same(a.load_state(), b.load_state())
+    assert (found / "metrics.jsonl").read_text() == (expected / "metrics.jsonl").read_text()
+    assert (found / "best.json").read_text() == (expected / "best.json").read_text()
 
 
 class SignalAt:
