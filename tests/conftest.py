@@ -32,6 +32,7 @@ def shared_data() -> Path:
 def _logging_as_it_was():
     """A command run in this process sets up logging for itself; what a later test captures does not depend on it."""
     yield
+    logging.disable(logging.NOTSET)
     logger = logging.getLogger("slt_pipeline")
     logger.handlers[:], logger.propagate = [], True
     logger.setLevel(logging.NOTSET)

@@ -1,6 +1,7 @@
 """Options that commands share, and what `--dry-run` prints."""
 
 from collections.abc import Callable, Mapping
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,26 +42,25 @@ def run_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def processes_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """`--processes`: the short form of a launcher, on one machine."""
+
+    @wraps(command)
+    def one_or_several(*args: Any, processes: int, **given: Any) -> Any:
+        from slt_pipeline.training import distributed
+
+        if processes == 1 or distributed.started() > 1 or given.get("dry_run"):
+            return command(*args, **given)
+        from slt_pipeline.cli.launch import launch
+
+        return click.get_current_context().exit(launch(processes))
+
     return click.option(
         "--processes",
         type=click.IntRange(min=1),
         default=1,
         show_default=True,
         metavar="N",
-        expose_value=False,
-        is_eager=True,
-        callback=_launch,
         help="Share the work out over N processes of this machine, on GPUs one each.",
-    )(command)
-
-
-def _launch(ctx: click.Context, param: click.Parameter, number: int) -> None:
-    from slt_pipeline.training import distributed
-
-    if number > 1 and not ctx.resilient_parsing and distributed.started() < 2:
-        from slt_pipeline.cli.launch import launch
-
-        ctx.exit(launch(number))
+    )(one_or_several)
 
 
 def overwrite_option(command: Callable[..., Any]) -> Callable[..., Any]:
