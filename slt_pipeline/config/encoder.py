@@ -10,7 +10,7 @@ from slt_pipeline.config.base import Config
 class S3DConfig(Config):
     """The S3D backbone. The defaults are the published network (FACTS 3)."""
 
-    recorded: ClassVar[frozenset[str]] = frozenset({"checkpoint_activations"})
+    recorded: ClassVar[frozenset[str]] = frozenset({"checkpoint_activations", "memory_gb"})
 
     use_blocks: int = Field(default=4, ge=1, le=5)
     """Number of leading blocks kept, 1 to 5. Four give T/4 steps of 832 channels; five are the classifier's trunk."""
@@ -28,6 +28,10 @@ class S3DConfig(Config):
     checkpoint_activations: bool = False
     """Whether training keeps only what each element of S3D puts out and computes the rest once more for the backward
     pass: the same numbers in more time and less memory (tests/benchmarks/checkpointing.py)."""
+
+    memory_gb: float = Field(default=2.5, gt=0)
+    """Memory for one clip in validation, extraction and translation, in GB, about: a clip that needs more is encoded in
+    windows of at least 32 frames, with 32 more on either side, and comes out the same."""
 
     @model_validator(mode="after")
     def _frozen_blocks_exist(self) -> "S3DConfig":

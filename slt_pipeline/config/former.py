@@ -46,6 +46,8 @@ BEFORE: dict[str, Any] = {
     "encoder.head.padding": "published",
     "head_config.padding": "published",
     "text.detokenise": "published",
+    "video.transform.max_pixels": None,
+    "transform.max_pixels": None,
 }
 """What a field stood for before there was one, by the end of its key, where that is not today's default."""
 

@@ -65,6 +65,9 @@ class ExtractConfig(Config):
     """With compression: bits of the mantissa to keep, of float16's 10 or float32's 23; None: all, nothing is lost."""
     shard_clips: int = Field(default=64, ge=1)
     """Clips committed at once: what a kill can cost."""
+    num_workers: int | None = Field(default=None, ge=0)
+    """What decodes ahead: so many processes for a GPU, threads beside a CPU; 0: nothing. None: as many as keep a GPU
+    busy (at most 8), or one thread."""
     store: Location | None = None
     """Folder of the store, or the URL of a copy that is only read (`s3://...`); None: runs/<recipe>/features."""
 

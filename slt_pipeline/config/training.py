@@ -77,8 +77,9 @@ class TrainingConfig(Config):
     """Longest time between two checkpoints; one is also written after every validation and on Ctrl-C."""
     keep_last: int = Field(default=1, ge=1)
     """Newest checkpoints kept beside the best one."""
-    num_workers: int = Field(default=0, ge=0)
-    """Processes that prepare batches; 0: the training process does it."""
+    num_workers: int | None = Field(default=None, ge=0)
+    """Processes that prepare batches; 0: the training process does it. None: where video is decoded as many as keep a
+    GPU busy (at most 8), or one beside a CPU that has two cores or more; else 0."""
     log_every: int = Field(default=10, ge=1)
     """Optimiser steps between two lines of metrics.jsonl."""
     gate: float | None = None

@@ -40,6 +40,9 @@ class TransformConfig(Config):
     """Rows cut off the top of each frame before anything else, in pixels."""
     pre_resize: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
     """(width, height) that frames are first resized to, as pictures (bicubic, antialiased). CSL-Daily 320x320."""
+    max_pixels: int | None = Field(default=110_000, ge=256)
+    """Frames of more pixels than this, after that, are made smaller as they are decoded, with their proportions
+    (bilinear, antialiased): what bounds the memory. Above PHOENIX's 210x260 and CSL-Daily's 320x320. None: no limit."""
     center_crop: int | None = Field(default=224, ge=1)
     """Evaluation: side of the square cut from the middle before resizing, in pixels; a smaller frame gets black bars.
     PHOENIX 224, CSL-Daily 270. None: the whole frame."""

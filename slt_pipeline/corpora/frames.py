@@ -1,6 +1,7 @@
-"""Clips as training items: frames, read from video, and labels. B clips, T frames, H and W pixels after cropping."""
+"""Clips as training items, and as evaluation sees them: frames read from video. T frames, H and W their pixels."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,15 +10,17 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from slt_pipeline.config.video import VideoConfig
+from slt_pipeline.config.video import TransformConfig, VideoConfig
 from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.corpora.features import clip_source
 from slt_pipeline.corpora.labels import Labeller, padding_of
 from slt_pipeline.corpora.padding import Padding, repeated
 from slt_pipeline.corpora.unreadable import UNREADABLE, reason_of, require_a_step
 from slt_pipeline.errors import SltError
+from slt_pipeline.video.prepared import FrameShape, PreparedVideo
 from slt_pipeline.video.reader import open_video
 from slt_pipeline.video.sampling import eval_indices, train_indices
-from slt_pipeline.video.transforms import EvalTransform, TrainTransform, pad_frames
+from slt_pipeline.video.transforms import Augmentation, center_crop, draw_augmentation, pad_frames, to_input
 
 _IN_A_ROW = 20
 """Clips that are tried in place of one that cannot be read: where they all fail, it is not the clips."""
@@ -26,32 +29,44 @@ _IN_A_ROW = 20
 class Item(NamedTuple):
     """A clip to train on."""
 
-    frames: torch.Tensor
-    """(3, T, H, W)."""
+    pixels: torch.Tensor
+    """(T, H, W, 3) uint8 RGB."""
+    augmentation: Augmentation
+    """What is done to them."""
     clip: Clip
     rejected: dict[str, str]
     """The clips that could not be read, in whose place it stands, and why."""
 
 
 class ClipDataset(Dataset):
-    """Training items by (epoch, index): sampled, cropped and jittered by a generator seeded with (seed, epoch, index).
+    """Training items by (epoch, index): sampled and augmented by a generator seeded with (seed, epoch, index).
 
     An item is therefore the same whoever makes it and whenever, which is what an exact resume needs. In the place of a
     clip that cannot be read stands the next one that can, so that batches keep their size.
     """
 
-    def __init__(self, clips: Sequence[Clip], root: Path, config: VideoConfig, seed: int, *, strict: bool = False):
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        root: Path,
+        config: VideoConfig,
+        shape: FrameShape,
+        seed: int,
+        *,
+        strict: bool = False,
+    ):
         """Take clips.
 
         Args:
             clips: in the order of their indices.
             root: media root.
             config: how frames are sampled and cropped.
+            shape: what all clips are brought to.
             seed: of all that is drawn.
             strict: whether a clip that cannot be read is an error.
         """
-        self.clips, self.root, self.config, self.seed, self.strict = list(clips), root, config, seed, strict
-        self.transform = TrainTransform(config.transform)
+        self.clips, self.root, self.config, self.shape = list(clips), root, config, shape
+        self.seed, self.strict = seed, strict
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -67,7 +82,8 @@ class ClipDataset(Dataset):
         for behind in range(min(_IN_A_ROW, len(self))):
             clip = self.clips[(index + behind) % len(self)]
             try:
-                return Item(self._drawn(clip, np.random.default_rng([self.seed, epoch, index])), clip, rejected)
+                pixels, drawn = self._drawn(clip, np.random.default_rng([self.seed, epoch, index]))
+                return Item(pixels, drawn, clip, rejected)
             except UNREADABLE as error:
                 rejected[clip.id] = reason_of(error)
             if self.strict:
@@ -77,29 +93,40 @@ class ClipDataset(Dataset):
             f"{len(rejected)} clips in a row cannot be read, the first is {first}: {reason}; is the media root right?"
         )
 
-    def _drawn(self, clip: Clip, rng: np.random.Generator) -> torch.Tensor:
-        video = open_video(clip.video, self.root)
-        require_a_step(video.num_frames, self.config.sampling, video.name)
-        return self.transform(video.read(train_indices(video.num_frames, self.config.sampling, rng)), rng)
+    def _drawn(self, clip: Clip, rng: np.random.Generator) -> tuple[torch.Tensor, Augmentation]:
+        video = _opened(clip, self.root, self.config, self.shape)
+        pixels = video.read(train_indices(video.num_frames, self.config.sampling, rng))
+        return torch.from_numpy(pixels), draw_augmentation(*pixels.shape[1:3], self.config.transform, rng)
 
 
 @dataclass(frozen=True)
 class FrameBatches:
-    """Collate function of `ClipDataset`: frames padded to one length, and what the labeller makes of the clips."""
+    """Collate function of `ClipDataset`: pixels with what is to be done to them, and the labels of the clips."""
 
     labels: Labeller
+    transform: TransformConfig
+    at_once: bool = True
+    """Whether frames are made of the pixels at once: for a device that computes where the batch is put together."""
     rejected_as: str = "rejected"
     """Key of a batch under which the training loop looks for clips that could not be read."""
 
     def __call__(self, items: Sequence[Item]) -> dict[str, Any]:
-        """Return `frames (B, 3, T, H, W)`, `frame_lengths (B,)`, the labels, and the reasons of rejected clips by id.
+        """Return the labels, the reasons of rejected clips by id if there are some, and what `made` makes frames of."""
+        batch: dict[str, Any] = self.labels([item.clip for item in items])
+        batch |= {"pixels": [item.pixels for item in items], "augmentations": [item.augmentation for item in items]}
+        if rejected := {name: reason for item in items for name, reason in item.rejected.items()}:
+            batch[self.rejected_as] = rejected
+        return self.made(batch) if self.at_once else batch
 
-        The last are there only if there are some.
-        """
-        frames, frame_lengths = pad_frames([item.frames for item in items])
-        batch = {"frames": frames, "frame_lengths": frame_lengths, **self.labels([item.clip for item in items])}
-        rejected = {name: reason for item in items for name, reason in item.rejected.items()}
-        return {**batch, self.rejected_as: rejected} if rejected else batch
+    @torch.no_grad()
+    def made(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return a batch with `frames (B, 3, T, S, S)`, padded, and `frame_lengths (B,)`, made where its pixels are."""
+        if "pixels" not in batch:
+            return batch
+        rest = {name: value for name, value in batch.items() if name not in ("pixels", "augmentations")}
+        clips = zip(batch["pixels"], batch["augmentations"], strict=True)
+        frames, lengths = pad_frames([to_input(pixels, self.transform, drawn) for pixels, drawn in clips])
+        return {**rest, "frames": frames, "frame_lengths": lengths.to(frames.device)}
 
     @property
     def padding(self) -> dict[str, Padding]:
@@ -107,20 +134,123 @@ class FrameBatches:
         return {"frames": repeated(2), **padding_of(self.labels)}
 
 
-class EvalFrames:
-    """A clip's frames as evaluation and extraction see them: all of them, centre-cropped, nothing drawn."""
+class EvalVideo:
+    """A video as validation, extraction and translation see it: in order, centre-cropped, nothing drawn."""
 
-    def __init__(self, config: VideoConfig):
-        self.config = config
-        self.transform = EvalTransform(config.transform)
+    def __init__(self, reference: str, root: Path | None, fps: float, config: VideoConfig, shape: FrameShape):
+        """Open it, and look which of its frames are seen.
 
-    def __call__(self, reference: str, root: Path | None) -> torch.Tensor:
-        """Return the frames (3, T, H, W) of a media reference below `root`, T a multiple of 4.
+        Args:
+            reference: of the media.
+            root: media root; None: the user's own path.
+            fps: frames per second of pictures; a video file says its own.
+            config: how frames are chosen and cropped.
+            shape: what it is brought to.
 
         Raises:
-            SltError: the video cannot be read, or is too short for a single step of the encoder.
+            SltError: it cannot be read, or is too short for a single step of the encoder.
         """
-        video = open_video(reference, root)
-        require_a_step(video.num_frames, self.config.sampling, video.name)
-        indices = eval_indices(video.num_frames, self.config.sampling)
-        return self.transform(video.read(indices))
+        self._video = PreparedVideo(open_video(reference, root, fps), config.transform, shape)
+        require_a_step(self._video.num_frames, config.sampling, self._video.name)
+        self.seconds, self.all_frames = self._video.seconds, self._video.num_frames
+        self._crop, self.indices = config.transform.center_crop, eval_indices(self.all_frames, config.sampling)
+
+    def __len__(self) -> int:
+        """Count the frames that are seen."""
+        return len(self.indices)
+
+    def pieces(self, size: int) -> Iterator[torch.Tensor]:
+        """Yield the frames in pieces (T, H, W, 3) uint8 RGB of so many frames; the last has what is left.
+
+        Raises:
+            SltError: a frame cannot be decoded.
+        """
+        found: list[np.ndarray] = []
+        for frame in self._video.frames(self.indices):
+            found.append(center_crop(frame, self._crop))
+            if len(found) == size:
+                yield torch.from_numpy(np.stack(found))
+                found = []
+        if found:
+            yield torch.from_numpy(np.stack(found))
+
+
+class EvalItem(NamedTuple):
+    """A clip for validation or extraction."""
+
+    source: str
+    """What its features are made from (`corpora.features.clip_source`), looked at before it was read."""
+    pixels: torch.Tensor | None
+    """(T, H, W, 3) uint8 RGB; None: the clip is longer than what is read at once, or cannot be read."""
+    reason: str | None
+    """Why it cannot be read."""
+
+
+@dataclass(frozen=True)
+class EvalClips(Dataset):
+    """Clips for validation or extraction, by index."""
+
+    clips: Sequence[Clip]
+    root: Path | None
+    config: VideoConfig
+    shape: FrameShape
+    most: float = math.inf
+    """Frames of the longest clip that is read at once; of a longer one nothing is decoded here."""
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> EvalItem:
+        clip = self.clips[index]
+        source = clip_source(clip, self.root) if self.root is not None else ""
+        try:
+            video = self.open(clip)
+            pixels = next(video.pieces(len(video))) if len(video) <= self.most else None
+            return EvalItem(source, pixels, None)
+        except UNREADABLE as error:
+            return EvalItem(source, None, reason_of(error))
+
+    def open(self, clip: Clip) -> EvalVideo:
+        """Open a clip.
+
+        Raises:
+            SltError: it cannot be read or is too short.
+        """
+        return EvalVideo(clip.video, self.root, clip.fps, self.config, self.shape)
+
+
+def _opened(clip: Clip, root: Path, config: VideoConfig, shape: FrameShape) -> PreparedVideo:
+    video = PreparedVideo(open_video(clip.video, root, clip.fps), config.transform, shape)
+    require_a_step(video.num_frames, config.sampling, video.name)
+    return video
+
+
+def common_shape(clips: Sequence[Clip], root: Path, tell: Callable[[str], None], most: int = 32) -> FrameShape:
+    """Return the size and rate that most of some clips have, evenly chosen; those that cannot be read do not count.
+
+    Args:
+        clips: to train on.
+        root: media root.
+        tell: called with a sentence where they are not all alike.
+        most: clips that are opened.
+
+    Raises:
+        SltError: none can be read.
+    """
+    found: dict[FrameShape, int] = {}
+    error: BaseException | None = None
+    for clip in clips[:: max(1, len(clips) // most)]:
+        try:
+            video = open_video(clip.video, root, clip.fps)
+        except UNREADABLE as why:
+            error = why
+            continue
+        shape = FrameShape(round(video.fps, 3), video.width, video.height)
+        found[shape] = found.get(shape, 0) + 1
+    if not found:
+        raise SltError(f"no video of {len(clips)} can be read: {reason_of(error or OSError('there is none'))}")
+    chosen = max(found, key=lambda shape: found[shape])
+    if len(found) > 1:
+        others = ", ".join(f"{s.width}x{s.height} at {s.fps:g}" for s in found if s != chosen)
+        tell(f"frames are brought to {chosen.width}x{chosen.height} at {chosen.fps:g} fps; some clips have {others}")
+    return chosen

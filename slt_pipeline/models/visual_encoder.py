@@ -29,16 +29,7 @@ class VisualEncoder(nn.Module):
         gloss_rep, gloss_logits = self.head(features, lengths)
         return Taps(features, gloss_rep, gloss_logits, lengths)
 
-    @torch.inference_mode()
-    def encode(self, frames: Tensor, frame_lengths: Tensor) -> tuple[dict[str, Tensor], Tensor]:
-        """Return all streams (B, S, D) by name and their `lengths (B,)`, for extraction; arguments as of `forward`.
-
-        Runs in evaluation mode without gradients and leaves the module's mode as it was.
-        """
-        was_training = self.training
-        self.eval()
-        try:
-            taps = self(frames, frame_lengths)
-        finally:
-            self.train(was_training)
-        return {stream: getattr(taps, stream) for stream in STREAMS}, taps.lengths
+    def streams(self, features: Tensor) -> dict[str, Tensor]:
+        """Return all streams (B, S, D) by name, for features (B, S, C) of S3D, of which every step is valid."""
+        lengths = torch.full((len(features),), features.shape[1], device=features.device)
+        return dict(zip(STREAMS, (features, *self.head(features, lengths)), strict=True))

@@ -1,6 +1,7 @@
 """`slt extract`: video to feature store, once."""
 
 import logging
+import time
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +13,14 @@ from slt_pipeline.config.provenance import plain
 from slt_pipeline.config.recipe import Recipe, save_recipe
 from slt_pipeline.config.stages import ExtractConfig
 from slt_pipeline.corpora.clip import Clip
-from slt_pipeline.corpora.features import clip_source, require_unchanged
+from slt_pipeline.corpora.features import require_unchanged
 from slt_pipeline.corpora.load import load_clips, media_root
 from slt_pipeline.corpora.manifest import read_manifest
-from slt_pipeline.corpora.unreadable import UNREADABLE, reason_of
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import held, write_json_lines
 from slt_pipeline.models.taps import stream_widths
 from slt_pipeline.systems.features import fingerprint, read_rejected, rejected_path, require_features_of
+from slt_pipeline.systems.left_out import Unreadable
 from slt_pipeline.systems.recogniser import Recogniser, open_recogniser, recorded
 from slt_pipeline.training import distributed
 from slt_pipeline.training.devices import pick_device
@@ -139,26 +140,28 @@ def _check_form(config: ExtractConfig, store: FeatureStore) -> None:
 def _write(recipe: Recipe, recogniser: Recogniser, todo: list[Clip], strict: bool) -> list[dict[str, str]]:
     """Encode and store clips, in shards of this process's own; return those that could not be encoded, and why."""
     rejected: list[dict[str, str]] = []
-    root, frames_done = media_root(recipe.corpus), 0
+    on_video, started, frames_done = recogniser.on_video(recipe.extract.num_workers), time.monotonic(), 0
     store, quiet = FeatureStore.open(_local_store(recipe), mode="a"), None if distributed.is_main() else True
     with (
         store.writer() as writer,
-        tqdm(todo, desc="extract", unit="clip", disable=quiet, dynamic_ncols=True) as progress,
+        tqdm(total=len(todo), desc="extract", unit="clip", disable=quiet, dynamic_ncols=True) as progress,
     ):
-        for number, clip in enumerate(progress, 1):
-            try:
-                source = clip_source(clip, root)  # before it is read: what changes meanwhile is seen the next time
-                streams = recogniser.encode_clip(clip, root)
-            except UNREADABLE as error:
-                reason = reason_of(error)
+        for number, (clip, found) in enumerate(on_video.clips(todo, media_root(recipe.corpus)), 1):
+            progress.update()
+            if isinstance(found, Unreadable):
                 if strict:
-                    raise SltError(f"clip {clip.id}: {reason} (without --strict it would be left out)") from error
-                rejected.append({"id": clip.id, "reason": reason, "by": "extract"})
-                log.warning("rejected %s: %s", clip.id, reason)
+                    raise SltError(f"clip {clip.id}: {found.reason} (without --strict it would be left out)")
+                rejected.append({"id": clip.id, "reason": found.reason, "by": "extract"})
+                log.warning("rejected %s: %s", clip.id, found.reason)
                 continue
-            writer.write(clip.id, {name: streams[name].float().cpu().numpy() for name in store.streams}, source=source)
+            streams = {name: found.streams[name].float().cpu().numpy() for name in store.streams}
+            writer.write(clip.id, streams, source=found.source)
             frames_done += clip.num_frames
             progress.set_postfix_str(f"{frames_done} frames", refresh=False)
             if number % recipe.extract.shard_clips == 0:
                 writer.commit()
+    if frames_done:
+        seconds = max(1e-9, time.monotonic() - started)
+        told = (frames_done, frames_done / seconds, on_video.reader.waited / seconds)
+        log.info("extract: %d frames, %.3g a second, %.0f%% of the time waiting for frames", *told[:2], 100 * told[2])
     return rejected

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from slt_pipeline.config.recipe import Recipe
-from slt_pipeline.config.taps import TAPS
+from slt_pipeline.config.taps import TAPS, Stream
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.feasible import check_feasible, tell_what_ctc_cannot_learn
 from slt_pipeline.corpora.labels import GlossLabels, Labels, TextLabels
@@ -21,9 +21,10 @@ from slt_pipeline.models.ctc import infeasible, is_blank
 from slt_pipeline.models.sign_to_text import SignToText
 from slt_pipeline.models.taps import RECOGNITION, StoredTap, VideoFront
 from slt_pipeline.models.visual_encoder import VisualEncoder
+from slt_pipeline.systems.encoding import ClipEncoder, Encoded, FrameReader
 from slt_pipeline.systems.joint import JointStart
-from slt_pipeline.systems.left_out import LeftOut, Unreadable, attempt
-from slt_pipeline.systems.recogniser import encode_clips, recognise
+from slt_pipeline.systems.left_out import LeftOut, Unreadable
+from slt_pipeline.systems.recogniser import recognise
 from slt_pipeline.systems.scores import score_recognised, score_texts
 from slt_pipeline.systems.translator import Gloss2Text, Sign2Text, open_gloss2text
 from slt_pipeline.systems.vocabularies import check_texts
@@ -77,7 +78,7 @@ def joint_train(
     trainable = Trainable(
         model=model,
         parameter_groups=_trained(model, objective, recipe),
-        **left_out.items(clips, root, recipe.video, recipe.seed, labels),
+        **left_out.items(clips, root, recipe.video, start.shape, recipe.seed, labels, where),
         losses=lambda translator, batch: translator(batch, objective.parts),
         objective=objective,
         validate=_Validation(recipe, start, dev, _gloss2text(recipe, where), where, left_out),
@@ -137,19 +138,18 @@ class _Validation:
         config, stream, root = self.recipe.joint_train, TAPS[model.tap].stream, media_root(self.recipe.corpus)
         encoder = model.front.encoder
 
-        def encoded(clip: Clip) -> tuple[torch.Tensor, torch.Tensor]:
-            ((_, found),) = encode_clips(encoder, self.recipe.video, [clip], root, self.device)
-            return found[stream].cpu(), found["gloss_logits"].float().cpu()
-
-        tried = [attempt(partial(encoded, clip)) for clip in clips]
+        reader = FrameReader(self.recipe.video, self.start.shape, self.device, config.training.num_workers)
+        on_video = ClipEncoder(encoder, reader)
+        encoded = {clip.id: _kept(found, stream) for clip, found in on_video.clips(clips, root)}
+        tried = [encoded[clip.id] for clip in clips]
         streams = [each for each in tried if not isinstance(each, Unreadable)]
         glosses = recognise([logits for _, logits in streams], self.start.classes, config.beam_size)
-        reader = Sign2Text(SignToText(StoredTap(stream), model.translator), self.start.vocabularies)
+        translator = Sign2Text(SignToText(StoredTap(stream), model.translator), self.start.vocabularies)
         texts: list[str] = []
         for i in range(0, len(streams), config.training.batch_size):
             rows = [features for features, _ in streams[i : i + config.training.batch_size]]
             batch = {"features": pad_sequence(rows, batch_first=True), "lengths": torch.tensor([len(r) for r in rows])}
-            texts += reader.translate(reader.taps(batch), self.recipe.joint_generation).texts
+            texts += translator.translate(translator.taps(batch), self.recipe.joint_generation).texts
         of_glosses = self._spoken(glosses) if self.gloss2text else [""] * len(streams)
         blank = [is_blank(logits) for _, logits in streams]
         rows = iter(zip(glosses, blank, texts, of_glosses, strict=True))
@@ -168,6 +168,13 @@ class _Validation:
         assert self.gloss2text is not None
         batch_size = self.recipe.joint_train.training.batch_size
         return self.gloss2text.translate(glosses, self.recipe.joint_generation, batch_size)
+
+
+def _kept(found: Encoded | Unreadable, stream: Stream) -> tuple[torch.Tensor, torch.Tensor] | Unreadable:
+    """Keep of a clip what its translator reads (S, D) and its gloss logits (S, K)."""
+    if isinstance(found, Unreadable):
+        return found
+    return found.streams[stream].cpu(), found.streams["gloss_logits"].float().cpu()
 
 
 def _trained(model: SignToText, objective: Objective, recipe: Recipe) -> dict[str, list[torch.nn.Parameter]]:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.corpora.frames import EvalVideo
 from slt_pipeline.errors import SltError
 from slt_pipeline.models.ctc import align, decode_clips
 from slt_pipeline.models.taps import Taps
@@ -16,10 +17,6 @@ from slt_pipeline.systems.recogniser import open_recogniser
 from slt_pipeline.systems.translator import open_sign2text
 from slt_pipeline.training.devices import pick_device
 from slt_pipeline.training.run import Plan
-from slt_pipeline.video.fit import fit_frames, resample_indices
-from slt_pipeline.video.reader import open_video
-from slt_pipeline.video.sampling import eval_indices
-from slt_pipeline.video.transforms import EvalTransform
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +44,7 @@ class Translate:
         self.recogniser = open_recogniser(recipe, self.device)
         reads = {"store": fingerprint(recipe, self.recogniser.checkpoint)}
         self.translator = open_sign2text(recipe, self.device, reads, run)
-        self.transform = EvalTransform(recipe.video.transform)
+        self.on_video = self.recogniser.on_video()
 
     def video(self, path: str) -> dict[str, Any]:
         """Translate one video: text, n-best with scores, glosses with start and end in seconds.
@@ -57,33 +54,24 @@ class Translate:
         Raises:
             SltError: it cannot be read or has fewer than 4 frames at that rate.
         """
-        video, config = open_video(path, None), self.recipe.translate
-        seconds = video.num_frames / video.fps
-        if seconds > config.max_seconds:
+        config, shape = self.recipe.translate, self.recogniser.shape
+        video = EvalVideo(path, None, shape.fps, self.recipe.video, shape)
+        if video.seconds > config.max_seconds:
             raise SltError(
-                f"{path} lasts {seconds:.0f} s, translate.max_seconds is {config.max_seconds:g}; "
+                f"{path} lasts {video.seconds:.0f} s, translate.max_seconds is {config.max_seconds:g}; "
                 "cut it into sentences, or raise the limit"
             )
-        fps, sampling = self.recogniser.fps, self.recipe.video.sampling
-        at_rate = resample_indices(video.num_frames, video.fps, fps)
-        used = eval_indices(len(at_rate), sampling)
-        if len(used) == 0:
-            rate = f"{len(at_rate)} at {fps:g} fps"
-            raise SltError(f"{path} has {video.num_frames} frames, {rate}; at least 4 are needed")
-        if len(at_rate) - len(used) >= sampling.multiple:
-            log.warning("%s: only its middle %d frames are used (video.sampling.max_frames)", path, len(used))
-        frames = fit_frames(video.read(at_rate[used]), self.recogniser.width, self.recogniser.height)
-        streams, lengths = self.recogniser.model.encode(
-            self.transform(frames)[None].to(self.device), torch.tensor([len(used)], device=self.device)
-        )
-        stored = streams[self.recipe.translator.stream].clone()
+        if video.all_frames - len(video) >= self.recipe.video.sampling.multiple:
+            log.warning("%s: only its middle %d frames are used (video.sampling.max_frames)", path, len(video))
+        streams = self.on_video.whole(video)
+        stored = streams[self.recipe.translator.stream][None]
         with torch.no_grad():
-            taps = self.translator.model.front({"features": stored, "lengths": lengths})
+            taps = self.translator.model.front({"features": stored.clone(), "lengths": torch.tensor([len(stored[0])])})
         return {
             "video": path,
             **self._text(taps),
-            "glosses": self._glosses(taps, streams["gloss_logits"], int(used[0])),
-            "seconds": round(seconds, 3),
+            "glosses": self._glosses(taps, streams["gloss_logits"], int(video.indices[0])),
+            "seconds": round(video.seconds, 3),
         }
 
     def _text(self, taps: Taps) -> dict[str, Any]:
@@ -99,13 +87,13 @@ class Translate:
 
     def _glosses(self, taps: Taps, of_encoder: torch.Tensor, first_frame: int) -> list[dict[str, Any]]:
         """Glosses with times, of the translator's own head where it has one."""
-        logits, classes = of_encoder, self.recogniser.classes
+        logits, classes = of_encoder[None], self.recogniser.classes
         if self.translator.recognises:
             assert taps.gloss_logits is not None and self.translator.vocabularies.classes is not None
             logits, classes = taps.gloss_logits, self.translator.vocabularies.classes
         logits = logits[0, : int(taps.lengths[0])].float().cpu()
         (ids,) = decode_clips([logits], self.recipe.translate.beam_size)
-        per_step, fps = self.recipe.video.sampling.multiple, self.recogniser.fps
+        per_step, fps = self.recipe.video.sampling.multiple, self.recogniser.shape.fps
 
         def second(step: int) -> float:
             return round((first_frame + step * per_step) / fps, 3)

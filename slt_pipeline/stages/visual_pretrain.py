@@ -1,8 +1,8 @@
 """`slt visual-pretrain`: isolated-sign classification of the S3D trunk."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,14 @@ from torch.nn.functional import cross_entropy
 from slt_pipeline.config.encoder import S3DConfig
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.clip import Clip
-from slt_pipeline.corpora.frames import EvalFrames
+from slt_pipeline.corpora.frames import common_shape
 from slt_pipeline.corpora.load import load_clips, media_digest
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import file_hash
 from slt_pipeline.models.visual_classifier import VisualClassifier
 from slt_pipeline.models.weights import load_s3d
-from slt_pipeline.systems.left_out import LeftOut, attempt
+from slt_pipeline.systems.encoding import FrameReader
+from slt_pipeline.systems.left_out import LeftOut, Unreadable
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training import distributed
 from slt_pipeline.training.checkpoint import read_weights
@@ -26,8 +27,10 @@ from slt_pipeline.training.devices import pick_device, require_precision
 from slt_pipeline.training.objective import Objective
 from slt_pipeline.training.run import Plan, find_run
 from slt_pipeline.training.trainable import Trainable
+from slt_pipeline.video.prepared import FrameShape
 
 STAGE = "visual_pretrain"
+log = logging.getLogger(__name__)
 SIGNS_FILE = "signs.json"
 
 
@@ -63,6 +66,7 @@ def visual_pretrain(
     # Ids of isolated clips may be those of sentences: they have a list of their own.
     left_out = LeftOut(STAGE, run.folder / "rejected.jsonl", strict=strict)
     clips, dev = (left_out.usable(split, root, recipe.video.sampling) for split in (clips, dev))
+    shape = FrameShape(common_shape(clips, root, log.warning).fps)  # sizes stay: videos of signs come from anywhere
     torch.manual_seed(recipe.seed)
     model = VisualClassifier(s3d, sum(labels.sizes), config.dropout)
     if config.init:
@@ -82,10 +86,10 @@ def visual_pretrain(
     trainable = Trainable(
         model=model,
         parameter_groups={"recognition": list(model.parameters())},
-        **left_out.items(clips, root, recipe.video, recipe.seed, labels),
+        **left_out.items(clips, root, recipe.video, shape, recipe.seed, labels, where),
         losses=losses,
         objective=Objective({"gloss": 1.0} | dict.fromkeys(config.also, config.also_weight)),
-        validate=_Validation(recipe, dev, labels, where, left_out),
+        validate=_Validation(recipe, dev, labels, shape, where, left_out),
         score="accuracy",
         higher_is_better=True,
     )
@@ -101,19 +105,23 @@ class _Validation:
     recipe: Recipe
     dev: list[Clip]
     labels: "SignLabels"
+    shape: FrameShape
     device: torch.device
     left_out: LeftOut
 
     def __call__(self, classifier: torch.nn.Module) -> dict[str, float]:
-        eval_frames, root = EvalFrames(self.recipe.video), _media_root(self.recipe)
+        workers = self.recipe.visual_pretrain.training.num_workers
+        reader = FrameReader(self.recipe.video, self.shape, self.device, workers)
 
-        def right(clip: Clip) -> list[bool]:
-            frames = eval_frames(clip.video, root)[None].to(self.device)
+        def right(clip: Clip, frames: torch.Tensor | Unreadable) -> list[bool] | Unreadable:
+            if isinstance(frames, Unreadable):
+                return frames
             logits = classifier(frames, torch.tensor([frames.shape[2]], device=self.device))
             parts = zip(logits.split(self.labels.sizes, dim=1), self.labels.encode(clip), strict=True)
             return [int(part.argmax()) == sign for part, sign in parts]
 
-        found = distributed.shared_out(self.dev, lambda clips: [attempt(partial(right, clip)) for clip in clips])
+        root = _media_root(self.recipe)
+        found = distributed.shared_out(self.dev, lambda clips: [right(*read) for read in reader.read(clips, root)])
         _, good = self.left_out.scored(self.dev, found)
         names = ["accuracy", *(f"accuracy_{name}" for name in self.recipe.visual_pretrain.also)]
         return {name: 100 * sum(kind) / len(good) for name, kind in zip(names, zip(*good, strict=True), strict=True)}

@@ -1,7 +1,8 @@
 """`slt visual-train`: Sign2Gloss, the visual encoder trained with CTC."""
 
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.runs import FRAMES_FILE
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.feasible import check_feasible
+from slt_pipeline.corpora.frames import common_shape
 from slt_pipeline.corpora.labels import GlossLabels
 from slt_pipeline.corpora.load import load_clips, media_digest, media_root
 from slt_pipeline.errors import SltError
@@ -19,6 +21,7 @@ from slt_pipeline.files import file_hash, read_json, write_json
 from slt_pipeline.models.ctc import ctc_loss, infeasible
 from slt_pipeline.models.visual_encoder import VisualEncoder
 from slt_pipeline.models.weights import load_s3d
+from slt_pipeline.systems.encoding import ClipEncoder, FrameReader
 from slt_pipeline.systems.features import rejected_path
 from slt_pipeline.systems.left_out import LeftOut
 from slt_pipeline.systems.recogniser import CLASSES_FILE, recognise_clips
@@ -31,9 +34,10 @@ from slt_pipeline.training.devices import pick_device, require_precision
 from slt_pipeline.training.objective import Objective
 from slt_pipeline.training.run import INPUTS, Plan, find_run
 from slt_pipeline.training.trainable import Trainable
-from slt_pipeline.video.reader import open_video
+from slt_pipeline.video.prepared import FrameShape
 
 STAGE = "visual_train"
+log = logging.getLogger(__name__)
 
 
 def plan(recipe: Recipe) -> Plan:
@@ -75,21 +79,21 @@ def visual_train(
     model = VisualEncoder(recipe.encoder, len(classes))
     if start:
         load_s3d(model.s3d, read_weights(start))
-    first, video = left_out.first(clips, lambda clip: open_video(clip.video, root))
+    shape = common_shape(clips, root, log.warning)
 
     def describe(folder: Path) -> None:
         classes.save(folder / CLASSES_FILE)
-        write_json(folder / FRAMES_FILE, {"width": video.width, "height": video.height, "fps": first.fps})
+        write_json(folder / FRAMES_FILE, asdict(shape))
         left_out.begin(folder)
 
     run.begin(recipe, describe)
     trainable = Trainable(
         model=model,
         parameter_groups={"recognition": list(model.parameters())},
-        **left_out.items(clips, root, recipe.video, recipe.seed, GlossLabels(classes)),
+        **left_out.items(clips, root, recipe.video, shape, recipe.seed, GlossLabels(classes), where),
         losses=_losses,
         objective=Objective({"recognition": 1.0}),
-        validate=_Validation(recipe, dev, classes, where, left_out),
+        validate=_Validation(recipe, dev, classes, shape, where, left_out),
         score="wer",
         higher_is_better=False,
         counts=infeasible,
@@ -113,15 +117,17 @@ class _Validation:
     recipe: Recipe
     dev: list[Clip]
     classes: GlossVocabulary
+    shape: FrameShape
     device: torch.device
     left_out: LeftOut
 
     def __call__(self, encoder: torch.nn.Module) -> dict[str, float]:
         assert isinstance(encoder, VisualEncoder)
-        beam_size = self.recipe.visual_train.beam_size
+        config, root = self.recipe.visual_train, media_root(self.recipe.corpus)
+        reader = FrameReader(self.recipe.video, self.shape, self.device, config.training.num_workers)
+        on_video = ClipEncoder(encoder, reader)
         found = distributed.shared_out(
-            self.dev,
-            lambda clips: recognise_clips(encoder, self.recipe, clips, self.classes, beam_size, self.device),
+            self.dev, lambda clips: recognise_clips(on_video, clips, root, self.classes, config.beam_size)
         )
         clips, recognised = self.left_out.scored(self.dev, found)
         return score_recognised(self.recipe.corpus.protocol, recognised, clips)

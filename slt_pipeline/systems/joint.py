@@ -1,7 +1,7 @@
 """What joint training starts from: a trained encoder, and the translator that was trained on its features, whole."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +14,17 @@ from slt_pipeline.config.taps import Stream
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.load import media_digest, media_root
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import file_hash, read_json, write_json
+from slt_pipeline.files import file_hash, write_json
 from slt_pipeline.models.sign_to_text import SignToText
 from slt_pipeline.models.taps import VideoFront, stream_widths
 from slt_pipeline.models.visual_encoder import VisualEncoder
 from slt_pipeline.systems.parts import HEAD, TRANSLATOR, load_strictly
-from slt_pipeline.systems.recogniser import CLASSES_FILE, FEATURES, encoder_fingerprint, trained_encoder
+from slt_pipeline.systems.recogniser import CLASSES_FILE, FEATURES, encoder_fingerprint, shape_of, trained_encoder
 from slt_pipeline.systems.translator import build_behind_front, language_inputs, save_architecture, translator_for
 from slt_pipeline.systems.vocabularies import Vocabularies
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training.checkpoint import Checkpoint
+from slt_pipeline.video.prepared import FrameShape
 
 _OR_USE = ", or take that of another recipe or run with -o uses.translator=..."
 
@@ -64,6 +65,11 @@ class JointStart:
         """Gloss classes of the encoder."""
         assert self.vocabularies.classes is not None, "a translator of signs knows the classes of its recogniser"
         return self.vocabularies.classes
+
+    @property
+    def shape(self) -> FrameShape:
+        """Size and rate of the frames that the encoder was trained on."""
+        return shape_of(self.recipe.encoder_folder)
 
     def inputs(self, clips: Sequence[Clip], folder: Path) -> dict[str, Any]:
         """Return all that decides the result of a run in `folder` that starts so.
@@ -119,7 +125,7 @@ class JointStart:
         """Write beside a run's checkpoints what it needs to open from itself, as an encoder and as a translator."""
         assert isinstance(model.front, VideoFront) and isinstance(model.front.encoder, VisualEncoder)
         self.vocabularies.save(folder)
-        write_json(folder / FRAMES_FILE, read_json(self.recipe.encoder_folder / FRAMES_FILE))
+        write_json(folder / FRAMES_FILE, asdict(self.shape))
         write_json(folder / STREAMS_FILE, self._widths(model.front.encoder))
         save_architecture(folder, model.translator)
 

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
+
 from slt_pipeline.config.video import SamplingConfig, VideoConfig
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.frames import ClipDataset, FrameBatches
@@ -16,6 +18,7 @@ from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json_lines, write_json_lines
 from slt_pipeline.training import distributed
 from slt_pipeline.training.checkpoint import list_checkpoints
+from slt_pipeline.video.prepared import FrameShape
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +103,14 @@ class LeftOut:
         self._list()
 
     def items(
-        self, clips: Sequence[Clip], root: Path, video: VideoConfig, seed: int, labels: Labeller
+        self,
+        clips: Sequence[Clip],
+        root: Path,
+        video: VideoConfig,
+        shape: FrameShape,
+        seed: int,
+        labels: Labeller,
+        device: torch.device,
     ) -> dict[str, Any]:
         """Return the fields of a `Trainable` whose items are frames of clips, and which tells what it leaves out.
 
@@ -108,14 +118,18 @@ class LeftOut:
             clips: to train on.
             root: media root.
             video: how frames are sampled and cropped.
+            shape: what all clips are brought to.
             seed: of all that is drawn.
             labels: what else of the clips is in a batch.
+            device: where frames are made of pixels, unless it is the processor, beside which loaders do it.
         """
-        batches = FrameBatches(labels)
+        batches = FrameBatches(labels, video.transform, at_once=device.type == "cpu")
         return {
-            "dataset": ClipDataset(clips, root, video, seed, strict=self.strict),
+            "dataset": ClipDataset(clips, root, video, shape, seed, strict=self.strict),
             "num_items": len(clips),
             "collate": batches,
+            "prepare": batches.made,
+            "heavy": True,
             "padding": batches.padding,
             "lengths": [clip.num_frames for clip in clips],
             "names": [clip.id for clip in clips],

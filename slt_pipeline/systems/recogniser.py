@@ -1,9 +1,8 @@
 """The recogniser: a trained visual encoder with its gloss classes, video to features and glosses."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,16 +15,17 @@ from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.runs import FRAMES_FILE
 from slt_pipeline.config.video import VideoConfig
 from slt_pipeline.corpora.clip import Clip
-from slt_pipeline.corpora.frames import EvalFrames
-from slt_pipeline.corpora.load import media_root
+from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json
 from slt_pipeline.models.ctc import decode_clips, is_blank
 from slt_pipeline.models.visual_encoder import VisualEncoder
-from slt_pipeline.systems.left_out import Unreadable, attempt
+from slt_pipeline.systems.encoding import ClipEncoder, FrameReader
+from slt_pipeline.systems.left_out import Unreadable
 from slt_pipeline.systems.parts import ENCODER, best_of
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training.checkpoint import Checkpoint
 from slt_pipeline.training.run import INPUTS, warn_if_unfinished
+from slt_pipeline.video.prepared import FrameShape
 
 CLASSES_FILE = "glosses.json"
 
@@ -44,20 +44,17 @@ class Recogniser:
     checkpoint: Checkpoint
     video: VideoConfig
     """How frames are made for it."""
-    width: int
-    height: int
-    """Size of the videos that it was trained on, in pixels."""
-    fps: float
-    """Their frames per second."""
+    shape: FrameShape
+    """Size and rate of the videos that it was trained on."""
 
     @property
     def device(self) -> torch.device:
         """Where it computes."""
         return next(self.model.parameters()).device
 
-    def encode_clips(self, clips: Sequence[Clip], root: Path | None) -> Iterator[tuple[Clip, dict[str, torch.Tensor]]]:
-        """Yield the streams (S,D) of every clip."""
-        return encode_clips(self.model, self.video, clips, root, self.device)
+    def on_video(self, num_workers: int | None = None) -> ClipEncoder:
+        """Return the encoder with what reads video for it, by so many loaders."""
+        return ClipEncoder(self.model, FrameReader(self.video, self.shape, self.device, num_workers))
 
     def encode_clip(self, clip: Clip, root: Path | None) -> dict[str, torch.Tensor]:
         """Return the streams (S,D) of one clip.
@@ -65,8 +62,10 @@ class Recogniser:
         Raises:
             SltError: its video cannot be read or is too short.
         """
-        ((_, streams),) = self.encode_clips([clip], root)
-        return streams
+        ((_, found),) = self.on_video(0).clips([clip], root)
+        if isinstance(found, Unreadable):
+            raise SltError(found.reason)
+        return found.streams
 
 
 def open_recogniser(recipe: Recipe, device: torch.device) -> Recogniser:
@@ -80,16 +79,12 @@ def open_recogniser(recipe: Recipe, device: torch.device) -> Recogniser:
     classes = GlossVocabulary.load(folder / CLASSES_FILE)
     model = VisualEncoder(recipe.encoder, len(classes))
     checkpoint.load_model(model)
-    shape = read_json(folder / FRAMES_FILE)
-    return Recogniser(
-        model.to(device).eval(),
-        classes,
-        checkpoint,
-        recipe.video,
-        int(shape["width"]),
-        int(shape["height"]),
-        float(shape["fps"]),
-    )
+    return Recogniser(model.to(device).eval(), classes, checkpoint, recipe.video, shape_of(folder))
+
+
+def shape_of(folder: Path) -> FrameShape:
+    """Return size and rate of the frames that the encoder of a run was trained on."""
+    return FrameShape(**read_json(folder / FRAMES_FILE))
 
 
 def trained_encoder(recipe: Recipe) -> Checkpoint:
@@ -112,17 +107,6 @@ def trained_encoder(recipe: Recipe) -> Checkpoint:
     return checkpoint
 
 
-def encode_clips(
-    model: VisualEncoder, video: VideoConfig, clips: Sequence[Clip], root: Path | None, device: torch.device
-) -> Iterator[tuple[Clip, dict[str, torch.Tensor]]]:
-    """Yield the streams (S,D) of every clip, encoded alone: in a batch, padding would reach its last two steps."""
-    eval_frames = EvalFrames(video)
-    for clip in clips:
-        frames = eval_frames(clip.video, root)[None].to(device)
-        streams, lengths = model.encode(frames, torch.tensor([frames.shape[2]], device=device))
-        yield clip, {name: stream[0, : int(lengths[0])] for name, stream in streams.items()}
-
-
 def recognise(gloss_logits: Sequence[torch.Tensor], classes: GlossVocabulary, beam_size: int) -> list[tuple[str, ...]]:
     """Return the glosses decoded from the logits (S,K) of each clip."""
     logits = [clip.float().cpu() for clip in gloss_logits]
@@ -130,23 +114,16 @@ def recognise(gloss_logits: Sequence[torch.Tensor], classes: GlossVocabulary, be
 
 
 def recognise_clips(
-    model: VisualEncoder,
-    recipe: Recipe,
-    clips: Sequence[Clip],
-    classes: GlossVocabulary,
-    beam_size: int,
-    device: torch.device,
+    encoder: ClipEncoder, clips: Sequence[Clip], root: Path, classes: GlossVocabulary, beam_size: int
 ) -> list[tuple[tuple[str, ...], bool] | Unreadable]:
     """Return of every clip its glosses, and whether its best path is all blank; or why it cannot be read."""
-    root = media_root(recipe.corpus)
-
-    def logits_of(clip: Clip) -> torch.Tensor:
-        ((_, streams),) = encode_clips(model, recipe.video, [clip], root, device)
-        return streams["gloss_logits"].float().cpu()
-
-    logits = [attempt(partial(logits_of, clip)) for clip in clips]
-    found = iter(recognise([each for each in logits if not isinstance(each, Unreadable)], classes, beam_size))
-    return [each if isinstance(each, Unreadable) else (next(found), is_blank(each)) for each in logits]
+    found: dict[str, torch.Tensor | Unreadable] = {}
+    for clip, encoded in encoder.clips(clips, root):
+        unreadable = isinstance(encoded, Unreadable)
+        found[clip.id] = encoded if unreadable else encoded.streams["gloss_logits"].float().cpu()
+    logits = [found[clip.id] for clip in clips]
+    glosses = iter(recognise([each for each in logits if not isinstance(each, Unreadable)], classes, beam_size))
+    return [each if isinstance(each, Unreadable) else (next(glosses), is_blank(each)) for each in logits]
 
 
 def encoder_fingerprint(recipe: Recipe, checkpoint: Checkpoint) -> dict[str, Any]:

@@ -93,9 +93,11 @@ def _in_step(model: torch.nn.Module, device: torch.device) -> DistributedDataPar
 
 
 def to_device(batch: Any, device: torch.device) -> Any:
-    """Move the tensors of a batch, a mapping."""
+    """Move the tensors of a batch, a mapping, with those that lie in lists."""
     if isinstance(batch, torch.Tensor):
         return batch.to(device, non_blocking=True)
+    if isinstance(batch, list):
+        return [to_device(value, device) for value in batch]
     if isinstance(batch, Mapping):
         return {name: to_device(value, device) for name, value in batch.items()}
     return batch

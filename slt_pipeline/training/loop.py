@@ -30,10 +30,11 @@ from slt_pipeline.training.checkpoint import (
 )
 from slt_pipeline.training.devices import loaders_alive, room_for_loaders
 from slt_pipeline.training.engine import Engine, to_device
+from slt_pipeline.training.loader import arrived, batch_loader, num_loaders
 from slt_pipeline.training.optim import build_optimiser, rate_factor, set_rates
 from slt_pipeline.training.runlog import Meter, RunLog, in_words, means
 from slt_pipeline.training.speed import Speed
-from slt_pipeline.training.stop import outlive_signals, stop_after_step
+from slt_pipeline.training.stop import stop_after_step
 from slt_pipeline.training.trainable import REJECTED, Result, Trainable
 
 log = logging.getLogger(__name__)
@@ -90,18 +91,10 @@ def train(
     run.on_checkpoint = on_checkpoint
     if saved is not None:
         run.resume(saved)
-    # By hand: a ready-made loader of several processes cannot start in the middle of an epoch without reading up to it.
-    loader = DataLoader(
-        trainable.dataset,
-        batch_sampler=batches,
-        collate_fn=trainable.collate,
-        num_workers=config.num_workers,
-        multiprocessing_context="spawn" if config.num_workers else None,
-        worker_init_fn=outlive_signals,
-        pin_memory=device.type == "cuda" and not trainable.on_device,
-        generator=torch.Generator(),  # its own: starting to iterate draws a number, and a resumed run starts once more
-    )
-    with stop_after_step() as stop, room_for_loaders(device, config.num_workers), loaders_alive(title, stop):
+    num_workers = num_loaders(config.num_workers, device, heavy=trainable.heavy)
+    pin = device.type == "cuda" and not trainable.on_device
+    loader = batch_loader(trainable.dataset, batches, trainable.collate, num_workers, pin=pin)
+    with stop_after_step() as stop, room_for_loaders(device, num_workers), loaders_alive(title, stop):
         run.loop(loader, stop)
     return Result(run.position.step, run.position.best_step, run.position.best_score)
 
@@ -178,7 +171,7 @@ class _Run:
             if self.position.batch == 0 and self._validates() and not self._is_validated():
                 self._validate(progress)  # a kill came between the checkpoint and its score
             for batch in self.speed.timed(loader):
-                if not self._micro_step(to_device(batch, self.engine.device), total):
+                if not self._micro_step(self._there(batch), total):
                     continue
                 progress.update()
                 progress.set_postfix_str(self.meter.text(), refresh=False)
@@ -201,6 +194,11 @@ class _Run:
             self.speed.end_epoch(self.position.epoch, self.position.step)
         if validates:
             self._validate(progress)
+
+    def _there(self, batch: Any) -> Any:
+        """Return a batch on the device, made there as far as it is not made yet."""
+        batch = to_device(arrived(batch), self.engine.device)
+        return self.trainable.prepare(batch) if self.trainable.prepare else batch
 
     def _micro_step(self, batch: Any, total: int) -> bool:
         """One forward and backward pass; True if it completed an optimiser step."""

@@ -44,6 +44,10 @@ class Trainable:
     """Name of every item, for messages."""
     on_device: bool = False
     """Whether the data set makes its batches on the device itself."""
+    prepare: Callable[[Any], Any] | None = None
+    """Called with every batch once it is on the device: what is cheaper to send than to make there."""
+    heavy: bool = False
+    """Whether making an item is work for processes of its own, such as decoding video."""
     padding: Mapping[str, tuple[int, Callable[[torch.Tensor, int], torch.Tensor]]] | None = None
     """Tensors of a batch that are padded: along which dimension, and how one is made longer by so many entries. The
     shares of several processes are padded to the longest of the batch, since padding can reach a number: statistics of

@@ -1,8 +1,9 @@
 """From RGB bytes to the tensor that enters S3D (FACTS 2.2, 2.3): crop, resize, channel order, normalisation.
 
 B = clips, T = frames, H, W = height and width in pixels, S = `image_size`.
-Random choices are drawn first (`draw_augmentation`), once for a whole clip, and then applied (`apply_augmentation`), so
-that a clip's augmentation is data: it can be recorded, tested and repeated.
+What is done to each picture by itself (`prepare_frame`, `center_crop`) is done as it is decoded and leaves bytes; the
+rest (`to_input`) computes on the device that the bytes are on. Random choices are drawn first (`draw_augmentation`),
+once for a whole clip, so that a clip's augmentation is data: it can be recorded, tested, repeated and sent elsewhere.
 """
 
 import math
@@ -20,33 +21,6 @@ from slt_pipeline.video import jitter
 
 Box = tuple[int, int, int, int]
 """top, left, height, width, in pixels."""
-
-
-class EvalTransform:
-    """Centre crop, resize, normalise: (T, H, W, 3) uint8 RGB -> (3, T, S, S) float32."""
-
-    def __init__(self, config: TransformConfig) -> None:
-        self.config = config
-
-    def __call__(self, frames: np.ndarray) -> Tensor:
-        """Transform one clip."""
-        frames = prepare(frames, self.config)
-        if self.config.center_crop is not None:
-            frames = _center_crop(frames, self.config.center_crop)
-        return _to_input(frames, Augmentation((0, 0, frames.shape[1], frames.shape[2])), self.config)
-
-
-class TrainTransform:
-    """Colour jitter, random crop, resize, normalise: (T, H, W, 3) uint8 RGB -> (3, T, S, S) float32."""
-
-    def __init__(self, config: TransformConfig) -> None:
-        self.config = config
-
-    def __call__(self, frames: np.ndarray, rng: np.random.Generator) -> Tensor:
-        """Transform one clip with choices drawn from `rng`, the same for all its frames."""
-        frames = prepare(frames, self.config)
-        augmentation = draw_augmentation(frames.shape[1], frames.shape[2], self.config, rng)
-        return apply_augmentation(frames, augmentation, self.config)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,24 +67,65 @@ def draw_box(height: int, width: int, config: TransformConfig, rng: np.random.Ge
     return (height - box_height) // 2, (width - box_width) // 2, box_height, box_width
 
 
-def apply_augmentation(frames: np.ndarray, augmentation: Augmentation, config: TransformConfig) -> Tensor:
-    """Carry out drawn choices on prepared frames: (T, H, W, 3) uint8 RGB -> (3, T, S, S) float32."""
+def prepare_frame(picture: np.ndarray, config: TransformConfig) -> np.ndarray:
+    """Cut a picture (H, W, 3) uint8 RGB and resize it, in training and evaluation alike: still bytes.
+
+    One of more than `max_pixels` is made smaller with its proportions, so that memory is bounded whatever was filmed.
+    """
+    picture = picture[config.pre_crop_top :]
+    if config.pre_resize is not None:
+        picture = _resized(picture, *config.pre_resize, Image.Resampling.BICUBIC)
+    height, width = picture.shape[:2]
+    if config.max_pixels is not None and height * width > config.max_pixels:
+        scale = math.sqrt(config.max_pixels / (height * width))
+        size = max(1, int(width * scale)), max(1, int(height * scale))
+        picture = _resized(picture, *size, Image.Resampling.BILINEAR)
+    return picture
+
+
+def center_crop(picture: np.ndarray, size: int | None) -> np.ndarray:
+    """Return the middle square of a picture (H, W, 3), with black bars where it is smaller; None: all of it."""
+    if size is None:
+        return picture
+    height, width = picture.shape[:2]
+    top, left = max(0, size - height) // 2, max(0, size - width) // 2
+    if height < size or width < size:
+        bottom, right = max(0, size - height) - top, max(0, size - width) - left
+        picture = np.pad(picture, ((top, bottom), (left, right), (0, 0)))
+        height, width = picture.shape[:2]
+    top, left = round((height - size) / 2), round((width - size) / 2)
+    return picture[top : top + size, left : left + size]
+
+
+def to_input(frames: Tensor, config: TransformConfig, augmentation: Augmentation | None = None) -> Tensor:
+    """Jitter, crop, resize to S x S, reorder, normalise, where the frames are.
+
+    Args:
+        frames: (T, H, W, 3) uint8 RGB, prepared.
+        config: size, channel order and scale.
+        augmentation: what was drawn for the clip; None: nothing, the whole picture.
+
+    Returns:
+        (3, T, S, S) float32.
+    """
+    augmentation = augmentation or Augmentation((0, 0, frames.shape[1], frames.shape[2]))
     if not augmentation.jitter:
         top, left, height, width = augmentation.box
         frames = frames[:, top : top + height, left : left + width]
-        augmentation = Augmentation((0, 0, height, width))
-    return _to_input(frames, augmentation, config)
-
-
-def prepare(frames: np.ndarray, config: TransformConfig) -> np.ndarray:
-    """What is done to the pictures themselves, in training and evaluation alike: cut and resize, still uint8 RGB."""
-    frames = frames[:, config.pre_crop_top :]
-    if config.pre_resize is None or (frames.shape[2], frames.shape[1]) == config.pre_resize:
-        return frames
-    width, height = config.pre_resize
-    out = np.empty((len(frames), height, width, 3), dtype=np.uint8)
-    for picture, resized in zip(frames, out, strict=True):
-        resized[:] = np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC))
+    size = (config.image_size, config.image_size)
+    out = torch.empty(3, len(frames), *size, device=frames.device)
+    order = (2, 1, 0) if config.color_order == "bgr" else (0, 1, 2)
+    num_chunk = max(1, _CHUNK_PIXELS[frames.device.type == "cpu"] // max(1, frames.shape[1] * frames.shape[2]))
+    for start in range(0, len(frames), num_chunk):
+        chunk = frames[start : start + num_chunk].contiguous()
+        # Without jitter: channels last in memory, which resizes fastest.
+        pixels = _jitter_and_crop(chunk, augmentation) if augmentation.jitter else chunk.float().permute(0, 3, 1, 2)
+        if pixels.shape[2:] != size:
+            pixels = F.interpolate(pixels, size, mode="bilinear", align_corners=False, antialias=config.antialias)
+        for row, channel, mean, std in zip(
+            out[:, start : start + num_chunk], order, config.mean, config.std, strict=True
+        ):
+            torch.mul(pixels[:, channel], 1 / (255 * std), out=row).sub_(mean / std)
     return out
 
 
@@ -134,39 +149,14 @@ def pad_frames(clips: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     return frames, torch.tensor(lengths, dtype=torch.int64)
 
 
-_CHUNK_PIXELS = 2**19
-"""Pixels worked on at a time: the float copies of a chunk stay in the processor's own memory."""
+_CHUNK_PIXELS = {True: 2**19, False: 2**24}
+"""Pixels worked on at a time: on a CPU (True) the float copies of a chunk stay in the processor's own memory."""
 
 
-def _center_crop(frames: np.ndarray, size: int) -> np.ndarray:
-    """The middle square, with black bars where the frame is smaller: (T, size, size, 3)."""
-    height, width = frames.shape[1:3]
-    top, left = max(0, size - height) // 2, max(0, size - width) // 2
-    if height < size or width < size:
-        bottom, right = max(0, size - height) - top, max(0, size - width) - left
-        frames = np.pad(frames, ((0, 0), (top, bottom), (left, right), (0, 0)))
-        height, width = frames.shape[1:3]
-    top, left = round((height - size) / 2), round((width - size) / 2)
-    return frames[:, top : top + size, left : left + size]
-
-
-def _to_input(frames: np.ndarray, augmentation: Augmentation, config: TransformConfig) -> Tensor:
-    """Jitter, crop, resize to S x S, reorder, normalise: (T, H, W, 3) uint8 RGB -> (3, T, S, S) float32."""
-    size = (config.image_size, config.image_size)
-    out = torch.empty(3, len(frames), *size)
-    order = (2, 1, 0) if config.color_order == "bgr" else (0, 1, 2)
-    num_chunk = max(1, _CHUNK_PIXELS // max(1, frames.shape[1] * frames.shape[2]))
-    for start in range(0, len(frames), num_chunk):
-        chunk = torch.from_numpy(np.ascontiguousarray(frames[start : start + num_chunk]))
-        # Without jitter: channels last in memory, which resizes fastest.
-        pixels = _jitter_and_crop(chunk, augmentation) if augmentation.jitter else chunk.float().permute(0, 3, 1, 2)
-        if pixels.shape[2:] != size:
-            pixels = F.interpolate(pixels, size, mode="bilinear", align_corners=False, antialias=config.antialias)
-        for row, channel, mean, std in zip(
-            out[:, start : start + num_chunk], order, config.mean, config.std, strict=True
-        ):
-            torch.mul(pixels[:, channel], 1 / (255 * std), out=row).sub_(mean / std)
-    return out
+def _resized(picture: np.ndarray, width: int, height: int, how: Image.Resampling) -> np.ndarray:
+    if (picture.shape[1], picture.shape[0]) == (width, height):
+        return picture
+    return np.asarray(Image.fromarray(picture).resize((width, height), how))
 
 
 def _jitter_and_crop(chunk: Tensor, augmentation: Augmentation) -> Tensor:

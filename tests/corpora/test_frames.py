@@ -7,23 +7,26 @@ import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from slt_pipeline.config.video import TransformConfig, VideoConfig
+from slt_pipeline.config.video import SamplingConfig, TransformConfig, VideoConfig
 from slt_pipeline.corpora import frames as frames_module
 from slt_pipeline.corpora.clip import Clip
-from slt_pipeline.corpora.frames import ClipDataset, EvalFrames, FrameBatches
+from slt_pipeline.corpora.frames import ClipDataset, EvalVideo, FrameBatches, common_shape
 from slt_pipeline.corpora.labels import GlossLabels
 from slt_pipeline.corpora.unreadable import why_unusable
 from slt_pipeline.errors import SltError
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training.trainable import REJECTED
+from slt_pipeline.video.prepared import FrameShape
+from slt_pipeline.video.transforms import to_input
 
 CONFIG = VideoConfig(transform=TransformConfig(center_crop=None, image_size=16))
+SHAPE = FrameShape(25.0, 16, 16)
 
 
-def _clip(folder, num_frames):
+def _clip(folder, num_frames, size=16):
     folder.mkdir()
     for number in range(num_frames):
-        Image.fromarray(np.full((16, 16, 3), 9 * number, np.uint8)).save(folder / f"{number}.png")
+        Image.fromarray(np.full((size, size, 3), 9 * number, np.uint8)).save(folder / f"{number}.png")
 
 
 CLIPS = [
@@ -37,26 +40,39 @@ CLASSES = GlossVocabulary.build([clip.gloss for clip in CLIPS])
 def dataset(tmp_path) -> ClipDataset:
     for clip in CLIPS:
         _clip(tmp_path / clip.id, clip.num_frames)
-    return ClipDataset(CLIPS, tmp_path, CONFIG, seed=3)
+    return ClipDataset(CLIPS, tmp_path, CONFIG, SHAPE, seed=3)
 
 
 def test_an_item_is_the_clip_with_frames_that_seed_epoch_and_index_decide(dataset):
-    frames, clip, rejected = dataset[(4, 1)]
+    pixels, augmentation, clip, rejected = dataset[(4, 1)]
     assert not rejected
-    assert clip is CLIPS[1] and frames.shape[0] == 3 and frames.shape[2:] == (16, 16)
-    again = ClipDataset(CLIPS, dataset.root, CONFIG, seed=3)[(4, 1)][0]
-    assert torch.equal(frames, again)
-    others = [dataset[(5, 1)][0], ClipDataset(CLIPS, dataset.root, CONFIG, seed=4)[(4, 1)][0]]
-    assert not any(other.shape == frames.shape and torch.equal(other, frames) for other in others)
+    assert clip is CLIPS[1] and pixels.shape[1:] == (16, 16, 3) and pixels.dtype == torch.uint8
+    again, as_drawn = ClipDataset(CLIPS, dataset.root, CONFIG, SHAPE, seed=3)[(4, 1)][:2]
+    assert as_drawn == augmentation
+    assert torch.equal(pixels, again)
+    others = [dataset[(5, 1)][0], ClipDataset(CLIPS, dataset.root, CONFIG, SHAPE, seed=4)[(4, 1)][0]]
+    assert not any(other.shape == pixels.shape and torch.equal(other, pixels) for other in others)
 
 
 def test_a_batch_has_padded_frames_and_the_labels_of_its_clips(dataset):
     items = [dataset[(0, 0)], dataset[(0, 1)]]
-    batch = FrameBatches(GlossLabels(CLASSES))(items)
-    assert batch["frame_lengths"].tolist() == [item.frames.shape[1] for item in items]
+    batch = FrameBatches(GlossLabels(CLASSES), CONFIG.transform)(items)
+    assert batch["frame_lengths"].tolist() == [len(item.pixels) for item in items]
     assert batch["gloss_label_lengths"].tolist() == [2, -1]
-    for row, (frames, _, _) in enumerate(items):
+    for row, (pixels, augmentation, _, _) in enumerate(items):
+        frames = to_input(pixels, CONFIG.transform, augmentation)
         assert torch.equal(batch["frames"][row, :, : frames.shape[1]], frames)
+
+
+def test_frames_made_where_the_batch_arrives_are_those_made_where_it_was_put_together(dataset):
+    items = [dataset[(0, 0)], dataset[(0, 1)]]
+    labels = GlossLabels(CLASSES)
+    batches = FrameBatches(labels, CONFIG.transform, at_once=False)
+    sent = batches(items)
+    assert all(pixels.dtype == torch.uint8 for pixels in sent["pixels"]) and "frames" not in sent
+    made, want = batches.made(sent), FrameBatches(labels, CONFIG.transform)(items)
+    assert made.keys() == want.keys() and all(torch.equal(made[name], want[name]) for name in want)
+    assert batches.made(made) is made
 
 
 @pytest.fixture
@@ -66,13 +82,13 @@ def five(tmp_path):
     for name in "abe":
         _clip(tmp_path / name, 8)
     (tmp_path / "c").mkdir()
-    return ClipDataset(clips, tmp_path, CONFIG, seed=3)
+    return ClipDataset(clips, tmp_path, CONFIG, SHAPE, seed=3)
 
 
 def test_in_the_place_of_a_clip_that_cannot_be_read_stands_the_next_one_that_can(five):
-    frames, clip, rejected = five[(4, 2)]
+    pixels, _, clip, rejected = five[(4, 2)]
     assert clip.id == "e" and list(rejected) == ["c", "d"] and "no pictures" in rejected["c"]
-    assert torch.equal(frames, five[(4, 2)].frames)
+    assert torch.equal(pixels, five[(4, 2)].pixels)
     assert five[(4, 3)].clip.id == "e" and list(five[(4, 3)].rejected) == ["d"]
     five.clips[0] = replace(five.clips[0], video="away")
     five.clips[4] = replace(five.clips[4], video="away too")
@@ -80,10 +96,10 @@ def test_in_the_place_of_a_clip_that_cannot_be_read_stands_the_next_one_that_can
 
 
 def test_a_batch_keeps_its_size_and_names_what_was_replaced_where_the_loop_looks_for_it(five):
-    batch = FrameBatches(GlossLabels(CLASSES))([five[(0, index)] for index in (1, 2, 3)])
+    batch = FrameBatches(GlossLabels(CLASSES), CONFIG.transform)([five[(0, index)] for index in (1, 2, 3)])
     assert len(batch["frames"]) == 3
     assert list(batch[REJECTED]) == ["c", "d"]
-    assert REJECTED not in FrameBatches(GlossLabels(CLASSES))([five[(0, 0)]])
+    assert REJECTED not in FrameBatches(GlossLabels(CLASSES), CONFIG.transform)([five[(0, 0)]])
 
 
 @pytest.mark.parametrize(
@@ -96,10 +112,10 @@ def test_a_batch_keeps_its_size_and_names_what_was_replaced_where_the_loop_looks
     ],
 )
 def test_whatever_reading_a_clip_raises_is_a_reason(five, monkeypatch, error, reason):
-    def open_video(reference, root):
+    def open_video(reference, root, fps):
         if reference == "a":
             raise error
-        return real(reference, root)
+        return real(reference, root, fps)
 
     real = frames_module.open_video
     monkeypatch.setattr(frames_module, "open_video", open_video)
@@ -115,9 +131,9 @@ def test_a_mistake_of_ours_is_not_taken_for_a_bad_clip(five, monkeypatch):
 def test_many_bad_clips_in_a_row_are_no_clips_fault(five, tmp_path):
     clips = [replace(five.clips[0], id=str(number), video=f"x/{number}") for number in range(50)] + five.clips[:1]
     with pytest.raises(SltError, match=r"^20 clips in a row cannot be read, the first is 7: .*x/7.*media root"):
-        ClipDataset(clips, tmp_path, CONFIG, seed=3)[(0, 7)]
+        ClipDataset(clips, tmp_path, CONFIG, SHAPE, seed=3)[(0, 7)]
     with pytest.raises(SltError, match=r"^2 clips in a row"):
-        ClipDataset(clips[:2], tmp_path, CONFIG, seed=3)[(0, 1)]
+        ClipDataset(clips[:2], tmp_path, CONFIG, SHAPE, seed=3)[(0, 1)]
 
 
 def test_a_strict_data_set_stops_at_the_first(five):
@@ -139,7 +155,7 @@ def test_what_is_seen_before_the_start_is_what_reading_would_say(five):
 
 
 def test_loader_processes_make_the_same_batches(dataset):
-    collate = FrameBatches(GlossLabels(CLASSES))
+    collate = FrameBatches(GlossLabels(CLASSES), CONFIG.transform)
     keys = [[(0, 1), (0, 0)], [(1, 0), (1, 1)]]
     options = {"batch_sampler": keys, "collate_fn": collate, "generator": torch.Generator()}
     there = list(DataLoader(dataset, num_workers=1, multiprocessing_context="spawn", **options))
@@ -148,12 +164,49 @@ def test_loader_processes_make_the_same_batches(dataset):
         assert found.keys() == want.keys() and all(torch.equal(found[name], want[name]) for name in want)
 
 
+def _seen(tmp_path, num_frames, **sampling) -> EvalVideo:
+    _clip(tmp_path / "a", num_frames)
+    config = CONFIG.model_copy(update={"sampling": SamplingConfig(**sampling)})
+    return EvalVideo("a", tmp_path, 25.0, config, SHAPE)
+
+
 def test_frames_for_evaluation_are_a_multiple_of_four(tmp_path):
-    _clip(tmp_path / "a", 6)
-    assert EvalFrames(CONFIG)("a", tmp_path).shape == (3, 4, 16, 16)
+    video = _seen(tmp_path, 6)
+    (pixels,) = video.pieces(9)
+    assert len(video) == 4 and pixels.shape == (4, 16, 16, 3)
+
+
+def test_a_video_comes_in_pieces_that_are_the_whole(tmp_path):
+    video = _seen(tmp_path, 23, max_frames=16)
+    (whole,) = video.pieces(16)
+    pieces = list(video.pieces(6))
+    assert [len(piece) for piece in pieces] == [6, 6, 4] and torch.equal(torch.cat(pieces), whole)
+    assert whole[:, 0, 0, 0].tolist() == [9 * number for number in range(3, 19)]  # the middle ones
 
 
 def test_a_clip_shorter_than_one_step_is_refused_by_name(tmp_path):
-    _clip(tmp_path / "a", 3)
     with pytest.raises(SltError, match=r"a: 3 frames, at least 4 are needed"):
-        EvalFrames(CONFIG)("a", tmp_path)
+        _seen(tmp_path, 3)
+
+
+def test_clips_are_brought_to_the_size_and_rate_that_most_have(tmp_path):
+    for name, size in (("a", 16), ("b", 24), ("c", 24), ("e", 24)):
+        (tmp_path / name).mkdir()
+        Image.new("RGB", (size, 16)).save(tmp_path / name / "0.png")
+    clips = [replace(CLIPS[0], id=name, video=name, num_frames=1) for name in "abcde"]
+    told: list[str] = []
+    assert common_shape(clips, tmp_path, told.append) == FrameShape(25.0, 24, 16)
+    assert told == ["frames are brought to 24x16 at 25 fps; some clips have 16x16 at 25"]
+    with pytest.raises(SltError, match=r"^no video of 1 can be read: .*no such video"):
+        common_shape(clips[3:4], tmp_path, told.append)
+
+
+def test_training_and_evaluation_see_a_clip_of_another_rate_and_size_alike(tmp_path):
+    """Half the rate and twice the size: each frame twice, made smaller."""
+    _clip(tmp_path / "a", 8, size=32)
+    config = VideoConfig(sampling=SamplingConfig(tmin=1.0, tmax=1.0), transform=CONFIG.transform)
+    clip = replace(CLIPS[0], fps=12.5)
+    ((pixels, *_),) = [ClipDataset([clip], tmp_path, config, SHAPE, seed=1)[(0, 0)]]
+    (seen,) = EvalVideo("a", tmp_path, 12.5, config, SHAPE).pieces(99)
+    assert pixels.shape == seen.shape == (16, 16, 16, 3) and torch.equal(pixels, seen)
+    assert seen[:, 0, 0, 0].tolist() == [9 * (number // 2) for number in range(16)]

@@ -10,7 +10,7 @@ from several import Several, lines, run, slt, wait_for
 from toy_system import render, write_recipe
 
 from cache import FeatureStore
-from slt_pipeline.systems.recogniser import Recogniser
+from slt_pipeline.systems.encoding import ClipEncoder
 from slt_pipeline.training import distributed
 from slt_pipeline.training.checkpoint import list_checkpoints
 
@@ -166,14 +166,14 @@ def test_a_mistake_is_told_once(done):
 
 def interrupted_in_the_second(*arguments: str) -> None:
     """Ctrl-C comes to the second process alone, at its first clip."""
-    encode = Recogniser.encode_clip
+    encode = ClipEncoder.clips
 
-    def encode_clip(*clip):
+    def clips(*arguments):
         if distributed.rank() == 1:
             raise KeyboardInterrupt
-        return encode(*clip)
+        return encode(*arguments)
 
-    Recogniser.encode_clip = encode_clip
+    ClipEncoder.clips = clips
     slt(*arguments)
 
 

@@ -40,20 +40,13 @@ def test_gradient_reaches_the_pixels_and_every_parameter(encoder, frames):
     assert all(parameter.grad is not None for parameter in encoder.parameters())
 
 
-def test_encode_is_the_evaluation_pass_and_leaves_the_module_as_it_was(encoder, frames):
-    frame_lengths = torch.tensor([16, 9])
-    encoder.train()
-    before = {key: value.clone() for key, value in encoder.state_dict().items()}
-    streams, lengths = encoder.encode(frames, frame_lengths)
-
-    assert encoder.training and encoder.s3d.training
-    assert all(torch.equal(value, before[key]) for key, value in encoder.state_dict().items())
-    assert list(streams) == ["s3d", "gloss_rep", "gloss_logits"]
-    assert not any(stream.requires_grad for stream in streams.values())
+def test_streams_of_features_are_what_the_whole_encoder_makes_of_full_clips(encoder, frames):
+    encoder.eval()
     with torch.no_grad():
-        out = encoder.eval()(frames, frame_lengths)
-    torch.testing.assert_close(list(streams.values()), [out.s3d, out.gloss_rep, out.gloss_logits])
-    assert lengths.tolist() == [4, 2]
+        out = encoder(frames, torch.tensor([16, 16]))
+        streams = encoder.streams(out.s3d)
+    assert list(streams) == ["s3d", "gloss_rep", "gloss_logits"]
+    assert all(torch.equal(streams[name], getattr(out, name)) for name in streams)
 
 
 def test_classifier_averages_valid_steps_only(frames):
@@ -78,9 +71,10 @@ def test_classifiers_backbone_starts_the_encoder(encoder, frames):
     classifier = VisualClassifier(CONFIG.s3d, num_classes=5).eval()
     encoder.s3d.load_state_dict(classifier.s3d.state_dict())
     frame_lengths = torch.tensor([16, 16])
-    streams, _ = encoder.encode(frames, frame_lengths)
+    encoder.eval()
     with torch.inference_mode():
-        torch.testing.assert_close(streams["s3d"], classifier.s3d(frames, frame_lengths)[0])
+        found = (s3d(frames, frame_lengths)[0] for s3d in (encoder.s3d, classifier.s3d))
+        torch.testing.assert_close(*found)
 
 
 def test_classifier_learns_two_clips_apart(frames):

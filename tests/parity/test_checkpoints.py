@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from frames_as_seen import evaluated
 from parity_data import case_names, check_checksum, parity_json
 
 from cache import FeatureStore, StreamSpec
@@ -35,7 +36,6 @@ from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.text.tokenizer import Tokenizer
 from slt_pipeline.training.objective import Objective
 from slt_pipeline.training.optim import build_optimiser
-from slt_pipeline.video.transforms import EvalTransform
 
 CLASSES = "checkpoints/recognition_gloss2ids.pkl"
 FOLDER_FILES = ("config.json", "pytorch_model.bin", "sentencepiece.bpe.model", "map_ids.json", "gloss2ids.json")
@@ -254,7 +254,7 @@ def test_sign2gloss(load_part):
     encoder.head.load_state_dict(convert_head_keys(state))
 
     config = TransformConfig(center_crop=transform["center_crop_size"], image_size=transform["img_size"])
-    frames = torch.stack([EvalTransform(config)(clip) for clip in part.tensors["s2g/frames_uint8"]])
+    frames = torch.stack([evaluated(clip, config) for clip in part.tensors["s2g/frames_uint8"]])
     with torch.no_grad():
         taps = encoder(frames, torch.from_numpy(part.tensors["s2g/lengths"]))
     part.check("s2g/head_rgb_input", taps.s3d)

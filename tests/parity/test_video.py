@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from frames_as_seen import augmented, evaluated
 from parity_data import case_names
 
 from slt_pipeline.config.video import SamplingConfig, TransformConfig
@@ -13,12 +14,10 @@ from slt_pipeline.video.reader import open_video
 from slt_pipeline.video.sampling import eval_indices, train_indices
 from slt_pipeline.video.transforms import (
     Augmentation,
-    EvalTransform,
-    apply_augmentation,
     draw_augmentation,
     draw_box,
     pad_frames,
-    prepare,
+    prepare_frame,
 )
 
 
@@ -87,7 +86,7 @@ def test_random_crop_boxes(load_part, row):
 def test_evaluation_transform(load_part, name):
     part = load_part("video")
     config = _config(part, part.json["cases"][name]["transform_cfg"], pre_resize=None)
-    _check_frames(part, name, EvalTransform(config)(part.tensors[f"{name}/frames_uint8"])[None])
+    _check_frames(part, name, evaluated(part.tensors[f"{name}/frames_uint8"], config)[None])
 
 
 @pytest.mark.parametrize("name", case_names("video", prefix="train_"))
@@ -97,7 +96,7 @@ def test_training_transform_with_recorded_parameters(load_part, name):
     config = _config(part, "csl" if "csl" in name else "phoenix", pre_resize=None)
     jitter = tuple((kind, case["factors"][kind]) for kind in case.get("order", []))
     augmentation = Augmentation(tuple(case["box_top_left_height_width"]), jitter)
-    _check_frames(part, name, apply_augmentation(part.tensors[f"{name}/frames_uint8"], augmentation, config)[None])
+    _check_frames(part, name, augmented(part.tensors[f"{name}/frames_uint8"], augmentation, config)[None])
 
 
 @pytest.mark.parametrize("name", case_names("video", prefix="train_"))
@@ -119,7 +118,7 @@ def test_resize_of_csl_pictures(load_part, cut):
     name = f"pil_resize/cut_{str(cut).lower()}"
     numbers = re.search(r"csl_resize=\[(\d+), (\d+)\]", part.json["tensors"][name]["meaning"])
     config = TransformConfig(pre_crop_top=80 if cut else 0, pre_resize=tuple(map(int, numbers.groups())))
-    part.check(name, prepare(part.tensors["pil_resize/frame_uint8"], config)[0])
+    part.check(name, prepare_frame(part.tensors["pil_resize/frame_uint8"][0], config))
 
 
 @pytest.mark.parametrize("name", case_names("video", prefix="zip_"))
@@ -127,13 +126,13 @@ def test_clips_from_an_archive(load_part, parity_dir, name):
     part = load_part("video")
     case = part.json["cases"][name]
     pattern = case["path_in_zip"].split(",")[0]
-    transform = EvalTransform(_config(part, name.removeprefix("zip_")))
+    config = _config(part, name.removeprefix("zip_"))
     clips = []
     part.file(case["file"])
     for clip, num_frames in zip(case["names"], case["num_frames"], strict=True):
         video = open_video(f"{case['file']}!{pattern.replace('<name>', clip)}", root=parity_dir)
         assert video.num_frames == num_frames
-        clips.append(transform(video.read(eval_indices(video.num_frames, SamplingConfig()))))
+        clips.append(evaluated(video.read(eval_indices(video.num_frames, SamplingConfig())), config))
     frames, lengths = pad_frames(clips)
     part.check(f"{name}/lengths", lengths)
     _check_frames(part, name, frames)

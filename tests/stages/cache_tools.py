@@ -10,7 +10,7 @@ import pytest
 
 from cache import FeatureStore
 from slt_pipeline.cli.main import main
-from slt_pipeline.systems.recogniser import Recogniser
+from slt_pipeline.systems.encoding import ClipEncoder
 
 
 class Ended(NamedTuple):
@@ -42,12 +42,13 @@ def note_encoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The ids of the clips that are encoded from now on, in order."""
     ids: list[str] = []
 
-    def noted(recogniser, clip, root):
-        ids.append(clip.id)
-        return encode_clip(recogniser, clip, root)
+    def noted(encoder, clips, root):
+        for clip, found in encode(encoder, clips, root):
+            ids.append(clip.id)
+            yield clip, found
 
-    encode_clip = Recogniser.encode_clip
-    monkeypatch.setattr(Recogniser, "encode_clip", noted)
+    encode = ClipEncoder.clips
+    monkeypatch.setattr(ClipEncoder, "clips", noted)
     return ids
 
 

@@ -15,8 +15,9 @@ from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json_lines
 from slt_pipeline.models.sign_to_text import SignToText
 from slt_pipeline.stages.joint_train import joint_train
+from slt_pipeline.systems.encoding import FrameReader
 from slt_pipeline.systems.joint import JointStart
-from slt_pipeline.systems.recogniser import open_recogniser
+from slt_pipeline.systems.recogniser import open_recogniser, shape_of
 from slt_pipeline.systems.tasks import Systems
 from slt_pipeline.training.checkpoint import best_checkpoint, list_checkpoints
 from slt_pipeline.training.loop import Trainable
@@ -40,7 +41,7 @@ def test_at_step_0_it_is_what_phase_two_made_of_the_stored_features(toy, stages,
     for clip in features.clips:
         batch = features.batch([clip])
         taps = stored.sign2text.taps(batch)
-        ((_, streams),) = recogniser.encode_clips([clip], toy.root / "corpus")
+        streams = recogniser.encode_clip(clip, toy.root / "corpus")
         frames = trainable_frames(toy, recipe, clip)
         with torch.no_grad():
             seen = joint.front(frames)
@@ -58,9 +59,9 @@ def test_at_step_0_it_is_what_phase_two_made_of_the_stored_features(toy, stages,
 
 
 def trainable_frames(toy, recipe, clip) -> dict[str, torch.Tensor]:
-    from slt_pipeline.corpora.frames import EvalFrames
-
-    frames = EvalFrames(recipe.video)(clip.video, toy.root / "corpus")[None]
+    reader = FrameReader(recipe.video, shape_of(recipe.encoder_folder), CPU, num_workers=0)
+    ((_, frames),) = reader.read([clip], toy.root / "corpus")
+    assert isinstance(frames, torch.Tensor)
     return {"frames": frames, "frame_lengths": torch.tensor([frames.shape[2]])}
 
 

@@ -4,6 +4,7 @@ mBART of one layer. As a program it extracts and is killed before the clip given
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,8 @@ evaluate: {{beam_size: 1, {generation}}}
 translate: {{beam_size: 1, {generation}}}
 """
 TRAINING = (
-    "batch_size: 3, log_every: 1, optimiser: {lr: {default: 0.01}, weight_decay: 0.0}, schedule: {name: constant}"
+    "batch_size: 3, log_every: 1, num_workers: 0, "
+    "optimiser: {lr: {default: 0.01}, weight_decay: 0.0}, schedule: {name: constant}"
 )
 GENERATION = "generation: {num_beams: 2, max_length: 12}"
 
@@ -68,17 +70,17 @@ def toy_recipe(path: Path, **values: Any) -> Recipe:
 def extract_until_killed(recipe: Recipe, number: int) -> None:
     """Extract, and die like a process that the kernel kills before clip `number` (from 1)."""
     from slt_pipeline.stages.extract import extract
-    from slt_pipeline.systems.recogniser import Recogniser
+    from slt_pipeline.systems.encoding import ClipEncoder
 
-    encode, seen = Recogniser.encode_clip, []
+    encode = ClipEncoder.clips
 
-    def encode_clip(*arguments: Any) -> Any:
-        seen.append(arguments)
-        if len(seen) == number:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return encode(*arguments)
+    def clips(*arguments: Any) -> Iterator[Any]:
+        for seen, found in enumerate(encode(*arguments), 1):
+            if seen == number:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield found
 
-    Recogniser.encode_clip = encode_clip
+    ClipEncoder.clips = clips
     extract(recipe, device="cpu")
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from frames_as_seen import augmented, evaluated, trained
 from pydantic import ValidationError
 from torchvision.transforms import functional as tvf
 
@@ -11,12 +12,10 @@ from slt_pipeline.video import jitter
 from slt_pipeline.video.sampling import eval_indices, train_indices
 from slt_pipeline.video.transforms import (
     Augmentation,
-    EvalTransform,
-    TrainTransform,
-    apply_augmentation,
     draw_augmentation,
     draw_box,
     pad_frames,
+    prepare_frame,
 )
 
 SMALL = TransformConfig(center_crop=None, image_size=32)
@@ -48,29 +47,29 @@ def test_the_same_generator_state_gives_the_same_clip():
     config = SamplingConfig()
     draws = [train_indices(50, config, np.random.default_rng([7, 1])).tolist() for _ in range(2)]
     assert draws[0] == draws[1]
-    tensors = [TrainTransform(SMALL)(clip(), np.random.default_rng([7, 2])) for _ in range(2)]
+    tensors = [trained(clip(), SMALL, np.random.default_rng([7, 2])) for _ in range(2)]
     assert torch.equal(*tensors)
 
 
 def test_channels_are_reversed_and_scaled_to_one():
     frames = np.zeros((4, 32, 32, 3), np.uint8)
     frames[..., 0] = 255
-    bgr = EvalTransform(SMALL)(frames)
+    bgr = evaluated(frames, SMALL)
     assert bgr.shape == (3, 4, 32, 32) and bgr.dtype == torch.float32 and bgr.is_contiguous()
     assert [float(c.unique()) for c in bgr] == [-1.0, -1.0, 1.0]
-    rgb = EvalTransform(SMALL.model_copy(update={"color_order": "rgb"}))(frames)
+    rgb = evaluated(frames, SMALL.model_copy(update={"color_order": "rgb"}))
     assert torch.equal(rgb, bgr.flip(0))
 
 
 def test_mean_and_std_belong_to_the_channels_that_enter_the_encoder():
     config = SMALL.model_copy(update={"mean": (0.1, 0.2, 0.3), "std": (0.5, 1.0, 2.0)})
     frames = np.full((4, 32, 32, 3), 255, np.uint8)
-    assert [float(c.unique()) for c in EvalTransform(config)(frames)] == pytest.approx([1.8, 0.8, 0.35])
+    assert [float(c.unique()) for c in evaluated(frames, config)] == pytest.approx([1.8, 0.8, 0.35])
 
 
 def test_centre_crop_of_a_smaller_frame_has_black_bars():
     frames = np.full((4, 40, 20, 3), 255, np.uint8)
-    got = EvalTransform(TransformConfig(center_crop=32, image_size=32))(frames)
+    got = evaluated(frames, TransformConfig(center_crop=32, image_size=32))
     assert torch.all(got[..., :6] == -1) and torch.all(got[..., -6:] == -1) and torch.all(got[..., 6:-6] == 1)
 
 
@@ -80,13 +79,13 @@ def test_resize_equals_interpolation_of_the_whole_float_clip():
         torch.from_numpy(frames).permute(0, 3, 1, 2) / 255.0, size=(32, 32), mode="bilinear", antialias=False
     )
     want = ((want.flip(1) - 0.5) / 0.5).transpose(0, 1)
-    torch.testing.assert_close(EvalTransform(SMALL)(frames), want, atol=1e-6, rtol=0)
+    torch.testing.assert_close(evaluated(frames, SMALL), want, atol=1e-6, rtol=0)
 
 
 def test_long_clips_are_worked_on_in_parts_without_a_seam():
     frames = clip(70, 96, 96)
-    whole = EvalTransform(SMALL)(frames)
-    torch.testing.assert_close(whole[:, 60:61], EvalTransform(SMALL)(frames[60:61]), atol=1e-6, rtol=0)
+    whole = evaluated(frames, SMALL)
+    torch.testing.assert_close(whole[:, 60:61], evaluated(frames[60:61], SMALL), atol=1e-6, rtol=0)
     assert whole.shape[1] == 70
 
 
@@ -132,13 +131,29 @@ def test_jitter_happens_as_often_as_asked():
 def test_one_augmentation_for_the_whole_clip():
     frames = np.repeat(clip(1), 5, axis=0)
     augmentation = Augmentation((3, 2, 40, 30), (("hue", 0.05), ("contrast", 1.2)))
-    got = apply_augmentation(frames, augmentation, SMALL)
+    got = augmented(frames, augmentation, SMALL)
     assert all(torch.equal(got[:, 0], got[:, t]) for t in range(5))
 
 
 def test_pictures_are_resized_first_where_asked():
     config = TransformConfig(pre_resize=(32, 32), center_crop=None, image_size=32)
-    assert EvalTransform(config)(clip()).shape == (3, 6, 32, 32)
+    assert evaluated(clip(), config).shape == (3, 6, 32, 32)
+
+
+def test_a_large_picture_is_made_smaller_with_its_proportions_and_a_small_one_stays():
+    config = TransformConfig(max_pixels=1000)
+    height, width, _ = prepare_frame(clip(1, 90, 160)[0], config).shape
+    assert height * width <= 1000 < (height + 2) * (width + 2)
+    assert width / height == pytest.approx(160 / 90, rel=0.08)
+    small = clip(1, 25, 40)[0]
+    assert np.array_equal(prepare_frame(small, config), small)
+    assert prepare_frame(clip(1, 90, 160)[0], TransformConfig(max_pixels=None)).shape == (90, 160, 3)
+
+
+def test_published_frames_are_not_made_smaller():
+    phoenix, csl = clip(1, 260, 210)[0], clip(1, 512, 512)[0]
+    assert np.array_equal(prepare_frame(phoenix, TransformConfig()), phoenix)
+    assert prepare_frame(csl, TransformConfig(pre_resize=(320, 320), center_crop=270)).shape == (320, 320, 3)
 
 
 def test_padding_repeats_the_last_frame():
