@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from slt_pipeline.config.recipe import Recipe
@@ -16,7 +17,7 @@ from slt_pipeline.systems.recogniser import open_recogniser
 from slt_pipeline.systems.translator import open_sign2text
 from slt_pipeline.training.devices import pick_device
 from slt_pipeline.training.run import Plan
-from slt_pipeline.video.fit import fit_frames, resample_indices
+from slt_pipeline.video.fit import fit_frame, placed
 from slt_pipeline.video.reader import open_video
 from slt_pipeline.video.sampling import eval_indices
 from slt_pipeline.video.transforms import EvalTransform
@@ -58,21 +59,22 @@ class Translate:
             SltError: it cannot be read or has fewer than 4 frames at that rate.
         """
         video, config = open_video(path, None), self.recipe.translate
-        seconds = video.num_frames / video.fps
+        seconds = video.seconds
         if seconds > config.max_seconds:
             raise SltError(
                 f"{path} lasts {seconds:.0f} s, translate.max_seconds is {config.max_seconds:g}; "
                 "cut it into sentences, or raise the limit"
             )
         fps, sampling = self.recogniser.fps, self.recipe.video.sampling
-        at_rate = resample_indices(video.num_frames, video.fps, fps)
+        at_rate = placed(video.times, seconds, fps)
         used = eval_indices(len(at_rate), sampling)
         if len(used) == 0:
             rate = f"{len(at_rate)} at {fps:g} fps"
             raise SltError(f"{path} has {video.num_frames} frames, {rate}; at least 4 are needed")
         if len(at_rate) - len(used) >= sampling.multiple:
             log.warning("%s: only its middle %d frames are used (video.sampling.max_frames)", path, len(used))
-        frames = fit_frames(video.read(at_rate[used]), self.recogniser.width, self.recogniser.height)
+        size = self.recogniser.width, self.recogniser.height
+        frames = np.stack([fit_frame(picture, *size) for picture in video.frames(at_rate[used])])
         streams, lengths = self.recogniser.model.encode(
             self.transform(frames)[None].to(self.device), torch.tensor([len(used)], device=self.device)
         )
