@@ -96,7 +96,8 @@ class ClipDataset(Dataset):
     def _drawn(self, clip: Clip, rng: np.random.Generator) -> tuple[torch.Tensor, Augmentation]:
         video = _opened(clip, self.root, self.config, self.shape)
         pixels = video.read(train_indices(video.num_frames, self.config.sampling, rng))
-        return torch.from_numpy(pixels), draw_augmentation(*pixels.shape[1:3], self.config.transform, rng)
+        height, width = pixels.shape[1:3]
+        return torch.from_numpy(pixels), draw_augmentation(height, width, self.config.transform, rng)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.importing import ImportReport, finish_import, relative_to_root
 from slt_pipeline.errors import SltError
+from slt_pipeline.video.base import decoded_length
 from slt_pipeline.video.pictures import SUFFIXES, natural_key
 from slt_pipeline.video.reader import open_video
 
@@ -115,7 +116,7 @@ def _import(
         try:
             reference = relative_to_root(path, report.media_root)
             video = open_video(reference, report.media_root, fps)
-            num_frames = video.num_frames
+            num_frames = decoded_length(video)
         except SltError as error:
             if strict:
                 raise

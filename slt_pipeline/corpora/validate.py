@@ -1,5 +1,6 @@
 """Checking a manifest and its media, line by line. Nothing is changed and nothing stops at the first problem."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
@@ -11,7 +12,11 @@ from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.feasible import ctc_feasible, half_speed, min_ctc_steps
 from slt_pipeline.corpora.manifest import parse_line
 from slt_pipeline.errors import SltError
+from slt_pipeline.video.base import decoded_length
 from slt_pipeline.video.reader import open_video
+
+_SAME_RATE = 0.002
+"""Rates that differ by less, such as 30 and 29.97, are one: over a sentence they keep step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +27,7 @@ class Problem:
     """Line of the manifest, from 1."""
     kind: str
     """One of `bad-line`, `duplicate-id`,
-    `video`, `frame-count`, `too-short`, `unknown-gloss`, `ctc-infeasible`, `no-clips`."""
+    `video`, `frame-count`, `frame-rate`, `too-short`, `unknown-gloss`, `ctc-infeasible`, `no-clips`."""
     message: str
     id: str | None = None
     """Clip, where the line could be read."""
@@ -156,8 +161,10 @@ def _check_labels(
 
 def _check_video(clip: Clip, line: int, root: Path, decode: bool, report: ValidationReport) -> None:
     try:
-        video = open_video(clip.video, root)
-        num_frames = len(video.read()) if decode else video.num_frames
+        video = open_video(clip.video, root, clip.fps)
+        for _ in video.frames(range(video.num_frames)) if decode else ():
+            pass
+        num_frames = video.num_frames if decode else decoded_length(video)
     except SltError as error:
         report.problems.append(Problem(line, "video", str(error), clip.id))
         return
@@ -166,3 +173,6 @@ def _check_video(clip: Clip, line: int, root: Path, decode: bool, report: Valida
     if num_frames != clip.num_frames:
         message = f"the manifest says {clip.num_frames} frames, {clip.video} holds {num_frames}"
         report.problems.append(Problem(line, "frame-count", message, clip.id))
+    if not any(math.isclose(clip.fps, fps, rel_tol=_SAME_RATE) for fps in (video.fps, num_frames / video.seconds)):
+        message = f"the manifest says {clip.fps:g} frames a second, {clip.video} has {video.fps:g}"
+        report.problems.append(Problem(line, "frame-rate", message, clip.id))

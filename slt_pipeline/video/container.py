@@ -1,6 +1,8 @@
 """Video files (mp4, webm, mkv, gif, avi, ...) decoded by FFmpeg through PyAV."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from fractions import Fraction
+from itertools import islice, repeat
 from pathlib import Path
 
 import av
@@ -8,102 +10,133 @@ import numpy as np
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.stream import Disposition
-from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from slt_pipeline.errors import SltError
+from slt_pipeline.video.base import Indices, Video, in_order, require_pixels
+from slt_pipeline.video.timing import Timing, timing_of
 from slt_pipeline.video.truncation import cut_short
+from slt_pipeline.video.upright import Upright
 
 _FORMATS = "mov,mp4,matroska,webm,gif,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,h264,hevc,wav,mp3,aac,flac,apng,webp_anim"
 """Containers that FFmpeg may open. Playlists and scripts (HLS, concat) are not among them: they name other files."""
 
-_KEPT_PIXELS = 2**25
-"""Decoded frames of up to this many pixels in all are kept from counting to reading, to decode once."""
 
+class ContainerVideo(Video):
+    """A video file, decoded in order. Opening decodes the first frame.
 
-class ContainerVideo:
-    """A video file. Frames are decoded in order, turned as the file's rotation says, and converted to RGB.
-
-    Opening decodes the first frame. `num_frames` decodes the whole file once: no count is taken from the container.
+    Times are those of the packets, for which nothing is decoded. What then decodes is compared with them: the frames
+    that are asked for are those shown at the promised times, and after the last of them `times` and `num_frames` are
+    what was decoded. Where the first frames already differ, all are decoded to count them.
     """
 
     def __init__(self, path: Path, default_fps: float = 25.0) -> None:
         self.name = str(path)
         self._path = path
         require_whole(path)
-        self._num_frames: int | None = None
-        self._kept: list[av.VideoFrame] | None = None
-        self._rgb = VideoReformatter()
-        self._pass: Iterator[av.VideoFrame] | None = self._frames()
         self.fps = default_fps
+        self._aspect = Fraction(1)
+        self._time_base = 0.0
+        self._upright = Upright()
+        self._timing: Timing | None = None
+        self._pass = self._decoded()
         first = next(self._pass, None)
         if first is None:
             raise SltError(f"{path}: holds no decodable video frame")
-        self._first: av.VideoFrame | None = first
-        self.height, self.width = _upright(self._to_rgb(first), first.rotation).shape[:2]
+        self._begun = [first]
+        self.width, self.height = self._upright.size(first, self._aspect)
+        require_pixels(self.width, self.height, self.name)
 
     @property
-    def num_frames(self) -> int:
-        """Number of frames that decode. Decodes the whole file the first time, unless `read()` has."""
-        if self._num_frames is None:
-            frames: list[av.VideoFrame] | None = []
-            count = 0
-            for frame in self._start():
-                count += 1
-                if frames is not None:
-                    frames.append(frame)
-                    if count * self.width * self.height > _KEPT_PIXELS:
-                        frames = None
-            self._num_frames, self._kept = count, frames
-        return self._num_frames
+    def times(self) -> np.ndarray:
+        """Seconds from the first frame to each: (T,) float64, rising."""
+        return self._timed().times
 
-    def read(self, indices: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
-        """The frames at these indices (any order, repeats allowed), or all: (T, H, W, 3) uint8 RGB."""
-        if indices is None:
-            frames = [self._picture(frame) for frame in self._start()]
-            self._num_frames = len(frames)
-            return np.stack(frames)
-        wanted = np.asarray(indices, dtype=np.int64)
-        out = np.empty((len(wanted), self.height, self.width, 3), dtype=np.uint8)
+    @property
+    def seconds(self) -> float:
+        """How long the video lasts: up to the end of its last frame."""
+        return self._timed().seconds
+
+    def frames(self, indices: Indices) -> Iterator[np.ndarray]:
+        """Yield the frames at these indices, which do not fall: (H, W, 3) uint8 RGB."""
+        timing = self._timed()
+        wanted = in_order(indices, len(timing.keys), self.name)
         if not len(wanted):
-            return out
-        rows = np.argsort(wanted, kind="stable")
-        ordered = wanted[rows]
-        if ordered[0] < 0:
-            raise SltError(f"{self.name}: frame {ordered[0]} was asked for")
-        at, num_seen = 0, 0
-        for index, frame in enumerate(self._start()):
-            num_seen = index + 1
-            if index != ordered[at]:
-                continue
-            end = int(np.searchsorted(ordered, index, side="right"))
-            out[rows[at:end]] = self._picture(frame)
-            at = end
-            if at == len(ordered):
-                return out
-        self._num_frames = num_seen
-        raise SltError(f"{self.name}: has {self._num_frames} frames; frame {ordered[-1]} was asked for")
+            return
+        keys, to_the_end = timing.keys[wanted], wanted[-1] == len(timing.keys) - 1
+        at, key, before, stamps = 0, -1, None, []
+        for number, frame in enumerate(self._start()):
+            stamps.append(frame.pts)
+            stamp = frame.pts if timing.stamped else number
+            key = stamp if stamp is not None and (number == 0 or stamp > key) else key + 1
+            earlier, until = np.searchsorted(keys, key, "left"), np.searchsorted(keys, key, "right")
+            for shown, end in ((before or frame, int(earlier)), (frame, int(until))):
+                if end > at:
+                    yield from repeat(self._picture(shown), end - at)
+                    at = end
+            if at == len(keys) and not to_the_end:
+                return
+            before = frame
+        if before is None:
+            raise SltError(f"{self.name}: holds no decodable video frame")
+        if at < len(keys):
+            yield from repeat(self._picture(before), len(keys) - at)
+        if len(stamps) != len(timing.keys) or (timing.stamped and stamps != timing.keys.tolist()):
+            self._timing = timing_of(stamps, before.duration, self._time_base, self.fps)
+
+    def _timed(self) -> Timing:
+        """Return the timing that the packets promise, where the first frames keep it; else that of all frames."""
+        if self._timing is None:
+            self._begun += islice(self._pass, 1)
+            promised = self._promised()
+            kept = promised and promised.keys[:2].tolist() == [frame.pts for frame in self._begun]
+            self._timing = promised if promised and kept else self._counted()
+        return self._timing
+
+    def _promised(self) -> Timing | None:
+        """Return the timing by the packets' stamps; None: they are broken. Nothing is decoded."""
+        shown, decoded_at = [], []
+        with _open(self._path) as container:
+            stream = _video_stream(container, self._path)
+            for packet in container.demux(stream):
+                if packet.size and not packet.is_discard:
+                    shown.append((packet.pts, packet.duration))
+                    decoded_at.append(packet.dts)
+        rising = [stamp for stamp in decoded_at if stamp is not None]
+        if not shown or any(pts is None for pts, _ in shown) or rising != sorted(rising):
+            return None
+        shown.sort()
+        timing = timing_of([pts for pts, _ in shown], shown[-1][1], self._time_base, self.fps)
+        return timing if timing.stamped else None
+
+    def _counted(self) -> Timing:
+        """Decode all frames and return their timing."""
+        stamps, duration = [], None
+        for frame in self._start():
+            stamps.append(frame.pts)
+            duration = frame.duration
+        return timing_of(stamps, duration, self._time_base, self.fps)
 
     def _start(self) -> Iterator[av.VideoFrame]:
-        """All frames from the first: those kept from counting, the pass begun on opening, or a new one."""
-        if self._kept is not None:
-            yield from self._kept
-            return
-        first, frames = self._first, self._pass
-        self._first = self._pass = None
-        if first is None or frames is None:
-            yield from self._frames()
-            return
-        yield first
+        """All frames from the first, by the pass begun on opening or a new one."""
+        if not self._begun:
+            self._pass = self._decoded()
+        begun, self._begun = self._begun, []
+        frames, self._pass = self._pass, iter(())
+        while begun:
+            yield begun.pop(0)
         yield from frames
 
-    def _frames(self) -> Iterator[av.VideoFrame]:
+    def _decoded(self) -> Iterator[av.VideoFrame]:
         """Decode the file; raises SltError where it is damaged, cut short, or holds no video."""
         num_decoded = 0
         try:
             with _open(self._path) as container:
                 stream = _video_stream(container, self._path)
+                require_pixels(stream.codec_context.width, stream.codec_context.height, self.name)
                 self.fps = float(stream.average_rate or stream.guessed_rate or stream.base_rate or self.fps)
+                self._aspect = stream.sample_aspect_ratio or Fraction(1)
+                self._time_base = float(stream.time_base or 1 / self.fps)
                 stream.codec_context.thread_count = 1  # data-loader workers are the parallelism
                 for packet in container.demux(stream):
                     damaged = packet.is_corrupt
@@ -118,16 +151,14 @@ class ContainerVideo:
             raise SltError(f"{self._path}: {what} ({error.strerror})") from None
 
     def _picture(self, frame: av.VideoFrame) -> np.ndarray:
-        picture = _upright(self._to_rgb(frame), frame.rotation)
-        if picture.shape[:2] != (self.height, self.width):
-            raise SltError(
-                f"{self.name}: the frame size changes from {self.width}x{self.height} "
-                f"to {picture.shape[1]}x{picture.shape[0]} on the way"
-            )
-        return picture
-
-    def _to_rgb(self, frame: av.VideoFrame) -> np.ndarray:
-        return self._rgb.reformat(frame, format="rgb24", threads=1).to_ndarray()
+        width, height = self._upright.size(frame, self._aspect)
+        if (width, height) != (self.width, self.height):
+            size = f"{self.width}x{self.height} to {width}x{height}"
+            raise SltError(f"{self.name}: the frame size changes from {size} on the way")
+        try:
+            return self._upright.picture(frame, self._aspect)
+        except MemoryError:
+            raise SltError(f"{self.name}: not enough memory for a frame of {width}x{height}") from None
 
 
 def require_whole(path: Path) -> None:
@@ -152,9 +183,3 @@ def _video_stream(container: InputContainer, path: Path) -> VideoStream:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "no streams"
         raise SltError(f"{path}: holds no video (only {kinds})")
     return streams[0]
-
-
-def _upright(picture: np.ndarray, rotation: int) -> np.ndarray:
-    """Turn a picture by the rotation its file asks for: degrees counter-clockwise, a multiple of 90."""
-    quarter_turns = round(rotation / 90) % 4
-    return np.rot90(picture, quarter_turns) if quarter_turns else picture

@@ -3,23 +3,32 @@
 import numpy as np
 from PIL import Image
 
-
-def resample_indices(num_frames: int, fps: float, wanted_fps: float) -> np.ndarray:
-    """The frame shown at every 1 / wanted_fps seconds: (T,) int64, frames dropped or repeated."""
-    num_wanted = max(1, round(num_frames / fps * wanted_fps))
-    return np.minimum(((np.arange(num_wanted) + 0.5) * fps / wanted_fps).astype(np.int64), num_frames - 1)
+_ROUNDING = 1e-6
+"""Ticks: what floating point may lose of a time that lies half way between two."""
 
 
-def fit_frames(frames: np.ndarray, width: int, height: int) -> np.ndarray:
-    """(T,H,W,3) uint8 scaled to cover width x height, the longer side cut evenly: proportions are kept."""
-    _, old_height, old_width, _ = frames.shape
+def placed(times: np.ndarray, seconds: float, fps: float) -> np.ndarray:
+    """The frame that is shown at each 1 / fps, as `ffmpeg -vf fps=FPS` places frames: (T',) int64, T' at least 1.
+
+    Every time is rounded to the nearest tick, halves upwards; of several frames on one tick the last is shown, and a
+    frame stays until the next. A clip of that very rate stays as it is.
+
+    Args:
+        times: seconds from the first frame to each, (T,), rising.
+        seconds: where the last frame ends.
+        fps: wanted rate.
+    """
+    ticks = np.floor(np.append(times, seconds) * fps + 0.5 + _ROUNDING).astype(np.int64)
+    return np.searchsorted(ticks[:-1], np.arange(max(1, ticks[-1])), side="right") - 1
+
+
+def fit_frame(picture: np.ndarray, width: int, height: int) -> np.ndarray:
+    """(H,W,3) uint8 scaled to cover width x height, the longer side cut evenly: proportions are kept."""
+    old_height, old_width, _ = picture.shape
     if (old_width, old_height) == (width, height):
-        return frames
+        return picture
     scale = max(width / old_width, height / old_height)
     size = (max(width, round(old_width * scale)), max(height, round(old_height * scale)))
     left, top = (size[0] - width) // 2, (size[1] - height) // 2
-    out = np.empty((len(frames), height, width, 3), dtype=np.uint8)
-    for frame, fitted in zip(frames, out, strict=True):
-        picture = np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR))
-        fitted[:] = picture[top : top + height, left : left + width]
-    return out
+    resized = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR))
+    return resized[top : top + height, left : left + width]

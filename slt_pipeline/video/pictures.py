@@ -1,79 +1,73 @@
 """Clips stored as single pictures: a folder, numbered files, or members of a zip archive."""
 
-import io
 import os
 import re
-import warnings
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from slt_pipeline.errors import SltError
+from slt_pipeline.video.base import Indices, Video, in_order
 from slt_pipeline.video.paths import check_inside, frame_number_pattern
+from slt_pipeline.video.picture import decode_picture
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 _MAX_PICTURE_BYTES = 256 * 2**20
 """A zip member that unpacks to more is refused before it is unpacked."""
 
 
-class PictureVideo:
-    """A clip of picture files, decoded when read. Every frame must have the size of the first."""
+class PictureVideo(Video):
+    """A clip of picture files, decoded when asked for. Every frame must have the size of the first."""
 
     def __init__(self, name: str, frames: list[str], load: Callable[[str], bytes | Path], fps: float) -> None:
         require_pictures(frames, name)
         self.name = name
         self.fps = fps
-        self._frames = frames
+        self._names = frames
         self._load = load
-        first = self._decode(0, None)
-        self.height, self.width = first.shape[:2]
-        self._first: np.ndarray | None = first
+        self._first: np.ndarray | None = self._decoded(0)
+        self.height, self.width = self._first.shape[:2]
 
     @property
-    def num_frames(self) -> int:
-        """Number of pictures."""
-        return len(self._frames)
+    def times(self) -> np.ndarray:
+        """Seconds from the first frame to each: (T,) float64, evenly spaced."""
+        return np.arange(len(self._names)) / self.fps
 
-    def read(self, indices: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
-        """The frames at these indices (any order, repeats allowed), or all: (T, H, W, 3) uint8 RGB."""
-        wanted = np.arange(self.num_frames) if indices is None else np.asarray(indices, dtype=np.int64)
-        outside = wanted[(wanted < 0) | (wanted >= self.num_frames)]
-        if outside.size:
-            raise SltError(f"{self.name}: has {self.num_frames} frames; frame {outside[0]} was asked for")
-        out = np.empty((len(wanted), self.height, self.width, 3), dtype=np.uint8)
-        done: dict[int, int] = {}
-        for row, index in enumerate(wanted.tolist()):
-            if index in done:
-                out[row] = out[done[index]]
-            else:
-                out[row] = self._decode(index, (self.height, self.width))
-                done[index] = row
-        return out
+    @property
+    def seconds(self) -> float:
+        """How long the clip lasts: up to the end of its last frame."""
+        return len(self._names) / self.fps
 
-    def _decode(self, index: int, size: tuple[int, int] | None) -> np.ndarray:
-        if index == 0 and size is not None and self._first is not None:
-            return self._first
-        frame = self._frames[index]
-        try:
-            source = self._load(frame)
-            with warnings.catch_warnings():
-                warnings.simplefilter("error", Image.DecompressionBombWarning)
-                with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
-                    pixels = np.asarray(picture.convert("RGB"))
-        except SltError:
-            raise
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Warning) as error:
-            raise SltError(f"{self.name}: frame {frame} is not a readable picture: {_one_line(error)}") from None
-        if size is not None and pixels.shape[:2] != size:
-            (height, width), (got_height, got_width) = size, pixels.shape[:2]
+    def frames(self, indices: Indices) -> Iterator[np.ndarray]:
+        """Yield the frames at these indices, which do not fall: (H, W, 3) uint8 RGB."""
+        done, picture = -1, None
+        for index in in_order(indices, len(self._names), self.name).tolist():
+            if picture is None or index != done:
+                picture = None  # makes room before the next one is there
+                picture, done = self._picture(index), index
+            yield picture
+
+    def _picture(self, index: int) -> np.ndarray:
+        if index == 0 and self._first is not None:
+            picture, self._first = self._first, None
+            return picture
+        picture = self._decoded(index)
+        if picture.shape[:2] != (self.height, self.width):
+            height, width = picture.shape[:2]
             raise SltError(
-                f"{self.name}: frame {frame} is {got_width}x{got_height}, the first frame {width}x{height}; "
-                "all frames of a clip have one size"
+                f"{self.name}: frame {self._names[index]} is {width}x{height}, the first frame "
+                f"{self.width}x{self.height}; all frames of a clip have one size"
             )
-        return pixels
+        return picture
+
+    def _decoded(self, index: int) -> np.ndarray:
+        frame = f"{self.name}: frame {self._names[index]}"
+        try:
+            return decode_picture(self._load(self._names[index]), frame)
+        except MemoryError:
+            raise SltError(f"{frame}: not enough memory for it") from None
 
 
 def require_pictures(names: Sequence[str], where: str) -> None:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from slt_pipeline.config.video import TransformConfig
+from slt_pipeline.video.base import Video
 from slt_pipeline.video.fit import fit_frame, placed
-from slt_pipeline.video.reader import Video
 from slt_pipeline.video.transforms import prepare_frame
 
 

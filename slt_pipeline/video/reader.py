@@ -1,15 +1,12 @@
 """One way to read frames, whatever holds them: a folder of images, numbered images, a zip of them, or a video file.
 
-T = frames, H = height, W = width in pixels. Frames are RGB, uint8. Nothing here needs torch.
+Nothing here needs torch.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
 
 from slt_pipeline.errors import SltError
+from slt_pipeline.video.base import Video
 from slt_pipeline.video.container import ContainerVideo, require_whole
 from slt_pipeline.video.paths import is_numbered, member_inside, path_inside
 from slt_pipeline.video.pictures import (
@@ -21,30 +18,6 @@ from slt_pipeline.video.pictures import (
     zip_members,
     zipped_video,
 )
-
-
-class Video(Protocol):
-    """Frames of one clip. What `num_frames` says is what `read()` yields: metadata is never taken at its word."""
-
-    name: str
-    """Path for messages."""
-    fps: float
-    """Frames per second; images carry none, so theirs is what the caller said."""
-    width: int
-    height: int
-
-    @property
-    def num_frames(self) -> int:
-        """Number of frames. For a video file this decodes once, unless everything was read already."""
-        ...
-
-    def read(self, indices: Sequence[int] | np.ndarray | None = None) -> np.ndarray:
-        """The frames at these indices (any order, repeats allowed), or all: (T, H, W, 3) uint8 RGB.
-
-        Raises:
-            SltError: an index that does not exist, or frames that cannot be decoded; the path is named.
-        """
-        ...
 
 
 def open_video(reference: str | Path, root: Path | None = None, fps: float = 25.0) -> Video:
