@@ -22,8 +22,8 @@ from slt_pipeline.video.transforms import to_input
 
 _WINDOW = 400
 """Frames of the longest piece: what the published systems see of a clip at most (FACTS 2.1)."""
-_AT_ONCE = 8
-"""Clips of equal length that a GPU encodes at once. A CPU is as fast with one."""
+_AT_ONCE = {"cpu": 1, "cuda": 8}
+"""Clips of equal length that are encoded at once, by kind of device: a CPU is as fast with one."""
 _SORTED = 64
 """Clips among which those of equal length meet."""
 _BYTES_PER_PIXEL = 110
@@ -111,8 +111,12 @@ class ClipEncoder:
         fitting = int(config.memory_gb * 2**30 / each) - 2 * MARGIN
         return max(MARGIN, min(_WINDOW, fitting) // 4 * 4)
 
+    @property
+    def _at_once(self) -> int:
+        return _AT_ONCE.get(self.reader.device.type, 1)
+
     def _order(self, clips: Sequence[Clip]) -> list[Clip]:
-        if self.reader.device.type == "cpu":
+        if self._at_once == 1:
             return list(clips)
         found, rest = [], iter(clips)
         while some := list(islice(rest, _SORTED)):
@@ -121,9 +125,9 @@ class ClipEncoder:
 
     def _together(self, items: Iterator[tuple[Clip, EvalItem]]) -> Iterator[list[tuple[Clip, EvalItem]]]:
         """Group neighbours of equal length: no padding reaches a number."""
-        most, group = 1 if self.reader.device.type == "cpu" else _AT_ONCE, []
+        group: list[tuple[Clip, EvalItem]] = []
         for clip, item in items:
-            if group and (len(group) == most or not _alike(group[-1][1], item)):
+            if group and (len(group) == self._at_once or not _alike(group[-1][1], item)):
                 yield group
                 group = []
             group.append((clip, item))
