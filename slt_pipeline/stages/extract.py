@@ -18,6 +18,7 @@ from slt_pipeline.corpora.manifest import read_manifest
 from slt_pipeline.corpora.unreadable import UNREADABLE, reason_of
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import held, write_json_lines
+from slt_pipeline.models.engines import EngineError
 from slt_pipeline.models.taps import stream_widths
 from slt_pipeline.systems.features import fingerprint, read_rejected, rejected_path, require_features_of
 from slt_pipeline.systems.recogniser import Recogniser, open_recogniser, recorded
@@ -102,7 +103,7 @@ def _open_store(recipe: Recipe, recogniser: Recogniser) -> FeatureStore:
     path, config = _local_store(recipe), recipe.extract
     if path.exists():
         store = FeatureStore.open(path, mode="a")
-        require_features_of(store, recipe, recogniser.checkpoint)
+        require_features_of(store, recipe, recogniser.checkpoint, recogniser.device)
         _check_form(config, store)
         return store
     widths = stream_widths(recogniser.model.s3d.out_channels, recipe.encoder.head.hidden, len(recogniser.classes))
@@ -112,7 +113,7 @@ def _open_store(recipe: Recipe, recogniser: Recogniser) -> FeatureStore:
         path,
         backend=config.backend,
         streams={name: StreamSpec(dim=widths[name], dtype=config.dtype) for name in config.streams},
-        fingerprint=plain(fingerprint(recipe, recogniser.checkpoint)),
+        fingerprint=plain(fingerprint(recipe, recogniser.checkpoint, recogniser.device)),
         recorded=recorded(recogniser.device),
         compression=packed,
     )
@@ -149,6 +150,8 @@ def _write(recipe: Recipe, recogniser: Recogniser, todo: list[Clip], strict: boo
             try:
                 source = clip_source(clip, root)  # before it is read: what changes meanwhile is seen the next time
                 streams = recogniser.encode_clip(clip, root)
+            except EngineError:
+                raise
             except UNREADABLE as error:
                 reason = reason_of(error)
                 if strict:

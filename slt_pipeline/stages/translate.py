@@ -45,7 +45,7 @@ class Translate:
         """
         self.recipe, self.device = recipe, pick_device(device)
         self.recogniser = open_recogniser(recipe, self.device)
-        reads = {"store": fingerprint(recipe, self.recogniser.checkpoint)}
+        reads = {"store": fingerprint(recipe, self.recogniser.checkpoint, self.device)}
         self.translator = open_sign2text(recipe, self.device, reads, run)
         self.transform = EvalTransform(recipe.video.transform)
 
@@ -74,7 +74,9 @@ class Translate:
             log.warning("%s: only its middle %d frames are used (video.sampling.max_frames)", path, len(used))
         frames = fit_frames(video.read(at_rate[used]), self.recogniser.width, self.recogniser.height)
         streams, lengths = self.recogniser.model.encode(
-            self.transform(frames)[None].to(self.device), torch.tensor([len(used)], device=self.device)
+            self.transform(frames)[None].to(self.device),
+            torch.tensor([len(used)], device=self.device),
+            self.recogniser.engine,
         )
         stored = streams[self.recipe.translator.stream].clone()
         with torch.no_grad():

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from slt_pipeline import __version__
-from slt_pipeline.config.provenance import require_made_with
+from slt_pipeline.config.provenance import ABSENT, require_made_with
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.runs import FRAMES_FILE
 from slt_pipeline.config.video import VideoConfig
@@ -20,6 +20,7 @@ from slt_pipeline.corpora.frames import EvalFrames
 from slt_pipeline.corpora.load import media_root
 from slt_pipeline.files import read_json
 from slt_pipeline.models.ctc import decode_clips, is_blank
+from slt_pipeline.models.engines import Engine, build_engine, require_engine
 from slt_pipeline.models.visual_encoder import VisualEncoder
 from slt_pipeline.systems.left_out import Unreadable, attempt
 from slt_pipeline.systems.parts import ENCODER, best_of
@@ -40,6 +41,8 @@ class Recogniser:
     """The best visual encoder of a run, in evaluation mode, with its gloss classes."""
 
     model: VisualEncoder
+    engine: Engine
+    """What computes its S3D."""
     classes: GlossVocabulary
     checkpoint: Checkpoint
     video: VideoConfig
@@ -57,7 +60,7 @@ class Recogniser:
 
     def encode_clips(self, clips: Sequence[Clip], root: Path | None) -> Iterator[tuple[Clip, dict[str, torch.Tensor]]]:
         """Yield the streams (S,D) of every clip."""
-        return encode_clips(self.model, self.video, clips, root, self.device)
+        return encode_clips(self.model, self.video, clips, root, self.device, self.engine)
 
     def encode_clip(self, clip: Clip, root: Path | None) -> dict[str, torch.Tensor]:
         """Return the streams (S,D) of one clip.
@@ -75,14 +78,17 @@ def open_recogniser(recipe: Recipe, device: torch.device) -> Recogniser:
     Raises:
         SltError: there is none, or it was trained with other settings, which are named with both values.
     """
-    folder = recipe.encoder_folder
+    folder, config = recipe.encoder_folder, recipe.encoder
+    require_engine(config.engine, config.precision, device)
     checkpoint = trained_encoder(recipe)
     classes = GlossVocabulary.load(folder / CLASSES_FILE)
-    model = VisualEncoder(recipe.encoder, len(classes))
+    model = VisualEncoder(config, len(classes))
     checkpoint.load_model(model)
+    model.to(device).eval()
     shape = read_json(folder / FRAMES_FILE)
     return Recogniser(
-        model.to(device).eval(),
+        model,
+        build_engine(model.s3d, config.engine, config.precision, device),
         classes,
         checkpoint,
         recipe.video,
@@ -113,13 +119,18 @@ def trained_encoder(recipe: Recipe) -> Checkpoint:
 
 
 def encode_clips(
-    model: VisualEncoder, video: VideoConfig, clips: Sequence[Clip], root: Path | None, device: torch.device
+    model: VisualEncoder,
+    video: VideoConfig,
+    clips: Sequence[Clip],
+    root: Path | None,
+    device: torch.device,
+    engine: Engine | None = None,
 ) -> Iterator[tuple[Clip, dict[str, torch.Tensor]]]:
     """Yield the streams (S,D) of every clip, encoded alone: in a batch, padding would reach its last two steps."""
     eval_frames = EvalFrames(video)
     for clip in clips:
         frames = eval_frames(clip.video, root)[None].to(device)
-        streams, lengths = model.encode(frames, torch.tensor([frames.shape[2]], device=device))
+        streams, lengths = model.encode(frames, torch.tensor([frames.shape[2]], device=device), engine)
         yield clip, {name: stream[0, : int(lengths[0])] for name, stream in streams.items()}
 
 
@@ -149,12 +160,21 @@ def recognise_clips(
     return [each if isinstance(each, Unreadable) else (next(found), is_blank(each)) for each in logits]
 
 
-def encoder_fingerprint(recipe: Recipe, checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return what decides the features of an encoder, whatever holds them."""
+def encoder_fingerprint(recipe: Recipe, checkpoint: Checkpoint, device: torch.device | None = None) -> dict[str, Any]:
+    """Return what decides the features of an encoder, whatever holds them.
+
+    Args:
+        recipe: says how frames are made, and what computes.
+        checkpoint: the encoder.
+        device: where features are made; None: none are made here, and it is no difference where they were.
+    """
     return {
         "features": FEATURES,
         "encoder_weights": checkpoint.weights_hash,
         "encoder": recipe.encoder,
+        "encoder.engine": recipe.encoder.engine,
+        "encoder.precision": recipe.encoder.precision,
+        "device": device.type if device else ABSENT,
         "sampling": recipe.video.sampling,
         "transform": recipe.video.transform,
     }
