@@ -74,10 +74,20 @@ class HeadConfig(Config):
 
 
 class EncoderConfig(Config):
-    """The whole visual encoder: frames to gloss logits."""
+    """The whole visual encoder: frames to gloss logits, and what computes it once it is trained."""
+
+    recorded: ClassVar[frozenset[str]] = frozenset({"engine", "precision"})  # of weights; a store's account lists them
 
     s3d: S3DConfig = S3DConfig()
     """The backbone."""
 
     head: HeadConfig = HeadConfig()
     """The visual head."""
+
+    engine: Literal["torch", "compiled", "openvino"] = "torch"
+    """What computes S3D in extraction and translation; training and its validation run the module itself. `compiled` is
+    torch.compile, which needs a C++ compiler and its time; `openvino` needs the extra of that name, and a CPU."""
+
+    precision: Literal["float32", "bf16"] = "float32"
+    """Number format of S3D in extraction and translation. bf16 is faster where the processor has instructions for it
+    and refused where it has none; its features are off by less than a hundredth of the largest."""

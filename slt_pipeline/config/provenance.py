@@ -3,7 +3,7 @@
 A run's `inputs.json` and a store's fingerprint are accounts. Two rules keep them readable by later versions: a key that
 an older account lacks counts as its default, so that a new field refuses nothing (a mapping that it does list, such as
 rates by part, it lists whole); and what is only recorded (versions, places, the number of loader processes) is never
-compared.
+compared, unless an account lists it beside its section.
 """
 
 import json
@@ -20,8 +20,13 @@ _VERSIONS = frozenset({"decoder", "slt"})
 ABSENT = "absent"
 """What an account says of something that could not be looked at: it tells no difference."""
 
-_FIRST = {"features": 1, "system": "mmtlb"}
-"""What an account stands for that lacks a key whose default is not that of today's section."""
+_FIRST: dict[str, Any] = {
+    "features": 1,
+    "system": "mmtlb",
+    "encoder.engine": "torch",
+    "encoder.precision": "float32",
+}
+"""What an account stands for that lacks a key of no section, or whose default is not that of today's section."""
 
 
 def flatten(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -62,15 +67,15 @@ def differences(
     new, defaults, recorded, free = flatten(now), _defaults(now), _recorded(now), _free_mappings(now)
     found = []
     for key in sorted(old.keys() | new.keys(), key=lambda key: (not key.endswith(".system"), key)):
-        if key in recorded or key.removeprefix("store.") in _VERSIONS:
+        if (key in recorded and key not in new) or key.removeprefix("store.") in _VERSIONS:
             continue
         if key not in old:
             known = None if _is_added(key, old, free) else _before(key, defaults, unfinished)
             if known is _UNKNOWN or known == new[key]:
                 continue
             found.append((key, known, new[key]))
-        elif old[key] != new.get(key) and ABSENT not in (old[key], new.get(key)):
-            found.append((key, old[key], new.get(key)))
+        elif old[key] != (now_is := new.get(key, _first(key))) and ABSENT not in (old[key], now_is):
+            found.append((key, old[key], now_is))
     return found
 
 
@@ -109,9 +114,12 @@ def _before(key: str, defaults: Mapping[str, Any], unfinished: bool) -> Any:
     for suffix, value in BEFORE.items():
         if key == suffix or key.endswith(f".{suffix}"):
             return value if unfinished else _UNKNOWN
-    if key.rpartition(".")[2] in _FIRST:
-        return _FIRST[key.rpartition(".")[2]]
-    return defaults.get(key, _UNKNOWN)
+    first = _first(key)
+    return defaults.get(key, _UNKNOWN) if first is None else first
+
+
+def _first(key: str) -> Any:
+    return next((value for end, value in _FIRST.items() if f".{key}".endswith(f".{end}")), None)
 
 
 def _is_added(key: str, old: Mapping[str, Any], free: set[str]) -> bool:

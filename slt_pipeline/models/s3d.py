@@ -61,10 +61,14 @@ class S3D(nn.Module):
         Raises:
             SltError: the frames have another layout or are too small.
         """
-        _check_frames(frames, self.config.use_blocks)
-        (x,) = deque(self.elements(frames), maxlen=1)  # an output is let go as soon as the next element has read it
-        features = x.mean(dim=(3, 4)).transpose(1, 2)
+        features = self.pooled(frames)
         return features, output_lengths(frame_lengths, frames.shape[2], features.shape[1])
+
+    def pooled(self, frames: Tensor) -> Tensor:
+        """Return the features (B, S, C) of frames (B, 3, T, H, W), valid or not; raises as `forward` does."""
+        check_frames(frames, self.config.use_blocks)
+        (x,) = deque(self.elements(frames), maxlen=1)  # an output is let go as soon as the next element has read it
+        return x.mean(dim=(3, 4)).transpose(1, 2)
 
     def elements(self, frames: Tensor) -> Iterator[Tensor]:
         """Yield the output of every element of `features` in turn, for frames (B, 3, T, H, W).
@@ -139,7 +143,12 @@ def _elements(config: S3DConfig) -> tuple[list[nn.Module], int]:
     return elements[: BLOCK_ENDS[config.use_blocks - 1]], channels
 
 
-def _check_frames(frames: Tensor, use_blocks: int) -> None:
+def check_frames(frames: Tensor, use_blocks: int) -> None:
+    """Refuse frames of another layout than (B, 3, T, H, W), or too small for so many blocks.
+
+    Raises:
+        SltError: they are.
+    """
     if frames.ndim != 5 or frames.shape[1] != 3:
         raise SltError(f"frames must have shape (B, 3, T, H, W), got {tuple(frames.shape)}: put the colours second")
     smallest = (5, 17, 17) if use_blocks == 5 else (1, 1, 1)

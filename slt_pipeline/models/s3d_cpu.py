@@ -7,6 +7,8 @@ evaluation mode a batch norm is folded into the convolution before it. tests/ben
 C, T, H, W are here what an element sees: its own channels, and what the elements before it left of time and picture.
 """
 
+from copy import deepcopy
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -27,7 +29,29 @@ def run_element(element: nn.Module, x: Tensor) -> Tensor:
         for part in element:
             x = run_element(part, x)
         return x
+    if isinstance(element, nn.Conv3d):
+        return _conv(element, element.weight, element.bias, x)
+    if isinstance(element, nn.ReLU):
+        return element(x)
     raise TypeError(f"S3D has no element of type {type(element).__name__}")
+
+
+@torch.no_grad()
+def folded(elements: nn.Module) -> nn.Module:
+    """Return a copy of elements for `run_element` and inference: every batch norm is folded into its convolution.
+
+    It gives the numbers of `elements` in evaluation mode, to the last bit, and learns nothing of later weights.
+    """
+    copied = deepcopy(elements).eval().requires_grad_(False)
+    for parent in list(copied.modules()):
+        for name, unit in list(parent.named_children()):
+            if isinstance(unit, Conv3dNormActivation):
+                conv, norm, relu = unit
+                assert isinstance(conv, nn.Conv3d) and isinstance(norm, nn.BatchNorm3d)
+                weight, bias = _folded_weights(conv, norm)
+                conv.weight, conv.bias = nn.Parameter(weight, False), nn.Parameter(bias, False)
+                setattr(parent, name, nn.Sequential(conv, relu))
+    return copied
 
 
 def _unit(unit: Conv3dNormActivation, x: Tensor) -> Tensor:
@@ -35,10 +59,14 @@ def _unit(unit: Conv3dNormActivation, x: Tensor) -> Tensor:
     assert isinstance(conv, nn.Conv3d) and isinstance(norm, nn.BatchNorm3d)
     if norm.training:
         return relu(norm(_conv(conv, conv.weight, None, x)))
+    return relu(_conv(conv, *_folded_weights(conv, norm), x))
+
+
+def _folded_weights(conv: nn.Conv3d, norm: nn.BatchNorm3d) -> tuple[Tensor, Tensor]:
+    """Return weight and bias of the one convolution that computes both in evaluation mode."""
     assert norm.running_var is not None and norm.running_mean is not None
     scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-    weight = conv.weight * scale.view(-1, 1, 1, 1, 1)
-    return relu(_conv(conv, weight, norm.bias - norm.running_mean * scale, x))
+    return conv.weight * scale.view(-1, 1, 1, 1, 1), norm.bias - norm.running_mean * scale
 
 
 def _conv(conv: nn.Conv3d, weight: Tensor, bias: Tensor | None, x: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """The visual encoder: S3D and the visual head, frames to gloss logits."""
 
+
 import torch
 from torch import Tensor, nn
 

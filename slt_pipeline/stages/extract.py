@@ -103,7 +103,7 @@ def _open_store(recipe: Recipe, recogniser: Recogniser) -> FeatureStore:
     path, config = _local_store(recipe), recipe.extract
     if path.exists():
         store = FeatureStore.open(path, mode="a")
-        require_features_of(store, recipe, recogniser.checkpoint)
+        require_features_of(store, recipe, recogniser.checkpoint, recogniser.device)
         _check_form(config, store)
         return store
     widths = stream_widths(recogniser.model.s3d.out_channels, recipe.encoder.head.hidden, len(recogniser.classes))
@@ -113,7 +113,7 @@ def _open_store(recipe: Recipe, recogniser: Recogniser) -> FeatureStore:
         path,
         backend=config.backend,
         streams={name: StreamSpec(dim=widths[name], dtype=config.dtype) for name in config.streams},
-        fingerprint=plain(fingerprint(recipe, recogniser.checkpoint)),
+        fingerprint=plain(fingerprint(recipe, recogniser.checkpoint, recogniser.device)),
         recorded=recorded(recogniser.device),
         compression=packed,
     )

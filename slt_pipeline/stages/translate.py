@@ -42,7 +42,7 @@ class Translate:
         """
         self.recipe, self.device = recipe, pick_device(device)
         self.recogniser = open_recogniser(recipe, self.device)
-        reads = {"store": fingerprint(recipe, self.recogniser.checkpoint)}
+        reads = {"store": fingerprint(recipe, self.recogniser.checkpoint, self.device)}
         self.translator = open_sign2text(recipe, self.device, reads, run)
         self.on_video = self.recogniser.on_video()
 

@@ -13,6 +13,7 @@ from slt_pipeline.config.video import VideoConfig
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.frames import EvalClips, EvalItem, EvalVideo
 from slt_pipeline.corpora.unreadable import UNREADABLE, reason_of
+from slt_pipeline.models.engines import EngineError
 from slt_pipeline.models.visual_encoder import VisualEncoder
 from slt_pipeline.models.windows import MARGIN, features_of
 from slt_pipeline.systems.left_out import Unreadable
@@ -83,7 +84,7 @@ class ClipEncoder:
 
     encoder: VisualEncoder
     reader: FrameReader
-    s3d: Callable[[torch.Tensor], torch.Tensor] | None = None
+    engine: Callable[[torch.Tensor], torch.Tensor] | None = None
     """What computes the features (B, S, C) of frames (B, 3, T, H, W); None: the encoder's own S3D."""
 
     def clips(self, clips: Sequence[Clip], root: Path | None) -> Iterator[tuple[Clip, Encoded | Unreadable]]:
@@ -147,13 +148,13 @@ class ClipEncoder:
         ((clip, item),) = together
         try:
             yield clip, Unreadable(item.reason) if item.reason else Encoded(self.whole(dataset.open(clip)), item.source)
+        except EngineError:
+            raise
         except UNREADABLE as error:
             yield clip, Unreadable(reason_of(error))
 
     def _features(self, frames: torch.Tensor) -> torch.Tensor:
-        if self.s3d is not None:
-            return self.s3d(frames)
-        return self.encoder.s3d(frames, frames.new_full((len(frames),), frames.shape[2], dtype=torch.int64))[0]
+        return (self.engine or self.encoder.s3d.pooled)(frames)
 
     def _streams(self, features: torch.Tensor) -> list[dict[str, torch.Tensor]]:
         """Run the head once over the features (B, S, C) of whole clips."""

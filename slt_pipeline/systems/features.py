@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 
 from cache import FeatureStore
-from slt_pipeline.config.provenance import require_made_with
+from slt_pipeline.config.provenance import ABSENT, require_made_with
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.stages import FeaturesIn
 from slt_pipeline.config.taps import STREAMS, Stream
@@ -56,8 +56,16 @@ def open_features(
     return store
 
 
-def require_features_of(store: FeatureStore, recipe: Recipe, encoder: Checkpoint) -> None:
+def require_features_of(
+    store: FeatureStore, recipe: Recipe, encoder: Checkpoint, device: torch.device | None = None
+) -> None:
     """Refuse a store whose features are not those that an encoder makes with a recipe.
+
+    Args:
+        store: holds them.
+        recipe: says how they should be made.
+        encoder: makes them.
+        device: where more of them are to be made; None: they are only read.
 
     Raises:
         SltError: the first difference is named with both values.
@@ -67,9 +75,10 @@ def require_features_of(store: FeatureStore, recipe: Recipe, encoder: Checkpoint
             f"the store {store.path} does not say which encoder made it, and {recipe.encoder_folder} has one; give it "
             "another folder with -o extract.store=..., or read it with a recipe that has no encoder of its own"
         )
+    made_on = store.recorded.get("device", ABSENT)  # of a store whose fingerprint does not say it: a GPU by its name
     require_made_with(
-        store.fingerprint,
-        fingerprint(recipe, encoder),
+        {"device": made_on if made_on in ("cpu", ABSENT) else "cuda", **store.fingerprint},
+        fingerprint(recipe, encoder, device),
         f"the store {store.path}",
         "set it back, or extract into another folder with -o extract.store=...",
     )
@@ -80,13 +89,13 @@ def widths_of(store: FeatureStore) -> dict[Stream, int]:
     return {name: store.streams[name].dim for name in STREAMS if name in store.streams}
 
 
-def fingerprint(recipe: Recipe, encoder: Checkpoint) -> dict[str, Any]:
+def fingerprint(recipe: Recipe, encoder: Checkpoint, device: torch.device | None = None) -> dict[str, Any]:
     """Return what makes the features: whatever changes a number in the store is named here.
 
     The clips are not: the store remembers each clip's own source (`corpora.features.clip_source`), so that a manifest
     may grow.
     """
-    return {**encoder_fingerprint(recipe, encoder), "dtype": recipe.extract.dtype}
+    return {**encoder_fingerprint(recipe, encoder, device), "dtype": recipe.extract.dtype}
 
 
 def rejected_path(recipe: Recipe) -> Path:

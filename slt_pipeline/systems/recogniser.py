@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from slt_pipeline import __version__
-from slt_pipeline.config.provenance import require_made_with
+from slt_pipeline.config.provenance import ABSENT, require_made_with
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.runs import FRAMES_FILE
 from slt_pipeline.config.video import VideoConfig
@@ -18,6 +18,7 @@ from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json
 from slt_pipeline.models.ctc import decode_clips, is_blank
+from slt_pipeline.models.engines import Engine, build_engine, require_engine
 from slt_pipeline.models.visual_encoder import VisualEncoder
 from slt_pipeline.systems.encoding import ClipEncoder, FrameReader
 from slt_pipeline.systems.left_out import Unreadable
@@ -40,6 +41,8 @@ class Recogniser:
     """The best visual encoder of a run, in evaluation mode, with its gloss classes."""
 
     model: VisualEncoder
+    engine: Engine
+    """What computes its S3D."""
     classes: GlossVocabulary
     checkpoint: Checkpoint
     video: VideoConfig
@@ -54,7 +57,7 @@ class Recogniser:
 
     def on_video(self, num_workers: int | None = None) -> ClipEncoder:
         """Return the encoder with what reads video for it, by so many loaders."""
-        return ClipEncoder(self.model, FrameReader(self.video, self.shape, self.device, num_workers))
+        return ClipEncoder(self.model, FrameReader(self.video, self.shape, self.device, num_workers), self.engine)
 
     def encode_clip(self, clip: Clip, root: Path | None) -> dict[str, torch.Tensor]:
         """Return the streams (S,D) of one clip.
@@ -74,12 +77,15 @@ def open_recogniser(recipe: Recipe, device: torch.device) -> Recogniser:
     Raises:
         SltError: there is none, or it was trained with other settings, which are named with both values.
     """
-    folder = recipe.encoder_folder
+    folder, config = recipe.encoder_folder, recipe.encoder
+    require_engine(config.engine, config.precision, device)
     checkpoint = trained_encoder(recipe)
     classes = GlossVocabulary.load(folder / CLASSES_FILE)
-    model = VisualEncoder(recipe.encoder, len(classes))
+    model = VisualEncoder(config, len(classes))
     checkpoint.load_model(model)
-    return Recogniser(model.to(device).eval(), classes, checkpoint, recipe.video, shape_of(folder))
+    model.to(device).eval()
+    engine = build_engine(model.s3d, config.engine, config.precision, device)
+    return Recogniser(model, engine, classes, checkpoint, recipe.video, shape_of(folder))
 
 
 def shape_of(folder: Path) -> FrameShape:
@@ -126,12 +132,21 @@ def recognise_clips(
     return [each if isinstance(each, Unreadable) else (next(glosses), is_blank(each)) for each in logits]
 
 
-def encoder_fingerprint(recipe: Recipe, checkpoint: Checkpoint) -> dict[str, Any]:
-    """Return what decides the features of an encoder, whatever holds them."""
+def encoder_fingerprint(recipe: Recipe, checkpoint: Checkpoint, device: torch.device | None = None) -> dict[str, Any]:
+    """Return what decides the features of an encoder, whatever holds them.
+
+    Args:
+        recipe: says how frames are made, and what computes.
+        checkpoint: the encoder.
+        device: where features are made; None: none are made here, and it is no difference where they were.
+    """
     return {
         "features": FEATURES,
         "encoder_weights": checkpoint.weights_hash,
         "encoder": recipe.encoder,
+        "encoder.engine": recipe.encoder.engine,
+        "encoder.precision": recipe.encoder.precision,
+        "device": device.type if device else ABSENT,
         "sampling": recipe.video.sampling,
         "transform": recipe.video.transform,
     }

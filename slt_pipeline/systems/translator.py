@@ -1,5 +1,6 @@
 """Translators, trained or in training, with their vocabularies: Gloss2Text and Sign2Text."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from slt_pipeline.config.provenance import flatten, require_made_with
+from slt_pipeline.config.provenance import ABSENT, flatten, require_made_with
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.runs import STREAMS_FILE, holds_encoder, holds_translator
 from slt_pipeline.config.taps import TAPS, Stream
@@ -27,6 +28,8 @@ from slt_pipeline.systems.parts import TRANSLATOR, best_of
 from slt_pipeline.systems.vocabularies import Vocabularies, tokenizer_files
 from slt_pipeline.training.checkpoint import Checkpoint, best_checkpoint
 from slt_pipeline.training.run import INPUTS, warn_if_unfinished
+
+log = logging.getLogger(__name__)
 
 LANGUAGE_FILE = "mbart.json"
 GLOSS_SUFFIX = "gls"
@@ -332,6 +335,11 @@ def _require_features(folder: Path, made_by: Mapping[str, Any]) -> None:
     key = "store.encoder_weights"  # imported features have none: first of all it has to be the same kind
     was, is_now = before.get(key), made_by.get("encoder_weights")
     require_made_with({key: was}, {key: is_now}, f"the translator in {folder}", cure)
+    was, is_now = before.pop("store.device", ABSENT), made_by.get("device", ABSENT)
+    if was != is_now and ABSENT not in (was, is_now):
+        log.warning(
+            "%s was trained on features made on %s; these are made on %s: last digits differ", folder, was, is_now
+        )
     if "dtype" not in made_by:  # an encoder's, whatever would hold them
         before = {key: value for key, value in before.items() if key != "store.dtype"}
     require_made_with(before, {"store": made_by}, f"the translator in {folder}", cure)
@@ -343,6 +351,7 @@ def _features_of(folder: Path) -> dict[str, Any]:
     if not holds_encoder(folder):
         return {key: value for key, value in inputs.items() if key == "store" or key.startswith("store.")}
     own = {"store.features": inputs["features"], "store.encoder_weights": trained_translator(folder).weights_hash}
+    own |= {"store.encoder.engine": ABSENT, "store.encoder.precision": ABSENT}  # trained by S3D's own module on pixels
     for begins, name in (
         ("encoder.", "encoder."),
         ("video.sampling.", "sampling."),

@@ -60,6 +60,7 @@ ONLY_IN: dict[str, frozenset[str]] = {
     "numcodecs": frozenset({"cache.compression"}),
     "h5py": frozenset({"cache.hdf5_store"}),
     "obstore": frozenset({"cache.objects"}),
+    "openvino": frozenset({"slt_pipeline.models.engines"}),
     "isal": frozenset({"cache.checksum"}),
     "av": frozenset({"slt_pipeline.video", "slt_pipeline.avatar"}),
     "sacrebleu": frozenset({"slt_pipeline.metrics"}),

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from cache.header import seal
 from slt_pipeline.corpora.features import FeatureDataset
 from slt_pipeline.corpora.manifest import read_manifest, write_manifest
 from slt_pipeline.errors import SltError
@@ -44,6 +45,14 @@ def change_json(path: Path, change: Callable[[Any], Any]) -> None:
     data = json.loads(path.read_text(encoding="utf-8"))
     change(data)
     path.write_text(json.dumps(data), encoding="utf-8")
+
+
+def change_header(store: Path, change: Callable[[Any], Any]) -> None:
+    """Change what a store says of itself."""
+    header = json.loads((store / "store.json").read_bytes())
+    del header["crc32"]
+    change(header)
+    (store / "store.json").write_bytes(seal(header, indent=1))
 
 
 def change_clips(manifest: Path, changes: Mapping[str, Mapping[str, Any]]) -> None:

@@ -110,7 +110,7 @@ def test_a_clip_in_windows_is_the_clip(own, clip, stored):
         widths.append(frames.shape[2])
         return s3d(frames, torch.tensor([frames.shape[2]]))[0]
 
-    encoder.s3d = noted
+    encoder.engine = noted
     encoder.reader.video = own.recipe(video__sampling__max_frames=400).video
     long = own.root / "corpus" / "videos" / "long.mkv"
     pictures = open_video(clip.video, own.root / "corpus").read()
@@ -142,7 +142,7 @@ def test_clips_of_equal_length_are_encoded_together_and_come_out_as_alone(own, m
         sizes.append(len(frames))
         return s3d(frames, torch.full((len(frames),), frames.shape[2]))[0]
 
-    encoder.s3d = noted
+    encoder.engine = noted
     found = {clip.id: each for clip, each in encoder.clips([*clips, bad, *twins], root)}
     assert max(sizes) > 1 and len(found) == 2 * len(clips) + 1
     assert isinstance(found["bad"], Unreadable) and "no such video" in found["bad"].reason

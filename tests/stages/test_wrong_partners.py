@@ -1,14 +1,12 @@
 """Things that were not made for each other are refused by key, both values and the command that cures it."""
 
-import json
 import os
 import shutil
 
 import pytest
-from stage_tools import change_json, negative, refusal
+from stage_tools import change_header, change_json, negative, refusal
 
 from cache import FeatureStore
-from cache.header import seal
 from slt_pipeline.corpora.manifest import write_manifest
 from slt_pipeline.stages.translate import Translate
 from slt_pipeline.systems import recogniser
@@ -180,14 +178,6 @@ def test_a_field_from_after_a_run_is_refused_at_another_value_than_its_default(o
     _without(own.recipe().run_folder("visual_train") / "inputs.json", "encoder.head.hidden")
     assert "encoder.head.hidden = 512, but now it is 16; " in refusal(stages["visual_train"], own.recipe())
     assert "encoder.head.hidden = 512, but now it is 16; " in refusal(stages["extract"], own.recipe())
-
-
-def change_header(store, change):
-    """Change what a store says of itself."""
-    header = json.loads((store / "store.json").read_bytes())
-    del header["crc32"]
-    change(header)
-    (store / "store.json").write_bytes(seal(header, indent=1))
 
 
 def test_a_store_from_before_a_field_existed_is_read_and_added_to(own, stages):
