@@ -72,7 +72,7 @@ def weights() -> None:
 @overwrite_option
 @click.option("--dry-run", is_flag=True, help="Print the resolved recipe and what would be read and written.")
 def import_(checkpoint, recipe_name, overrides, to, kind, gloss_classes, report, overwrite, dry_run, **known) -> None:
-    """Make weights of others a file to start from, or a run that opens like a trained one.
+    """Make a run of published weights, or of an S3D a file to start from.
 
     What FILE is, it says by what it holds. An S3D (`torchvision`; `kylemin`, of Kinetics-400; `glosscls`, of isolated
     signs) becomes a file for visual_train.init and visual_pretrain.init, which says for which frames it is: a recipe

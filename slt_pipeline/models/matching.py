@@ -12,6 +12,7 @@ NO_USE = ""
 """What a name stands for of which nothing here has a use: another network's classifier, a table that is computed."""
 _COUNTER = "num_batches_tracked"
 """Batches that a norm has seen: old checkpoints lack them, and with a momentum nothing reads them."""
+_COPY = "no copy of what it should repeat"
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Match:
 
     def line(self) -> str:
         """Return the counts with the first names, on one line."""
-        rest = (f"{len(names)} {kind}{_some(names)}" for kind, names in self._kinds().items())
+        rest = (f"{len(names)} {kind}{_some(names)}" for kind, names in self._kinds().items() if names or kind != _COPY)
         return ", ".join([f"{len(self.found)} names matched", *rest])
 
     def require_whole(self, what: str, cure: str) -> None:
@@ -65,7 +66,7 @@ class Match:
             "missing": self.missing,
             "unexpected": self.unexpected,
             "of another shape": self.misshapen,
-            "no copy of what it should repeat": self.unequal,
+            _COPY: self.unequal,
             "left out": self.left_out,
         }
 

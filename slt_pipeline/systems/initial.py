@@ -107,10 +107,8 @@ def initial_weights(recipe: Recipe, init: str | None) -> Initial | None:
         )
     frames = frames_said(path) if path.is_file() else None
     if frames:
-        cure = (
-            f"or, if they say so by mistake, import them anew with --color-order {recipe.video.transform.color_order}"
-        )
-        require_frames(recipe.video.transform, frames, f"the weights {path}", cure)
+        cure = "or, if they are for other frames, import them anew with --color-order, --mean and --std"
+        require_frames(recipe.video.transform, frames, f"the file {path}", cure)
     return Initial(path, None, frames is not None)
 
 
