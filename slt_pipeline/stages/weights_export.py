@@ -37,6 +37,11 @@ def weights_export(run: Path, to: Path, *, overwrite: bool = False) -> dict[str,
         raise SltError(f"{to} is there; name another file with --to, or add --overwrite")
     transform = recipe_of_run(run).video.transform
     whole = holds_encoder(run)
+    if not whole and not (run / _SIGNS).is_file():
+        raise SltError(
+            f"{run} holds no visual encoder; name a run of `slt visual-train`, `slt visual-pretrain` or "
+            "`slt joint-train`"
+        )
     checkpoint = best_of(run, ENCODER, "slt visual-train") if whole else best_checkpoint(run, "slt visual-pretrain")
     weights = checkpoint.weights
     state = convert_s3d_keys({name: value for name, value in weights.items() if name.startswith("s3d.")})
