@@ -65,6 +65,8 @@ def refuse_idle(recipe: Sections, chosen: Collection[str], where: str) -> None:
 
 def idle_keys(recipe: Sections) -> Iterator[tuple[str, str]]:
     """Yield every key that this recipe has no use for, with the reason."""
+    if recipe.visual_train.vocabulary is not None:
+        yield "visual_train.vocabulary_splits", "visual_train.vocabulary lists the classes"
     mapper, mbart, text, synth = recipe.translator.mapper, recipe.translator.mbart, recipe.text, recipe.synth
     if mapper.type == "projection":
         yield "translator.mapper.freeze", "only translator.mapper.type=embedding has vectors to keep"

@@ -1,4 +1,4 @@
-"""Names that a recipe chooses among and other rooms give a meaning to: protocols, scores, languages."""
+"""Names that a recipe chooses among and other rooms give a meaning to: protocols, scores, languages, weights."""
 
 from typing import Literal, get_args
 
@@ -10,6 +10,10 @@ ScoreName = Literal["bleu1", "bleu2", "bleu3", "bleu4", "rouge", "wer"]
 """Scores of a translator; `wer` is of its glosses."""
 LOWER_IS_BETTER = frozenset({"wer"})
 """Scores that count mistakes; of all others more is better."""
+
+WeightsKind = Literal["torchvision", "kylemin", "glosscls", "sign2gloss", "gloss2text", "sign2text", "cvslt"]
+"""Weights of others; models/foreign.py tells them apart."""
+WEIGHTS_KINDS: tuple[WeightsKind, ...] = get_args(WeightsKind)
 
 LanguageCode = Literal[
     "ar_AR", "cs_CZ", "de_DE", "en_XX", "es_XX", "et_EE", "fi_FI", "fr_XX", "gu_IN", "hi_IN", "it_IT", "ja_XX", "kk_KZ",

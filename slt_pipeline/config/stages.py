@@ -32,7 +32,8 @@ class VisualPretrainConfig(Config):
     also_weight: float = Field(default=0.3, ge=0)
     """Weight of the loss of each of these fields; the gloss's is 1."""
     init: Location | None = None
-    """Weights to start from: a safetensors file with S3D's parameters; None: random."""
+    """Weights to start from: a file of `slt weights import`, another safetensors file with S3D's parameters, or the
+    folder of a run with an S3D; None: random."""
 
 
 class VisualTrainConfig(Config):
@@ -41,7 +42,12 @@ class VisualTrainConfig(Config):
     training: TrainingConfig = TrainingConfig()
     """The training run."""
     init: Location | None = "visual_pretrain"
-    """S3D weights to start from: `visual_pretrain` (the best checkpoint of that stage), a safetensors file, or None."""
+    """Weights to start from: `visual_pretrain` (the best checkpoint of that stage); a file of `slt weights import`, or
+    another safetensors file with S3D's parameters; the folder of a run, of which an encoder is taken whole, with head
+    and classifier; or None."""
+    vocabulary: Location | None = None
+    """Table of gloss classes in their order, such as the published one of weights that `init` names: a pickle or JSON
+    gloss -> class, or the `glosses.json` of a run. Other glosses become `<unk>`. None: those of vocabulary_splits."""
     vocabulary_splits: tuple[str, ...] = Field(default=("train", "dev", "test"), min_length=1)
     """Splits whose glosses become classes; published: all three (FACTS 1.5)."""
     beam_size: int = Field(default=1, ge=0)

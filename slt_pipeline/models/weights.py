@@ -25,14 +25,21 @@ def convert_s3d_keys(state: Mapping[str, Value]) -> dict[str, Value]:
     Raises:
         SltError: there is no trunk, or an entry of it has no name here.
     """
-    converted = {}
-    for key, value in state.items():
-        if match := _S3D_KEY.fullmatch(key):
-            converted["features." + (_rename(match["rest"]) if match["published"] else match["rest"])] = value
+    converted = {name: value for key, value in state.items() if (name := s3d_name(key))}
     if not converted:
         some = ", ".join(list(state)[:3]) or "none"
         raise SltError(f"the checkpoint holds no S3D trunk: expected keys base.<i>... or features.<i>..., got {some}")
     return converted
+
+
+def s3d_name(key: str) -> str | None:
+    """Return what an entry of an S3D trunk is called here; None: it is outside of the trunk.
+
+    Raises:
+        SltError: it is in the trunk and has no name here.
+    """
+    match = _S3D_KEY.fullmatch(key)
+    return match and "features." + (_rename(match["rest"]) if match["published"] else match["rest"])
 
 
 def convert_head_keys(state: Mapping[str, Value]) -> dict[str, Value]:

@@ -17,12 +17,11 @@ from slt_pipeline.corpora.load import load_clips, media_digest
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import file_hash
 from slt_pipeline.models.visual_classifier import VisualClassifier
-from slt_pipeline.models.weights import load_s3d
 from slt_pipeline.systems.encoding import FrameReader
+from slt_pipeline.systems.initial import Initial, initial_weights
 from slt_pipeline.systems.left_out import LeftOut, Unreadable
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training import distributed
-from slt_pipeline.training.checkpoint import read_weights
 from slt_pipeline.training.devices import pick_device, require_precision
 from slt_pipeline.training.objective import Objective
 from slt_pipeline.training.run import Plan, find_run
@@ -56,7 +55,8 @@ def visual_pretrain(
     # Nothing is frozen here: `freeze_blocks` is for the stages that start from these weights.
     s3d = recipe.encoder.s3d.model_copy(update={"freeze_blocks": 0})
     clips, dev = (load_clips(manifest, split, needs=["gloss"]) for split in ("train", "dev"))
-    inputs = _inputs(recipe, s3d, media_digest([*clips, *dev], root))
+    start = initial_weights(recipe, config.init)
+    inputs = _inputs(recipe, s3d, start, media_digest([*clips, *dev], root))
     run = find_run(recipe.run_folder(STAGE), STAGE, inputs, overwrite=overwrite)
     if run.result is not None:
         return run.result
@@ -69,8 +69,8 @@ def visual_pretrain(
     shape = FrameShape(common_shape(clips, root, log.warning).fps)  # sizes stay: videos of signs come from anywhere
     torch.manual_seed(recipe.seed)
     model = VisualClassifier(s3d, sum(labels.sizes), config.dropout)
-    if config.init:
-        load_s3d(model.s3d, read_weights(Path(config.init)))
+    if start:
+        start.load_s3d(model.s3d)
 
     def describe(folder: Path) -> None:
         labels.glosses.save(folder / SIGNS_FILE)
@@ -139,13 +139,13 @@ def _media_root(recipe: Recipe) -> Path:
     return Path(recipe.corpus.isolated_media_root or _manifest(recipe).parent)
 
 
-def _inputs(recipe: Recipe, s3d: S3DConfig, media: str) -> dict[str, Any]:
+def _inputs(recipe: Recipe, s3d: S3DConfig, start: Initial | None, media: str) -> dict[str, Any]:
     config = recipe.visual_pretrain
     return {
         "seed": recipe.seed,
         "clips": file_hash(_manifest(recipe)),
         "media": media,
-        "init": config.init and file_hash(Path(config.init)),
+        "init": start and start.hash,
         "dropout": config.dropout,
         "also": config.also,
         "also_weight": config.also_weight,

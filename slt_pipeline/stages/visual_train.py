@@ -8,31 +8,30 @@ from typing import Any
 
 import torch
 
-from slt_pipeline.config.provenance import require_made_with
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.runs import FRAMES_FILE
 from slt_pipeline.corpora.clip import Clip
-from slt_pipeline.corpora.feasible import check_feasible
+from slt_pipeline.corpora.feasible import check_feasible, tell_what_ctc_cannot_learn
 from slt_pipeline.corpora.frames import common_shape
 from slt_pipeline.corpora.labels import GlossLabels
 from slt_pipeline.corpora.load import load_clips, media_digest, media_root
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import file_hash, read_json, write_json
+from slt_pipeline.files import file_hash, write_json
 from slt_pipeline.models.ctc import ctc_loss, infeasible
 from slt_pipeline.models.visual_encoder import VisualEncoder
-from slt_pipeline.models.weights import load_s3d
+from slt_pipeline.systems.classes import corpus_classes
 from slt_pipeline.systems.encoding import ClipEncoder, FrameReader
 from slt_pipeline.systems.features import rejected_path
+from slt_pipeline.systems.initial import Initial, initial_weights
 from slt_pipeline.systems.left_out import LeftOut
 from slt_pipeline.systems.recogniser import CLASSES_FILE, recognise_clips
 from slt_pipeline.systems.scores import score_recognised
 from slt_pipeline.systems.start import require_own
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training import distributed
-from slt_pipeline.training.checkpoint import WEIGHTS, best_checkpoint, read_weights
 from slt_pipeline.training.devices import pick_device, require_precision
 from slt_pipeline.training.objective import Objective
-from slt_pipeline.training.run import INPUTS, Plan, find_run
+from slt_pipeline.training.run import Plan, find_run
 from slt_pipeline.training.trainable import Trainable
 from slt_pipeline.video.prepared import FrameShape
 
@@ -42,9 +41,10 @@ log = logging.getLogger(__name__)
 
 def plan(recipe: Recipe) -> Plan:
     """What the stage would read and write."""
-    init = recipe.visual_train.init
-    start = recipe.run_folder(init) if init == "visual_pretrain" else init
-    return {"clips": recipe.corpus.manifest, "S3D weights": start}, {"run": recipe.run_folder(STAGE)}
+    config = recipe.visual_train
+    start = recipe.run_folder(config.init) if config.init == "visual_pretrain" else config.init
+    reads = {"clips": recipe.corpus.manifest, "weights": start, "gloss classes": config.vocabulary}
+    return reads, {"run": recipe.run_folder(STAGE)}
 
 
 def visual_train(
@@ -60,11 +60,9 @@ def visual_train(
     """
     require_own(recipe, "encoder")
     config, manifest, root = recipe.visual_train, recipe.corpus.manifest, media_root(recipe.corpus)
-    start = _initial_weights(recipe)
+    start = _start(recipe)
     clips, dev = (load_clips(manifest, split, needs=["gloss"]) for split in ("train", "dev"))
-    classes = GlossVocabulary.build(
-        clip.gloss for split in config.vocabulary_splits for clip in load_clips(manifest, split, needs=["gloss"])
-    )
+    classes = corpus_classes(recipe, needs=["gloss"])
     run = find_run(
         recipe.run_folder(STAGE), STAGE, _inputs(recipe, start, classes, [*clips, *dev]), overwrite=overwrite
     )
@@ -75,10 +73,11 @@ def visual_train(
     left_out = LeftOut(STAGE, rejected_path(recipe), strict=strict)
     clips, dev = (left_out.usable(split, root, recipe.video.sampling) for split in (clips, dev))
     check_feasible(clips, config.max_infeasible, recipe.video.sampling.max_frames)
+    tell_what_ctc_cannot_learn(clips, classes)
     torch.manual_seed(recipe.seed)
     model = VisualEncoder(recipe.encoder, len(classes))
     if start:
-        load_s3d(model.s3d, read_weights(start))
+        start.load(model, classes)
     shape = common_shape(clips, root, log.warning)
 
     def describe(folder: Path) -> None:
@@ -133,14 +132,14 @@ class _Validation:
         return score_recognised(self.recipe.corpus.protocol, recognised, clips)
 
 
-def _inputs(recipe: Recipe, start: Path | None, classes: GlossVocabulary, clips: Sequence[Clip]) -> dict[str, Any]:
+def _inputs(recipe: Recipe, start: Initial | None, classes: GlossVocabulary, clips: Sequence[Clip]) -> dict[str, Any]:
     config = recipe.visual_train
     return {
         "seed": recipe.seed,
         "clips": file_hash(Path(recipe.corpus.manifest)),
         "media": media_digest(clips, media_root(recipe.corpus)),
         "protocol": recipe.corpus.protocol,
-        "init": start and file_hash(start),
+        "init": start and start.hash,
         "vocabulary_splits": config.vocabulary_splits,
         "classes": classes.digest(),
         "beam_size": config.beam_size,
@@ -150,20 +149,11 @@ def _inputs(recipe: Recipe, start: Path | None, classes: GlossVocabulary, clips:
     }
 
 
-def _initial_weights(recipe: Recipe) -> Path | None:
+def _start(recipe: Recipe) -> Initial | None:
     init, frozen = recipe.visual_train.init, recipe.encoder.s3d.freeze_blocks
-    if init == "visual_pretrain":
-        folder = recipe.run_folder(init)
-        checkpoint = best_checkpoint(folder, made_by="slt visual-pretrain")
-        colours = {name: getattr(recipe.video.transform, name) for name in ("color_order", "mean", "std")}
-        s3d = recipe.encoder.s3d.model_copy(update={"freeze_blocks": 0})
-        now = {"s3d": s3d, "video": {"transform": colours}}
-        cure = "set it back, train anew with `slt visual-pretrain --overwrite`, or name a file as visual_train.init"
-        require_made_with(read_json(folder / INPUTS), now, f"the S3D in {folder}", cure, in_part=True)
-        return checkpoint.folder / WEIGHTS
     if init is None and frozen:
         raise SltError(
             f"visual_train.init is null and encoder.s3d.freeze_blocks is {frozen}: random blocks would stay as they "
             "are; set -o encoder.s3d.freeze_blocks=0, or give weights to start from"
         )
-    return Path(init) if init else None
+    return initial_weights(recipe, init)

@@ -1,83 +1,133 @@
-"""`slt weights import`: a published translator becomes a run of translate-train that evaluates and translates."""
+"""`slt weights import`: weights of others become a file to start from, or a run that opens like a trained one."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from slt_pipeline.config.recipe import Recipe
-from slt_pipeline.config.translator import CVSLTConfig
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import file_hash
-from slt_pipeline.models.published import CLASSES, PIECES, PublishedCheckpoint, match_published, read_published
-from slt_pipeline.systems.features import open_features, widths_of
-from slt_pipeline.systems.start import Start
+from slt_pipeline.files import file_hash, write_json
+from slt_pipeline.models.foreign import S3D_KINDS, WHAT, Foreign, Kind, read_foreign
+from slt_pipeline.models.matching import Match
+from slt_pipeline.models.published import match_trunk
+from slt_pipeline.models.weights_file import FRAMES, SUFFIXES, Frames, frames_said, require_suffix, write_weights
+from slt_pipeline.systems.published_runs import published_run
 from slt_pipeline.training.run import Plan, find_run
 
-STAGE = "translate_train"
-"""What the run is one of."""
-SCORE = "bleu4"
-"""By which published translators are chosen (FACTS 8.1)."""
+
+@dataclass(frozen=True)
+class Said:
+    """What the user says of a checkpoint; what is left out it says itself, or is as published."""
+
+    kind: Kind | None = None
+    classes: Path | None = None
+    """Published table gloss -> class, a pickle or JSON; None: of the recipe's encoder or `visual_train.vocabulary`."""
+    frames: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of `Frames` that are not those of its kind."""
+    shape: Mapping[str, float] = field(default_factory=dict)
+    """Of Sign2Gloss `width`, `height` and `fps` of the videos that it was trained on."""
+
+    def frames_of(self, kind: Kind, path: Path) -> Frames | None:
+        """Return the frames that weights of this kind are for; None: it reads no frames."""
+        known = frames_said(path) or FRAMES.get(kind)
+        if self.frames and not known:
+            raise SltError(f"{path} is {kind}, which reads no frames; leave out --color-order, --mean and --std")
+        return known and Frames(**{**vars(known), **self.frames})
 
 
-def plan(recipe: Recipe, checkpoint: Path, classes: Path | None = None) -> Plan:
+def plan(recipe: Recipe, checkpoint: Path, said: Said, to: Path | None = None) -> Plan:
     """What the stage would read and write."""
-    reads = {
-        "weights": checkpoint,
-        "clips": recipe.corpus.manifest,
-        "store": recipe.store,
-        "tokenizer": recipe.text.tokenizer,
-        "gloss classes": classes or recipe.encoder_folder,
-    }
-    return reads, {"run": recipe.run_folder(STAGE)}
+    kind = read_foreign(checkpoint).kind(said.kind)
+    if kind in S3D_KINDS:
+        return {"weights": checkpoint}, {"weights": _target(checkpoint, kind, to)}
+    reads: dict[str, Path | str | None] = {"weights": checkpoint}
+    if kind != "gloss2text":
+        own = recipe.visual_train.vocabulary if kind == "sign2gloss" else recipe.encoder_folder
+        reads["gloss classes"] = said.classes or own
+    if kind != "sign2gloss":
+        reads |= {"clips": recipe.corpus.manifest, "tokenizer": recipe.text.tokenizer}
+    if kind in ("sign2text", "cvslt"):
+        reads["store"] = recipe.store
+    stage = {"sign2gloss": "visual_train", "gloss2text": "gloss2text_train"}.get(kind, "translate_train")
+    return reads, {"run": recipe.run_folder(stage)}
 
 
 def weights_import(
-    recipe: Recipe, checkpoint: Path, *, classes: Path | None = None, overwrite: bool = False
+    recipe: Recipe,
+    checkpoint: Path,
+    *,
+    said: Said = Said(),
+    to: Path | None = None,
+    report: Path | None = None,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
-    """Write the run; what a trained one is checked for when it is opened, this one is checked for too.
+    """Write the file or the run; what a trained run is checked for when it is opened, this one is checked for too.
 
     Args:
-        recipe: what the checkpoint was trained as; its store holds what the run will read.
-        checkpoint: of the published code, of the whole translator, plain or packed by gzip.
-        classes: published table gloss -> class, a pickle or JSON; None: the classes of the recipe's encoder.
-        overwrite: give up an earlier run in the folder.
+        recipe: what a published checkpoint was trained as; an S3D alone needs none.
+        checkpoint: plain or packed by gzip, or a safetensors file.
+        said: what the user knows of it.
+        to: safetensors file that an S3D becomes.
+        report: JSON file for the full lists of names, written whether they fit or not.
+        overwrite: give up an earlier run in the folder, or file.
+
+    Returns:
+        what became of it: kind, `where` it lies, `matched` and `told`, the counts in words.
     """
-    if recipe.translator.head != "trained":
-        raise SltError(
-            f"recipe {recipe.name} has translator.head = {recipe.translator.head!r}, and a published translator brings "
-            "its own visual head; set -o translator.head=trained"
-        )
-    published, origin = read_published(checkpoint), {"imported": file_hash(checkpoint)}
-    start, store = Start.of_published(recipe, classes), open_features(recipe)
-    inputs = {**start.inputs(store), **origin}
-    run = find_run(recipe.run_folder(STAGE), STAGE, inputs, overwrite=overwrite)
+    foreign = read_foreign(checkpoint)
+    kind = foreign.kind(said.kind)
+    origin = {"imported": file_hash(checkpoint), "imported_from": checkpoint.name, "kind": kind}
+    if kind in S3D_KINDS:
+        return _as_file(foreign, kind, said, _target(checkpoint, kind, to), origin, report, overwrite)
+    if to is not None:
+        raise SltError(f"{checkpoint} is {kind} ({WHAT[kind]}), which becomes a run of the recipe; leave out --to")
+    made = published_run(kind, recipe, said.classes, said.frames_of(kind, checkpoint), said.shape)
+    inputs = {**made.inputs, "imported": origin["imported"]}
+    run = find_run(recipe.run_folder(made.stage), made.stage, inputs, overwrite=overwrite)
     if run.result is not None:
-        return run.result
-    _require_settings(published, start, f"the checkpoint {checkpoint}")
-    widths = widths_of(store)
-    model = start.build(widths)
-    match = match_published(published.state, model)
-    match.require_whole(f"the checkpoint {checkpoint}")
+        told = {**origin, "where": str(run.folder), "told": f"{run.result.get('matched')} names matched"}
+        return told | run.result
+    model = made.build()
+    match = made.match(foreign, model).beside(foreign.beside)
+    cure = "set the recipe's system, sizes and vocabularies to the checkpoint's"
+    _require(match, f"the checkpoint {checkpoint}", cure, report)
     model.load_state_dict(match.found)
-    start.describe(run.begin(recipe), model, widths)
-    told = {**origin, "imported_from": checkpoint.name, "matched": len(match.found)}
-    return run.keep(model, published.step, SCORE, published.best_score, told)
+    run.begin(recipe, lambda folder: made.describe(folder, model))
+    told = {**origin, "where": str(run.folder), "told": match.line(), **match.report()}
+    return run.keep(model, foreign.step, made.score, foreign.best_score, told)
 
 
-def _require_settings(published: PublishedCheckpoint, start: Start, what: str) -> None:
-    """Refuse a checkpoint whose settings contradict the recipe."""
-    recipe = start.recipe
-    ours = {
-        "encoder.head.hidden": recipe.encoder.head.hidden,
-        "encoder.head.feedforward": recipe.encoder.head.feedforward,
-        CLASSES: len(start.classes),
-        PIECES: start.vocabularies.text.vocab_size,
+def _as_file(
+    foreign: Foreign, kind: Kind, said: Said, to: Path, origin: Mapping[str, Any], report: Path | None, overwrite: bool
+) -> dict[str, Any]:
+    """Write the trunk of an S3D under our names, with the frames that it is for."""
+    match, config = match_trunk(foreign.state)
+    match = match.beside(foreign.beside)
+    _require(match, f"the S3D {foreign.path}", "take a whole S3D of four or five blocks", report)
+    if to.exists() and not overwrite:
+        raise SltError(f"{to} is there; name another file with --to, or add --overwrite")
+    frames = said.frames_of(kind, foreign.path)
+    assert frames is not None, "every S3D sees frames"
+    write_weights(to, match.found, {**origin, "blocks": config.use_blocks, "width": config.width}, frames)
+    return {
+        **origin,
+        "where": str(to),
+        "told": match.line(),
+        "blocks": config.use_blocks,
+        "frames": vars(frames),
+        **match.report(),
     }
-    if isinstance(recipe.translator, CVSLTConfig):
-        ours |= {"translator.latent": recipe.translator.latent, "translator.attention": recipe.translator.attention}
-    for name, theirs in published.settings().items():
-        if theirs != ours.get(name, theirs):
-            cure = {
-                CLASSES: "name the table that it was trained with by --gloss-classes",
-                PIECES: "name the mBART folder it was trained with: -o text.tokenizer= -o translator.mbart.folder=",
-            }.get(name, f"set -o {name}={theirs}")
-            raise SltError(f"{what} has {name} {theirs}, the recipe {ours[name]}; {cure}")
+
+
+def _target(checkpoint: Path, kind: Kind, to: Path | None) -> Path:
+    if to is None:
+        raise SltError(f"{checkpoint} is {kind} ({WHAT[kind]}); name the file that it becomes: --to FILE.safetensors")
+    require_suffix(to, SUFFIXES[:1])
+    return to
+
+
+def _require(match: Match, what: str, cure: str, report: Path | None) -> None:
+    if report:
+        write_json(report, match.report())
+    match.require_whole(what, cure)

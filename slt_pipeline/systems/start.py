@@ -8,12 +8,13 @@ from typing import Any, Literal
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.runs import STREAMS_FILE
 from slt_pipeline.config.taps import Stream
-from slt_pipeline.corpora.load import load_clips
-from slt_pipeline.corpora.mbart_folder import GLOSS_TABLE, read_table
+from slt_pipeline.corpora.gloss_tables import read_gloss_table
+from slt_pipeline.corpora.mbart_folder import GLOSS_TABLE
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import file_hash, write_json
 from slt_pipeline.models.sign_to_text import SignToText
 from slt_pipeline.models.taps import HeadFront
+from slt_pipeline.systems.classes import corpus_classes
 from slt_pipeline.systems.features import FeatureStore
 from slt_pipeline.systems.recogniser import CLASSES_FILE, OR_USE_ENCODER, trained_encoder
 from slt_pipeline.systems.translator import (
@@ -72,24 +73,13 @@ class Start:
         Raises:
             SltError: a vocabulary is missing.
         """
-        folder = recipe.text.tokenizer
-        if folder is None:
-            raise SltError(
-                f"recipe {recipe.name} trains a tokenizer of its own, whose ids mean nothing to published weights; "
-                "name the mBART folder that they belong to with -o text.tokenizer=... -o translator.mbart.folder=..."
-            )
-        table = (folder / GLOSS_TABLE).with_suffix(".json")
-        if table.is_file():
-            tokenizer = Tokenizer.load(folder, recipe.text.language, detokenise=recipe.text.detokenise)
-            vocabularies = Vocabularies(tokenizer, GlossVocabulary.load(table))
-        else:
-            vocabularies = Vocabularies.build(recipe.corpus, recipe.text)
+        vocabularies = published_vocabularies(recipe)
         if classes is None and not (own := recipe.encoder_folder / CLASSES_FILE).is_file():
             raise SltError(
                 f"the gloss classes of published weights are not known: there is no {own}; name the published table "
                 "with --gloss-classes"
             )
-        found = _published_classes(classes) if classes else _classes(recipe)
+        found = read_gloss_table(classes) if classes else _classes(recipe)
         return cls(recipe, vocabularies.with_classes(found), found, None, None)
 
     def inputs(self, store: FeatureStore) -> dict[str, Any]:
@@ -132,6 +122,26 @@ class Start:
         save_architecture(folder, model.translator)
 
 
+def published_vocabularies(recipe: Recipe) -> Vocabularies:
+    """Return the tokenizer of a published mBART folder, and its gloss table, or one of the corpus if it has none.
+
+    Raises:
+        SltError: the recipe names no folder.
+    """
+    folder = recipe.text.tokenizer
+    if folder is None:
+        raise SltError(
+            f"recipe {recipe.name} trains a tokenizer of its own, whose ids mean nothing to published weights; "
+            "name the mBART folder that they belong to with -o text.tokenizer=... -o translator.mbart.folder=..."
+        )
+    pickled = folder / GLOSS_TABLE
+    table = next((path for path in (pickled.with_suffix(".json"), pickled) if path.is_file()), None)
+    if table is None:
+        return Vocabularies.build(recipe.corpus, recipe.text)
+    tokenizer = Tokenizer.load(folder, recipe.text.language, detokenise=recipe.text.detokenise)
+    return Vocabularies(tokenizer, read_gloss_table(table))
+
+
 def require_own(recipe: Recipe, what: Literal["encoder", "language"]) -> None:
     """Refuse to train what a recipe takes from another one: nothing would read it.
 
@@ -160,9 +170,4 @@ def _classes(recipe: Recipe) -> GlossVocabulary:
             f"no recogniser in {recipe.encoder_folder}, whose gloss classes {path.name} are needed; make it with "
             f"`slt visual-train` and the same recipe{OR_USE_ENCODER}"
         )
-    splits = recipe.visual_train.vocabulary_splits
-    return GlossVocabulary.build(clip.gloss for split in splits for clip in load_clips(recipe.corpus.manifest, split))
-
-
-def _published_classes(path: Path) -> GlossVocabulary:
-    return GlossVocabulary.from_dict(read_table(path, str)) if path.suffix == ".pkl" else GlossVocabulary.load(path)
+    return corpus_classes(recipe)

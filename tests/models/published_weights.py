@@ -52,3 +52,39 @@ def _published_names(name: str) -> list[str]:
     encoder = rest.removeprefix("model.encoder.")
     again = [f"translation_network.encoder.{encoder}"] if encoder != rest else []
     return [f"translation_network.model.{rest}", *again]
+
+
+_UNITS = {"0.0": "conv_s", "0.1": "bn_s", "1.0": "conv_t", "1.1": "bn_t"}
+_UNIT = {"0": "conv", "1": "bn"}
+
+
+def s3d_as_published(state: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
+    """The trunk of an S3D (`features.<i>...`) under its published names (FACTS 3.5), behind a prefix."""
+    found = {}
+    for name, value in state.items():
+        kind, element, *path, leaf = name.split(".")
+        if kind == "features":
+            found[".".join([f"{prefix}base", element, *_published_path(path), leaf])] = value.clone()
+    return found
+
+
+def encoder_as_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state of a visual encoder as that of a published Sign2Gloss."""
+    trunk = {name.removeprefix("s3d."): value for name, value in state.items() if name.startswith("s3d.")}
+    head = {name: value.clone() for name, value in state.items() if name.startswith("head.")}
+    return {
+        **s3d_as_published(trunk, "recognition_network.visual_backbone.backbone."),
+        **{f"recognition_network.visual_{name}": value for name, value in head.items()},
+        "recognition_network.visual_head.pe.pe": torch.zeros(1, 5, 2),
+    }
+
+
+def _published_path(path: list[str]) -> list[str]:
+    branch, *unit = path if path[0].startswith("branch") else ["", *path]
+    if branch in ("branch1", "branch2", "branch3"):
+        first, *unit = unit
+        branch = f"{branch}.{first}"
+    elif branch:
+        branch = f"{branch}.0"
+    known = _UNITS if len(unit) == 2 else _UNIT
+    return [*([branch] if branch else []), known[".".join(unit)]]

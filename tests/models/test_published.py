@@ -14,7 +14,8 @@ from torch import nn
 from slt_pipeline.config.translator import CVSLTConfig, MBartConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.models.build import build_translator
-from slt_pipeline.models.published import match_published, our_name, read_published
+from slt_pipeline.models.foreign import read_foreign
+from slt_pipeline.models.published import match_published, our_name
 from slt_pipeline.models.variational import Attention
 
 TINY = MBartConfig(d_model=8, num_layers=1, num_heads=2, ffn_dim=8, max_positions=16)
@@ -48,7 +49,7 @@ def saved(path, content, packed=False):
 
 def refused(path) -> str:
     with pytest.raises(SltError) as error:
-        read_published(path)
+        read_foreign(path)
     assert "\n" not in str(error.value)
     assert str(path) in str(error.value)
     return str(error.value)
@@ -57,9 +58,10 @@ def refused(path) -> str:
 @pytest.mark.parametrize("packed", [False, True])
 def test_weights_step_and_score_are_read(tmp_path, packed):
     content = {"model_state": {"a": torch.ones(2)}, "global_step": 7, "best_score": 29.5, "optimizer_state": {"lr": 1}}
-    found = read_published(saved(tmp_path / "a.ckpt", content, packed))
+    found = read_foreign(saved(tmp_path / "a.ckpt", content, packed))
     assert (found.step, found.best_score, found.state["a"].tolist()) == (7, 29.5, [1.0, 1.0])
-    bare = read_published(saved(tmp_path / "b.ckpt", {"model_state": {}, "global_step": None}, packed))
+    content = {"model_state": {"a": torch.ones(2)}, "global_step": None}
+    bare = read_foreign(saved(tmp_path / "b.ckpt", content, packed))
     assert (bare.step, bare.best_score) == (0, None)
 
 
@@ -89,15 +91,16 @@ def test_a_pickle_without_an_archive_is_refused_too(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"state_dict": {"a": torch.ones(1)}}, "found state_dict"),
-        ({"model_state": [torch.ones(1)]}, "expected tensors by name under model_state"),
-        ({"model_state": {"a": "text"}}, "expected tensors by name under model_state"),
-        ({"model_state": {3: torch.ones(1)}}, "3 under model_state is no dense tensor of finite real numbers"),
-        ({"model_state": {"a": torch.ones(1).expand(10**13)}}, "a under model_state is no dense tensor"),
-        ({"model_state": {"a": torch.full([2], math.inf)}}, "a under model_state is no dense tensor"),
-        ({"model_state": {"a": torch.ones(1, dtype=torch.complex64)}}, "a under model_state is no dense tensor"),
+        ({"net": {"a": torch.ones(1)}}, "found net"),
+        ({"model_state": {}}, "expected tensors by name"),
+        ({"model_state": [torch.ones(1)]}, "expected tensors by name"),
+        ({"model_state": {"a": "text"}}, "expected tensors by name"),
+        ({"model_state": {3: torch.ones(1)}}, "3 is no dense tensor of finite real numbers"),
+        ({"model_state": {"a": torch.ones(1).expand(10**13)}}, "a is no dense tensor"),
+        ({"model_state": {"a": torch.full([2], math.inf)}}, "a is no dense tensor"),
+        ({"model_state": {"a": torch.ones(1, dtype=torch.complex64)}}, "a is no dense tensor"),
         ([1, 2], "found list"),
-        (collections.OrderedDict(), "no published checkpoint"),
+        (collections.OrderedDict(), "no checkpoint of a network"),
     ],
 )
 def test_another_file_of_tensors_is_named(tmp_path, content, message):
@@ -117,14 +120,15 @@ def test_a_damaged_file_is_named(tmp_path, packed):
 
 @pytest.mark.parametrize("step", [-5, 10**30])
 def test_a_step_or_score_that_is_none_is_not_known(tmp_path, step):
-    found = read_published(saved(tmp_path / "a.ckpt", {"model_state": {}, "global_step": step, "best_score": math.nan}))
+    content = {"model_state": {"a": torch.ones(1)}, "global_step": step, "best_score": math.nan}
+    found = read_foreign(saved(tmp_path / "a.ckpt", content))
     assert (found.step, found.best_score) == (0, None)
 
 
 def test_every_name_finds_its_own_and_copies_are_no_more(model, state):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     match = match_published(state, model)
-    match.require_whole("it")
+    match.require_whole("it", "")
     for value in model.parameters():
         value.data.zero_()
     model.load_state_dict(match.found)
@@ -139,11 +143,11 @@ def test_what_does_not_fit_is_named_by_kind(model, state):
     state[copy] = state[copy] + 1
     state["translation_network.gloss_embedding.weight"] = torch.zeros(3, 8)
     with pytest.raises(SltError) as error:
-        match_published(state, model).require_whole("the checkpoint a.ckpt")
+        match_published(state, model).require_whole("the checkpoint a.ckpt", "set sizes")
     told = str(error.value)
-    assert "the checkpoint a.ckpt does not fit the recipe" in told
+    assert "the checkpoint a.ckpt does not fit" in told
     assert "1 missing (translator.gaussian.recover.bias)" in told
-    assert "1 left over (translation_network.gloss_embedding.weight)" in told
+    assert "1 unexpected (translation_network.gloss_embedding.weight)" in told
     assert f"1 of another shape ({latent} (8, 5), here (8, 4))" in told
     assert f"1 no copy of what it should repeat ({copy})" in told
     assert "\n" not in told
@@ -155,7 +159,7 @@ def test_two_attentions_are_no_shared_one(state, model):
     assert match_published(state, model).unequal == [own]
     model["translator"].gaussian.posterior_attention = Attention(8, 2, 0.0, 0.0)
     match = match_published(state, model)
-    match.require_whole("it")
+    match.require_whole("it", "")
     assert torch.equal(match.found["translator.gaussian.posterior_attention.q_proj.weight"], state[own])
 
 

@@ -20,7 +20,8 @@ from slt_pipeline.corpora.mbart_folder import read_table
 from slt_pipeline.errors import SltError
 from slt_pipeline.models.build import build_translator
 from slt_pipeline.models.ctc import ctc_loss
-from slt_pipeline.models.published import match_published, our_name, read_published
+from slt_pipeline.models.foreign import read_foreign
+from slt_pipeline.models.published import match_published, our_name
 from slt_pipeline.models.sign_to_text import SignToText
 from slt_pipeline.models.taps import HeadFront, stream_widths
 from slt_pipeline.models.translator import Translator
@@ -28,7 +29,7 @@ from slt_pipeline.models.visual_encoder import VisualEncoder
 from slt_pipeline.models.visual_head import VisualHead
 from slt_pipeline.models.weights import convert_head_keys, load_s3d
 from slt_pipeline.stages.evaluate import evaluate
-from slt_pipeline.stages.weights_import import weights_import
+from slt_pipeline.stages.weights_import import Said, weights_import
 from slt_pipeline.systems.recogniser import recognise
 from slt_pipeline.systems.tasks import Systems
 from slt_pipeline.text.batch import pad_ids
@@ -73,7 +74,7 @@ class Imported:
         self._write_corpus()
 
     def run(self, **options):
-        return weights_import(self.recipe, self.checkpoint, classes=self.classes, **options)
+        return weights_import(self.recipe, self.checkpoint, said=Said(classes=self.classes), **options)
 
     def array(self, name: str) -> torch.Tensor:
         return torch.from_numpy(self.part.tensors[f"{self.name}/{name}"])
@@ -143,7 +144,7 @@ class Imported:
 def test_a_checkpoint_is_read_as_it_was_written(load_part, name, case):
     part = load_part(name)
     described = part.json["cases"][case]["checkpoint"]
-    found = read_published(part.file(described["file"]))
+    found = read_foreign(part.file(described["file"]))
     assert len(found.state) == described["model_state_keys"]
     for key, sums in described["model_state_checksum"].items():
         check_checksum(found.state[key].numpy(), sums, part.rules, key)
@@ -217,8 +218,8 @@ def test_gloss2text(load_part):
     tokenizer, glosses = Tokenizer.load(folder, "de_DE"), GlossVocabulary.load(folder / "gloss2ids.json")
     frozen = MBartConfig(folder=folder, dropout=0, attention_dropout=0, freeze_text_embedding=True)
     model = build_translator(MMTLBConfig(mbart=frozen, freeze_gloss_table=True), tokenizer, glosses)
-    match = match_published(read_published(part.file(described["checkpoint"]["file"])).state, _within(model))
-    match.require_whole("g2t")
+    match = match_published(read_foreign(part.file(described["checkpoint"]["file"])).state, _within(model))
+    match.require_whole("g2t", "")
     _within(model).load_state_dict(match.found)
     model.eval()
 
@@ -248,7 +249,7 @@ def test_sign2gloss(load_part):
     head = HeadConfig(hidden=sizes["hidden_size"], feedforward=sizes["ff_size"], padding="published")
     classes = GlossVocabulary.from_dict(read_table(part.file(CLASSES), str))
     assert list(classes) == part.json["recognition_gloss_vocabulary"]
-    state = read_published(part.file(described["checkpoint"]["file"])).state
+    state = read_foreign(part.file(described["checkpoint"]["file"])).state
     encoder = VisualEncoder(EncoderConfig(head=head), len(classes)).eval()
     load_s3d(encoder.s3d, state)
     encoder.head.load_state_dict(convert_head_keys(state))
@@ -337,7 +338,7 @@ def test_every_name_and_shape_of_the_whole_published_model_has_one_here(case):
         width = widths["gloss_rep" if config.mapper.type == "projection" else "gloss_logits"]
         model = SignToText(front, build_translator(config, pieces, in_features=width))
     match = match_published(state, model)
-    match.require_whole(case)
+    match.require_whole(case, "")
     assert match.found.keys() == model.state_dict().keys()
     assert sum(p.numel() for p in model.parameters()) == described["parameters"]
     first = next(name for name in state if name.endswith("recover_layer.bias"))

@@ -15,7 +15,7 @@ from test_mbart_folder import write_folder
 from slt_pipeline.config.recipe import Recipe, load_recipe, with_values
 from slt_pipeline.errors import SltError
 from slt_pipeline.stages.translate_train import translate_train
-from slt_pipeline.stages.weights_import import weights_import
+from slt_pipeline.stages.weights_import import Said, weights_import
 from slt_pipeline.systems.features import open_features, widths_of
 from slt_pipeline.systems.start import Start
 from slt_pipeline.systems.tasks import Systems
@@ -116,14 +116,14 @@ def test_gloss_classes_may_be_a_published_table(published, tmp_path):
     orphan = with_values(published.recipe, {"uses.encoder": None, "extract.store": str(published.recipe.store)})
     with pytest.raises(SltError, match="name the published table with --gloss-classes"):
         weights_import(orphan, published.checkpoint)
-    weights_import(orphan, published.checkpoint, classes=table)
+    weights_import(orphan, published.checkpoint, said=Said(classes=table))
     assert GlossVocabulary.load(orphan.run_folder("translate_train") / "glosses.json") == classes
     table.write_bytes(pickle.dumps({name: number for number, name in enumerate([*classes, "more"])}))
     with pytest.raises(SltError, match=rf"has number of gloss classes {len(classes)}, the recipe {len(classes) + 1}"):
-        weights_import(orphan, published.checkpoint, classes=table, overwrite=True)
+        weights_import(orphan, published.checkpoint, said=Said(classes=table), overwrite=True)
     table.write_bytes(pickle.dumps(Calls(os.system, f"touch {tmp_path / 'mark'}")))
     with pytest.raises(SltError, match="refused: it asks for"):
-        weights_import(orphan, published.checkpoint, classes=table, overwrite=True)
+        weights_import(orphan, published.checkpoint, said=Said(classes=table), overwrite=True)
     assert not (tmp_path / "mark").exists()
 
 
@@ -133,7 +133,7 @@ def test_gloss_classes_may_be_a_published_table(published, tmp_path):
         ({"translator.head": "stored"}, "set -o translator.head=trained"),
         ({"text.tokenizer": None}, "trains a tokenizer of its own"),
         ({"translator.latent": 5}, "has translator.latent 4, the recipe 5; set -o translator.latent=4"),
-        ({"translator.combine": "none"}, r"2 left over \(translation_network.gaussian_net.ln.weight"),
+        ({"translator.combine": "none"}, r"2 unexpected \(translation_network.gaussian_net.ln.weight"),
         ({"translator.attention": "separate"}, "set -o translator.attention=shared"),
     ],
 )

@@ -1,0 +1,21 @@
+"""Tables of gloss classes that others made, in their order: a pickle, JSON, or a glosses.json (FACTS 1.5)."""
+
+from pathlib import Path
+
+from slt_pipeline.corpora.mbart_folder import read_table
+from slt_pipeline.errors import SltError
+from slt_pipeline.text.gloss_vocab import GlossVocabulary
+
+
+def read_gloss_table(path: Path) -> GlossVocabulary:
+    """Read a table gloss -> class or a list of glosses; of a pickle plain data alone.
+
+    Raises:
+        SltError: it cannot be read, or is none.
+    """
+    try:
+        with path.open("rb") as file:
+            is_json = file.read(64).lstrip()[:1] in (b"{", b"[")
+    except OSError as error:
+        raise SltError(f"gloss table {path} cannot be read: {error.strerror}") from error
+    return GlossVocabulary.load(path) if is_json else GlossVocabulary.from_dict(read_table(path, str))
