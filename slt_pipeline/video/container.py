@@ -21,6 +21,9 @@ from slt_pipeline.video.upright import Upright
 _FORMATS = "mov,mp4,matroska,webm,gif,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,h264,hevc,wav,mp3,aac,flac,apng,webp_anim"
 """Containers that FFmpeg may open. Playlists and scripts (HLS, concat) are not among them: they name other files."""
 
+_NO_RATE = 1000
+"""Frames per second from which a rate is but the unit of the time stamps, which FFmpeg gives for want of a rate."""
+
 
 class ContainerVideo(Video):
     """A video file, decoded in order. Opening decodes the first frame.
@@ -134,7 +137,8 @@ class ContainerVideo(Video):
             with _open(self._path) as container:
                 stream = _video_stream(container, self._path)
                 require_pixels(stream.codec_context.width, stream.codec_context.height, self.name)
-                self.fps = float(stream.average_rate or stream.guessed_rate or stream.base_rate or self.fps)
+                rates = (stream.average_rate, stream.guessed_rate, stream.base_rate)
+                self.fps = next((float(rate) for rate in rates if rate and rate < _NO_RATE), self.fps)
                 self._aspect = stream.sample_aspect_ratio or Fraction(1)
                 self._time_base = float(stream.time_base or 1 / self.fps)
                 stream.codec_context.thread_count = 1  # data-loader workers are the parallelism

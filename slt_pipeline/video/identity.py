@@ -35,7 +35,7 @@ def media_identity(reference: str, root: Path | None) -> str:
         if is_numbered(path.name) and not path.exists():
             return _pictures(path.parent, numbered_pictures(path, root))
         return _file(path) if path.is_file() else ABSENT
-    except (OSError, SltError):  # whoever opens it says what is wrong
+    except (OSError, UnicodeError, SltError):  # whoever opens it says what is wrong
         return ABSENT
 
 

@@ -2,20 +2,18 @@
 
 import os
 import re
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from slt_pipeline.errors import SltError
+from slt_pipeline.video.archive import Folder, open_archive
 from slt_pipeline.video.base import Indices, Video, in_order
-from slt_pipeline.video.paths import check_inside, frame_number_pattern
+from slt_pipeline.video.paths import check_inside, frame_number_pattern, is_numbered
 from slt_pipeline.video.picture import decode_picture
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-_MAX_PICTURE_BYTES = 256 * 2**20
-"""A zip member that unpacks to more is refused before it is unpacked."""
 
 
 class PictureVideo(Video):
@@ -91,9 +89,9 @@ def numbered_video(pattern: Path, root: Path | None, fps: float) -> PictureVideo
 
 
 def zipped_video(archive: Path, member: str, fps: float) -> PictureVideo:
-    """Pictures inside a zip, by a printf pattern or a folder of the archive. The archive is opened once per process."""
-    prefix, frames = _zipped_pictures(archive, member)
-    return PictureVideo(f"{archive}!{member}", frames, lambda frame: _open_zip(archive).read(prefix + frame), fps)
+    """Pictures inside a zip, by a printf pattern or a folder of the archive."""
+    folder, frames = _zipped_pictures(archive, member)
+    return PictureVideo(f"{archive}!{member}", frames, folder.read, fps)
 
 
 def folder_pictures(folder: Path, root: Path | None) -> list[str]:
@@ -110,8 +108,8 @@ def numbered_pictures(pattern: Path, root: Path | None) -> list[str]:
 
 def zip_members(archive: Path, member: str) -> list[tuple[str, int, int]]:
     """Return name, checksum and size of a clip's pictures inside a zip, as the archive's directory says."""
-    prefix, frames = _zipped_pictures(archive, member)
-    return [(frame, *_open_zip(archive).facts(prefix + frame)) for frame in frames]
+    folder, frames = _zipped_pictures(archive, member)
+    return [(frame, *folder.facts(frame)) for frame in frames]
 
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
@@ -119,13 +117,19 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.findall(r"\d+|\D+", name)]
 
 
-def _zipped_pictures(archive: Path, member: str) -> tuple[str, list[str]]:
-    """Return the folder inside an archive, `/` at its end, and the names of a clip's pictures in it, in order."""
-    folders = _open_zip(archive).folders
-    if member in folders:
-        return f"{member}/", _pictures_of(folders[member])
-    folder, _, pattern = member.rpartition("/")
-    return f"{folder}/" if folder else "", _numbered(pattern, folders.get(folder, []), f"{archive}!{member}")
+def _zipped_pictures(archive: Path, member: str) -> tuple[Folder, list[str]]:
+    """Return the folder inside an archive, and the names of a clip's pictures in it, in order."""
+    where, opened = f"{archive}!{member}", open_archive(archive)
+    if member in opened.folders:
+        folder = opened.folder(member)
+        return folder, _pictures_of(folder.names)
+    inside, _, pattern = member.rpartition("/")
+    if inside not in opened.folders or not is_numbered(pattern):
+        raise SltError(
+            f"{where}: no such folder in the archive; it has {min(opened.folders, default='none') or 'none'}"
+        )
+    folder = opened.folder(inside)
+    return folder, _numbered(pattern, folder.names, where)
 
 
 def _pictures_of(names: Sequence[str]) -> list[str]:
@@ -154,60 +158,3 @@ def _numbered(name: str, candidates: list[str], where: str) -> list[str]:
     if missing is not None:
         raise SltError(f"{where}: frame {template.format(missing)} is missing, later ones up to number {end} exist")
     return [template.format(number) for number in range(start, end + 1)]
-
-
-class _Zip:
-    """An open archive and its member names by folder."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        if not path.is_file():
-            raise SltError(f"{path}: no such zip archive")
-        try:
-            self._file = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
-            raise SltError(f"{path}: not a readable zip archive: {_one_line(error)}") from None
-        self.folders: dict[str, list[str]] = {}
-        for member in self._file.namelist():
-            folder, _, name = member.rpartition("/")
-            if name:
-                self.folders.setdefault(folder, []).append(name)
-
-    def facts(self, member: str) -> tuple[int, int]:
-        """Return checksum and size of a file, as the archive's directory says."""
-        info = self._file.getinfo(member)
-        return info.CRC, info.file_size
-
-    def read(self, member: str) -> bytes:
-        """Unpacked bytes of a member."""
-        try:
-            info = self._file.getinfo(member)
-            if info.file_size > _MAX_PICTURE_BYTES:
-                raise SltError(f"{self.path}!{member}: unpacks to {info.file_size} bytes, more than a picture would")
-            return self._file.read(info)
-        except (KeyError, zipfile.BadZipFile, OSError, RuntimeError, EOFError, NotImplementedError) as error:
-            raise SltError(f"{self.path}!{member}: cannot be unpacked: {_one_line(error)}") from None
-        except Exception as error:  # zlib.error and its kin in other compressors share no base class
-            raise SltError(f"{self.path}!{member}: cannot be unpacked: {_one_line(error)}") from None
-
-
-_OPEN: dict[tuple[int, str, int, int], _Zip] = {}
-_MAX_OPEN = 8
-
-
-def _open_zip(path: Path) -> _Zip:
-    """The archive, opened once per process: a file position shared over a fork would mix up the readers."""
-    try:
-        status = path.stat()
-    except OSError:
-        raise SltError(f"{path}: no such zip archive") from None
-    key = (os.getpid(), str(path), status.st_mtime_ns, status.st_size)
-    if key not in _OPEN:
-        while len(_OPEN) >= _MAX_OPEN:
-            _OPEN.pop(next(iter(_OPEN)))
-        _OPEN[key] = _Zip(path)
-    return _OPEN[key]
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__

@@ -3,6 +3,8 @@
 Nothing here needs torch.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from slt_pipeline.errors import SltError
@@ -34,12 +36,13 @@ def open_video(reference: str | Path, root: Path | None = None, fps: float = 25.
     Raises:
         SltError: what is missing, empty, corrupt, truncated or holds no video; the path is named.
     """
-    place = _found(reference, root)
-    if isinstance(place, tuple):
-        return zipped_video(*place, fps)
-    if place.is_dir():
-        return folder_video(place, root, fps)
-    return ContainerVideo(place, default_fps=fps) if place.is_file() else numbered_video(place, root, fps)
+    with _named(reference):
+        place = _found(reference, root)
+        if isinstance(place, tuple):
+            return zipped_video(*place, fps)
+        if place.is_dir():
+            return folder_video(place, root, fps)
+        return ContainerVideo(place, default_fps=fps) if place.is_file() else numbered_video(place, root, fps)
 
 
 def require_media(reference: str | Path, root: Path | None = None) -> None:
@@ -52,15 +55,28 @@ def require_media(reference: str | Path, root: Path | None = None) -> None:
     Raises:
         SltError: what is missing, empty or cut short; the path is named.
     """
-    place = _found(reference, root)
-    if isinstance(place, tuple):
-        names = [name for name, _, _ in zip_members(*place)]
-    elif place.is_file():
-        require_whole(place)
-        return
-    else:
-        names = folder_pictures(place, root) if place.is_dir() else numbered_pictures(place, root)
-    require_pictures(names, str(reference))
+    with _named(reference):
+        place = _found(reference, root)
+        if isinstance(place, tuple):
+            names = [name for name, _, _ in zip_members(*place)]
+        elif place.is_file():
+            require_whole(place)
+            return
+        else:
+            names = folder_pictures(place, root) if place.is_dir() else numbered_pictures(place, root)
+        require_pictures(names, str(reference))
+
+
+@contextmanager
+def _named(reference: str | Path) -> Iterator[None]:
+    """Turn what the operating system refuses (a name too long, no permission, a broken disk) into one line."""
+    try:
+        yield
+    except SltError:
+        raise
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise SltError(" ".join(f"{reference}: cannot be read: {reason}".split())) from None
 
 
 def _found(reference: str | Path, root: Path | None) -> Path | tuple[Path, str]:

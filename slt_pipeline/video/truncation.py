@@ -21,12 +21,13 @@ def cut_short(path: Path) -> str | None:
             stated = int.from_bytes(head[4:8], "little") + 8
             return _missing("the RIFF chunk", stated, size)
         if head[:3] == b"GIF":
-            file.seek(-min(size, 64), os.SEEK_END)
-            return None if file.read().rstrip(b"\0").endswith(b";") else "the GIF end mark is missing"
+            return _gif(file)
     return None
 
 
 _ISO_BOXES = {b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"sidx", b"uuid"}
+_ISO_MEDIA = {b"moov", b"mdat", b"moof"}
+"""Boxes that hold the video; what else seems to end behind the file is padding, or a text that a tool put there."""
 
 
 def _iso(file: BinaryIO, size: int) -> str | None:
@@ -37,11 +38,10 @@ def _iso(file: BinaryIO, size: int) -> str | None:
         length, kind = int.from_bytes(head[:4], "big"), head[4:8]
         if length == 1:
             length = int.from_bytes(head[8:16], "big")
-        if length < 8 or not kind.isalnum():
+        if length < 8:
             return None  # length 0 = up to the end of the file; anything else is trailing padding
-        missing = _missing(f"the {kind.decode('latin-1')} box", at + length, size)
-        if missing:
-            return missing
+        if kind in _ISO_MEDIA and at + length > size:
+            return _missing(f"the {kind.decode()} box", at + length, size)
         at += length
     return None
 
@@ -66,6 +66,33 @@ def _vint(file: BinaryIO) -> int | None:
     num_more = 8 - first[0].bit_length()
     value = int.from_bytes(bytes([first[0] & (0xFF >> (num_more + 1))]) + file.read(num_more), "big")
     return None if value == (1 << 7 * (num_more + 1)) - 1 else value
+
+
+def _gif(file: BinaryIO) -> str | None:
+    """Walk the blocks of a GIF; one without its end mark, but with all its pictures, is whole."""
+    file.seek(10)
+    file.seek(13 + _gif_colours(file.read(1)))
+    while (kind := file.read(1)) in _GIF_HEADS:
+        head = file.read(_GIF_HEADS[kind])
+        if kind == b",":
+            file.seek(_gif_colours(head[8:9]) + 1, os.SEEK_CUR)
+        while length := file.read(1):
+            if length == b"\0":
+                break
+            if len(file.read(length[0])) < length[0]:
+                return "a block of the GIF ends behind the file"
+        if not length:
+            return "a block of the GIF has no end"
+    return None
+
+
+_GIF_HEADS = {b"!": 1, b",": 9}
+"""Extensions and pictures, and the bytes before their parts. Anything else is the end, or a note behind it."""
+
+
+def _gif_colours(flags: bytes) -> int:
+    """Bytes of the colour table that flags announce."""
+    return 3 << ((flags[0] & 7) + 1) if flags and flags[0] & 0x80 else 0
 
 
 def _missing(what: str, stated_end: int, size: int) -> str | None:

@@ -2,6 +2,8 @@
 
 import json
 
+import av
+import numpy as np
 import pytest
 
 from slt_pipeline.corpora.feasible import ctc_feasible, half_speed, min_ctc_steps
@@ -155,3 +157,20 @@ def test_missing_manifest_raises(tmp_path):
 def test_long_reports_are_cut_with_a_count(manifest):
     report = validate(manifest(*["{"] * 9))
     assert len(report.lines(limit=3)) == 6 and "... and 6 more" in report.lines(limit=3)[3]
+
+
+def test_a_frame_rate_that_is_not_the_files_own_is_reported(manifest, tmp_path):
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=50)
+        stream.height, stream.width, stream.pix_fmt = 32, 32, "yuv420p"
+        for _ in range(16):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode())
+    rows = [row(f"{fps}", video="a.mp4", fps=fps) for fps in (50.0, 49.95, 25.0, 12.5)]
+    for decode in (False, True):
+        report = validate(manifest(*rows), media_root=tmp_path, decode=decode)
+        assert [(problem.id, problem.kind) for problem in report.problems] == [
+            ("25.0", "frame-rate"),
+            ("12.5", "frame-rate"),
+        ]
+        assert "the manifest says 25 frames a second, a.mp4 has 50" in report.lines()[0]

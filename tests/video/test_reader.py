@@ -1,7 +1,9 @@
 """One interface over folders, numbered pictures, zips and video files; one clear error for each way to be broken."""
 
+import errno
 import os
 import zipfile
+from pathlib import Path
 
 import av
 import numpy as np
@@ -11,7 +13,7 @@ from PIL import Image
 from slt_pipeline.errors import SltError
 from slt_pipeline.video.base import decoded_length
 from slt_pipeline.video.pictures import natural_key
-from slt_pipeline.video.reader import open_video
+from slt_pipeline.video.reader import open_video, require_media
 
 SIZE = (48, 64)
 """height, width"""
@@ -287,3 +289,44 @@ def test_zip_is_opened_once_and_again_after_a_fork(tmp_path):
     assert all(np.array_equal(open_video(reference).read(), whole) for _ in range(5))
     os.waitpid(child, 0)
     assert os.read(reader, 4) == b"same"
+
+
+@pytest.mark.parametrize(
+    "behind", [b"\n", b"Made by ScreenCam 2.1", b'{"device": "x"}', bytes(100), b"https://example.org/"]
+)
+@pytest.mark.parametrize("suffix", ["mp4", "gif", "webm"])
+def test_what_a_tool_put_behind_a_whole_file_makes_it_no_incomplete_one(tmp_path, suffix, behind):
+    codec = {"webm": ("libvpx-vp9", "yuv420p"), "gif": ("gif", "rgb8")}.get(suffix, ("libx264", "yuv444p"))
+    path = write_video(tmp_path / f"a.{suffix}", 12, *codec)
+    path.write_bytes(path.read_bytes() + behind)
+    assert decoded_length(open_video(path)) == 12
+
+
+def test_gif_that_lacks_its_end_mark_alone_is_read(tmp_path):
+    path = write_video(tmp_path / "a.gif", 12, "gif", "rgb8")
+    path.write_bytes(path.read_bytes().removesuffix(b";"))
+    assert decoded_length(open_video(path)) == 12
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".mp4", "x" * 5000, "y" * 300 + ".zip!a", "a/" + "z" * 300 + "/%04d.png"])
+@pytest.mark.parametrize("inside", [True, False])
+def test_name_that_is_too_long_is_one_line(tmp_path, name, inside):
+    for look in (open_video, require_media):
+        with pytest.raises(SltError, match=r"File name too long|does not exist") as raised:
+            look(name if inside else tmp_path / name, tmp_path if inside else None)
+        assert name.split("!")[0] in str(raised.value) and "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EIO])
+@pytest.mark.parametrize("form", ["a.mp4", "a", "a/images%04d.png", "a.zip!a"])
+def test_what_the_system_refuses_is_one_line_with_the_name(tmp_path, monkeypatch, form, number):
+    write_video(tmp_path / "a.mp4")
+    write_zip(tmp_path / "a.zip", write_pictures(tmp_path / "a"), "a")
+
+    def refuse(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(SltError, match=rf"a.*{os.strerror(number)}"):
+        open_video(form, tmp_path)
