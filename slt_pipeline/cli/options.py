@@ -63,6 +63,13 @@ def processes_option(command: Callable[..., Any]) -> Callable[..., Any]:
     )(one_or_several)
 
 
+def extend_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--extend`: go on with a run for more epochs."""
+    return click.option(
+        "--extend", is_flag=True, help="Go on for more epochs, where training.epochs was raised and nothing else."
+    )(command)
+
+
 def overwrite_option(command: Callable[..., Any]) -> Callable[..., Any]:
     """`--overwrite`: start anew where a run folder holds an earlier run."""
     return click.option(

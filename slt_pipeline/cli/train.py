@@ -4,7 +4,15 @@ from importlib import import_module
 
 import click
 
-from slt_pipeline.cli.options import load, overwrite_option, processes_option, run_options, show_plan, strict_option
+from slt_pipeline.cli.options import (
+    extend_option,
+    load,
+    overwrite_option,
+    processes_option,
+    run_options,
+    show_plan,
+    strict_option,
+)
 
 
 def _train(
@@ -29,6 +37,7 @@ def _train(
 @click.command("visual-pretrain")
 @run_options
 @overwrite_option
+@extend_option
 @strict_option
 @processes_option
 def visual_pretrain(**options) -> None:
@@ -46,6 +55,7 @@ def visual_pretrain(**options) -> None:
 @click.command("visual-train")
 @run_options
 @overwrite_option
+@extend_option
 @strict_option
 @processes_option
 def visual_train(**options) -> None:
@@ -63,6 +73,7 @@ def visual_train(**options) -> None:
 @click.command("gloss2text-train")
 @run_options
 @overwrite_option
+@extend_option
 @processes_option
 def gloss2text_train(**options) -> None:
     """Train mBART to turn glosses into text. This is language pre-training within the domain.
@@ -78,6 +89,7 @@ def gloss2text_train(**options) -> None:
 @click.command("translate-train")
 @run_options
 @overwrite_option
+@extend_option
 @processes_option
 def translate_train(**options) -> None:
     """Train a translator on the feature store. It is a V-L mapper and mBART, with a visual head in front or without.
@@ -94,6 +106,7 @@ def translate_train(**options) -> None:
 @click.command("joint-train")
 @run_options
 @overwrite_option
+@extend_option
 @strict_option
 @processes_option
 def joint_train(**options) -> None:

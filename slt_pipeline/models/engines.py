@@ -60,8 +60,8 @@ class Engine:
         allowed = TOLERANCE[self._precision] * float(wanted.abs().max())
         if not apart <= allowed:  # NaN is not
             raise EngineError(
-                f"encoder.engine {self._engine} with encoder.precision {self._precision} computes something else here: "
-                f"features of the first clip are off by {apart:.2g}, {allowed:.2g} is allowed; use torch and float32"
+                f"encoder.engine {self._engine} with encoder.precision {self._precision} is wrong here: features of "
+                f"the first clip are off by {apart:.2g}, and {allowed:.2g} is allowed; use torch and float32"
             )
 
 
@@ -121,7 +121,7 @@ def _compiled(s3d: S3D, precision: str, device: torch.device) -> Compute:
     compiled = torch.compile(_torch(s3d, precision, device))
 
     def compute(frames: Tensor) -> Tensor:
-        torch._dynamo.mark_dynamic(frames, 2)
+        torch._dynamo.maybe_mark_dynamic(frames, 2)
         return compiled(frames)
 
     return compute

@@ -1,6 +1,5 @@
 """The visual encoder: S3D and the visual head, frames to gloss logits."""
 
-
 import torch
 from torch import Tensor, nn
 

@@ -40,11 +40,13 @@ def plan(recipe: Recipe) -> Plan:
     return reads, {"run": recipe.run_folder(STAGE)}
 
 
-def gloss2text_train(recipe: Recipe, *, device: str = "auto", overwrite: bool = False) -> dict[str, Any]:
+def gloss2text_train(
+    recipe: Recipe, *, device: str = "auto", overwrite: bool = False, extend: bool = False
+) -> dict[str, Any]:
     """Train mBART on gloss to text; the best checkpoint is by dev BLEU-4."""
     require_own(recipe, "language")
     config, manifest, protocol = recipe.gloss2text_train, recipe.corpus.manifest, recipe.corpus.protocol
-    run = find_run(recipe.run_folder(STAGE), STAGE, _inputs(recipe), overwrite=overwrite)
+    run = find_run(recipe.run_folder(STAGE), STAGE, _inputs(recipe), overwrite=overwrite, extend=extend)
     if run.result is not None:
         return run.result
     where = pick_device(device)

@@ -52,7 +52,7 @@ def plan(recipe: Recipe) -> Plan:
 
 
 def joint_train(
-    recipe: Recipe, *, device: str = "auto", overwrite: bool = False, strict: bool = False
+    recipe: Recipe, *, device: str = "auto", overwrite: bool = False, extend: bool = False, strict: bool = False
 ) -> dict[str, Any]:
     """Train S3D, visual head, mapper and mBART on frames; the best checkpoint is by dev BLEU-4 of Sign2Text.
 
@@ -62,7 +62,7 @@ def joint_train(
     start = JointStart.of(recipe)
     clips, dev = (load_clips(recipe.corpus.manifest, split, needs=["text"]) for split in ("train", "dev"))
     folder = recipe.run_folder(STAGE)
-    run = find_run(folder, STAGE, start.inputs([*clips, *dev], folder), overwrite=overwrite)
+    run = find_run(folder, STAGE, start.inputs([*clips, *dev], folder), overwrite=overwrite, extend=extend)
     if run.result is not None:
         return run.result
     where = pick_device(device)

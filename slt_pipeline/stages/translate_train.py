@@ -43,7 +43,7 @@ def plan(recipe: Recipe) -> Plan:
 
 
 def translate_train(
-    recipe: Recipe, *, device: str = "auto", overwrite: bool = False, folder: Path | None = None
+    recipe: Recipe, *, device: str = "auto", overwrite: bool = False, extend: bool = False, folder: Path | None = None
 ) -> dict[str, Any]:
     """Train mapper and mBART (and the visual head, with CTC, where the recipe says so); best by dev BLEU-4.
 
@@ -51,6 +51,7 @@ def translate_train(
         recipe: the experiment.
         device: where it computes.
         overwrite: give up an earlier run in the folder.
+        extend: go on for more epochs than it was planned for.
         folder: where the run goes; None: the stage's own. A sweep gives each run a folder.
     """
     config, stream, where = recipe.translate_train, recipe.translator.stream, pick_device(device)
@@ -59,7 +60,7 @@ def translate_train(
     clips, dev = (_clips(recipe, store, split) for split in ("train", "dev"))
     keep = f" -o uses.encoder={recipe.encoder_folder} -o uses.language={recipe.language_folder}"
     home, inputs = folder or recipe.run_folder(STAGE), start.inputs(store)
-    run = find_run(home, STAGE, inputs, overwrite=overwrite, to_keep_both=keep)
+    run = find_run(home, STAGE, inputs, overwrite=overwrite, extend=extend, to_keep_both=keep)
     if run.result is not None:
         return run.result
     require_precision(where, config.training.precision)

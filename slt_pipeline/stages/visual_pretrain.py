@@ -40,7 +40,7 @@ def plan(recipe: Recipe) -> Plan:
 
 
 def visual_pretrain(
-    recipe: Recipe, *, device: str = "auto", overwrite: bool = False, strict: bool = False
+    recipe: Recipe, *, device: str = "auto", overwrite: bool = False, extend: bool = False, strict: bool = False
 ) -> dict[str, Any]:
     """Train S3D with a linear classifier on isolated signs; the best checkpoint is by dev accuracy in percent.
 
@@ -48,6 +48,7 @@ def visual_pretrain(
         recipe: the experiment.
         device: where it computes.
         overwrite: give up an earlier run.
+        extend: go on for more epochs than it was planned for.
         strict: stop at the first clip that cannot be read, rather than leave it out.
     """
     config, manifest = recipe.visual_pretrain, _manifest(recipe)
@@ -57,7 +58,7 @@ def visual_pretrain(
     clips, dev = (load_clips(manifest, split, needs=["gloss"]) for split in ("train", "dev"))
     start = initial_weights(recipe, config.init)
     inputs = _inputs(recipe, s3d, start, media_digest([*clips, *dev], root))
-    run = find_run(recipe.run_folder(STAGE), STAGE, inputs, overwrite=overwrite)
+    run = find_run(recipe.run_folder(STAGE), STAGE, inputs, overwrite=overwrite, extend=extend)
     if run.result is not None:
         return run.result
     where = pick_device(device)

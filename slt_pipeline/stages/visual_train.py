@@ -48,7 +48,7 @@ def plan(recipe: Recipe) -> Plan:
 
 
 def visual_train(
-    recipe: Recipe, *, device: str = "auto", overwrite: bool = False, strict: bool = False
+    recipe: Recipe, *, device: str = "auto", overwrite: bool = False, extend: bool = False, strict: bool = False
 ) -> dict[str, Any]:
     """Train S3D and the visual head with CTC; the best checkpoint is by dev WER in percent.
 
@@ -56,6 +56,7 @@ def visual_train(
         recipe: the experiment.
         device: where it computes.
         overwrite: give up an earlier run.
+        extend: go on for more epochs than it was planned for.
         strict: stop at the first clip that cannot be read, rather than leave it out.
     """
     require_own(recipe, "encoder")
@@ -64,7 +65,11 @@ def visual_train(
     clips, dev = (load_clips(manifest, split, needs=["gloss"]) for split in ("train", "dev"))
     classes = corpus_classes(recipe, needs=["gloss"])
     run = find_run(
-        recipe.run_folder(STAGE), STAGE, _inputs(recipe, start, classes, [*clips, *dev]), overwrite=overwrite
+        recipe.run_folder(STAGE),
+        STAGE,
+        _inputs(recipe, start, classes, [*clips, *dev]),
+        overwrite=overwrite,
+        extend=extend,
     )
     if run.result is not None:
         return run.result

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from slt_pipeline.config.provenance import flatten, require_made_with
+from slt_pipeline.config.provenance import differences, flatten, require_made_with
 from slt_pipeline.config.recipe import Recipe, save_recipe
 from slt_pipeline.config.training import TrainingConfig
 from slt_pipeline.errors import SltError
@@ -22,7 +22,8 @@ from slt_pipeline.training.trainable import Result, Trainable
 
 log = logging.getLogger(__name__)
 
-INPUTS, RESULT = "inputs.json", "result.json"
+INPUTS, RESULT, EXTENDED = "inputs.json", "result.json", "extended.json"
+_EPOCHS = "training.epochs"
 _CURE = "add --overwrite to start anew, or -o runs_dir=...{to_keep_both} to keep both"
 
 Plan = tuple[Mapping[str, Path | str | None], Mapping[str, Path | str]]
@@ -39,6 +40,8 @@ class Run:
     """Everything that decides the result: recipe sections, hashes of what is read."""
     anew: bool = False
     """Whether an earlier run in the folder is to be given up for this one."""
+    extends: int | None = None
+    """Epochs that the run in the folder was planned for, which is to go on for more."""
 
     result: dict[str, Any] | None = None
     """What the finished run reported; None: it is not finished, or is given up."""
@@ -63,7 +66,11 @@ class Run:
 
     def _begin(self, recipe: Recipe, describe: Callable[[Path], None] | None) -> None:
         with _held(self.folder):
-            if not self.anew:  # another command may have been there meanwhile
+            if self.extends is not None:
+                before = read_json(self.folder / EXTENDED) if (self.folder / EXTENDED).is_file() else []
+                write_json(self.folder / EXTENDED, [*before, self.extends])
+                (self.folder / RESULT).unlink(missing_ok=True)
+            elif not self.anew:  # another command may have been there meanwhile
                 _require_made_of(self.folder, self.inputs, _CURE.format(to_keep_both=""))
             elif self.folder.exists():
                 _remove(aside(self.folder))
@@ -140,7 +147,13 @@ def warn_if_unfinished(folder: Path) -> None:
 
 
 def find_run(
-    folder: Path, stage: str, inputs: Mapping[str, Any], *, overwrite: bool = False, to_keep_both: str = ""
+    folder: Path,
+    stage: str,
+    inputs: Mapping[str, Any],
+    *,
+    overwrite: bool = False,
+    extend: bool = False,
+    to_keep_both: str = "",
 ) -> Run:
     """Look at a run folder: new, begun or finished.
 
@@ -149,23 +162,33 @@ def find_run(
         stage: names the run.
         inputs: everything that decides the result, as config sections and plain values.
         overwrite: start anew, whatever is there.
+        extend: go on for more epochs than what is there was planned for, if nothing else differs. The learning rate
+            goes on as if all of them had been planned.
         to_keep_both: further options that a run in another `runs_dir` needs.
 
     Raises:
         SltError: the folder holds work made from other inputs; the first difference is named.
     """
-    return distributed.first(lambda: _found(folder, stage, inputs, overwrite, to_keep_both))
+    if overwrite and extend:
+        raise SltError("--overwrite starts anew and --extend goes on; leave out one of them")
+    return distributed.first(lambda: _found(folder, stage, inputs, overwrite, extend, to_keep_both))
 
 
-def _found(folder: Path, stage: str, inputs: Mapping[str, Any], overwrite: bool, to_keep_both: str) -> Run:
+def _found(
+    folder: Path, stage: str, inputs: Mapping[str, Any], overwrite: bool, extend: bool, to_keep_both: str
+) -> Run:
     if aside(folder).exists() and (overwrite or not _begun_with(folder, inputs)):
         with _held(folder):  # or it is a run that another process is training
             _put_back(folder)  # what a kill before the first checkpoint has left
+    fewer = _fewer_epochs(folder, inputs)
+    if fewer is not None and extend:
+        return Run(folder, stage, inputs, extends=fewer)
     if not overwrite:
-        _require_made_of(folder, inputs, _CURE.format(to_keep_both=to_keep_both))
+        more = "" if fewer is None else f"add --extend to go on from {fewer} to {flatten(inputs)[_EPOCHS]} epochs, "
+        _require_made_of(folder, inputs, more + _CURE.format(to_keep_both=to_keep_both))
     done = folder / RESULT
     result = read_json(done) if done.is_file() and not overwrite else None
-    return Run(folder, stage, inputs, overwrite, result)
+    return Run(folder, stage, inputs, anew=overwrite, result=result)
 
 
 def _held(folder: Path) -> AbstractContextManager[None]:
@@ -195,6 +218,15 @@ def _require_made_of(folder: Path, inputs: Mapping[str, Any], cure: str) -> None
         require_made_with(read_json(folder / INPUTS), inputs, f"{folder} holds a run that", cure, unfinished=unfinished)
     elif not unfinished or list_checkpoints(folder / "checkpoints"):
         raise SltError(f"{folder} holds a run without {INPUTS}, so that it may be made from anything; {cure}")
+
+
+def _fewer_epochs(folder: Path, inputs: Mapping[str, Any]) -> int | None:
+    """Return the epochs that a run was planned for, if they are fewer and nothing else differs."""
+    if not (folder / INPUTS).is_file():
+        return None
+    found = differences(read_json(folder / INPUTS), inputs, unfinished=True)
+    epochs = [was for key, was, now in found if key == _EPOCHS and isinstance(was, int) and was < now]
+    return epochs[0] if epochs and len(found) == 1 else None
 
 
 def _begun_with(folder: Path, inputs: Mapping[str, Any]) -> bool:

@@ -1,6 +1,6 @@
-"""Steps, epochs and memory of both phases and of joint training on a GPU at published size, as one Markdown table.
+"""Extraction, and steps, epochs and memory of all training, on a GPU at published size, as one Markdown table.
 
-    python tests/benchmarks/gpu.py --minutes 8         (--toy: all of it on a CPU at tiny sizes, in seconds)
+    python tests/benchmarks/gpu.py --minutes 8         (--toy: all of it on a CPU at tiny sizes, in a minute)
 
 Rows come as they are measured, so that a run that is killed has told what it knows. A part that fails, or for which no
 time is left, is a row that says so. Clips, texts and weights are made up; sizes, optimiser, number formats and what is
@@ -9,6 +9,7 @@ kept for backward are those of training; nothing is read or decoded. A ratio is 
 
 import argparse
 import gc
+import importlib
 import platform
 import statistics
 import subprocess
@@ -25,11 +26,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from slt_pipeline.avatar.encode import write_mp4
 from slt_pipeline.config.encoder import EncoderConfig, HeadConfig, S3DConfig
 from slt_pipeline.config.training import OptimiserConfig, TrainingConfig
 from slt_pipeline.config.translator import CVSLTConfig, MBartConfig, MMTLBConfig, TranslatorConfig
 from slt_pipeline.models.build import build_translator
 from slt_pipeline.models.ctc import ctc_loss
+from slt_pipeline.models.engines import build_engine
 from slt_pipeline.models.mbart import EOS_ID, PAD_ID
 from slt_pipeline.models.sign_to_text import SignToText
 from slt_pipeline.models.taps import HeadFront, VideoFront
@@ -42,6 +45,7 @@ from slt_pipeline.training.loop import train
 from slt_pipeline.training.objective import Objective
 from slt_pipeline.training.optim import build_optimiser
 from slt_pipeline.training.trainable import Trainable
+from slt_pipeline.video.reader import open_video
 
 CLIPS = 7096
 """Training clips of PHOENIX-2014T."""
@@ -110,6 +114,24 @@ class Bench:
         setting = f"{name}, checkpoint_activations" if again else name
         self.row(part, setting, lambda: self._cells(part, setting, *self._steps(build, batches, precision)))
 
+    def frames(self, part: str, setting: str, num_frames: int, prepare: Callable[[], Callable[[], object]]) -> None:
+        """Print a row on what `prepare` makes: a call that takes so many frames of one clip."""
+        self.row(part, setting, lambda: self._per_second(part, setting, num_frames, prepare()))
+
+    def _per_second(self, part: str, setting: str, num_frames: int, call: Callable[[], object]) -> dict[str, str]:
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        seconds: list[float] = []
+        while len(seconds) < 3 or (len(seconds) < self.sizes.steps and sum(seconds[1:]) < self.sizes.seconds):
+            started = self._now()
+            call()
+            seconds.append(self._now() - started)
+        cells = self._cells(part, setting, seconds[1:], 1)
+        return {
+            **cells,
+            "note": f"{num_frames / statistics.median(seconds[1:]):.0f} frames/s; first {seconds[0]:.1f} s",
+        }
+
     def _steps(self, build: Build, batches: list[Batch], precision: str) -> tuple[list[float], int]:
         """Train for a while; return the seconds of each step, and its clips."""
         if self.device.type == "cuda":
@@ -169,9 +191,45 @@ def main() -> None:
     print("| " + " | ".join(COLUMNS) + " |")
     print("|---|---|" + "--:|" * 5 + "---|", flush=True)
     _resume(bench)
+    _extraction(bench)
+    _decoding(bench)
     _visual(bench)
     _translators(bench)
     _joint(bench)
+
+
+def _extraction(bench: Bench) -> None:
+    """What `slt extract` computes of a clip, by every engine that runs on this device."""
+    sizes = bench.sizes
+    model = _encoder(sizes, again=False).to(bench.device).eval()
+    frames = torch.randn(1, 3, sizes.frames, sizes.pixels, sizes.pixels, device=bench.device)
+    lengths = torch.tensor([sizes.frames], device=bench.device)
+    for precision in ("float32", "bf16"):
+        for engine in ("torch", "compiled"):
+
+            def prepare(engine: str = engine, precision: str = precision) -> Callable[[], object]:
+                compute = build_engine(model.s3d, engine, precision, bench.device)
+                return lambda: model.encode(frames, lengths, compute)
+
+            setting = precision if engine == "torch" else f"{precision}, {engine}"
+            bench.frames(f"extract, {sizes.frames} x {sizes.pixels} x {sizes.pixels}", setting, sizes.frames, prepare)
+
+
+def _decoding(bench: Bench) -> None:
+    """What decoders give extraction: ours, and torchcodec on this device where it is installed."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, num_frames = Path(folder) / "clip.mp4", bench.sizes.frames
+        blocks = np.random.default_rng(0).integers(0, 255, (num_frames, 26, 21, 3), np.uint8)
+        write_mp4(path, blocks.repeat(10, axis=1).repeat(10, axis=2), 25, crf=23, gop=12)
+
+        def by_torchcodec() -> Callable[[], object]:
+            decoders = importlib.import_module("torchcodec.decoders")
+            return lambda: decoders.VideoDecoder(str(path), device=str(bench.device))[:]
+
+        bench.frames(
+            "decode 210 x 260", "PyAV, one thread", num_frames, lambda: lambda: open_video(str(path), None).read()
+        )
+        bench.frames("decode 210 x 260", f"torchcodec, {bench.device.type}", num_frames, by_torchcodec)
 
 
 def _visual(bench: Bench) -> None:

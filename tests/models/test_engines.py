@@ -74,7 +74,7 @@ def test_the_first_clip_is_compared_with_the_module(s3d):
     frames = torch.randn(1, 3, 8, 32, 32)
     off = Engine(s3d, lambda frames: s3d.pooled(frames) * 1.1, "openvino", "bf16")
     for _ in range(2):  # it is not forgotten after the first time
-        with pytest.raises(EngineError, match=r"openvino .* bf16 .* off by 0\.\d+, 0\.\d+ is allowed; use"):
+        with pytest.raises(EngineError, match=r"openvino .* bf16 .* off by 0\.\d+, and 0\.\d+ is allowed; use"):
             off(frames)
     with pytest.raises(EngineError, match="off by nan"):
         Engine(s3d, lambda frames: s3d.pooled(frames) * torch.nan, "openvino", "float32")(frames)
