@@ -1,7 +1,9 @@
 """Runs that published checkpoints become: what each kind needs to open, and what its tensors must agree with."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,9 +12,9 @@ from torch import Tensor, nn
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.runs import FRAMES_FILE
 from slt_pipeline.config.translator import CVSLTConfig
+from slt_pipeline.corpora.frames import common_shape
 from slt_pipeline.corpora.gloss_tables import read_gloss_table
 from slt_pipeline.corpora.load import load_clips, media_root
-from slt_pipeline.corpora.unreadable import UNREADABLE, reason_of
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import write_json
 from slt_pipeline.models.foreign import Foreign, Kind
@@ -27,7 +29,8 @@ from slt_pipeline.systems.initial import require_frames
 from slt_pipeline.systems.recogniser import CLASSES_FILE
 from slt_pipeline.systems.start import Start, published_vocabularies, require_own
 from slt_pipeline.systems.translator import GLOSS_SUFFIX, build_gloss2text, language_inputs, save_architecture
-from slt_pipeline.video.reader import open_video
+
+log = logging.getLogger(__name__)
 
 _CURES = {
     CLASSES: "name the table that it was trained with by --gloss-classes",
@@ -230,15 +233,14 @@ def published_run(
 
 
 def _shape(recipe: Recipe, said: Mapping[str, float]) -> dict[str, float]:
-    """Return size and rate of the videos: what is said, else those of the corpus's first clip."""
+    """Return size and rate of the videos: what is said, else those of the training clips."""
     if said.keys() >= {"width", "height", "fps"}:
         return dict(said)
     try:
-        clip = load_clips(recipe.corpus.manifest, "train")[0]
-        video = open_video(clip.video, media_root(recipe.corpus))
-    except UNREADABLE as error:
+        found = common_shape(load_clips(recipe.corpus.manifest, "train"), media_root(recipe.corpus), log.warning)
+    except SltError as error:
         raise SltError(
-            f"size and rate of the videos are not known ({reason_of(error)}); name those that it was trained on, such "
-            "as --frame-size 210x260 --fps 25"
+            f"size and rate of the videos are not known ({error}); name those that it was trained on, such as "
+            "--frame-size 210x260 --fps 25"
         ) from error
-    return {"width": video.width, "height": video.height, "fps": clip.fps, **said}
+    return {**asdict(found), **said}
