@@ -6,6 +6,7 @@ import math
 import os
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from published_weights import BRIDGE, Calls, as_published
@@ -116,6 +117,14 @@ def test_a_damaged_file_is_named(tmp_path, packed):
     refused(path)
     path.write_bytes(gzip.compress(b"")[:10] + b"\xff" * 40)  # what zlib takes for no stream of its own
     refused(path)
+
+
+def test_a_score_that_was_saved_as_numpys_number_is_known(tmp_path):
+    content = {"model_state": {"a": torch.ones(1)}, "global_step": np.int64(7), "best_score": np.float32(12.5)}
+    found = read_foreign(saved(tmp_path / "a.ckpt", content))
+    assert (found.step, found.best_score) == (7, 12.5)
+    odd = {"model_state": {"a": torch.ones(1)}, "best_score": np.str_("many")}
+    assert read_foreign(saved(tmp_path / "b.ckpt", odd)).best_score is None
 
 
 @pytest.mark.parametrize("step", [-5, 10**30])
