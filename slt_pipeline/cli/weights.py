@@ -37,7 +37,7 @@ def weights() -> None:
       $ slt weights import S3D_kinetics400.pt --to weights/s3d_k400.safetensors
       $ slt weights import s2g_best.ckpt -r mmtlb/phoenix14t --gloss-classes gloss2ids.pkl
       $ slt weights import weights/cvslt_phoenix14t.ckpt -r cvslt/phoenix14t
-      $ slt weights export runs/demo/mmtlb/visual_train --to s3d.pt
+      $ slt weights export runs/demo/mmtlb/visual_train --to s3d.safetensors
     """
 
 
