@@ -127,7 +127,8 @@ def test_inputs_of_an_old_run_have_todays_keys_and_values(old, today):
 def test_a_field_that_did_not_exist_has_the_value_that_it_stood_for():
     demo = load_recipe("demo/mmtlb").model_dump(mode="json")
     for key in BEFORE:
-        section = demo["encoder"]["head"] if key.startswith("head_config") else None
+        short = {"head_config": demo["encoder"]["head"], "transform": demo["video"]["transform"]}
+        section = short.get(key.partition(".")[0])
         for part in key.split(".")[:-1] if section is None else ():
             section = (section or demo)[part]
         assert section is not None and key.rpartition(".")[2] in section
@@ -135,6 +136,8 @@ def test_a_field_that_did_not_exist_has_the_value_that_it_stood_for():
         "encoder.head.padding": "published",
         "head_config.padding": "published",
         "text.detokenise": "published",
+        "video.transform.max_pixels": None,
+        "transform.max_pixels": None,
     }
 
 

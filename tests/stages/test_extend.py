@@ -33,7 +33,9 @@ def test_a_finished_run_goes_on_to_what_more_epochs_would_have_given(own, stages
 
     whole = own.recipe(runs_dir=own.root / "whole", **{EPOCHS: 5})
     assert train(whole, device="cpu")["best_step"] == result["best_step"]
-    found, wanted = (best_checkpoint(recipe.run_folder("gloss2text_train"), made_by="x").weights for recipe in (more, long))
+    found, wanted = (
+        best_checkpoint(recipe.run_folder("gloss2text_train"), made_by="x").weights for recipe in (more, long)
+    )
     assert found.keys() == wanted.keys() and all(torch.equal(found[name], wanted[name]) for name in wanted)
 
 

@@ -84,10 +84,14 @@ def test_a_video_is_translated_as_it_was_decoded(old, slt):
     assert kept(old) == before
 
 
+ALL_SPLITS = ("-o", "visual_train.vocabulary_splits=[train,dev,test]")
+"""What was the default: another one would be other classes."""
+
+
 @pytest.mark.parametrize(
     ("command", "folder", "options"),
     [
-        ("visual-train", "runs/toy/visual_train", ("-o", "visual_train.init=start.safetensors")),
+        ("visual-train", "runs/toy/visual_train", (*ALL_SPLITS, "-o", "visual_train.init=start.safetensors")),
         ("gloss2text-train", "runs/toy/gloss2text_train", ()),
         ("translate-train", "runs/toy/translate_train", ()),
         ("translate-train", "joint/toy/translate_train", JOINT),
