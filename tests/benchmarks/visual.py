@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
+import visual_video
 from torch import Tensor
 
 from slt_pipeline.config.encoder import S3DConfig
@@ -48,6 +49,7 @@ def main() -> None:
     parser.add_argument("--width", type=float, default=1.0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--minutes", type=float, default=60, help="length of the long video, whose memory is measured")
     parser.add_argument("--engines", nargs="+", default=["torch", "compiled", "openvino"])
     parser.add_argument("--parts", nargs="+", choices=list(PARTS), default=list(PARTS))
     options = parser.parse_args()
@@ -108,7 +110,12 @@ def training(options: argparse.Namespace) -> None:
     _tell("training step", contenders, options.repeats)
 
 
-PARTS: dict[str, Callable[[argparse.Namespace], None]] = {"forward": forward, "training": training}
+PARTS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "forward": forward,
+    "training": training,
+    "extraction": visual_video.extraction,
+    "memory": visual_video.memory,
+}
 
 
 def _tell(part: str, contenders: list[Contender], repeats: int) -> None:
