@@ -166,14 +166,14 @@ class EvalVideo:
         Raises:
             SltError: a frame cannot be decoded.
         """
-        found: list[np.ndarray] = []
-        for frame in self._video.frames(self.indices):
-            found.append(center_crop(frame, self._crop))
-            if len(found) == size:
-                yield torch.from_numpy(np.stack(found))
-                found = []
-        if found:
-            yield torch.from_numpy(np.stack(found))
+        piece = None
+        for number, frame in enumerate(self._video.frames(self.indices)):
+            cut, row = center_crop(frame, self._crop), number % size
+            if piece is None or row == 0:  # at once: frames kept one by one between large pictures would tear the heap
+                piece = np.empty((min(size, len(self) - number), *cut.shape), dtype=np.uint8)
+            piece[row] = cut
+            if row == len(piece) - 1:
+                yield torch.from_numpy(piece)
 
 
 class EvalItem(NamedTuple):

@@ -12,6 +12,7 @@ class Upright:
 
     def __init__(self) -> None:
         self._reformat = VideoReformatter()
+        self._known: dict[int, tuple[bool, bool, bool]] = {}
 
     def size(self, frame: av.VideoFrame, aspect: Fraction) -> tuple[int, int]:
         """Return width and height of the picture that a frame becomes.
@@ -20,17 +21,17 @@ class Upright:
             frame: as decoded.
             aspect: width of a stored pixel over its height.
         """
-        width, height = _stored_size(frame, aspect)
-        return (height, width) if _turned(frame)[0] else (width, height)
+        width, height = _stored_size(frame, aspect, self._turned(frame)[0])
+        return (height, width) if self._turned(frame)[0] else (width, height)
 
     def picture(self, frame: av.VideoFrame, aspect: Fraction) -> np.ndarray:
         """Return a frame's picture, (H, W, 3) uint8 RGB; arguments as of `size`."""
-        width, height = _stored_size(frame, aspect)
+        transpose, flip_x, flip_y = self._turned(frame)
+        width, height = _stored_size(frame, aspect, transpose)
         if (width, height) == (frame.width, frame.height):
             rgb = self._reformat.reformat(frame, format="rgb24", threads=1)
         else:
             rgb = self._reformat.reformat(frame, width, height, "rgb24", interpolation=Interpolation.BICUBIC, threads=1)
-        transpose, flip_x, flip_y = _turned(frame)
         picture = rgb.to_ndarray()
         if transpose:
             picture = picture.swapaxes(0, 1)
@@ -40,12 +41,21 @@ class Upright:
             picture = picture[::-1]
         return np.ascontiguousarray(picture)
 
+    def _turned(self, frame: av.VideoFrame) -> tuple[bool, bool, bool]:
+        """Look at a frame's matrix where its rotation is a new one.
 
-def _stored_size(frame: av.VideoFrame, aspect: Fraction) -> tuple[int, int]:
+        Who looks at it makes the frame hold itself, so that its memory would come back much later.
+        """
+        if frame.rotation not in self._known:
+            self._known[frame.rotation] = _turned(frame)
+        return self._known[frame.rotation]
+
+
+def _stored_size(frame: av.VideoFrame, aspect: Fraction, turned: bool) -> tuple[int, int]:
     """Width and height before turning, so that pixels are square: as `scale=iw*sar:ih` makes them after turning."""
     if aspect == 1:
         return frame.width, frame.height
-    if _turned(frame)[0]:
+    if turned:
         return frame.width, max(1, int(frame.height / aspect))
     return max(1, int(frame.width * aspect)), frame.height
 

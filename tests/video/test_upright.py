@@ -1,7 +1,9 @@
 """Pictures are as ffmpeg shows them: upright, with square pixels, in their own brightness, of a size to be held."""
 
+import gc
 from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -112,3 +114,19 @@ def test_too_little_memory_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(np, "empty", fail)
     with pytest.raises(SltError, match=r"a\.mp4: not enough memory for 3 frames of 48x32 at once"):
         video.read()
+
+
+def test_a_frame_is_let_go_when_the_next_one_comes(tmp_path):
+    """Not when the collector of cycles runs: a frame of a film is megabytes that it knows nothing of."""
+    pictures = [np.full((32, 48, 3), 5 * number, np.uint8) for number in range(40)]
+    write_stamped(tmp_path / "a.mp4", pictures, range(0, 1600, 40))
+    gc.collect()
+    gc.disable()
+    try:
+        most = max(
+            sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
+            for _ in open_video(tmp_path / "a.mp4").frames(range(40))
+        )
+    finally:
+        gc.enable()
+    assert most < 10
