@@ -42,12 +42,18 @@ FORMER = (
     Former("extract.batch_size", None, why="clips are encoded one at a time, so that no padding reaches a number"),
 )
 
+ABSENT = "absent"
+"""What an account says of something that could not be looked at, or that nothing depends on that was made before: it
+tells no difference."""
+
 BEFORE: dict[str, Any] = {
     "encoder.head.padding": "published",
     "head_config.padding": "published",
     "text.detokenise": "published",
     "video.transform.max_pixels": None,
     "transform.max_pixels": None,
+    "visual_train.times": "spike",
+    "times": ABSENT,
 }
 """What a field stood for before there was one, by the end of its key, where that is not today's default."""
 

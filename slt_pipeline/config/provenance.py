@@ -11,14 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from slt_pipeline.config.base import Config
-from slt_pipeline.config.former import BEFORE, upgrade
+from slt_pipeline.config.former import ABSENT, BEFORE, upgrade
 from slt_pipeline.errors import SltError
 
 _VERSIONS = frozenset({"decoder", "slt"})
 """Parts of the first stores' fingerprints that only say by which versions they were made."""
-
-ABSENT = "absent"
-"""What an account says of something that could not be looked at: it tells no difference."""
 
 _FIRST: dict[str, Any] = {
     "features": 1,
@@ -71,7 +68,7 @@ def differences(
             continue
         if key not in old:
             known = None if _is_added(key, old, free) else _before(key, defaults, unfinished)
-            if known is _UNKNOWN or known == new[key]:
+            if known is _UNKNOWN or known in (ABSENT, new[key]):
                 continue
             found.append((key, known, new[key]))
         elif old[key] != (now_is := new.get(key, _first(key))) and ABSENT not in (old[key], now_is):

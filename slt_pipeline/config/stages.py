@@ -54,6 +54,11 @@ class VisualTrainConfig(Config):
     """CTC beams of validation; 0: best path; published: 1."""
     max_infeasible: float = Field(default=0.05, ge=0, le=1)
     """Largest share of training clips with more glosses than CTC can emit; beyond it the run does not start."""
+    times: Literal["stroke", "sign", "spike"] = "stroke"
+    """What the start and end of a gloss are those of: the `stroke`, without the way to it; the whole `sign`, with it,
+    as in PHOENIX's frame labels, where hardly a frame belongs to no sign; or the `spike` of CTC, well before the sign,
+    as published systems have them. The first two are learned from the training clips at the end of visual-train and of
+    joint-train, which costs about three times their extraction. No other number depends on it."""
 
 
 class ExtractConfig(Config):

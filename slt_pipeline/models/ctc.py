@@ -164,7 +164,9 @@ def prefix_beam_search(
     return sequences
 
 
-def align(gloss_logits: torch.Tensor, gloss_ids: Sequence[int]) -> list[tuple[int, int]]:
+def align(
+    gloss_logits: torch.Tensor, gloss_ids: Sequence[int], blanks: torch.Tensor | None = None
+) -> list[tuple[int, int]]:
     """Return the steps of each gloss on the most probable CTC path of a given sequence, as (start, end), end exclusive.
 
     Spans are in order and do not overlap; steps of the path that are blank belong to no span.
@@ -172,6 +174,7 @@ def align(gloss_logits: torch.Tensor, gloss_ids: Sequence[int]) -> list[tuple[in
     Args:
         gloss_logits: (S, K) of one clip, valid steps only.
         gloss_ids: L classes, none the blank.
+        blanks: (S, L + 1) logits of the blanks before, between and behind the glosses; None: of the blank everywhere.
 
     Raises:
         SltError: the sequence needs more than S steps (one for each gloss and one between equal neighbours) or holds
@@ -189,6 +192,8 @@ def align(gloss_logits: torch.Tensor, gloss_ids: Sequence[int]) -> list[tuple[in
     states[1::2] = gloss_ids
     # A path takes one score from every step, so logits rank paths as log-probabilities would.
     scores = gloss_logits.detach().double().cpu().numpy()[:, states]
+    if blanks is not None:
+        scores[:, 0::2] = blanks.detach().double().cpu().numpy()
     if not np.isfinite(scores).all():
         raise SltError("gloss logits hold NaN or infinity; check the model and its input")
     return _spans(_viterbi(scores, states))

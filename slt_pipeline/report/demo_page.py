@@ -24,6 +24,8 @@ COLUMNS = {
     "wer": "WER",
     **{f"bleu{n}": f"BLEU-{n}" for n in (1, 2, 3, 4)},
     "rouge": "ROUGE-L",
+    "start_error": "start (s)",
+    "end_error": "end (s)",
 }
 
 

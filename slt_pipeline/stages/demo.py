@@ -13,6 +13,7 @@ from slt_pipeline.avatar import synthesize
 from slt_pipeline.config.recipe import Recipe, opened_as
 from slt_pipeline.corpora.load import load_clips, media_root
 from slt_pipeline.corpora.manifest import read_manifest
+from slt_pipeline.corpora.times import reference_times
 from slt_pipeline.corpora.validate import validate
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json, read_json_lines, write_json, write_json_lines, write_text
@@ -37,6 +38,7 @@ NUM_FRESH = 3
 MOST_AT_ONCE = 4
 """Steps of phase two that go side by side, where there are as many cores: each takes half a GB of memory."""
 TOTAL = "total"
+REFERENCE_TIMES = "reference_times"
 log = logging.getLogger(__name__)
 
 
@@ -197,9 +199,8 @@ def _translate_fresh(recipe: Recipe, home: Path, device: str) -> list[dict[str, 
     results = []
     for clip in clips:
         result = system.video(str(root / clip.video))
-        results.append(
-            {**result, "reference": clip.text, "reference_glosses": list(clip.gloss or ()), "extra": clip.extra}
-        )
+        right = {"reference": clip.text, "reference_glosses": list(clip.gloss or ())}
+        results.append({**result, **right, REFERENCE_TIMES: reference_times(clip)})
     write_json_lines(home / "translations.jsonl", results)
     return results
 
@@ -222,9 +223,8 @@ def _plots(recipe: Recipe, others: Sequence[Recipe], home: Path, fresh: list[dic
     frames = open_video(sample["video"], None)
     spans = [(g["gloss"], g["start"], g["end"]) for g in sample["glosses"]]
     reference = None
-    if sample["extra"] and "spans" in sample["extra"]:
-        times = [(start / frames.fps, end / frames.fps) for start, end in sample["extra"]["spans"]]
-        reference = [(g, *t) for g, t in zip(sample["reference_glosses"], times, strict=True)]
+    if sample[REFERENCE_TIMES]:
+        reference = [(g, *t) for g, t in zip(sample["reference_glosses"], sample[REFERENCE_TIMES], strict=True)]
     paths.append(home / "timeline.png")
     plot_gloss_timeline(frames.read(), spans, reference, paths[-1], fps=frames.fps)
     return [path.name for path in paths]
@@ -244,7 +244,7 @@ def _summary(recipe: Recipe, clock: _Clock, swept: list, scored: list, fresh: li
         "seconds_total": clock.total,
         "scores": scores,
         "sweep": swept,
-        "translations": [{k: v for k, v in result.items() if k != "extra"} for result in fresh],
+        "translations": [{k: v for k, v in result.items() if k != REFERENCE_TIMES} for result in fresh],
         "plots": plots,
     }
 

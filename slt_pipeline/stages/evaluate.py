@@ -17,7 +17,7 @@ STAGE = "evaluate"
 SCORES_FILE, ORACLE_FILE = "scores.json", "oracle.json"
 ORACLE = "sign2text (oracle)"
 """What a row is of that was decoded from the posterior; it stands in a file of its own, beside what is compared."""
-COLUMNS = ("task", "split", "wer", "bleu1", "bleu2", "bleu3", "bleu4", "rouge")
+COLUMNS = ("task", "split", "wer", "bleu1", "bleu2", "bleu3", "bleu4", "rouge", "start_error", "end_error")
 
 
 def plan(recipe: Recipe, run: Path | None = None) -> Plan:

@@ -19,13 +19,13 @@ from slt_pipeline.corpora.load import load_clips, media_root
 from slt_pipeline.errors import SltError
 from slt_pipeline.models.ctc import infeasible, is_blank
 from slt_pipeline.models.sign_to_text import SignToText
-from slt_pipeline.models.taps import RECOGNITION, StoredTap, VideoFront
-from slt_pipeline.models.visual_encoder import VisualEncoder
+from slt_pipeline.models.taps import RECOGNITION, StoredTap
 from slt_pipeline.systems.encoding import ClipEncoder, Encoded, FrameReader
-from slt_pipeline.systems.joint import JointStart
+from slt_pipeline.systems.joint import JointStart, encoder_of
 from slt_pipeline.systems.left_out import LeftOut, Unreadable
 from slt_pipeline.systems.recogniser import recognise
 from slt_pipeline.systems.scores import score_recognised, score_texts
+from slt_pipeline.systems.times import TimesLearner
 from slt_pipeline.systems.translator import Gloss2Text, Sign2Text, open_gloss2text
 from slt_pipeline.systems.vocabularies import check_texts
 from slt_pipeline.training.checkpoint import BEST
@@ -92,7 +92,9 @@ def joint_train(
         left_out.begin(folder)
 
     run.begin(recipe, describe)
-    result = run.train(trainable, config.training, recipe.seed, where)
+    reader = FrameReader(recipe.video, start.shape, where, config.training.num_workers)
+    times = TimesLearner(recipe, folder, model, encoder_of(model), clips, start.classes, reader, left_out)
+    result = run.train(trainable, config.training, recipe.seed, where, at_end=times)
     left_out.tell()
     return result
 
@@ -134,9 +136,8 @@ class _Validation:
 
     def _decoded(self, model: SignToText, clips: Sequence[Clip]) -> list[_Decoded | Unreadable]:
         """Encode each clip alone and decode the texts in batches, as evaluation from a store does."""
-        assert isinstance(model.front, VideoFront) and isinstance(model.front.encoder, VisualEncoder)
         config, stream, root = self.recipe.joint_train, TAPS[model.tap].stream, media_root(self.recipe.corpus)
-        encoder = model.front.encoder
+        encoder = encoder_of(model)
 
         reader = FrameReader(self.recipe.video, self.start.shape, self.device, config.training.num_workers)
         on_video = ClipEncoder(encoder, reader)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import torch
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.frames import EvalVideo
 from slt_pipeline.errors import SltError
-from slt_pipeline.models.ctc import align, decode_clips
+from slt_pipeline.models.ctc import decode_clips
 from slt_pipeline.models.taps import Taps
 from slt_pipeline.systems.features import fingerprint
 from slt_pipeline.systems.recogniser import open_recogniser
+from slt_pipeline.systems.times import GlossTimes
 from slt_pipeline.systems.translator import open_sign2text
 from slt_pipeline.training.devices import pick_device
 from slt_pipeline.training.run import Plan
@@ -45,6 +47,7 @@ class Translate:
         reads = {"store": fingerprint(recipe, self.recogniser.checkpoint, self.device)}
         self.translator = open_sign2text(recipe, self.device, reads, run)
         self.on_video = self.recogniser.on_video()
+        self.times = GlossTimes.open(recipe)
 
     def video(self, path: str) -> dict[str, Any]:
         """Translate one video: text, n-best with scores, glosses with start and end in seconds.
@@ -70,7 +73,7 @@ class Translate:
         return {
             "video": path,
             **self._text(taps),
-            "glosses": self._glosses(taps, streams["gloss_logits"], int(video.indices[0])),
+            "glosses": self._glosses(taps, streams, int(video.indices[0])),
             "seconds": round(video.seconds, 3),
         }
 
@@ -85,22 +88,22 @@ class Translate:
         nbest = [{"text": text, "score": round(score, 4)} for text, score in zip(texts, scores, strict=True)]
         return {"text": texts[0], "nbest": nbest}
 
-    def _glosses(self, taps: Taps, of_encoder: torch.Tensor, first_frame: int) -> list[dict[str, Any]]:
+    def _glosses(self, taps: Taps, streams: Mapping[str, torch.Tensor], first_frame: int) -> list[dict[str, Any]]:
         """Glosses with times, of the translator's own head where it has one."""
-        logits, classes = of_encoder[None], self.recogniser.classes
+        logits, classes = streams["gloss_logits"][None], self.recogniser.classes
         if self.translator.recognises:
             assert taps.gloss_logits is not None and self.translator.vocabularies.classes is not None
             logits, classes = taps.gloss_logits, self.translator.vocabularies.classes
         logits = logits[0, : int(taps.lengths[0])].float().cpu()
         (ids,) = decode_clips([logits], self.recipe.translate.beam_size)
-        per_step, fps = self.recipe.video.sampling.multiple, self.recogniser.shape.fps
+        glosses, features = classes.decode(ids), streams["s3d"]
 
-        def second(step: int) -> float:
-            return round((first_frame + step * per_step) / fps, 3)
+        def second(frame: float) -> float:
+            return round((first_frame + frame) / self.recogniser.shape.fps, 3)
 
         return [
             {"gloss": name, "start": second(start), "end": second(end)}
-            for name, (start, end) in zip(classes.decode(ids), align(logits, ids), strict=True)
+            for name, (start, end) in zip(glosses, self.times.frames(glosses, features, logits, ids), strict=True)
         ]
 
 

@@ -27,6 +27,7 @@ from slt_pipeline.systems.left_out import LeftOut
 from slt_pipeline.systems.recogniser import CLASSES_FILE, recognise_clips
 from slt_pipeline.systems.scores import score_recognised
 from slt_pipeline.systems.start import require_own
+from slt_pipeline.systems.times import TimesLearner
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training import distributed
 from slt_pipeline.training.devices import pick_device, require_precision
@@ -102,7 +103,9 @@ def visual_train(
         higher_is_better=False,
         counts=infeasible,
     )
-    result = run.train(trainable, config.training, recipe.seed, where)
+    reader = FrameReader(recipe.video, shape, where, config.training.num_workers)
+    times = TimesLearner(recipe, run.folder, model, model, clips, classes, reader, left_out)
+    result = run.train(trainable, config.training, recipe.seed, where, at_end=times)
     left_out.tell()
     return result
 
@@ -148,6 +151,7 @@ def _inputs(recipe: Recipe, start: Initial | None, classes: GlossVocabulary, cli
         "vocabulary_splits": config.vocabulary_splits,
         "classes": classes.digest(),
         "beam_size": config.beam_size,
+        "times": config.times,
         "video": recipe.video,
         "encoder": recipe.encoder,
         "training": config.training,

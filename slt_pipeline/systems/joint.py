@@ -93,6 +93,7 @@ class JointStart:
             "objective": recipe.joint_objective,
             "freeze": config.freeze,
             "beam_size": config.beam_size,
+            "times": recipe.visual_train.times,
             "generation": recipe.joint_generation,
             "training": config.training,
         }
@@ -123,14 +124,19 @@ class JointStart:
 
     def describe(self, folder: Path, model: SignToText) -> None:
         """Write beside a run's checkpoints what it needs to open from itself, as an encoder and as a translator."""
-        assert isinstance(model.front, VideoFront) and isinstance(model.front.encoder, VisualEncoder)
         self.vocabularies.save(folder)
         write_json(folder / FRAMES_FILE, asdict(self.shape))
-        write_json(folder / STREAMS_FILE, self._widths(model.front.encoder))
+        write_json(folder / STREAMS_FILE, self._widths(encoder_of(model)))
         save_architecture(folder, model.translator)
 
     def _widths(self, encoder: VisualEncoder) -> dict[Stream, int]:
         return stream_widths(encoder.s3d.out_channels, self.recipe.encoder.head.hidden, len(self.classes))
+
+
+def encoder_of(model: SignToText) -> VisualEncoder:
+    """Return the encoder inside a model that reads pixels."""
+    assert isinstance(model.front, VideoFront) and isinstance(model.front.encoder, VisualEncoder)
+    return model.front.encoder
 
 
 def _by_part(weights: Mapping[str, Tensor], parts: Sequence[str], what: str) -> dict[str, dict[str, Tensor]]:

@@ -4,8 +4,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.corpora.times import reference_times
 from slt_pipeline.metrics.bleu import sentence_bleu
 from slt_pipeline.metrics.protocols import get_protocol
+from slt_pipeline.metrics.times import Times, time_errors
+from slt_pipeline.metrics.wer import align
+from slt_pipeline.text.normalise import nfc
 
 
 def score_texts(protocol: str, hypotheses: Sequence[str], clips: Sequence[Clip]) -> dict[str, float]:
@@ -24,6 +28,32 @@ def score_glosses(protocol: str, hypotheses: Sequence[Sequence[str]], clips: Seq
     """Return wer, its kinds of errors in percent, and their counts."""
     references = [" ".join(clip.gloss or ()) for clip in clips]
     return asdict(get_protocol(protocol).score_recognition([" ".join(h) for h in hypotheses], references))
+
+
+def score_times(hypotheses: Sequence[Sequence[str]], found: Sequence[Times], clips: Sequence[Clip]) -> dict[str, float]:
+    """Return how far starts and ends are off, in seconds, over the glosses that are recognised right.
+
+    Glosses are compared as they are written, but for case: a clean-up would leave some without a time.
+
+    Args:
+        hypotheses: glosses of each clip.
+        found: their times.
+        clips: with the right glosses; those without reference times take no part.
+    """
+    rows = [
+        (_one_word_each(glosses), _one_word_each(clip.gloss or ()), times, right)
+        for glosses, times, clip in zip(hypotheses, found, clips, strict=True)
+        if (right := reference_times(clip)) is not None
+    ]
+    if not rows:
+        return {}
+    hypothesis, reference, times, right = zip(*rows, strict=True)
+    errors = time_errors(align(hypothesis, reference), times, right)
+    return asdict(errors) if errors else {}
+
+
+def _one_word_each(glosses: Sequence[str]) -> str:
+    return " ".join("_".join(nfc(gloss.upper()).split()) for gloss in glosses)
 
 
 def score_recognised(

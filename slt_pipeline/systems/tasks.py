@@ -16,11 +16,13 @@ from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.features import FeatureDataset, require_clips, require_stream
 from slt_pipeline.corpora.labels import TextLabels, no_labels
 from slt_pipeline.corpora.load import load_clips
+from slt_pipeline.corpora.times import reference_times
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import text_hash
 from slt_pipeline.systems.features import FeatureStore, encodable, open_features
 from slt_pipeline.systems.recogniser import CLASSES_FILE, recognise
-from slt_pipeline.systems.scores import score_glosses, score_texts
+from slt_pipeline.systems.scores import score_glosses, score_texts, score_times
+from slt_pipeline.systems.times import GlossTimes, clip_times
 from slt_pipeline.systems.translator import Gloss2Text, Sign2Text, open_gloss2text, open_sign2text
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 
@@ -113,7 +115,8 @@ class Systems:
         if task == "sign2gloss":
             clips = _with_gloss(clips, split)
             glosses = self._recognised(clips)
-            return Decoded(clips, [" ".join(g) for g in glosses], score_glosses(protocol, glosses, clips))
+            scores = score_glosses(protocol, glosses, clips) | self._time_scores(clips, glosses)
+            return Decoded(clips, [" ".join(g) for g in glosses], scores)
         if task == "sign2text":
             texts = self._run_translator(clips)[0]
         else:
@@ -180,6 +183,20 @@ class Systems:
         require_stream("gloss_logits", self.store.streams)
         require_clips(self.store, clips)
         return [torch.from_numpy(self.store.read(clip.id, "gloss_logits")).float() for clip in clips], self.classes
+
+    def _time_scores(self, clips: Sequence[Clip], glosses: Sequence[tuple[str, ...]]) -> dict[str, float]:
+        """Errors of the times that `slt translate` gives, where the manifest has times to compare them with."""
+        if all(reference_times(clip) is None for clip in clips):
+            return {}
+        (logits, classes), times, found = self._gloss_logits(clips), GlossTimes.open(self.recipe), []
+        kept = "s3d" in self.store.streams
+        if times.head is not None and not kept:
+            log.warning("times are those of CTC's spikes: the store has no stream s3d, which the encoder's own read")
+        for clip, of_clip, recognised in zip(clips, logits, glosses, strict=True):
+            features = torch.from_numpy(self.store.read(clip.id, "s3d")) if kept else None
+            frames = times.frames(recognised, features, of_clip, classes.encode(recognised))
+            found.append(clip_times(frames, clip, self.recipe))
+        return score_times(glosses, found, clips)
 
     def _run_translator(self, clips: Sequence[Clip]) -> tuple[list[str], list[torch.Tensor]]:
         """Texts and gloss logits of the clips; what was decoded is not decoded again."""

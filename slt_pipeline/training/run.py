@@ -80,10 +80,24 @@ class Run:
             if describe is not None:
                 describe(self.folder)
 
-    def train(self, trainable: Trainable, config: TrainingConfig, seed: int, device: torch.device) -> dict[str, Any]:
+    def train(
+        self,
+        trainable: Trainable,
+        config: TrainingConfig,
+        seed: int,
+        device: torch.device,
+        at_end: Callable[[], None] | None = None,
+    ) -> dict[str, Any]:
         """Train, from where an earlier call was stopped, mark the run as done, and tell its score beside its gate.
 
         If it fails before its first checkpoint, the run that was moved aside is put back.
+
+        Args:
+            trainable: what is trained.
+            config: how.
+            seed: of all that is drawn.
+            device: where it computes.
+            at_end: what else belongs to a finished run, done with its best checkpoint before it is marked as one.
 
         Raises:
             SltError: another command is training in this folder.
@@ -104,6 +118,8 @@ class Run:
                 if distributed.is_main():
                     _put_back(self.folder)
                 raise
+            if at_end is not None:
+                at_end()
             result = {"score": trainable.score, "best_score": ended.best_score, "best_step": ended.best_step}
             _tell_gate(self.stage, trainable, config.gate, ended)
             return self.finish({**result, "processes": distributed.world()})

@@ -3,7 +3,7 @@
 import pytest
 import yaml
 
-from slt_pipeline.config.former import BEFORE, upgrade, upgrade_recipe
+from slt_pipeline.config.former import ABSENT, BEFORE, upgrade, upgrade_recipe
 from slt_pipeline.config.recipe import dump_recipe, load_recipe, recipe_from_data, with_values
 from slt_pipeline.errors import SltError
 
@@ -127,7 +127,11 @@ def test_inputs_of_an_old_run_have_todays_keys_and_values(old, today):
 def test_a_field_that_did_not_exist_has_the_value_that_it_stood_for():
     demo = load_recipe("demo/mmtlb").model_dump(mode="json")
     for key in BEFORE:
-        short = {"head_config": demo["encoder"]["head"], "transform": demo["video"]["transform"]}
+        short = {
+            "head_config": demo["encoder"]["head"],
+            "transform": demo["video"]["transform"],
+            "times": demo["visual_train"],
+        }
         section = short.get(key.partition(".")[0])
         for part in key.split(".")[:-1] if section is None else ():
             section = (section or demo)[part]
@@ -138,6 +142,8 @@ def test_a_field_that_did_not_exist_has_the_value_that_it_stood_for():
         "text.detokenise": "published",
         "video.transform.max_pixels": None,
         "transform.max_pixels": None,
+        "visual_train.times": "spike",
+        "times": ABSENT,
     }
 
 

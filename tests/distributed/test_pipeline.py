@@ -11,6 +11,7 @@ from toy_system import render, write_recipe
 
 from cache import FeatureStore
 from slt_pipeline.systems.encoding import ClipEncoder
+from slt_pipeline.systems.times import TIMES_FILE
 from slt_pipeline.training import distributed
 from slt_pipeline.training.checkpoint import list_checkpoints
 
@@ -203,3 +204,9 @@ def test_the_number_of_processes_changes_nothing_of_the_experiment(done):
         (done / runs / "toy" / "visual_train" / "inputs.json").read_text() for runs in ("runs1", "by2-visual-train")
     )
     assert one == two
+
+
+def test_two_processes_share_out_what_times_are_learned_from(done):
+    for stage in ("visual_train", "joint_train"):
+        for runs in ("runs1", f"by2-{stage.replace('_', '-')}"):
+            assert (done / runs / "toy" / stage / TIMES_FILE).is_file()
