@@ -34,7 +34,6 @@ from slt_pipeline.training.devices import pick_device, require_precision
 from slt_pipeline.training.objective import Objective
 from slt_pipeline.training.run import Plan, find_run
 from slt_pipeline.training.trainable import Trainable
-from slt_pipeline.video.prepared import FrameShape
 
 STAGE = "visual_train"
 log = logging.getLogger(__name__)
@@ -65,13 +64,8 @@ def visual_train(
     start = _start(recipe)
     clips, dev = (load_clips(manifest, split, needs=["gloss"]) for split in ("train", "dev"))
     classes = corpus_classes(recipe, needs=["gloss"])
-    run = find_run(
-        recipe.run_folder(STAGE),
-        STAGE,
-        _inputs(recipe, start, classes, [*clips, *dev]),
-        overwrite=overwrite,
-        extend=extend,
-    )
+    inputs = _inputs(recipe, start, classes, [*clips, *dev])
+    run = find_run(recipe.run_folder(STAGE), STAGE, inputs, overwrite=overwrite, extend=extend)
     if run.result is not None:
         return run.result
     where = pick_device(device)
@@ -85,6 +79,7 @@ def visual_train(
     if start:
         start.load(model, classes)
     shape = common_shape(clips, root, log.warning)
+    reader = FrameReader(recipe.video, shape, where, config.training.num_workers)
 
     def describe(folder: Path) -> None:
         classes.save(folder / CLASSES_FILE)
@@ -98,12 +93,11 @@ def visual_train(
         **left_out.items(clips, root, recipe.video, shape, recipe.seed, GlossLabels(classes), where),
         losses=_losses,
         objective=Objective({"recognition": 1.0}),
-        validate=_Validation(recipe, dev, classes, shape, where, left_out),
+        validate=_Validation(recipe, dev, classes, reader, left_out),
         score="wer",
         higher_is_better=False,
         counts=infeasible,
     )
-    reader = FrameReader(recipe.video, shape, where, config.training.num_workers)
     times = TimesLearner(recipe, run.folder, model, model, clips, classes, reader, left_out)
     result = run.train(trainable, config.training, recipe.seed, where, at_end=times)
     left_out.tell()
@@ -124,15 +118,13 @@ class _Validation:
     recipe: Recipe
     dev: list[Clip]
     classes: GlossVocabulary
-    shape: FrameShape
-    device: torch.device
+    reader: FrameReader
     left_out: LeftOut
 
     def __call__(self, encoder: torch.nn.Module) -> dict[str, float]:
         assert isinstance(encoder, VisualEncoder)
         config, root = self.recipe.visual_train, media_root(self.recipe.corpus)
-        reader = FrameReader(self.recipe.video, self.shape, self.device, config.training.num_workers)
-        on_video = ClipEncoder(encoder, reader)
+        on_video = ClipEncoder(encoder, self.reader)
         found = distributed.shared_out(
             self.dev, lambda clips: recognise_clips(on_video, clips, root, self.classes, config.beam_size)
         )
