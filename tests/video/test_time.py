@@ -66,6 +66,13 @@ def test_a_clip_of_the_wanted_rate_stays_as_it_is(rate, unit):
     assert np.array_equal(placed(stamps[:-1], stamps[-1], float(rate)), np.arange(5000))
 
 
+def test_a_time_half_way_between_two_ticks_belongs_to_the_later():
+    """As exact fractions have it: 29 / 50 * 25 in floating point is less than 14.5."""
+    ticks = [(number + 1) // 2 for number in range(5001)]
+    last_on = {tick: number for number, tick in enumerate(ticks[:-1])}
+    assert placed(np.arange(5000) / 50, 100, 25).tolist() == [last_on[tick] for tick in range(ticks[-1])]
+
+
 def test_the_last_frame_lasts_to_the_end():
     assert placed(np.array([0.0, 0.1]), 0.5, 10).tolist() == [0, 1, 1, 1, 1]
     assert placed(np.array([0.0]), 0.001, 25).tolist() == [0]
