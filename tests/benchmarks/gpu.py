@@ -204,13 +204,12 @@ def _extraction(bench: Bench) -> None:
     engines = ("torch", "compiled") if bench.device.type == "cuda" else ("torch",)
     model = _encoder(sizes, again=False).to(bench.device).eval()
     frames = torch.randn(1, 3, sizes.frames, sizes.pixels, sizes.pixels, device=bench.device)
-    lengths = torch.tensor([sizes.frames], device=bench.device)
     for precision in ("float32", "bf16"):
         for engine in engines:
 
             def prepare(engine: str = engine, precision: str = precision) -> Callable[[], object]:
                 compute = build_engine(model.s3d, engine, precision, bench.device)
-                return lambda: model.encode(frames, lengths, compute)
+                return torch.inference_mode()(lambda: model.streams(compute(frames)))
 
             setting = precision if engine == "torch" else f"{precision}, {engine}"
             bench.frames(f"extract, {sizes.frames} x {sizes.pixels} x {sizes.pixels}", setting, sizes.frames, prepare)
