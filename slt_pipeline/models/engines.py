@@ -140,7 +140,7 @@ def _openvino(s3d: S3D, precision: str, device: torch.device) -> Compute:
     compiled = openvino.Core().compile_model(model, "CPU", settings)
 
     def compute(frames: Tensor) -> Tensor:
-        return torch.from_numpy(compiled([frames.numpy()])[0])
+        return torch.from_numpy(compiled([frames.contiguous().numpy()])[0])
 
     return compute
 

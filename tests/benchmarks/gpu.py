@@ -1,6 +1,6 @@
 """Extraction, and steps, epochs and memory of all training, on a GPU at published size, as one Markdown table.
 
-    python tests/benchmarks/gpu.py --minutes 8         (--toy: all of it on a CPU at tiny sizes, in a minute)
+    python tests/benchmarks/gpu.py --minutes 8         (--toy: all of it on a CPU at tiny sizes, in seconds)
 
 Rows come as they are measured, so that a run that is killed has told what it knows. A part that fails, or for which no
 time is left, is a row that says so. Clips, texts and weights are made up; sizes, optimiser, number formats and what is
@@ -199,17 +199,17 @@ def main() -> None:
 
 
 def _extraction(bench: Bench) -> None:
-    """What `slt extract` computes of a clip, by every engine that runs on this device."""
+    """What `slt extract` computes of a clip; on a CPU `visual.py` compares engines."""
     sizes = bench.sizes
+    engines = ("torch", "compiled") if bench.device.type == "cuda" else ("torch",)
     model = _encoder(sizes, again=False).to(bench.device).eval()
     frames = torch.randn(1, 3, sizes.frames, sizes.pixels, sizes.pixels, device=bench.device)
-    lengths = torch.tensor([sizes.frames], device=bench.device)
     for precision in ("float32", "bf16"):
-        for engine in ("torch", "compiled"):
+        for engine in engines:
 
             def prepare(engine: str = engine, precision: str = precision) -> Callable[[], object]:
                 compute = build_engine(model.s3d, engine, precision, bench.device)
-                return lambda: model.encode(frames, lengths, compute)
+                return torch.inference_mode()(lambda: model.streams(compute(frames)))
 
             setting = precision if engine == "torch" else f"{precision}, {engine}"
             bench.frames(f"extract, {sizes.frames} x {sizes.pixels} x {sizes.pixels}", setting, sizes.frames, prepare)

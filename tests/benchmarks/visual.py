@@ -150,6 +150,7 @@ def _model(options: argparse.Namespace) -> S3D:
     model = S3D(S3DConfig(width=options.width))
     for norm in model.modules():
         if isinstance(norm, BatchNorm3d):
+            assert norm.running_mean is not None and norm.running_var is not None
             torch.nn.init.normal_(norm.running_mean, std=0.1)
             torch.nn.init.uniform_(norm.running_var, 0.5, 1.5)
     return model

@@ -60,7 +60,7 @@ def test_the_compiled_module_is_the_module():
 def _compare(s3d: S3D, engine: str, precision: str, shapes: list[tuple[int, ...]]) -> None:
     compute = build_engine(s3d, engine, precision, CPU)
     for shape in shapes:
-        frames = torch.randn(shape)
+        frames = torch.randn(shape[0], *shape[2:], 3).permute(0, 4, 1, 2, 3)  # as pixels come: colours last in memory
         with torch.inference_mode():
             features, wanted = compute(frames), s3d.pooled(frames)
         assert features.dtype == torch.float32
