@@ -29,6 +29,7 @@ from slt_pipeline.models.visual_encoder import VisualEncoder
 from slt_pipeline.systems.encoding import ClipEncoder, FrameReader
 from slt_pipeline.training.devices import pick_device
 from slt_pipeline.video.prepared import FrameShape
+from slt_pipeline.video.reader import open_video
 
 CPU = torch.device("cpu")
 CLIPS, FRAMES = 4, 116
@@ -124,7 +125,7 @@ def _peak(what: str, *numbers: str) -> float:
             subprocess.run([sys.executable, "-c", make], check=True, cwd=Path(__file__).parent)
             transform = TransformConfig(center_crop=None, image_size=size)
             video = VideoConfig(sampling=SamplingConfig(max_frames=max(400, frames // 4 * 4)), transform=transform)
-            opened = EvalVideo(str(path), None, FPS, video, FrameShape(FPS, width, height))
+            opened = EvalVideo(open_video(str(path), None, FPS), video, FrameShape(FPS, width, height))
             if what == "read":
                 kept = list(opened.pieces(len(opened)))
                 assert sum(len(piece) for piece in kept) == frames // 4 * 4
