@@ -23,7 +23,7 @@ from PIL import Image
 from slt_pipeline.config.encoder import EncoderConfig, HeadConfig, S3DConfig
 from slt_pipeline.config.video import SamplingConfig, TransformConfig, VideoConfig
 from slt_pipeline.corpora.clip import Clip
-from slt_pipeline.corpora.frames import EvalVideo
+from slt_pipeline.corpora.frames import EvalClips, EvalVideo
 from slt_pipeline.models.engines import build_engine
 from slt_pipeline.models.visual_encoder import VisualEncoder
 from slt_pipeline.systems.encoding import ClipEncoder, FrameReader
@@ -92,8 +92,10 @@ def _forms(root: Path, videos: list[list[np.ndarray]]) -> dict[str, list[str]]:
 
 def _reading_alone(clips: list[Clip], root: Path, options: argparse.Namespace) -> float:
     started = time.perf_counter()
-    for _ in FrameReader(VideoConfig(), FrameShape(FPS, WIDTH, HEIGHT), CPU, num_workers=0).read(clips, root):
-        pass
+    reader = FrameReader(VideoConfig(), FrameShape(FPS, WIDTH, HEIGHT), CPU, num_workers=0)
+    for _, item in reader.items(EvalClips(clips, root, reader.video, reader.shape)):
+        assert item.pixels is not None
+        reader.frames([item.pixels])
     return time.perf_counter() - started
 
 
