@@ -130,16 +130,46 @@ def isolated(videos, out, media_root, strict, dev_every) -> None:
 @import_.command()
 @click.argument("annotations", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @_isolated_options
-def wlasl(annotations, videos, out, media_root, strict) -> None:
-    """Import isolated signs from a WLASL list and its cut videos. They are for visual-pretrain.
+@click.option("--num-glosses", type=click.IntRange(min=1), help="So many of the list, the first.  [default: all]")
+def wlasl(annotations, videos, out, media_root, strict, num_glosses) -> None:
+    """Import isolated signs from a WLASL list and its videos.
+
+    VIDEOS holds them cut, by their video_id, or as downloaded, by the name that YouTube gave them: then the manifest
+    says which frames are the sign. They are for visual-pretrain.
 
     \b
     Example:
       $ slt data import wlasl WLASL_v0.3.json wlasl/videos --out wlasl/manifest.jsonl
     """
-    from slt_pipeline.corpora.isolated import import_wlasl
+    from slt_pipeline.corpora.wlasl import import_wlasl
 
-    _show(import_wlasl(annotations, videos, out, media_root=media_root, strict=strict, progress=_bar()))
+    options = {"media_root": media_root, "num_glosses": num_glosses, "strict": strict, "progress": _bar()}
+    _show(import_wlasl(annotations, videos, out, **options))
+
+
+@import_.command()
+@_isolated_options
+@click.option(
+    "--annotations",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    multiple=True,
+    required=True,
+    help="A CSV list, of one or more splits; may be given several times.",
+)
+def kinetics(annotations, videos, out, media_root, strict) -> None:
+    """Import the actions of Kinetics by its CSV lists.
+
+    VIDEOS holds <youtube_id>_<start>_<end>.mp4, at any depth. They are for visual-pretrain. Without lists, `slt data
+    import isolated` takes the folders of classes.
+
+    \b
+    Example:
+      $ slt data import kinetics k400/ --annotations train.csv --annotations val.csv --out k400/manifest.jsonl
+    """
+    from slt_pipeline.corpora.kinetics import import_kinetics
+
+    options = {"media_root": media_root, "strict": strict, "progress": _bar()}
+    _show(import_kinetics(annotations, videos, out, **options))
 
 
 @import_.command()

@@ -25,6 +25,7 @@ def check_recipe(recipe: Sections, find_key: Callable[[str], object]) -> None:
     _check_rates(recipe)
     _check_lengths(recipe)
     _check_frozen(recipe)
+    _check_blocks(recipe)
     _check_sweeps(recipe, find_key)
 
 
@@ -132,6 +133,16 @@ def _check_frozen(recipe: Sections) -> None:
         raise ValueError(
             f"{names[0]} is true and translator.mbart.folder null: random vectors would stay as they are; "
             "set the first to false, or give the folder of a trained mBART"
+        )
+
+
+def _check_blocks(recipe: Sections) -> None:
+    """What is pre-trained has every block that the encoder takes of it."""
+    trained, needed = recipe.visual_pretrain.use_blocks, recipe.encoder.s3d.use_blocks
+    if trained is not None and trained < needed:
+        raise ValueError(
+            f"visual_pretrain.use_blocks is {trained}, and encoder.s3d.use_blocks {needed}: the encoder would lack "
+            "blocks; raise the first or lower the second"
         )
 
 

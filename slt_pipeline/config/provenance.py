@@ -22,6 +22,8 @@ _FIRST: dict[str, Any] = {
     "system": "mmtlb",
     "encoder.engine": "torch",
     "encoder.precision": "float32",
+    "pool": "mean",
+    "clip": "whole",
 }
 """What an account stands for that lacks a key of no section, or whose default is not that of today's section."""
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from slt_pipeline.config.base import Config
+from slt_pipeline.config.encoder import S3DConfig
 from slt_pipeline.config.names import ScoreName
 from slt_pipeline.config.objective import Weight
 from slt_pipeline.config.paths import Location
@@ -19,11 +20,32 @@ FeaturesIn = Literal["files", "memory", "auto", "device"]
 Seed = Annotated[int, Field(ge=0)]
 
 
+class ViewsConfig(Config):
+    """Clips of one length, cut from videos of any: what a general-domain classifier is trained and tested on."""
+
+    frames: int = Field(default=64, ge=4)
+    """Consecutive frames of a clip. Training takes them from a random place; a video that has fewer is repeated."""
+    views: int = Field(default=1, ge=1)
+    """Validation: clips of a video, evenly spaced from its first frame to its last; 1: the middle one. The scores of
+    all (softmax) are averaged."""
+    crops: Literal[1, 3] = 1
+    """Validation: squares of each clip; 1: the middle, as `video.transform` says; 3: those at both ends of the longer
+    side too, as large as `video.transform.center_crop`, or as the shorter side where that is null."""
+
+
 class VisualPretrainConfig(Config):
-    """Isolated-sign classification of the S3D trunk."""
+    """Isolated-sign or action classification of the S3D trunk."""
 
     training: TrainingConfig = TrainingConfig()
     """The training run."""
+    use_blocks: int | None = Field(default=None, ge=1, le=5)
+    """Blocks of S3D that are trained; None: those of `encoder.s3d`. Published: all five, of which Sign2Gloss takes the
+    first four (FACTS 0)."""
+    pool: Literal["mean", "published"] = "mean"
+    """Between S3D and the classifier: `mean` over the clip and a batch norm, which learns from scratch within minutes;
+    or `published`, the average pool and the convolution of S3D's own classifier (FACTS 3.5)."""
+    clip: ViewsConfig | None = None
+    """Clips of one length, random in training; None: whole videos, sampled as `video.sampling` says."""
     dropout: float = Field(default=0.2, ge=0, lt=1)
     """Dropout before the classifier."""
     also: tuple[str, ...] = ()
@@ -34,6 +56,13 @@ class VisualPretrainConfig(Config):
     init: Location | None = None
     """Weights to start from: a file of `slt weights import`, another safetensors file with S3D's parameters, or the
     folder of a run with an S3D; None: random."""
+
+    def trunk(self, s3d: S3DConfig) -> S3DConfig:
+        """Return the S3D that is pre-trained for an encoder's: nothing is frozen, and it may have more blocks.
+
+        What is frozen is for the stages that start from these weights.
+        """
+        return s3d.model_copy(update={"freeze_blocks": 0, "use_blocks": self.use_blocks or s3d.use_blocks})
 
 
 class VisualTrainConfig(Config):

@@ -27,5 +27,8 @@ class Clip:
     alignments: dict[str, tuple[int, ...]] | None = None
     """Per-frame integer labels by name, each num_frames long (PHOENIX: `pami0` gloss states, `pami1` mouth,
     `pami2` hand shape)."""
+    frames: tuple[int, int] | None = None
+    """Where the clip is a part of the video only: its first frame, from 0, and the one behind its last; num_frames lie
+    between them. None: the whole video."""
     extra: dict | None = None
     """Anything else a corpus knows, as JSON values."""

@@ -137,7 +137,7 @@ def clip_source(clip: Clip, root: Path) -> str:
 
 
 def _named(clip: Clip) -> str:
-    made_from = json.dumps([clip.video, clip.num_frames, clip.fps], ensure_ascii=False)
+    made_from = json.dumps([clip.video, clip.num_frames, clip.fps, *(clip.frames or ())], ensure_ascii=False)
     return hashlib.sha256(made_from.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 

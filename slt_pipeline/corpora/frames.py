@@ -13,13 +13,14 @@ from torch.utils.data import Dataset
 from slt_pipeline.config.video import TransformConfig, VideoConfig
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.features import clip_source
+from slt_pipeline.corpora.footage import open_clip
 from slt_pipeline.corpora.labels import Labeller, padding_of
 from slt_pipeline.corpora.padding import Padding, repeated
 from slt_pipeline.corpora.unreadable import UNREADABLE, reason_of, require_a_step
 from slt_pipeline.errors import SltError
+from slt_pipeline.video.base import Video
 from slt_pipeline.video.prepared import FrameShape, PreparedVideo
-from slt_pipeline.video.reader import open_video
-from slt_pipeline.video.sampling import eval_indices, train_indices
+from slt_pipeline.video.sampling import eval_indices, random_window, train_indices
 from slt_pipeline.video.transforms import Augmentation, center_crop, draw_augmentation, pad_frames, to_input
 
 _IN_A_ROW = 20
@@ -53,6 +54,7 @@ class ClipDataset(Dataset):
         shape: FrameShape,
         seed: int,
         *,
+        window: int | None = None,
         strict: bool = False,
     ):
         """Take clips.
@@ -63,10 +65,11 @@ class ClipDataset(Dataset):
             config: how frames are sampled and cropped.
             shape: what all clips are brought to.
             seed: of all that is drawn.
+            window: consecutive frames from a random place; None: frames as `config.sampling` says.
             strict: whether a clip that cannot be read is an error.
         """
         self.clips, self.root, self.config, self.shape = list(clips), root, config, shape
-        self.seed, self.strict = seed, strict
+        self.seed, self.window, self.strict = seed, window, strict
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -94,8 +97,12 @@ class ClipDataset(Dataset):
         )
 
     def _drawn(self, clip: Clip, rng: np.random.Generator) -> tuple[torch.Tensor, Augmentation]:
-        video = _opened(clip, self.root, self.config, self.shape)
-        pixels = video.read(train_indices(video.num_frames, self.config.sampling, rng))
+        video = opened(clip, self.root, self.config, self.shape)
+        if self.window is None:
+            pixels = video.read(train_indices(video.num_frames, self.config.sampling, rng))
+        else:
+            needed, rows = np.unique(random_window(video.num_frames, self.window, rng), return_inverse=True)
+            pixels = video.read(needed)[rows]
         height, width = pixels.shape[1:3]
         return torch.from_numpy(pixels), draw_augmentation(height, width, self.config.transform, rng)
 
@@ -138,20 +145,18 @@ class FrameBatches:
 class EvalVideo:
     """A video as validation, extraction and translation see it: in order, centre-cropped, nothing drawn."""
 
-    def __init__(self, reference: str, root: Path | None, fps: float, config: VideoConfig, shape: FrameShape):
-        """Open it, and look which of its frames are seen.
+    def __init__(self, video: Video, config: VideoConfig, shape: FrameShape):
+        """Look which of its frames are seen; nothing is decoded yet.
 
         Args:
-            reference: of the media.
-            root: media root; None: the user's own path.
-            fps: frames per second of pictures; a video file says its own.
+            video: all of it is looked at.
             config: how frames are chosen and cropped.
             shape: what it is brought to.
 
         Raises:
             SltError: it cannot be read, or is too short for a single step of the encoder.
         """
-        self._video = PreparedVideo(open_video(reference, root, fps), config.transform, shape)
+        self._video = PreparedVideo(video, config.transform, shape)
         require_a_step(self._video.num_frames, config.sampling, self._video.name)
         self.seconds, self.all_frames = self._video.seconds, self._video.num_frames
         self._crop, self.indices = config.transform.center_crop, eval_indices(self.all_frames, config.sampling)
@@ -217,11 +222,16 @@ class EvalClips(Dataset):
         Raises:
             SltError: it cannot be read or is too short.
         """
-        return EvalVideo(clip.video, self.root, clip.fps, self.config, self.shape)
+        return EvalVideo(open_clip(clip, self.root), self.config, self.shape)
 
 
-def _opened(clip: Clip, root: Path, config: VideoConfig, shape: FrameShape) -> PreparedVideo:
-    video = PreparedVideo(open_video(clip.video, root, clip.fps), config.transform, shape)
+def opened(clip: Clip, root: Path | None, config: VideoConfig, shape: FrameShape) -> PreparedVideo:
+    """Open a clip, all of whose frames can be asked for.
+
+    Raises:
+        SltError: it cannot be read or is too short.
+    """
+    video = PreparedVideo(open_clip(clip, root), config.transform, shape)
     require_a_step(video.num_frames, config.sampling, video.name)
     return video
 
@@ -242,7 +252,7 @@ def common_shape(clips: Sequence[Clip], root: Path, tell: Callable[[str], None],
     error: BaseException | None = None
     for clip in clips[:: max(1, len(clips) // most)]:
         try:
-            video = open_video(clip.video, root, clip.fps)
+            video = open_clip(clip, root)
         except UNREADABLE as why:
             error = why
             continue

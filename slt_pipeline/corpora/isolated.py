@@ -1,19 +1,45 @@
-"""Isolated signs, one gloss a clip, for pre-training: a folder per class (Kinetics style), or a WLASL list."""
+"""Isolated signs or actions, one gloss a clip, for pre-training: a folder a class, and what all their lists share."""
 
-import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.importing import ImportReport, finish_import, relative_to_root
+from slt_pipeline.corpora.unreadable import UNREADABLE, reason_of
 from slt_pipeline.errors import SltError
 from slt_pipeline.video.base import decoded_length
 from slt_pipeline.video.pictures import SUFFIXES, natural_key
-from slt_pipeline.video.reader import open_video
+from slt_pipeline.video.reader import Video, open_video
 
-VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif", ".mpg", ".mpeg", ".ts", ".flv")
-_SPLITS = {"train": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev", "test": "test"}
+VIDEO_SUFFIXES = (
+    *(".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif", ".mpg", ".mpeg"),
+    *(".ts", ".mts", ".m2ts", ".flv", ".wmv", ".3gp", ".swf"),
+)
+SPLITS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("dev", "val", "valid", "validate", "validation"), "dev"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
+"""What a split is called elsewhere."""
+_STRAY = ("__MACOSX", "@eaDir")
+"""Folders that file managers leave behind."""
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A clip that is to be imported, before anything of it was opened."""
+
+    id: str
+    path: Path
+    label: str
+    """Its class; white space becomes `-`."""
+    split: str
+    signer: str = "unknown"
+    part: Callable[[Video], tuple[int, int] | None] = lambda video: None
+    """Which frames of the video are the clip; None: all."""
+    extra: dict[str, Any] | None = None
 
 
 def import_class_folders(
@@ -43,99 +69,105 @@ def import_class_folders(
     if not videos.is_dir():
         raise SltError(f"{videos}: no such folder")
     top = _folders(videos)
-    by_split = bool(top) and all(folder.name.lower() in _SPLITS for folder in top)
-    found = []
+    by_split = bool(top) and all(folder.name.lower() in SPLITS for folder in top)
+    found, no_clips = [], {}
     for split_folder in top if by_split else [videos]:
         for class_folder in _folders(split_folder):
-            clips = sorted(filter(_is_clip, class_folder.iterdir()), key=lambda path: natural_key(path.name))
+            inside = sorted(_shown(class_folder), key=lambda path: natural_key(path.name))
+            clips = [path for path in inside if _is_clip(path)]
+            for path in sorted(set(inside) - set(clips)):
+                no_clips[path.relative_to(videos).as_posix()] = "neither a video by its name nor a folder of pictures"
             for position, path in enumerate(clips):
                 held_out = dev_every and position % dev_every == dev_every - 1
-                split = _SPLITS[split_folder.name.lower()] if by_split else ("dev" if held_out else "train")
-                clip_id = path.relative_to(videos).as_posix()
-                found.append((clip_id, path, class_folder.name, split, "unknown"))
+                split = SPLITS[split_folder.name.lower()] if by_split else ("dev" if held_out else "train")
+                found.append(Listed(path.relative_to(videos).as_posix(), path, class_folder.name, split))
     if not found:
         raise SltError(f"{videos}: no clips; expected <class>/<clip> or <split>/<class>/<clip>")
-    return _import(found, out, media_root, fps, strict, progress)
+    return import_listed(found, out, media_root, fps=fps, strict=strict, progress=progress, left_out=no_clips)
 
 
-def import_wlasl(
-    annotations: Path,
-    videos: Path,
+def import_listed(
+    found: Sequence[Listed],
     out: Path,
+    media_root: Path | None,
     *,
-    media_root: Path | None = None,
     fps: float = 25.0,
     strict: bool = False,
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+    left_out: Mapping[str, str] | None = None,
 ) -> ImportReport:
-    """Write a manifest of a WLASL list: `[{"gloss": ..., "instances": [{"video_id": ..., "split": ...}, ...]}, ...]`.
-
-    Videos that are missing, as many are, or cannot be read are rejected and listed.
+    """Open every clip of a list, count its frames, and write the manifest of those that can be read.
 
     Args:
-        annotations: the list.
-        videos: folder with `<video_id>.mp4` (or another suffix), one sign each, as the data set's own scripts cut them.
+        found: the clips.
         out: the manifest to write.
         media_root: what the references are relative to; the manifest's folder if None.
         fps: of folders of pictures.
-        strict: stop at the first video that cannot be read, instead of listing it as rejected.
+        strict: stop at the first that cannot be read, instead of listing it as rejected.
         progress: wraps the clips, such as `tqdm`.
+        left_out: what else is to be listed as rejected: reasons by id.
     """
-    try:
-        entries = json.loads(annotations.read_text(encoding="utf-8"))
-        listed = [
-            (str(i["video_id"]), str(e["gloss"]), _SPLITS[str(i["split"])], str(i.get("signer_id", "unknown")))
-            for e in entries
-            for i in e["instances"]
-        ]
-    except FileNotFoundError:
-        raise SltError(f"{annotations}: no such file") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise SltError(f"{annotations}: not a WLASL list (gloss, instances, video_id, split): {error!r}") from None
-    if not videos.is_dir():
-        raise SltError(f"{videos}: no such folder of videos")
-    present = {path.stem: path for path in sorted(videos.iterdir()) if path.suffix.lower() in VIDEO_SUFFIXES}
-    found = [
-        (video_id, present.get(video_id, videos / f"{video_id}.mp4"), gloss, split, signer)
-        for video_id, gloss, split, signer in listed
-    ]
-    return _import(found, out, media_root, fps, strict, progress)
-
-
-def _import(
-    found: list[tuple[str, Path, str, str, str]],
-    out: Path,
-    media_root: Path | None,
-    fps: float,
-    strict: bool,
-    progress: Callable[[Iterable[Any]], Iterable[Any]],
-) -> ImportReport:
     report = ImportReport(out, media_root or out.parent)
-    clips = []
-    for clip_id, path, gloss, split, signer in progress(found):
+    report.rejected += [{"id": name, "reason": reason} for name, reason in (left_out or {}).items()]
+    clips: dict[str, Clip] = {}
+    for listed in progress(found):
         try:
-            reference = relative_to_root(path, report.media_root)
-            video = open_video(reference, report.media_root, fps)
-            num_frames = decoded_length(video)
-        except SltError as error:
+            if listed.id in clips:
+                raise SltError(f"{listed.id} is listed twice, as {clips[listed.id].gloss} before")
+            clips[listed.id] = _clip(listed, report.media_root, fps)
+        except UNREADABLE as error:
             if strict:
                 raise
-            report.rejected.append({"id": clip_id, "reason": str(error)})
-            continue
-        label = "-".join(gloss.split())
-        clips.append(Clip(clip_id, reference, num_frames, video.fps, signer, (label,), None, split))
-    classes = {clip.gloss for clip in clips}
-    report.notes.append(f"{len(classes)} classes")
-    return finish_import(report, clips)
+            report.rejected.append({"id": listed.id, "reason": reason_of(error)})
+    report.notes.append(f"{len({clip.gloss for clip in clips.values()})} classes")
+    return finish_import(report, list(clips.values()))
+
+
+def _clip(listed: Listed, root: Path, fps: float) -> Clip:
+    reference = relative_to_root(listed.path, root)
+    video = open_video(reference, root, fps)
+    num_frames, part = decoded_length(video), listed.part(video)
+    label = "-".join(listed.label.split())
+    return Clip(
+        listed.id,
+        reference,
+        num_frames if part is None else part[1] - part[0],
+        video.fps,
+        listed.signer,
+        (label,),
+        None,
+        listed.split,
+        frames=part,
+        extra=listed.extra,
+    )
+
+
+def videos_by_name(folder: Path) -> dict[str, Path]:
+    """Return the video files at any depth of a folder, by name without suffix; of several the first that is not empty.
+
+    Raises:
+        SltError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise SltError(f"{folder}: no such folder of videos")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith("."):
+            kept = found.get(path.stem)
+            if kept is None or not kept.stat().st_size:
+                found[path.stem] = path
+    return found
 
 
 def _folders(path: Path) -> list[Path]:
-    return sorted((p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")), key=lambda p: p.name)
+    return sorted((p for p in _shown(path) if p.is_dir()), key=lambda p: p.name)
+
+
+def _shown(path: Path) -> list[Path]:
+    return [p for p in path.iterdir() if not p.name.startswith(".") and p.name not in _STRAY]
 
 
 def _is_clip(path: Path) -> bool:
-    if path.name.startswith("."):
-        return False
     if path.is_dir():
         return any(p.suffix.lower() in SUFFIXES for p in path.iterdir())
     return path.suffix.lower() in VIDEO_SUFFIXES

@@ -48,6 +48,7 @@ def media_digest(clips: Sequence[Clip], root: Path) -> str:
     identities = [media_identity(clip.video, root) for clip in clips]
     if all(identity == ABSENT for identity in identities):
         return ABSENT
+    parts = [clip.video if clip.frames is None else f"{clip.video}\0{clip.frames}" for clip in clips]
     return text_hash(
-        "".join(f"{clip.id}\0{clip.video}\0{name}\n" for clip, name in zip(clips, identities, strict=True))
+        "".join(f"{clip.id}\0{part}\0{name}\n" for clip, part, name in zip(clips, parts, identities, strict=True))
     )

@@ -1,8 +1,8 @@
 """The manifest: JSON Lines, one clip a line, beside the media it names.
 
-Keys are those of `Clip`, in its order. `gloss` is a list of strings or null, `alignments` and `extra` are left out
-where there are none. Text and glosses are read and written in NFC; ids and media references are taken as they are.
-Whether the clips make sense (media present, lengths right) is not checked here.
+Keys are those of `Clip`, in its order. `gloss` is a list of strings or null; `alignments`, `frames` and `extra` are
+left out where there are none. Text and glosses are read and written in NFC; ids and media references are taken as they
+are. Whether the clips make sense (media present, lengths right) is not checked here.
 """
 
 import json
@@ -78,12 +78,16 @@ def parse_line(line: str, where: str) -> Clip:
     for name, labels in (alignments or {}).items():
         if len(labels) != row["num_frames"]:
             raise SltError(f"{where}: alignments.{name} has {len(labels)} labels, num_frames is {row['num_frames']}")
+    part = row.get("frames")
+    if part is not None and part[1] - part[0] != row["num_frames"]:
+        raise SltError(f"{where}: frames are {part[0]} to {part[1]}, num_frames is {row['num_frames']}")
     return Clip(
         **{name: row[name] for name in ("id", "video", "num_frames", "signer", "split")},
         fps=float(row["fps"]),
         gloss=None if row["gloss"] is None else tuple(map(nfc, row["gloss"])),
         text=None if row["text"] is None else nfc(row["text"]),
         alignments=None if alignments is None else {name: tuple(labels) for name, labels in alignments.items()},
+        frames=None if part is None else (part[0], part[1]),
         extra=row.get("extra"),
     )
 
@@ -132,6 +136,13 @@ _CHECKS = {
                 isinstance(value, dict)
                 and all(isinstance(labels, list) and all(map(_is_int, labels)) for labels in value.values())
             )
+        ),
+    ),
+    "frames": (
+        "a list of two rising integers from 0, or null",
+        lambda value: (
+            value is None
+            or (isinstance(value, list) and len(value) == 2 and all(map(_is_int, value)) and 0 <= value[0] < value[1])
         ),
     ),
     "extra": ("an object or null", lambda value: value is None or isinstance(value, dict)),

@@ -10,10 +10,10 @@ from typing import Any
 from slt_pipeline.config.video import SamplingConfig
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.feasible import ctc_feasible, half_speed, min_ctc_steps
+from slt_pipeline.corpora.footage import open_clip
 from slt_pipeline.corpora.manifest import parse_line
 from slt_pipeline.errors import SltError
 from slt_pipeline.video.base import decoded_length
-from slt_pipeline.video.reader import open_video
 
 _SAME_RATE = 0.002
 """Rates that differ by less, such as 30 and 29.97, are one: over a sentence they keep step."""
@@ -161,7 +161,7 @@ def _check_labels(
 
 def _check_video(clip: Clip, line: int, root: Path, decode: bool, report: ValidationReport) -> None:
     try:
-        video = open_video(clip.video, root, clip.fps)
+        video = open_clip(clip, root)
         for _ in video.frames(range(video.num_frames)) if decode else ():
             pass
         num_frames = video.num_frames if decode else decoded_length(video)

@@ -66,9 +66,13 @@ class S3D(nn.Module):
 
     def pooled(self, frames: Tensor) -> Tensor:
         """Return the features (B, S, C) of frames (B, 3, T, H, W), valid or not; raises as `forward` does."""
+        return self.last(frames).mean(dim=(3, 4)).transpose(1, 2)
+
+    def last(self, frames: Tensor) -> Tensor:
+        """Return the output (B, C, S, height, width) of the last element; raises as `forward` does."""
         check_frames(frames, self.config.use_blocks)
         (x,) = deque(self.elements(frames), maxlen=1)  # an output is let go as soon as the next element has read it
-        return x.mean(dim=(3, 4)).transpose(1, 2)
+        return x
 
     def elements(self, frames: Tensor) -> Iterator[Tensor]:
         """Yield the output of every element of `features` in turn, for frames (B, 3, T, H, W).

@@ -19,6 +19,7 @@ from slt_pipeline.systems.times import GlossTimes
 from slt_pipeline.systems.translator import open_sign2text
 from slt_pipeline.training.devices import pick_device
 from slt_pipeline.training.run import Plan
+from slt_pipeline.video.reader import open_video
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,7 @@ class Translate:
             SltError: it cannot be read or has fewer than 4 frames at that rate.
         """
         config, shape = self.recipe.translate, self.recogniser.shape
-        video = EvalVideo(path, None, shape.fps, self.recipe.video, shape)
+        video = EvalVideo(open_video(path, None, shape.fps), self.recipe.video, shape)
         if video.seconds > config.max_seconds:
             raise SltError(
                 f"{path} lasts {video.seconds:.0f} s, translate.max_seconds is {config.max_seconds:g}; "

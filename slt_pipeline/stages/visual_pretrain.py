@@ -1,4 +1,4 @@
-"""`slt visual-pretrain`: isolated-sign classification of the S3D trunk."""
+"""`slt visual-pretrain`: isolated-sign or action classification of the S3D trunk."""
 
 import logging
 from collections.abc import Sequence
@@ -12,15 +12,16 @@ from torch.nn.functional import cross_entropy
 from slt_pipeline.config.encoder import S3DConfig
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.clip import Clip
-from slt_pipeline.corpora.frames import common_shape
+from slt_pipeline.corpora.frames import EvalClips, EvalItem, common_shape
 from slt_pipeline.corpora.load import load_clips, media_digest
+from slt_pipeline.corpora.views import ViewClips
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import file_hash
-from slt_pipeline.models.visual_classifier import VisualClassifier
+from slt_pipeline.models.visual_classifier import build_classifier
 from slt_pipeline.systems.encoding import FrameReader
 from slt_pipeline.systems.initial import Initial, initial_weights
 from slt_pipeline.systems.left_out import LeftOut, Unreadable
-from slt_pipeline.text.gloss_vocab import GlossVocabulary
+from slt_pipeline.text.gloss_vocab import RECOGNITION_SPECIALS, GlossVocabulary
 from slt_pipeline.training import distributed
 from slt_pipeline.training.devices import pick_device, require_precision
 from slt_pipeline.training.objective import Objective
@@ -31,6 +32,8 @@ from slt_pipeline.video.prepared import FrameShape
 STAGE = "visual_pretrain"
 log = logging.getLogger(__name__)
 SIGNS_FILE = "signs.json"
+_TOP = 5
+"""Guesses of which one may be right, where there are as many signs."""
 
 
 def plan(recipe: Recipe) -> Plan:
@@ -42,7 +45,7 @@ def plan(recipe: Recipe) -> Plan:
 def visual_pretrain(
     recipe: Recipe, *, device: str = "auto", overwrite: bool = False, extend: bool = False, strict: bool = False
 ) -> dict[str, Any]:
-    """Train S3D with a linear classifier on isolated signs; the best checkpoint is by dev accuracy in percent.
+    """Train S3D with a classifier on isolated signs; the best checkpoint is by dev accuracy (top-1) in percent.
 
     Args:
         recipe: the experiment.
@@ -53,8 +56,7 @@ def visual_pretrain(
     """
     config, manifest = recipe.visual_pretrain, _manifest(recipe)
     root = _media_root(recipe)
-    # Nothing is frozen here: `freeze_blocks` is for the stages that start from these weights.
-    s3d = recipe.encoder.s3d.model_copy(update={"freeze_blocks": 0})
+    s3d = config.trunk(recipe.encoder.s3d)
     clips, dev = (load_clips(manifest, split, needs=["gloss"]) for split in ("train", "dev"))
     start = initial_weights(recipe, config.init)
     inputs = _inputs(recipe, s3d, start, media_digest([*clips, *dev], root))
@@ -63,13 +65,13 @@ def visual_pretrain(
         return run.result
     where = pick_device(device)
     require_precision(where, config.training.precision)
-    labels = SignLabels(clips, config.also)
+    labels = SignLabels([clip for clip in clips if not _why_no_sign(clip)], config.also)
     # Ids of isolated clips may be those of sentences: they have a list of their own.
     left_out = LeftOut(STAGE, run.folder / "rejected.jsonl", strict=strict)
-    clips, dev = (left_out.usable(split, root, recipe.video.sampling) for split in (clips, dev))
+    clips, dev = (left_out.usable(split, root, recipe.video.sampling, _why_no_sign) for split in (clips, dev))
     shape = FrameShape(common_shape(clips, root, log.warning).fps)  # sizes stay: videos of signs come from anywhere
     torch.manual_seed(recipe.seed)
-    model = VisualClassifier(s3d, sum(labels.sizes), config.dropout)
+    model = build_classifier(config.pool, s3d, sum(labels.sizes), config.dropout)
     if start:
         start.load_s3d(model.s3d)
 
@@ -87,7 +89,9 @@ def visual_pretrain(
     trainable = Trainable(
         model=model,
         parameter_groups={"recognition": list(model.parameters())},
-        **left_out.items(clips, root, recipe.video, shape, recipe.seed, labels, where),
+        **left_out.items(
+            clips, root, recipe.video, shape, recipe.seed, labels, where, config.clip.frames if config.clip else None
+        ),
         losses=losses,
         objective=Objective({"gloss": 1.0} | dict.fromkeys(config.also, config.also_weight)),
         validate=_Validation(recipe, dev, labels, shape, where, left_out),
@@ -101,7 +105,7 @@ def visual_pretrain(
 
 @dataclass(frozen=True)
 class _Validation:
-    """Accuracies of a classifier on dev."""
+    """Accuracies of a classifier on dev, top-1 and, of five signs or more, top-5."""
 
     recipe: Recipe
     dev: list[Clip]
@@ -111,21 +115,33 @@ class _Validation:
     left_out: LeftOut
 
     def __call__(self, classifier: torch.nn.Module) -> dict[str, float]:
-        workers = self.recipe.visual_pretrain.training.num_workers
-        reader = FrameReader(self.recipe.video, self.shape, self.device, workers)
+        config, root = self.recipe.visual_pretrain, _media_root(self.recipe)
+        reader = FrameReader(self.recipe.video, self.shape, self.device, config.training.num_workers)
 
-        def right(clip: Clip, frames: torch.Tensor | Unreadable) -> list[bool] | Unreadable:
-            if isinstance(frames, Unreadable):
-                return frames
-            logits = classifier(frames, torch.tensor([frames.shape[2]], device=self.device))
-            parts = zip(logits.split(self.labels.sizes, dim=1), self.labels.encode(clip), strict=True)
-            return [int(part.argmax()) == sign for part, sign in parts]
+        def right(clip: Clip, item: EvalItem) -> dict[str, bool] | Unreadable:
+            if item.pixels is None:
+                return Unreadable(item.reason or "")
+            views = item.pixels.split(config.clip.frames if config.clip else len(item.pixels))
+            found = [self._probabilities(classifier, reader.frames([view])) for view in views]
+            return self.labels.right([torch.stack(kind).mean(0) for kind in zip(*found, strict=True)], clip)
 
-        root = _media_root(self.recipe)
-        found = distributed.shared_out(self.dev, lambda clips: [right(*read) for read in reader.read(clips, root)])
-        _, good = self.left_out.scored(self.dev, found)
-        names = ["accuracy", *(f"accuracy_{name}" for name in self.recipe.visual_pretrain.also)]
-        return {name: 100 * sum(kind) / len(good) for name, kind in zip(names, zip(*good, strict=True), strict=True)}
+        def of(clips: list[Clip]) -> list[dict[str, bool] | Unreadable]:
+            seen = (clips, root, self.recipe.video, self.shape)
+            items = reader.items(ViewClips(*seen, views=config.clip) if config.clip else EvalClips(*seen))
+            return [right(*read) for read in items]
+
+        _, good = self.left_out.scored(self.dev, distributed.shared_out(self.dev, of))
+        return {name: 100 * sum(clip[name] for clip in good) / len(good) for name in good[0]}
+
+    def _probabilities(self, classifier: torch.nn.Module, frames: torch.Tensor) -> list[torch.Tensor]:
+        """Return the probabilities (K,) of each kind; in float64, in which no two logits come out equal."""
+        logits = classifier(frames, torch.tensor([frames.shape[2]], device=self.device))
+        return [part[0].double().softmax(0) for part in logits.split(self.labels.sizes, dim=1)]
+
+
+def _why_no_sign(clip: Clip) -> str | None:
+    glosses = clip.gloss or ()
+    return None if len(glosses) == 1 else f"{len(glosses)} glosses ({' '.join(glosses)}); an isolated sign has one"
 
 
 def _manifest(recipe: Recipe) -> Path:
@@ -141,12 +157,14 @@ def _media_root(recipe: Recipe) -> Path:
 
 
 def _inputs(recipe: Recipe, s3d: S3DConfig, start: Initial | None, media: str) -> dict[str, Any]:
-    config = recipe.visual_pretrain
+    config, clip = recipe.visual_pretrain, recipe.visual_pretrain.clip
     return {
         "seed": recipe.seed,
         "clips": file_hash(_manifest(recipe)),
         "media": media,
         "init": start and start.hash,
+        "pool": config.pool,
+        "clip": f"{clip.frames} frames, {clip.views} x {clip.crops} views" if clip else "whole",
         "dropout": config.dropout,
         "also": config.also,
         "also_weight": config.also_weight,
@@ -179,4 +197,14 @@ class SignLabels:
         """Return one class of each kind; -1, which nothing equals, for a value that training does not have."""
         extra = clip.extra or {}
         others = [values.get(str(extra.get(name)), -1) for name, values in self.values.items()]
-        return [self.glosses.encode(clip.gloss or ())[0], *others]
+        ((gloss, sign),) = zip(clip.gloss or (), self.glosses.encode(clip.gloss or ()), strict=True)
+        return [sign if gloss in self.glosses else -1, *others]
+
+    def right(self, scores: Sequence[torch.Tensor], clip: Clip) -> dict[str, bool]:
+        """Say by name of the accuracy whether scores (K,) of each kind have a clip's class first, or among five."""
+        (gloss, *others), (sign, *wanted) = scores, self.encode(clip)
+        found = {"accuracy": int(gloss.argmax()) == sign}
+        if len(self.glosses) - len(RECOGNITION_SPECIALS) >= _TOP:
+            found[f"accuracy_top{_TOP}"] = sign in gloss.topk(_TOP).indices.tolist()
+        kinds = zip(self.values, others, wanted, strict=True)
+        return found | {f"accuracy_{name}": int(score.argmax()) == value for name, score, value in kinds}

@@ -62,18 +62,25 @@ class LeftOut:
         self._reasons: dict[str, str] = {}
         self._splits: dict[str, list[str]] = {}
 
-    def usable(self, clips: Sequence[Clip], root: Path, sampling: SamplingConfig) -> list[Clip]:
+    def usable(
+        self,
+        clips: Sequence[Clip],
+        root: Path,
+        sampling: SamplingConfig,
+        why_not: Callable[[Clip], str | None] = lambda clip: None,
+    ) -> list[Clip]:
         """Return the clips of a split that look as if they could be read; nothing is decoded.
 
         Args:
             clips: all of the split, at least one.
             root: media root.
             sampling: says how short is too short.
+            why_not: what else the stage has against a clip; None: nothing.
 
         Raises:
             SltError: none looks so, or with `strict` one does not.
         """
-        bad = distributed.first(lambda: _unusable(clips, root, sampling))
+        bad = distributed.first(lambda: _unusable(clips, root, sampling, why_not))
         self._splits[clips[0].split] = [clip.id for clip in clips]
         self._require_some(clips, bad)
         self._take(bad)
@@ -111,6 +118,7 @@ class LeftOut:
         seed: int,
         labels: Labeller,
         device: torch.device,
+        window: int | None = None,
     ) -> dict[str, Any]:
         """Return the fields of a `Trainable` whose items are frames of clips, and which tells what it leaves out.
 
@@ -122,10 +130,11 @@ class LeftOut:
             seed: of all that is drawn.
             labels: what else of the clips is in a batch.
             device: where frames are made of pixels, unless it is the processor, beside which loaders do it.
+            window: consecutive frames from a random place of each; None: as `video.sampling` says.
         """
         batches = FrameBatches(labels, video.transform, at_once=device.type == "cpu")
         return {
-            "dataset": ClipDataset(clips, root, video, shape, seed, strict=self.strict),
+            "dataset": ClipDataset(clips, root, video, shape, seed, window=window, strict=self.strict),
             "num_items": len(clips),
             "collate": batches,
             "prepare": batches.made,
@@ -203,6 +212,8 @@ class LeftOut:
             self.file.unlink()
 
 
-def _unusable(clips: Sequence[Clip], root: Path, sampling: SamplingConfig) -> dict[str, str]:
-    reasons = ((clip.id, why_unusable(clip, root, sampling)) for clip in clips)
+def _unusable(
+    clips: Sequence[Clip], root: Path, sampling: SamplingConfig, why_not: Callable[[Clip], str | None]
+) -> dict[str, str]:
+    reasons = ((clip.id, why_not(clip) or why_unusable(clip, root, sampling)) for clip in clips)
     return {name: reason for name, reason in reasons if reason is not None}

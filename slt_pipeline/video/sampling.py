@@ -20,6 +20,25 @@ def most_steps(num_frames: int, config: SamplingConfig) -> int:
     return -(-min(max(int(config.tmax * num_frames), num_frames), config.max_frames) // config.multiple)
 
 
+def random_window(num_frames: int, length: int, rng: np.random.Generator) -> np.ndarray:
+    """Consecutive frames from a random place: (length,) int64; of a shorter video all, repeated from the first on."""
+    return _window(int(rng.integers(0, max(0, num_frames - length) + 1)), num_frames, length)
+
+
+def spaced_windows(num_frames: int, length: int, number: int) -> list[np.ndarray]:
+    """Windows from the first frame to the last, evenly spaced, each (length,) int64; of one the middle.
+
+    Windows that would be the same are one.
+    """
+    room = max(0, num_frames - length)
+    starts = np.linspace(0, room, number) if number > 1 else np.array([room / 2])
+    return [_window(int(start), num_frames, length) for start in np.unique(np.floor(starts + 0.5))]
+
+
+def _window(start: int, num_frames: int, length: int) -> np.ndarray:
+    return (start + np.arange(length, dtype=np.int64)) % num_frames
+
+
 def train_indices(num_frames: int, config: SamplingConfig, rng: np.random.Generator) -> np.ndarray:
     """Frames for training, a random length between tmin and tmax of the clip, rounded up to a multiple: (T,) int64.
 

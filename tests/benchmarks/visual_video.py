@@ -23,12 +23,13 @@ from PIL import Image
 from slt_pipeline.config.encoder import EncoderConfig, HeadConfig, S3DConfig
 from slt_pipeline.config.video import SamplingConfig, TransformConfig, VideoConfig
 from slt_pipeline.corpora.clip import Clip
-from slt_pipeline.corpora.frames import EvalVideo
+from slt_pipeline.corpora.frames import EvalClips, EvalVideo
 from slt_pipeline.models.engines import build_engine
 from slt_pipeline.models.visual_encoder import VisualEncoder
 from slt_pipeline.systems.encoding import ClipEncoder, FrameReader
 from slt_pipeline.training.devices import pick_device
 from slt_pipeline.video.prepared import FrameShape
+from slt_pipeline.video.reader import open_video
 
 CPU = torch.device("cpu")
 CLIPS, FRAMES = 4, 116
@@ -91,8 +92,10 @@ def _forms(root: Path, videos: list[list[np.ndarray]]) -> dict[str, list[str]]:
 
 def _reading_alone(clips: list[Clip], root: Path, options: argparse.Namespace) -> float:
     started = time.perf_counter()
-    for _ in FrameReader(VideoConfig(), FrameShape(FPS, WIDTH, HEIGHT), CPU, num_workers=0).read(clips, root):
-        pass
+    reader = FrameReader(VideoConfig(), FrameShape(FPS, WIDTH, HEIGHT), CPU, num_workers=0)
+    for _, item in reader.items(EvalClips(clips, root, reader.video, reader.shape)):
+        assert item.pixels is not None
+        reader.frames([item.pixels])
     return time.perf_counter() - started
 
 
@@ -124,7 +127,7 @@ def _peak(what: str, *numbers: str) -> float:
             subprocess.run([sys.executable, "-c", make], check=True, cwd=Path(__file__).parent)
             transform = TransformConfig(center_crop=None, image_size=size)
             video = VideoConfig(sampling=SamplingConfig(max_frames=max(400, frames // 4 * 4)), transform=transform)
-            opened = EvalVideo(str(path), None, FPS, video, FrameShape(FPS, width, height))
+            opened = EvalVideo(open_video(str(path), None, FPS), video, FrameShape(FPS, width, height))
             if what == "read":
                 kept = list(opened.pieces(len(opened)))
                 assert sum(len(piece) for piece in kept) == frames // 4 * 4

@@ -8,7 +8,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from slt_pipeline.config.video import SamplingConfig, TransformConfig, VideoConfig
-from slt_pipeline.corpora import frames as frames_module
+from slt_pipeline.corpora import footage
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.frames import ClipDataset, EvalVideo, FrameBatches, common_shape
 from slt_pipeline.corpora.labels import GlossLabels
@@ -17,6 +17,7 @@ from slt_pipeline.errors import SltError
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training.trainable import REJECTED
 from slt_pipeline.video.prepared import FrameShape
+from slt_pipeline.video.reader import open_video
 from slt_pipeline.video.transforms import to_input
 
 CONFIG = VideoConfig(transform=TransformConfig(center_crop=None, image_size=16))
@@ -117,13 +118,13 @@ def test_whatever_reading_a_clip_raises_is_a_reason(five, monkeypatch, error, re
             raise error
         return real(reference, root, fps)
 
-    real = frames_module.open_video
-    monkeypatch.setattr(frames_module, "open_video", open_video)
+    real = footage.open_video
+    monkeypatch.setattr(footage, "open_video", open_video)
     assert five[(0, 0)].clip.id == "b" and five[(0, 0)].rejected == {"a": reason}
 
 
 def test_a_mistake_of_ours_is_not_taken_for_a_bad_clip(five, monkeypatch):
-    monkeypatch.setattr(frames_module, "open_video", lambda *_: 1 / 0)
+    monkeypatch.setattr(footage, "open_video", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         five[(0, 0)]
 
@@ -167,7 +168,7 @@ def test_loader_processes_make_the_same_batches(dataset):
 def _seen(tmp_path, num_frames, **sampling) -> EvalVideo:
     _clip(tmp_path / "a", num_frames)
     config = CONFIG.model_copy(update={"sampling": SamplingConfig(**sampling)})
-    return EvalVideo("a", tmp_path, 25.0, config, SHAPE)
+    return EvalVideo(open_video("a", tmp_path), config, SHAPE)
 
 
 def test_frames_for_evaluation_are_a_multiple_of_four(tmp_path):
@@ -207,6 +208,6 @@ def test_training_and_evaluation_see_a_clip_of_another_rate_and_size_alike(tmp_p
     config = VideoConfig(sampling=SamplingConfig(tmin=1.0, tmax=1.0), transform=CONFIG.transform)
     clip = replace(CLIPS[0], fps=12.5)
     ((pixels, *_),) = [ClipDataset([clip], tmp_path, config, SHAPE, seed=1)[(0, 0)]]
-    (seen,) = EvalVideo("a", tmp_path, 12.5, config, SHAPE).pieces(99)
+    (seen,) = EvalVideo(open_video("a", tmp_path, 12.5), config, SHAPE).pieces(99)
     assert pixels.shape == seen.shape == (16, 16, 16, 3) and torch.equal(pixels, seen)
     assert seen[:, 0, 0, 0].tolist() == [9 * (number // 2) for number in range(16)]

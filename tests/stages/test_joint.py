@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from stage_tools import CPU, KilledError, change_clips, change_json, refusal, trainable_of
 
 from slt_pipeline.config.recipe import load_recipe
-from slt_pipeline.corpora.frames import ClipDataset
+from slt_pipeline.corpora.frames import ClipDataset, EvalClips
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json_lines
 from slt_pipeline.models.sign_to_text import SignToText
@@ -60,8 +60,9 @@ def test_at_step_0_it_is_what_phase_two_made_of_the_stored_features(toy, stages,
 
 def trainable_frames(toy, recipe, clip) -> dict[str, torch.Tensor]:
     reader = FrameReader(recipe.video, shape_of(recipe.encoder_folder), CPU, num_workers=0)
-    ((_, frames),) = reader.read([clip], toy.root / "corpus")
-    assert isinstance(frames, torch.Tensor)
+    ((_, item),) = reader.items(EvalClips([clip], toy.root / "corpus", reader.video, reader.shape))
+    assert item.pixels is not None
+    frames = reader.frames([item.pixels])
     return {"frames": frames, "frame_lengths": torch.tensor([frames.shape[2]])}
 
 

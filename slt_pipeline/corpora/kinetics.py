@@ -1,0 +1,70 @@
+"""Kinetics-400, or 600 or 700, by its lists: `label,youtube_id,time_start,time_end,split`, and cut videos."""
+
+import csv
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from slt_pipeline.corpora.importing import ImportReport
+from slt_pipeline.corpora.isolated import SPLITS, Listed, import_listed, videos_by_name
+from slt_pipeline.errors import SltError
+
+_COLUMNS = ("label", "youtube_id", "time_start", "time_end", "split")
+
+
+def import_kinetics(
+    annotations: Sequence[Path],
+    videos: Path,
+    out: Path,
+    *,
+    media_root: Path | None = None,
+    strict: bool = False,
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+) -> ImportReport:
+    """Write a manifest of the CSV lists of the official release, or of the CVDF mirror, which has the same columns.
+
+    Videos that are missing, as many are by now, or cannot be read are rejected and listed. Their class is what the list
+    says, whichever folder they lie in; where the folders alone are at hand, `isolated` imports them.
+
+    Args:
+        annotations: lists of one or several splits; further columns (`is_cc`) are ignored.
+        videos: folder with `<youtube_id>_<start>_<end>.mp4` (seconds, in six digits), in any folders below.
+        out: the manifest to write.
+        media_root: what the references are relative to; the manifest's folder if None.
+        strict: stop at the first video that cannot be read, instead of listing it as rejected.
+        progress: wraps the clips, such as `tqdm`.
+    """
+    listed = [row for path in annotations for row in _rows(path)]
+    present = videos_by_name(videos)
+    found = []
+    for clip_id, label, split in listed:
+        path = present.get(clip_id, videos / f"{clip_id}.mp4")
+        found.append(Listed(clip_id, path, label, split))
+    return import_listed(found, out, media_root, strict=strict, progress=progress)
+
+
+def _rows(path: Path) -> list[tuple[str, str, str]]:
+    """Return name, label and split of every row of a list."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise SltError(f"{path}: cannot be read as a list: {error}") from None
+    found = []
+    for number, row in enumerate(rows, 2):
+        try:
+            label, name, start, end, split = (str(row[column] or "").strip() for column in _COLUMNS)
+            if not label or not name:
+                raise ValueError("no label or no youtube_id")
+            found.append((f"{name}_{_seconds(start)}_{_seconds(end)}", label, SPLITS[split.lower()]))
+        except (KeyError, ValueError) as error:
+            raise SltError(
+                f"{path}:{number}: expected {', '.join(_COLUMNS)}, the split of a known name: {error!r}"
+            ) from None
+    if not found:
+        raise SltError(f"{path} lists no clip; its first line must be {','.join(_COLUMNS)}")
+    return found
+
+
+def _seconds(text: str) -> str:
+    return f"{int(float(text)):06d}"

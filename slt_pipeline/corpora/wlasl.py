@@ -1,0 +1,92 @@
+"""WLASL by its list: signs with the frames of a video that show them, in videos that are cut already or are not."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from slt_pipeline.corpora.importing import ImportReport
+from slt_pipeline.corpora.isolated import SPLITS, Listed, import_listed, videos_by_name
+from slt_pipeline.errors import SltError
+from slt_pipeline.video.reader import Video
+
+_YOUTUBE_ID = 11
+"""Characters of the name that YouTube gives a video: the end of its address, and what it is downloaded as."""
+
+
+def import_wlasl(
+    annotations: Path,
+    videos: Path,
+    out: Path,
+    *,
+    media_root: Path | None = None,
+    num_glosses: int | None = None,
+    strict: bool = False,
+    progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
+) -> ImportReport:
+    """Write a manifest of a WLASL list: `[{"gloss": ..., "instances": [{"video_id": ..., "split": ...}, ...]}, ...]`.
+
+    `frame_start` (from 1) to `frame_end` (-1: to the end) are the clip, counted at the list's `fps`, 25. A video that
+    is no longer than the part that should be cut from it was cut by the data set's own scripts, and is taken whole.
+    Videos that are missing, as many are, or cannot be read are rejected and listed.
+
+    Args:
+        annotations: the list.
+        videos: folder with `<video_id>.mp4` (or another suffix), or with videos under the names that YouTube gave them.
+        out: the manifest to write.
+        media_root: what the references are relative to; the manifest's folder if None.
+        num_glosses: take that many of the list only, the first: WLASL100, 300, 1000; None: all.
+        strict: stop at the first video that cannot be read, instead of listing it as rejected.
+        progress: wraps the clips, such as `tqdm`.
+    """
+    try:
+        entries = json.loads(annotations.read_text(encoding="utf-8"))
+        instances = [(str(e["gloss"]), _plain(i)) for e in entries[:num_glosses] for i in e["instances"]]
+    except FileNotFoundError:
+        raise SltError(f"{annotations}: no such file") from None
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SltError(f"{annotations}: not a WLASL list (gloss, instances, video_id, split): {error!r}") from None
+    present = videos_by_name(videos)
+    found = []
+    for gloss, instance in instances:
+        name, uncut = instance["video_id"], instance["url"][-_YOUTUBE_ID:]
+        path = present.get(name) or present.get(uncut) or videos / f"{name}.mp4"
+        extra = {"bbox": instance["bbox"]} if instance["bbox"] else None
+        part = partial(_part, *(instance[key] for key in ("frame_start", "frame_end", "fps")))
+        found.append(Listed(name, path, gloss, instance["split"], instance["signer_id"], part, extra))
+    return import_listed(found, out, media_root, strict=strict, progress=progress)
+
+
+def _plain(instance: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is read of an instance, in the right types."""
+    return {
+        "video_id": str(instance["video_id"]),
+        "split": SPLITS[str(instance["split"])],
+        "signer_id": str(instance.get("signer_id", "unknown")),
+        "url": str(instance.get("url", "")),
+        "bbox": [int(edge) for edge in instance.get("bbox", ())],
+        "frame_start": int(instance.get("frame_start", 1)),
+        "frame_end": int(instance.get("frame_end", -1)),
+        "fps": float(instance.get("fps", 25)),
+    }
+
+
+def _part(first: int, last: int, fps: float, video: Video) -> tuple[int, int] | None:
+    """Return the frames of a video that are listed as `first` to `last`, at `fps`; None: all.
+
+    Raises:
+        SltError: the video ends before them.
+    """
+    num_frames, rate = video.num_frames, video.fps / fps
+    start = round((max(first, 1) - 1) * rate)
+    if last < 1:
+        last, stop = num_frames, num_frames
+    else:
+        stop = round(last * rate)
+        if stop > num_frames and num_frames <= max(stop - start, last - first + 1):
+            return None  # it was cut already
+    stop = min(stop, num_frames)
+    if start >= stop:
+        raise SltError(f"{video.name}: frames {first} to {last} at {fps:g} fps are listed, and it has {num_frames}")
+    return None if (start, stop) == (0, num_frames) else (start, stop)
