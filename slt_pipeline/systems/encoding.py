@@ -67,6 +67,11 @@ class FrameReader:
                 self.waited += time.monotonic() - asked
                 yield clip, item
 
+    def read(self, clips: Sequence[Clip], root: Path) -> Iterator[tuple[Clip, torch.Tensor | Unreadable]]:
+        """Yield the frames (1, 3, T, S, S) of whole clips, or why one cannot be read."""
+        for clip, item in self.items(EvalClips(clips, root, self.video, self.shape)):
+            yield clip, Unreadable(item.reason or "") if item.pixels is None else self.frames([item.pixels])
+
     def frames(self, pixels: Sequence[torch.Tensor]) -> torch.Tensor:
         """Make frames (B, 3, T, S, S) of pixels (T, H, W, 3) of equal lengths, on the device."""
         there = (each.to(self.device, non_blocking=True) for each in pixels)
