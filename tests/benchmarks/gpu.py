@@ -16,15 +16,14 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import cycle
 from pathlib import Path
 
+import gpu_resume
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
 from slt_pipeline.avatar.encode import write_mp4
 from slt_pipeline.config.encoder import EncoderConfig, HeadConfig, S3DConfig
@@ -39,12 +38,8 @@ from slt_pipeline.models.taps import HeadFront, VideoFront
 from slt_pipeline.models.visual_encoder import VisualEncoder
 from slt_pipeline.models.visual_head import VisualHead
 from slt_pipeline.text.batch import pad_ids
-from slt_pipeline.training.checkpoint import best_checkpoint
 from slt_pipeline.training.engine import Engine, to_device
-from slt_pipeline.training.loop import train
-from slt_pipeline.training.objective import Objective
 from slt_pipeline.training.optim import build_optimiser
-from slt_pipeline.training.trainable import Trainable
 from slt_pipeline.video.reader import open_video
 
 CLIPS = 7096
@@ -190,7 +185,7 @@ def main() -> None:
     print(f"{_card(device)}, torch {torch.__version__}, commit {_commit()}\n")
     print("| " + " | ".join(COLUMNS) + " |")
     print("|---|---|" + "--:|" * 5 + "---|", flush=True)
-    _resume(bench)
+    bench.row("resume", "float32, 5 of 8 steps and the rest, against 8 steps", lambda: gpu_resume.compared(device))
     _extraction(bench)
     _decoding(bench)
     _visual(bench)
@@ -277,72 +272,6 @@ def _joined(sizes: Sizes, front: HeadFront | VideoFront, config: TranslatorConfi
     model = SignToText(front, build_translator(config, Vocabulary(), in_features=sizes.hidden))
     parts = model.parts if config.system == "mmtlb" else model.translator.parts  # as published (FACTS 8.2)
     return model, lambda model, batch: model(batch, parts)
-
-
-def _resume(bench: Bench) -> None:
-    """Training that is broken off and goes on, against training that is not, on this device."""
-
-    def measure() -> dict[str, str]:
-        with tempfile.TemporaryDirectory() as folder:
-            runs = {name: _trained(Path(folder) / name, bench, name == "resumed") for name in ("a", "b", "resumed")}
-
-        def apart(one: str, other: str) -> float:
-            return max(float((runs[one][k].double() - runs[other][k].double()).abs().max()) for k in runs[one])
-
-        resumed, again = apart("a", "resumed"), apart("a", "b")
-        told = "exact" if resumed == 0 else f"weights within {resumed:.1e}"
-        return {"note": f"{told}; two unbroken runs: {'equal' if again == 0 else f'within {again:.1e}'}"}
-
-    bench.row("resume", "float32, 5 of 8 steps and the rest, against 8 steps", measure)
-
-
-class _Clips(Dataset):
-    """Eight small clips of noise by (epoch, index)."""
-
-    def __getitem__(self, key: tuple[int, int]) -> Tensor:
-        return torch.from_numpy(np.random.default_rng(key).standard_normal((3, 16, 32, 32), np.float32))
-
-
-def _trained(folder: Path, bench: Bench, broken: bool) -> dict[str, Tensor]:
-    """Return the weights after two epochs of four steps."""
-
-    class BreakError(Exception):
-        pass
-
-    def trainable(last: int) -> Trainable:
-        torch.manual_seed(1)
-        config = EncoderConfig(
-            s3d=S3DConfig(width=0.25, freeze_blocks=0, norm_momentum=0.1), head=HeadConfig(hidden=64, feedforward=64)
-        )
-        model, steps = VisualEncoder(config, 20), iter(range(last))
-
-        def losses(encoder: torch.nn.Module, batch: Batch) -> Batch:
-            if next(steps, None) is None:
-                raise BreakError
-            taps = encoder(batch["frames"], batch["frame_lengths"])
-            labels = torch.ones(2, 1, dtype=torch.long, device=taps.lengths.device)
-            return {"recognition": ctc_loss(taps.gloss_logits, taps.lengths, labels, labels[:, 0])}
-
-        return Trainable(
-            model=model,
-            parameter_groups={"recognition": list(model.parameters())},
-            dataset=_Clips(),
-            num_items=8,
-            collate=lambda items: {"frames": torch.stack(items), "frame_lengths": torch.full((len(items),), 16)},
-            losses=losses,
-            objective=Objective({"recognition": 1.0}),
-            validate=lambda model: {"none": 0.0},
-            score="none",
-            higher_is_better=True,
-        )
-
-    config = TrainingConfig(
-        epochs=2, batch_size=2, checkpoint_minutes=1e-9, optimiser=OptimiserConfig(lr={"default": 1e-3})
-    )
-    for last in (5, 8) if broken else (8,):
-        with suppress(BreakError):
-            train(trainable(last), config, folder, seed=1, device=bench.device, title="resume")
-    return best_checkpoint(folder, made_by="").weights
 
 
 def _encoder(sizes: Sizes, again: bool) -> VisualEncoder:
