@@ -1,7 +1,7 @@
 """Clips as training items, and as evaluation sees them: frames read from video. T frames, H and W their pixels."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -236,32 +236,11 @@ def opened(clip: Clip, root: Path | None, config: VideoConfig, shape: FrameShape
     return video
 
 
-def common_shape(clips: Sequence[Clip], root: Path, tell: Callable[[str], None], most: int = 32) -> FrameShape:
-    """Return the size and rate that most of some clips have, evenly chosen; those that cannot be read do not count.
-
-    Args:
-        clips: to train on.
-        root: media root.
-        tell: called with a sentence where they are not all alike.
-        most: clips that are opened.
+def shape_of_clip(clip: Clip, root: Path) -> FrameShape:
+    """Return size and rate of a clip's frames.
 
     Raises:
-        SltError: none can be read.
+        SltError: it cannot be read.
     """
-    found: dict[FrameShape, int] = {}
-    error: BaseException | None = None
-    for clip in clips[:: max(1, len(clips) // most)]:
-        try:
-            video = open_clip(clip, root)
-        except UNREADABLE as why:
-            error = why
-            continue
-        shape = FrameShape(round(video.fps, 3), video.width, video.height)
-        found[shape] = found.get(shape, 0) + 1
-    if not found:
-        raise SltError(f"no video of {len(clips)} can be read: {reason_of(error or OSError('there is none'))}")
-    chosen = max(found, key=lambda shape: found[shape])
-    if len(found) > 1:
-        others = ", ".join(f"{s.width}x{s.height} at {s.fps:g}" for s in found if s != chosen)
-        tell(f"frames are brought to {chosen.width}x{chosen.height} at {chosen.fps:g} fps; some clips have {others}")
-    return chosen
+    video = open_clip(clip, root)
+    return FrameShape(round(video.fps, 3), video.width, video.height)

@@ -1,6 +1,5 @@
 """`slt visual-pretrain`: isolated-sign or action classification of the S3D trunk."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from torch.nn.functional import cross_entropy
 from slt_pipeline.config.encoder import S3DConfig
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.clip import Clip
-from slt_pipeline.corpora.frames import EvalClips, EvalItem, common_shape
+from slt_pipeline.corpora.frames import EvalClips, EvalItem
 from slt_pipeline.corpora.load import load_clips, media_digest
 from slt_pipeline.corpora.views import ViewClips
 from slt_pipeline.errors import SltError
@@ -30,7 +29,6 @@ from slt_pipeline.training.trainable import Trainable
 from slt_pipeline.video.prepared import FrameShape
 
 STAGE = "visual_pretrain"
-log = logging.getLogger(__name__)
 SIGNS_FILE = "signs.json"
 _TOP = 5
 """Guesses of which one may be right, where there are as many signs."""
@@ -69,7 +67,7 @@ def visual_pretrain(
     # Ids of isolated clips may be those of sentences: they have a list of their own.
     left_out = LeftOut(STAGE, run.folder / "rejected.jsonl", strict=strict)
     clips, dev = (left_out.usable(split, root, recipe.video.sampling, _why_no_sign) for split in (clips, dev))
-    shape = FrameShape(common_shape(clips, root, log.warning).fps)  # sizes stay: videos of signs come from anywhere
+    shape = FrameShape(left_out.shape(clips, root).fps)  # sizes stay: videos of signs come from anywhere
     torch.manual_seed(recipe.seed)
     model = build_classifier(config.pool, s3d, sum(labels.sizes), config.dropout)
     if start:

@@ -1,6 +1,5 @@
 """`slt visual-train`: Sign2Gloss, the visual encoder trained with CTC."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.runs import FRAMES_FILE
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.feasible import check_feasible, tell_what_ctc_cannot_learn
-from slt_pipeline.corpora.frames import common_shape
 from slt_pipeline.corpora.labels import GlossLabels
 from slt_pipeline.corpora.load import load_clips, media_digest, media_root
 from slt_pipeline.errors import SltError
@@ -36,7 +34,6 @@ from slt_pipeline.training.run import Plan, find_run
 from slt_pipeline.training.trainable import Trainable
 
 STAGE = "visual_train"
-log = logging.getLogger(__name__)
 
 
 def plan(recipe: Recipe) -> Plan:
@@ -78,7 +75,7 @@ def visual_train(
     model = VisualEncoder(recipe.encoder, len(classes))
     if start:
         start.load(model, classes)
-    shape = common_shape(clips, root, log.warning)
+    shape = left_out.shape(clips, root)
     reader = FrameReader(recipe.video, shape, where, config.training.num_workers)
 
     def describe(folder: Path) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from slt_pipeline.config.video import SamplingConfig, VideoConfig
 from slt_pipeline.corpora.clip import Clip
-from slt_pipeline.corpora.frames import ClipDataset, FrameBatches
+from slt_pipeline.corpora.frames import ClipDataset, FrameBatches, shape_of_clip
 from slt_pipeline.corpora.labels import Labeller
 from slt_pipeline.corpora.unreadable import UNREADABLE, reason_of, why_unusable
 from slt_pipeline.errors import SltError
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_LOOKED_AT = 32
+"""Clips of a split whose size and rate are looked at."""
 _NAMED = 5
 """Clips that are named at once in the log; the rest are counted."""
 
@@ -85,6 +87,31 @@ class LeftOut:
         self._require_some(clips, bad)
         self._take(bad)
         return [clip for clip in clips if clip.id not in bad]
+
+    def shape(self, clips: Sequence[Clip], root: Path) -> FrameShape:
+        """Return the size and rate that most clips have, of some that are evenly chosen; says so if others differ.
+
+        Raises:
+            SltError: none of the clips can be read, or with `strict` one that was chosen cannot.
+        """
+        found: dict[FrameShape, int] = {}
+        bad: dict[str, str] = {}
+        for clip in clips[:: max(1, len(clips) // _LOOKED_AT)]:
+            shape = attempt(partial(shape_of_clip, clip, root))
+            if isinstance(shape, Unreadable):
+                bad[clip.id] = shape.reason
+            else:
+                found[shape] = found.get(shape, 0) + 1
+        self._require_some(clips, bad)
+        self._take(bad)
+        if not found:
+            return self.first(clips, lambda clip: shape_of_clip(clip, root))[1]
+        chosen = max(found, key=lambda shape: found[shape])
+        if len(found) > 1:
+            others = ", ".join(f"{s.width}x{s.height} at {s.fps:g}" for s in found if s != chosen)
+            brought = f"{chosen.width}x{chosen.height} at {chosen.fps:g}"
+            log.warning("%s: clips differ, such as %s; all are brought to %s fps", self.stage, others, brought)
+        return chosen
 
     def first(self, clips: Sequence[Clip], call: Callable[[Clip], T]) -> tuple[Clip, T]:
         """Return the first clip that can be read, and what a call makes of it.

@@ -1,6 +1,5 @@
 """Runs that published checkpoints become: what each kind needs to open, and what its tensors must agree with."""
 
-import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -12,7 +11,6 @@ from torch import Tensor, nn
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.runs import FRAMES_FILE
 from slt_pipeline.config.translator import CVSLTConfig
-from slt_pipeline.corpora.frames import common_shape
 from slt_pipeline.corpora.gloss_tables import read_gloss_table
 from slt_pipeline.corpora.load import load_clips, media_root
 from slt_pipeline.errors import SltError
@@ -24,13 +22,12 @@ from slt_pipeline.models.sign_to_text import SignToText
 from slt_pipeline.models.translator import Translator
 from slt_pipeline.models.visual_encoder import VisualEncoder
 from slt_pipeline.models.weights_file import FRAMES, Frames
-from slt_pipeline.systems.features import open_features, widths_of
+from slt_pipeline.systems.features import open_features, rejected_path, widths_of
 from slt_pipeline.systems.initial import require_frames
+from slt_pipeline.systems.left_out import LeftOut
 from slt_pipeline.systems.recogniser import CLASSES_FILE
 from slt_pipeline.systems.start import Start, published_vocabularies, require_own
 from slt_pipeline.systems.translator import GLOSS_SUFFIX, build_gloss2text, language_inputs, save_architecture
-
-log = logging.getLogger(__name__)
 
 _CURES = {
     CLASSES: "name the table that it was trained with by --gloss-classes",
@@ -237,7 +234,8 @@ def _shape(recipe: Recipe, said: Mapping[str, float]) -> dict[str, float]:
     if said.keys() >= {"width", "height", "fps"}:
         return dict(said)
     try:
-        found = common_shape(load_clips(recipe.corpus.manifest, "train"), media_root(recipe.corpus), log.warning)
+        clips = load_clips(recipe.corpus.manifest, "train")
+        found = LeftOut("weights import", rejected_path(recipe)).shape(clips, media_root(recipe.corpus))
     except SltError as error:
         raise SltError(
             f"size and rate of the videos are not known ({error}); name those that it was trained on, such as "

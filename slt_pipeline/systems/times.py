@@ -34,6 +34,7 @@ _OF = "of_encoder"
 """What the file says of itself: the SHA-256 of the weights that the head was learned for."""
 _BLOCKS = 4
 """Of S3D, which have the stride that steps are counted by."""
+_LARGEST = 6e4
 _PRIOR = {"stroke": 0.1, "sign": 1.0}
 """Weight of the priors by what is asked for: with more of them the ways between signs belong to the signs."""
 
@@ -84,7 +85,7 @@ class TimesLearner:
                 found.append(frames)
                 continue
             near, features = near_features(self.encoder.s3d, frames[0]), self.encoder.s3d.pooled(frames)[0]
-            found.append(Steps(near.half().cpu(), features.half().cpu(), tuple(self.classes.encode(clip.gloss or ()))))
+            found.append(Steps(_halved(near), _halved(features), tuple(self.classes.encode(clip.gloss or ()))))
         return found
 
     def _learn(self, steps: Sequence[Steps], weights_hash: str) -> None:
@@ -94,6 +95,11 @@ class TimesLearner:
         prior = _PRIOR[self.recipe.visual_train.times]
         head = learn_times(steps, len(self.classes), prior, self.recipe.seed)
         write_bytes(self.folder / TIMES_FILE, save(head.state_dict(), metadata={_OF: weights_hash}))
+
+
+def _halved(features: Tensor) -> Tensor:
+    """Keep features in half of the memory; those of weights that were never trained may be too large for it."""
+    return features.clamp(-_LARGEST, _LARGEST).half().cpu()
 
 
 @dataclass(frozen=True)

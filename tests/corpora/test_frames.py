@@ -10,10 +10,11 @@ from torch.utils.data import DataLoader
 from slt_pipeline.config.video import SamplingConfig, TransformConfig, VideoConfig
 from slt_pipeline.corpora import footage
 from slt_pipeline.corpora.clip import Clip
-from slt_pipeline.corpora.frames import ClipDataset, EvalVideo, FrameBatches, common_shape
+from slt_pipeline.corpora.frames import ClipDataset, EvalVideo, FrameBatches
 from slt_pipeline.corpora.labels import GlossLabels
 from slt_pipeline.corpora.unreadable import why_unusable
 from slt_pipeline.errors import SltError
+from slt_pipeline.systems.left_out import LeftOut
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training.trainable import REJECTED
 from slt_pipeline.video.prepared import FrameShape
@@ -190,16 +191,17 @@ def test_a_clip_shorter_than_one_step_is_refused_by_name(tmp_path):
         _seen(tmp_path, 3)
 
 
-def test_clips_are_brought_to_the_size_and_rate_that_most_have(tmp_path):
+def test_clips_are_brought_to_the_size_and_rate_that_most_have(tmp_path, caplog):
     for name, size in (("a", 16), ("b", 24), ("c", 24), ("e", 24)):
         (tmp_path / name).mkdir()
         Image.new("RGB", (size, 16)).save(tmp_path / name / "0.png")
     clips = [replace(CLIPS[0], id=name, video=name, num_frames=1) for name in "abcde"]
-    told: list[str] = []
-    assert common_shape(clips, tmp_path, told.append) == FrameShape(25.0, 24, 16)
-    assert told == ["frames are brought to 24x16 at 25 fps; some clips have 16x16 at 25"]
-    with pytest.raises(SltError, match=r"^no video of 1 can be read: .*no such video"):
-        common_shape(clips[3:4], tmp_path, told.append)
+    left_out = LeftOut("visual_train", tmp_path / "rejected.jsonl")
+    assert left_out.shape(clips, tmp_path) == FrameShape(25.0, 24, 16)
+    assert "visual_train: clips differ, such as 16x16 at 25; all are brought to 24x16 at 25 fps" in caplog.text
+    assert "visual_train: d is left out: " in caplog.text
+    with pytest.raises(SltError, match=r"^none of 1 train clips can be read, such as d: .*no such video"):
+        left_out.shape(clips[3:4], tmp_path)
 
 
 def test_training_and_evaluation_see_a_clip_of_another_rate_and_size_alike(tmp_path):

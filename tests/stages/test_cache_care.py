@@ -267,6 +267,7 @@ def test_a_store_of_another_encoder_is_refused_by_key_and_both_values(toy, slt, 
 
 def test_a_store_of_other_weights_is_refused_by_both_hashes(own, stages, slt, encoded):
     stages["visual_train"](own.recipe(visual_train__training__epochs=1), device="cpu", overwrite=True)
+    encoded.clear()
     store = own.recipe().store
     run = slt(*sampling(own, 1), store)
     there = FeatureStore.open(store).fingerprint["encoder_weights"]

@@ -84,7 +84,7 @@ def test_more_candidates_than_beams_are_refused(toy, frames, tmp_path):
 
 
 def test_a_video_that_is_too_short_is_refused(system, frames, tmp_path):
-    with pytest.raises(SltError, match=r"short.mp4 has 3 frames, 3 at 25 fps; at least 4"):
+    with pytest.raises(SltError, match=r"short.mp4: 3 frames, at least 4 are needed"):
         system.video(str(write_video(tmp_path / "short.mp4", frames[:3], 25)))
 
 
