@@ -27,7 +27,7 @@ from slt_pipeline.video.transforms import to_input
 PUBLISHED = {
     "use_blocks": 5,
     "pool": "published",
-    "clip": "{frames: 16, views: 2, crops: 3}",
+    "clip": "{frames: 16, views: 2}",
     "training__epochs": 1,
 }
 
@@ -165,7 +165,7 @@ class _Counted(torch.nn.Module):
 
 
 def test_the_probabilities_of_all_views_are_averaged(chain, monkeypatch):
-    recipe = chain.pretraining("views", **PUBLISHED)
+    recipe = chain.pretraining("views", **PUBLISHED | {"clip": "{frames: 16, views: 2, crops: 3}"})
     validate = trainable_of(monkeypatch, lambda: visual_pretrain(recipe, device="cpu")).validate
     assert isinstance(validate, _Validation)
     labels, dev, root = validate.labels, validate.dev, chain.root / "corpus"
