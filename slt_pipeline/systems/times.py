@@ -67,7 +67,7 @@ class TimesLearner:
                 "times are those of CTC's spikes: they are learned of %d blocks of S3D, not %d", _BLOCKS, blocks
             )
             return
-        checkpoint = best_checkpoint(self.folder, made_by="")
+        checkpoint = distributed.first(lambda: best_checkpoint(self.folder, made_by=""))  # when it is the last word
         checkpoint.load_model(self.model)
         self.encoder.to(self.reader.device).eval()
         clips = [clip for clip in self.clips if clip.gloss]
