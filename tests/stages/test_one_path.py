@@ -75,7 +75,7 @@ def test_extraction_translation_and_training_in_eval_mode_make_the_same_features
 
 
 @pytest.mark.parametrize("rate", ["double", "varying"])
-def test_a_clip_of_another_rate_is_the_clip(own, clip, stored, rate, stages):
+def test_a_clip_of_another_rate_is_the_clip(own, clip, stored, rate):
     """At twice the rate each frame comes twice; at a varying one the frames that are missing are those before them."""
     pictures = open_video(clip.video, own.root / "corpus").read()
     times = np.arange(len(pictures)) / 25
@@ -155,4 +155,4 @@ def test_clips_of_equal_length_are_encoded_together_and_come_out_as_alone(own, m
 def test_extraction_says_how_fast_it_was_and_what_it_waited(own, stages, caplog):
     caplog.set_level("INFO", logger="slt_pipeline")
     stages["extract"](own.recipe(extract__store=own.root / "new" / "store"), split="dev", device="cpu")
-    assert "frames a second" not in caplog.text and "% of the time waiting for frames" in caplog.text
+    assert "% of the time waiting for frames" in caplog.text
