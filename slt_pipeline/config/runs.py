@@ -4,6 +4,8 @@ from pathlib import Path
 
 FRAMES_FILE = "frames.json"
 """Size and rate of the frames of an encoder: visual-train and joint-train write it."""
+SIGNS_FILE = "signs.json"
+"""Isolated signs, by class: visual-pretrain writes it."""
 STREAMS_FILE = "streams.json"
 """Width of each stream that a translator of signs may read: translate-train and joint-train write it."""
 

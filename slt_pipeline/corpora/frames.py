@@ -185,7 +185,8 @@ class EvalItem(NamedTuple):
     """A clip for validation or extraction."""
 
     source: str
-    """What its features are made from (`corpora.features.clip_source`), looked at before it was read."""
+    """What its features are made from (`corpora.features.clip_source`), looked at before it was read; empty where
+    nobody asked."""
     pixels: torch.Tensor | None
     """(T, H, W, 3) uint8 RGB; None: the clip is longer than what is read at once, or cannot be read."""
     reason: str | None
@@ -202,13 +203,15 @@ class EvalClips(Dataset):
     shape: FrameShape
     most: float = math.inf
     """Frames of the longest clip that is read at once; of a longer one nothing is decoded here."""
+    sources: bool = False
+    """Whether to look what features are made from: for those who keep them."""
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def __getitem__(self, index: int) -> EvalItem:
         clip = self.clips[index]
-        source = clip_source(clip, self.root) if self.root is not None else ""
+        source = clip_source(clip, self.root) if self.sources and self.root is not None else ""
         try:
             video = self.open(clip)
             pixels = next(video.pieces(len(video))) if len(video) <= self.most else None

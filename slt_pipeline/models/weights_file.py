@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from slt_pipeline.config.video import TransformConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json, replacing, write_json
 from slt_pipeline.models.foreign import Kind
@@ -28,6 +29,11 @@ class Frames:
     color_order: Literal["bgr", "rgb"]
     mean: Triple
     std: Triple
+
+    @classmethod
+    def of(cls, transform: TransformConfig) -> "Frames":
+        """Return what a recipe does to pixels."""
+        return cls(transform.color_order, transform.mean, transform.std)
 
 
 _HALF = (0.5, 0.5, 0.5)

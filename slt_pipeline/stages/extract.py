@@ -140,7 +140,7 @@ def _check_form(config: ExtractConfig, store: FeatureStore) -> None:
 def _write(recipe: Recipe, recogniser: Recogniser, todo: list[Clip], strict: bool) -> list[dict[str, str]]:
     """Encode and store clips, in shards of this process's own; return those that could not be encoded, and why."""
     rejected: list[dict[str, str]] = []
-    on_video, started, frames_done = recogniser.on_video(recipe.extract.num_workers), time.monotonic(), 0
+    on_video, started, frames_done = recogniser.on_video(recipe.extract.num_workers, sources=True), time.monotonic(), 0
     store, quiet = FeatureStore.open(_local_store(recipe), mode="a"), None if distributed.is_main() else True
     with (
         store.writer() as writer,

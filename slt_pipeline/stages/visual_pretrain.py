@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 
 from slt_pipeline.config.encoder import S3DConfig
 from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.config.runs import SIGNS_FILE
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.frames import EvalClips, EvalItem
 from slt_pipeline.corpora.load import load_clips, media_digest
@@ -29,7 +30,6 @@ from slt_pipeline.training.trainable import Trainable
 from slt_pipeline.video.prepared import FrameShape
 
 STAGE = "visual_pretrain"
-SIGNS_FILE = "signs.json"
 _TOP = 5
 """Guesses of which one may be right, where there are as many signs."""
 
@@ -52,8 +52,8 @@ def visual_pretrain(
         extend: go on for more epochs than it was planned for.
         strict: stop at the first clip that cannot be read, rather than leave it out.
     """
-    config, manifest = recipe.visual_pretrain, _manifest(recipe)
-    root = _media_root(recipe)
+    config, manifest, root = recipe.visual_pretrain, _manifest(recipe), _media_root(recipe)
+    window = config.clip.frames if config.clip else None
     s3d = config.trunk(recipe.encoder.s3d)
     clips, dev = (load_clips(manifest, split, needs=["gloss"]) for split in ("train", "dev"))
     start = initial_weights(recipe, config.init)
@@ -68,6 +68,7 @@ def visual_pretrain(
     left_out = LeftOut(STAGE, run.folder / "rejected.jsonl", strict=strict)
     clips, dev = (left_out.usable(split, root, recipe.video.sampling, _why_no_sign) for split in (clips, dev))
     shape = FrameShape(left_out.shape(clips, root).fps)  # sizes stay: videos of signs come from anywhere
+    reader = FrameReader(recipe.video, shape, where, config.training.num_workers)
     torch.manual_seed(recipe.seed)
     model = build_classifier(config.pool, s3d, sum(labels.sizes), config.dropout)
     if start:
@@ -87,12 +88,10 @@ def visual_pretrain(
     trainable = Trainable(
         model=model,
         parameter_groups={"recognition": list(model.parameters())},
-        **left_out.items(
-            clips, root, recipe.video, shape, recipe.seed, labels, where, config.clip.frames if config.clip else None
-        ),
+        **left_out.items(clips, root, recipe.video, shape, recipe.seed, labels, where, window),
         losses=losses,
         objective=Objective({"gloss": 1.0} | dict.fromkeys(config.also, config.also_weight)),
-        validate=_Validation(recipe, dev, labels, shape, where, left_out),
+        validate=_Validation(recipe, dev, labels, reader, left_out),
         score="accuracy",
         higher_is_better=True,
     )
@@ -108,13 +107,11 @@ class _Validation:
     recipe: Recipe
     dev: list[Clip]
     labels: "SignLabels"
-    shape: FrameShape
-    device: torch.device
+    reader: FrameReader
     left_out: LeftOut
 
     def __call__(self, classifier: torch.nn.Module) -> dict[str, float]:
-        config, root = self.recipe.visual_pretrain, _media_root(self.recipe)
-        reader = FrameReader(self.recipe.video, self.shape, self.device, config.training.num_workers)
+        config, root, reader = self.recipe.visual_pretrain, _media_root(self.recipe), self.reader
 
         def right(clip: Clip, item: EvalItem) -> dict[str, bool] | Unreadable:
             if item.pixels is None:
@@ -124,7 +121,7 @@ class _Validation:
             return self.labels.right([torch.stack(kind).mean(0) for kind in zip(*found, strict=True)], clip)
 
         def of(clips: list[Clip]) -> list[dict[str, bool] | Unreadable]:
-            seen = (clips, root, self.recipe.video, self.shape)
+            seen = (clips, root, reader.video, reader.shape)
             items = reader.items(ViewClips(*seen, views=config.clip) if config.clip else EvalClips(*seen))
             return [right(*read) for read in items]
 
@@ -133,7 +130,7 @@ class _Validation:
 
     def _probabilities(self, classifier: torch.nn.Module, frames: torch.Tensor) -> list[torch.Tensor]:
         """Return the probabilities (K,) of each kind; in float64, in which no two logits come out equal."""
-        logits = classifier(frames, torch.tensor([frames.shape[2]], device=self.device))
+        logits = classifier(frames, torch.tensor([frames.shape[2]], device=frames.device))
         return [part[0].double().softmax(0) for part in logits.split(self.labels.sizes, dim=1)]
 
 

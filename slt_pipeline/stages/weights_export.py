@@ -8,7 +8,7 @@ from torch import Tensor
 
 from slt_pipeline.config.provenance import flatten
 from slt_pipeline.config.recipe import recipe_of_run
-from slt_pipeline.config.runs import holds_encoder
+from slt_pipeline.config.runs import SIGNS_FILE, holds_encoder
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json
 from slt_pipeline.models.weights import convert_s3d_keys
@@ -16,9 +16,6 @@ from slt_pipeline.models.weights_file import Frames, require_suffix, write_weigh
 from slt_pipeline.systems.parts import ENCODER, best_of
 from slt_pipeline.training.checkpoint import best_checkpoint
 from slt_pipeline.training.run import INPUTS
-
-_SIGNS = "signs.json"
-"""Of a run of visual-pretrain: names of its classes."""
 
 
 def weights_export(run: Path, to: Path, *, overwrite: bool = False) -> dict[str, Any]:
@@ -37,7 +34,7 @@ def weights_export(run: Path, to: Path, *, overwrite: bool = False) -> dict[str,
         raise SltError(f"{to} is there; name another file with --to, or add --overwrite")
     transform = recipe_of_run(run).video.transform
     whole = holds_encoder(run)
-    if not whole and not (run / _SIGNS).is_file():
+    if not whole and not (run / SIGNS_FILE).is_file():
         raise SltError(
             f"{run} holds no visual encoder; name a run of `slt visual-train`, `slt visual-pretrain` or "
             "`slt joint-train`"
@@ -47,13 +44,13 @@ def weights_export(run: Path, to: Path, *, overwrite: bool = False) -> dict[str,
     state = convert_s3d_keys({name: value for name, value in weights.items() if name.startswith("s3d.")})
     inputs = flatten(read_json(run / INPUTS))
     network = {name: inputs[f"{'encoder.' if whole else ''}s3d.{name}"] for name in ("use_blocks", "width")}
-    names = [] if whole or network["use_blocks"] < 5 else read_json(run / _SIGNS)
+    names = [] if whole or network["use_blocks"] < 5 else read_json(run / SIGNS_FILE)
     if names:
         state |= _classifier(weights, len(names))
     lacks = ["block 5"] if network["use_blocks"] < 5 else []
     lacks += [] if names else ["the classifier"]
     lacks += [] if network["width"] == 1 else [f"its width: it has 1, the run {network['width']}"]
-    frames = Frames(transform.color_order, transform.mean, transform.std)
+    frames = Frames.of(transform)
     account = {
         "exported_from": str(run),
         "weights": checkpoint.weights_hash,

@@ -39,7 +39,7 @@ class Encoded:
     streams: dict[str, torch.Tensor]
     """(S, D) each, where it computed."""
     source: str
-    """What it was made from (`corpora.features.clip_source`)."""
+    """What it was made from (`corpora.features.clip_source`); empty where nobody asked."""
 
 
 @dataclass
@@ -86,11 +86,14 @@ class ClipEncoder:
     reader: FrameReader
     engine: Callable[[torch.Tensor], torch.Tensor] | None = None
     """What computes the features (B, S, C) of frames (B, 3, T, H, W); None: the encoder's own S3D."""
+    sources: bool = False
+    """Whether to tell what each clip was made from."""
 
     def clips(self, clips: Sequence[Clip], root: Path | None) -> Iterator[tuple[Clip, Encoded | Unreadable]]:
         """Yield what each clip becomes, or why it cannot be read; on a GPU in another order."""
         reader = self.reader
-        dataset = EvalClips(self._order(clips), root, reader.video, reader.shape, self.window + MARGIN)
+        seen = (self._order(clips), root, reader.video, reader.shape)
+        dataset = EvalClips(*seen, self.window + MARGIN, self.sources)
         for together in self._together(reader.items(dataset)):
             yield from self._encoded(dataset, together)
 

@@ -119,7 +119,7 @@ def require_frames(transform: TransformConfig, frames: Frames, what: str, or_els
         SltError: channel order, mean or std differ; both values and the keys to set are named.
     """
     said = {"video": {"transform": asdict(frames)}}
-    now = {"video": {"transform": {name: getattr(transform, name) for name in asdict(frames)}}}
+    now = {"video": {"transform": asdict(Frames.of(transform))}}
     keys = [f"-o {key}={json.dumps(was, separators=(',', ':'))}" for key, was, _ in differences(said, now)]
     cure = f"set {' '.join(keys)}".replace('"', "")
     require_made_with(said, now, what, f"{cure}, {or_else}" if or_else else cure)
@@ -129,8 +129,8 @@ def _of_run(recipe: Recipe, folder: Path) -> Initial:
     whole = holds_encoder(folder)
     found = best_of(folder, ENCODER, "slt visual-train") if whole else best_checkpoint(folder, "slt visual-pretrain")
     before = flatten(read_json(folder / INPUTS))
-    colours = {name: getattr(recipe.video.transform, name) for name in ("color_order", "mean", "std")}
-    now: dict[str, Any] = {"video": {"transform": colours}, **_network(recipe.encoder, before, whole)}
+    frames = asdict(Frames.of(recipe.video.transform))
+    now: dict[str, Any] = {"video": {"transform": frames}, **_network(recipe.encoder, before, whole)}
     cure = f"set it back, train anew with `slt {'visual-train' if whole else 'visual-pretrain'} --overwrite`, or name "
     cure += "a file as visual_train.init"
     require_made_with(before, now, f"the {'encoder' if whole else 'S3D'} in {folder}", cure, in_part=True)

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -94,9 +95,12 @@ class LeftOut:
         Raises:
             SltError: none of the clips can be read, or with `strict` one that was chosen cannot.
         """
+        some = clips[:: max(1, len(clips) // _LOOKED_AT)]
         found: dict[FrameShape, int] = {}
         bad: dict[str, str] = {}
-        for clip in clips[:: max(1, len(clips) // _LOOKED_AT)]:
+        for number, clip in enumerate(chain(some, clips)):
+            if found and number >= len(some):
+                break  # the others are looked at only until one can be read
             shape = attempt(partial(shape_of_clip, clip, root))
             if isinstance(shape, Unreadable):
                 bad[clip.id] = shape.reason
@@ -104,30 +108,12 @@ class LeftOut:
                 found[shape] = found.get(shape, 0) + 1
         self._require_some(clips, bad)
         self._take(bad)
-        if not found:
-            return self.first(clips, lambda clip: shape_of_clip(clip, root))[1]
         chosen = max(found, key=lambda shape: found[shape])
         if len(found) > 1:
             others = ", ".join(f"{s.width}x{s.height} at {s.fps:g}" for s in found if s != chosen)
             brought = f"{chosen.width}x{chosen.height} at {chosen.fps:g}"
             log.warning("%s: clips differ, such as %s; all are brought to %s fps", self.stage, others, brought)
         return chosen
-
-    def first(self, clips: Sequence[Clip], call: Callable[[Clip], T]) -> tuple[Clip, T]:
-        """Return the first clip that can be read, and what a call makes of it.
-
-        Raises:
-            SltError: none can, or with `strict` the very first cannot.
-        """
-        bad: dict[str, str] = {}
-        for clip in clips:
-            found = attempt(partial(call, clip))
-            if not isinstance(found, Unreadable):
-                self._take(bad)
-                return clip, found
-            bad[clip.id] = found.reason
-            self._require_some(clips, bad)
-        raise AssertionError("there is no clip")
 
     def begin(self, folder: Path) -> None:
         """List what was found so far, when a run begins, or goes on, in a folder; the first process alone does."""

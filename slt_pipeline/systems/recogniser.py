@@ -55,9 +55,10 @@ class Recogniser:
         """Where it computes."""
         return next(self.model.parameters()).device
 
-    def on_video(self, num_workers: int | None = None) -> ClipEncoder:
-        """Return the encoder with what reads video for it, by so many loaders."""
-        return ClipEncoder(self.model, FrameReader(self.video, self.shape, self.device, num_workers), self.engine)
+    def on_video(self, num_workers: int | None = None, *, sources: bool = False) -> ClipEncoder:
+        """Return the encoder with what reads video for it, by so many loaders, and tells what clips are made from."""
+        reader = FrameReader(self.video, self.shape, self.device, num_workers)
+        return ClipEncoder(self.model, reader, self.engine, sources)
 
     def encode_clip(self, clip: Clip, root: Path | None) -> dict[str, torch.Tensor]:
         """Return the streams (S,D) of one clip.

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,22 @@ from slt_pipeline.systems.translator import open_sign2text
 from slt_pipeline.systems.vocabularies import Vocabularies
 
 SIZE = MBartConfig(d_model=16, num_layers=1, num_heads=2, ffn_dim=16, max_positions=64)
+
+
+def recipe_on_folder(toy, tmp_path: Path, **changes: Any) -> Path:
+    """A recipe of the toy's encoder and store whose mBART comes from a folder, in runs of its own."""
+    folder, file = tmp_path / "mbart", tmp_path / "theirs.yaml"
+    folder.mkdir()
+    write_folder(toy, folder)
+    changes["translator"] = {**changes.get("translator", {}), "mbart": {"folder": str(folder)}}
+    own = {
+        "extends": str(toy.file),
+        "runs_dir": str(tmp_path / "runs"),
+        "uses": {"encoder": str(toy.root / "runs" / "toy")},
+        "text": {"tokenizer": str(folder)},
+    }
+    file.write_text(json.dumps({**own, **changes}))
+    return file
 
 
 def write_folder(toy, folder: Path) -> None:

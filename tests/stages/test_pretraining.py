@@ -171,7 +171,7 @@ def test_the_probabilities_of_all_views_are_averaged(chain, monkeypatch):
     labels, dev, root = validate.labels, validate.dev, chain.root / "corpus"
     assert recipe.visual_pretrain.clip is not None
     model, right, mean = _Counted(sum(labels.sizes)), [], torch.zeros(0)
-    clips = ViewClips(dev, root, recipe.video, validate.shape, views=recipe.visual_pretrain.clip)
+    clips = ViewClips(dev, root, recipe.video, validate.reader.shape, views=recipe.visual_pretrain.clip)
     for clip, item in zip(dev, map(clips.__getitem__, range(len(dev))), strict=True):
         assert item.pixels is not None and len(item.pixels) == 6 * 16
         views = [to_input(pixels, recipe.video.transform) for pixels in item.pixels.split(16)]

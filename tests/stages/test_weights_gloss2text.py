@@ -1,12 +1,10 @@
 """A published Gloss2Text becomes a run from which translators start, and which evaluation decodes."""
 
-import json
-
 import pytest
 import torch
 from published_weights import write_checkpoint
 from stage_tools import weights
-from test_mbart_folder import write_folder
+from test_mbart_folder import recipe_on_folder
 
 from slt_pipeline.config.recipe import Recipe, load_recipe
 from slt_pipeline.files import read_json
@@ -28,19 +26,7 @@ def as_published(state):
 
 @pytest.fixture
 def recipe(toy, tmp_path) -> Recipe:
-    folder = tmp_path / "mbart"
-    folder.mkdir()
-    write_folder(toy, folder)
-    file = tmp_path / "theirs.yaml"
-    changes = {
-        "extends": str(toy.file),
-        "runs_dir": str(tmp_path / "runs"),
-        "uses": {"encoder": str(toy.root / "runs" / "toy")},
-        "text": {"tokenizer": str(folder)},
-        "translator": {"mbart": {"folder": str(folder)}},
-    }
-    file.write_text(json.dumps(changes))
-    return load_recipe(str(file))
+    return load_recipe(str(recipe_on_folder(toy, tmp_path)))
 
 
 @pytest.fixture

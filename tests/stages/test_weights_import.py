@@ -1,6 +1,5 @@
 """A published translator becomes a run that opens, evaluates and translates as a trained one does."""
 
-import json
 import os
 import pickle
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ import pytest
 import torch
 from published_weights import Calls, as_published, write_checkpoint
 from stage_tools import refusal
-from test_mbart_folder import write_folder
+from test_mbart_folder import recipe_on_folder
 
 from slt_pipeline.config.recipe import Recipe, load_recipe, with_values
 from slt_pipeline.errors import SltError
@@ -37,22 +36,13 @@ class Published:
 
 @pytest.fixture
 def published(toy, tmp_path) -> Published:
-    folder = tmp_path / "mbart"
-    folder.mkdir()
-    write_folder(toy, folder)
-    file = tmp_path / "theirs.yaml"
-    changes = {
-        "extends": str(toy.file),
-        "runs_dir": str(tmp_path / "runs"),
-        "uses": {"encoder": str(toy.root / "runs" / "toy")},
-        "text": {"tokenizer": str(folder)},
-        "translator": {"system": "cvslt", "head": "trained", "latent": 4, "mbart": {"folder": str(folder)}},
-        "translate_train": {
-            "objective": {"prior": 1, "posterior": 1, "gaussian_kl": 1, "output_kl": 1, "recognition": 0}
-        },
-        "evaluate": {"tasks": ["sign2gloss", "sign2text"], "splits": ["dev"]},
-    }
-    file.write_text(json.dumps(changes))
+    file = recipe_on_folder(
+        toy,
+        tmp_path,
+        translator={"system": "cvslt", "head": "trained", "latent": 4},
+        translate_train={"objective": {"prior": 1, "posterior": 1, "gaussian_kl": 1, "output_kl": 1, "recognition": 0}},
+        evaluate={"tasks": ["sign2gloss", "sign2text"], "splits": ["dev"]},
+    )
     recipe = load_recipe(str(file))
     torch.manual_seed(5)
     weights = Start.of_published(recipe).build(widths_of(open_features(recipe))).state_dict()
