@@ -10,6 +10,8 @@ from slt_pipeline.models.masked_norm import MaskedBatchNorm
 
 CLASSIFIER = "gloss_output_layer"
 """Name of the layer that only the gloss logits need."""
+PIECE = 2048
+"""Steps that the convolutions see at once, outside of training: an hour of video would take a gigabyte there."""
 
 
 class VisualHead(nn.Module):
@@ -72,6 +74,7 @@ class TemporalFeedForward(nn.Module):
     def __init__(self, config: HeadConfig):
         super().__init__()
         self.masked = config.padding == "masked"
+        self.margin = sum(size // 2 for size in config.kernel_sizes)
         self.layer_norm = nn.LayerNorm(config.hidden, eps=1e-6)
         last = len(config.kernel_sizes) - 1
         layers: list[nn.Module] = []
@@ -79,17 +82,27 @@ class TemporalFeedForward(nn.Module):
             in_channels = config.hidden if i == 0 else config.feedforward
             out_channels = config.hidden if i == last else config.feedforward
             layers.append(nn.Conv1d(in_channels, out_channels, size, padding="same"))
-            layers += [nn.Dropout(config.dropout)] if i == last else [nn.ReLU(), nn.Dropout(config.dropout)]
+            layers += [nn.Dropout(config.dropout)] if i == last else [nn.ReLU(inplace=True), nn.Dropout(config.dropout)]
         self.pwff_layer = nn.Sequential(*layers)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Map x (B, S, R), of which mask (B, S) bool is True on valid steps, to (B, S, R)."""
-        y = self.layer_norm(x).transpose(1, 2)
+        y, size, margin = self.layer_norm(x).transpose(1, 2), x.shape[1], self.margin
+        if self.training or size <= PIECE:
+            return x + self._convolved(y, mask).transpose(1, 2)
+        out = torch.empty_like(x)
+        for start in range(0, size, PIECE):
+            end, first = min(start + PIECE, size), max(start - margin, 0)
+            seen = self._convolved(y[:, :, first : end + margin], mask[:, first : end + margin])
+            out[:, start:end] = seen[:, :, start - first : end - first].transpose(1, 2)
+        return out.add_(x)
+
+    def _convolved(self, y: Tensor, mask: Tensor) -> Tensor:
         for layer in self.pwff_layer:
             if self.masked and isinstance(layer, nn.Conv1d):
                 y = y.masked_fill(~mask.unsqueeze(1), 0.0)  # as "same" pads a clip that is alone
             y = layer(y)
-        return x + y.transpose(1, 2)
+        return y
 
 
 def _sinusoids(num_positions: int, num_channels: int) -> Tensor:

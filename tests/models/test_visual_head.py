@@ -7,6 +7,7 @@ import torch
 from pydantic import ValidationError
 
 from slt_pipeline.config.encoder import HeadConfig
+from slt_pipeline.models import visual_head
 from slt_pipeline.models.masked_norm import MaskedBatchNorm
 from slt_pipeline.models.visual_head import PositionalEncoding, VisualHead, valid_mask
 
@@ -117,3 +118,14 @@ def test_even_kernels_are_refused():
 def test_three_convolutions_keep_the_length():
     head = VisualHead(SMALL.model_copy(update={"kernel_sizes": (5, 3, 1)}), 4, 5).eval()
     assert head(torch.zeros(2, 7, 4), torch.tensor([7, 3]))[1].shape == (2, 7, 5)
+
+
+@pytest.mark.parametrize("padding", ["published", "masked"])
+def test_an_hour_of_video_in_pieces_is_what_it_is_as_a_whole(padding, monkeypatch):
+    torch.manual_seed(0)
+    head = VisualHead(HeadConfig(hidden=16, feedforward=32, kernel_sizes=(3, 5, 3), padding=padding), 8, 5).eval()
+    features, lengths = torch.randn(2, 100, 8), torch.tensor([100, 61])
+    whole = head(features, lengths)
+    monkeypatch.setattr(visual_head, "PIECE", 16)
+    for expected, found in zip(whole, head(features, lengths), strict=True):
+        torch.testing.assert_close(found, expected)
