@@ -5,10 +5,10 @@ from pathlib import Path
 
 import click
 
-from slt_pipeline.cli.options import load, recipe_options
+from slt_pipeline.cli.options import Group, load, recipe_options
 
 
-@click.group()
+@click.group(cls=Group)
 def data() -> None:
     """Make manifests of clips, check them, count them.
 
@@ -18,7 +18,7 @@ def data() -> None:
     """
 
 
-@data.group("import")
+@data.group("import", cls=Group)
 def import_() -> None:
     """Turn published files into a manifest, or into JSON.
 

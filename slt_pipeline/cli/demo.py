@@ -2,10 +2,10 @@
 
 import click
 
-from slt_pipeline.cli.options import load, run_options, show_plan
+from slt_pipeline.cli.options import Command, load, run_options, show_plan
 
 
-@click.command()
+@click.command(cls=Command)
 @run_options
 def demo(recipe_name, overrides, device, dry_run) -> None:
     """Run everything once on the synthetic signer.

@@ -2,10 +2,10 @@
 
 import click
 
-from slt_pipeline.cli.options import load, run_option, run_options, show_plan
+from slt_pipeline.cli.options import Command, load, run_option, run_options, show_plan
 
 
-@click.command()
+@click.command(cls=Command)
 @run_options
 @run_option
 @click.option(

@@ -3,6 +3,7 @@
 import click
 
 from slt_pipeline.cli.options import (
+    Command,
     encoder_option,
     load_encoder,
     processes_option,
@@ -12,7 +13,7 @@ from slt_pipeline.cli.options import (
 )
 
 
-@click.command()
+@click.command(cls=Command)
 @run_options
 @encoder_option
 @click.option("--split", type=click.Choice(["train", "dev", "test", "all"]), default="all", show_default=True)

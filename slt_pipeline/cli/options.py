@@ -11,6 +11,34 @@ if TYPE_CHECKING:
     from slt_pipeline.config.recipe import Recipe
 
 
+class Command(click.Command):
+    """A command that takes an option once, unless it may be given several times: click counts the last, silently."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read a command line.
+
+        Raises:
+            click.UsageError: an option is given twice; both values are named.
+        """
+        if not ctx.resilient_parsing:
+            self._require_once(ctx, args)
+        return super().parse_args(ctx, args)
+
+    def _require_once(self, ctx: click.Context, args: list[str]) -> None:
+        parser = self.make_parser(ctx)
+        _, _, order = parser.parse_args(args=list(args))
+        for option in set(order):
+            several = isinstance(option, click.Option) and (option.is_flag or option.multiple)
+            if isinstance(option, click.Option) and not several and (times := order.count(option)) > 1:
+                ctx.fail(f"{option.opts[-1]} is given {times} times, and takes one value.")
+
+
+class Group(click.Group):
+    """A group of such commands."""
+
+    command_class = Command
+
+
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """`-r/--recipe` and `-o key=value`: which experiment."""
     command = click.option(

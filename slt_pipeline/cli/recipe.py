@@ -2,10 +2,10 @@
 
 import click
 
-from slt_pipeline.cli.options import load, recipe_options
+from slt_pipeline.cli.options import Group, load, recipe_options
 
 
-@click.group()
+@click.group(cls=Group)
 def recipe() -> None:
     """List and show recipes; each is one experiment as data.
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import click
 
-from slt_pipeline.cli.options import load, run_options, show_plan
+from slt_pipeline.cli.options import Group, load, run_options, show_plan
 
 
-@click.group()
+@click.group(cls=Group)
 def report() -> None:
     """Look into trained translators, several side by side.
 

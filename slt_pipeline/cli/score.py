@@ -6,10 +6,11 @@ from pathlib import Path
 
 import click
 
+from slt_pipeline.cli.options import Command
 from slt_pipeline.config.names import PROTOCOL_NAMES
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("hypotheses", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.argument("references", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(

@@ -2,10 +2,10 @@
 
 import click
 
-from slt_pipeline.cli.options import encoder_option, load_encoder, overwrite_option, run_options, show_plan
+from slt_pipeline.cli.options import Command, encoder_option, load_encoder, overwrite_option, run_options, show_plan
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("name", required=False)
 @run_options
 @encoder_option

@@ -5,6 +5,7 @@ from importlib import import_module
 import click
 
 from slt_pipeline.cli.options import (
+    Command,
     extend_option,
     load,
     overwrite_option,
@@ -34,7 +35,7 @@ def _train(
     click.echo(f"{stage}: {best}; {recipe.run_folder(stage)}")
 
 
-@click.command("visual-pretrain")
+@click.command("visual-pretrain", cls=Command)
 @run_options
 @overwrite_option
 @extend_option
@@ -52,7 +53,7 @@ def visual_pretrain(**options) -> None:
     _train("visual_pretrain", **options)
 
 
-@click.command("visual-train")
+@click.command("visual-train", cls=Command)
 @run_options
 @overwrite_option
 @extend_option
@@ -70,7 +71,7 @@ def visual_train(**options) -> None:
     _train("visual_train", **options)
 
 
-@click.command("gloss2text-train")
+@click.command("gloss2text-train", cls=Command)
 @run_options
 @overwrite_option
 @extend_option
@@ -86,7 +87,7 @@ def gloss2text_train(**options) -> None:
     _train("gloss2text_train", **options)
 
 
-@click.command("translate-train")
+@click.command("translate-train", cls=Command)
 @run_options
 @overwrite_option
 @extend_option
@@ -103,7 +104,7 @@ def translate_train(**options) -> None:
     _train("translate_train", **options)
 
 
-@click.command("joint-train")
+@click.command("joint-train", cls=Command)
 @run_options
 @overwrite_option
 @extend_option

@@ -2,10 +2,10 @@
 
 import click
 
-from slt_pipeline.cli.options import load, run_option, run_options, show_plan
+from slt_pipeline.cli.options import Command, load, run_option, run_options, show_plan
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEO...")
 @run_options
 @run_option

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from slt_pipeline.cli.options import load, overwrite_option, recipe_options, show_plan
+from slt_pipeline.cli.options import Group, load, overwrite_option, recipe_options, show_plan
 from slt_pipeline.config.names import WEIGHTS_KINDS
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -28,7 +28,7 @@ class _Numbers(click.ParamType):
         return found
 
 
-@click.group()
+@click.group(cls=Group)
 def weights() -> None:
     """Take weights that others have trained, and give ours.
 

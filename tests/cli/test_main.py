@@ -201,3 +201,8 @@ def test_processes_that_no_launcher_has_started_are_told_in_one_line(monkeypatch
 def test_an_empty_world_size_is_none(monkeypatch, capsys):
     monkeypatch.setenv("WORLD_SIZE", "")
     assert ends(monkeypatch, capsys, "visual-train", "--dry-run")[0] == 0
+
+
+def test_an_option_that_takes_one_value_and_is_given_two_is_refused(slt):
+    ended = slt("extract", "--split", "train", "--split", "dev")
+    assert (ended.exit_code, "--split is given 2 times, and takes one value" in ended.output) == (2, True)

@@ -9,6 +9,7 @@ import command_lines
 import pytest
 
 from slt_pipeline.cli.main import cli
+from slt_pipeline.cli.options import Command
 
 ROOT = Path(__file__).resolve().parents[2]
 HEAVY = {"torch", "torchvision", "transformers", "zarr", "h5py", "matplotlib", "av", "sacrebleu", "PIL"}
@@ -53,6 +54,11 @@ def test_asking_for_help_imports_nothing_heavy(arguments):
     )
     assert (run.returncode, run.stderr) == (0, "")
     assert run.stdout.strip() != ""
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_command_drops_an_option_that_is_given_twice(name):
+    assert isinstance(COMMANDS[name], Command)
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

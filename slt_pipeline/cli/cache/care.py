@@ -9,11 +9,11 @@ from slt_pipeline.cli.cache.copy import convert, merge, subset
 from slt_pipeline.cli.cache.diff import diff
 from slt_pipeline.cli.cache.feature_pickles import export_pickle, import_pickle
 from slt_pipeline.cli.cache.rm import rm
-from slt_pipeline.cli.options import load, recipe_options
+from slt_pipeline.cli.options import Group, load, recipe_options
 from slt_pipeline.errors import SltError
 
 
-@click.group()
+@click.group(cls=Group)
 def cache() -> None:
     """Care for feature stores: check, copy, join, prune.
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slt_pipeline.cli.cache.common import ID_FILE, STORE, byte_bar, describe, goes_with, new_store, read_ids
-from slt_pipeline.cli.options import load, recipe_options
+from slt_pipeline.cli.options import Command, load, recipe_options
 
 if TYPE_CHECKING:
     from cache import Compression, FeatureStore
@@ -41,7 +41,7 @@ def _form_options(command):
     return command
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("source", type=STORE)
 @click.argument("target", type=STORE)
 @_form_options
@@ -64,7 +64,7 @@ def convert(source, target, **form) -> None:
     click.echo(f"convert: {describe(copy)}")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("source", type=STORE)
 @click.argument("target", type=STORE)
 @click.option("--clips", type=ID_FILE, help="File of clip ids, one a line; - is standard input.")
@@ -100,7 +100,7 @@ def subset(source, target, clips, split, streams, recipe_name, overrides) -> Non
     click.echo(f"subset: {describe(made)}")
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("sources", type=STORE, nargs=-1, required=True)
 @click.argument("target", type=STORE)
 @_form_options

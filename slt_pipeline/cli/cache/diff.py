@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slt_pipeline.cli.cache.common import STORE, plain, some
+from slt_pipeline.cli.options import Command
 
 if TYPE_CHECKING:
     from cache.diff import StoreDiff
@@ -25,7 +26,7 @@ WORDS = {
 """What it means that a part of the fingerprint differs (`slt_pipeline.systems.features.fingerprint`)."""
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("a", type=STORE)
 @click.argument("b", type=STORE)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

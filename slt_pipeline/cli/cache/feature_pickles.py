@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from slt_pipeline.cli.options import load, recipe_options
+from slt_pipeline.cli.options import Command, load, recipe_options
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -20,7 +20,7 @@ def _facts(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -
     return facts
 
 
-@click.command("import-pickle")
+@click.command("import-pickle", cls=Command)
 @click.argument("pickles", type=_FILE, nargs=-1, required=True)
 @click.argument("store", type=click.Path(path_type=Path))
 @click.option("--stream", default="s3d", show_default=True, help="What the store calls the features.")
@@ -78,7 +78,7 @@ def import_pickle(pickles, store, stream, dtype, backend, facts, max_gib) -> Non
     click.echo(f"import-pickle: {counts}; {report.store!r}")
 
 
-@click.command("export-pickle")
+@click.command("export-pickle", cls=Command)
 @click.argument("store", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("pickle", type=click.Path(dir_okay=False, path_type=Path))
 @recipe_options

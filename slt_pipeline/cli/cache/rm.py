@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from slt_pipeline.cli.cache.common import ID_FILE, STORE, byte_bar, goes_with, local, read_ids, shown, size, some
-from slt_pipeline.cli.options import load, recipe_options
+from slt_pipeline.cli.options import Command, load, recipe_options
 from slt_pipeline.errors import SltError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from slt_pipeline.config.recipe import Recipe
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("stores", metavar="STORE...", type=STORE, nargs=-1, required=True)
 @click.option("--clips", type=ID_FILE, help="Only these clips: a file of clip ids, one a line; - is standard input.")
 @click.option(
