@@ -8,17 +8,29 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cache.compression import Compression
-    from cache.errors import StoreError
+    from cache.errors import DamagedError, MadeByOtherError, NotFoundError, StoreError
     from cache.header import StreamSpec
     from cache.store import FeatureStore
     from cache.writer import Writer
 
 __distribution__ = "slt-pipeline"
-__all__ = ["Compression", "FeatureStore", "StoreError", "StreamSpec", "Writer"]
+__all__ = [
+    "Compression",
+    "DamagedError",
+    "FeatureStore",
+    "MadeByOtherError",
+    "NotFoundError",
+    "StoreError",
+    "StreamSpec",
+    "Writer",
+]
 
 _HOMES = {
     "Compression": "cache.compression",
     "FeatureStore": "cache.store",
+    "DamagedError": "cache.errors",
+    "MadeByOtherError": "cache.errors",
+    "NotFoundError": "cache.errors",
     "StoreError": "cache.errors",
     "StreamSpec": "cache.header",
     "Writer": "cache.writer",

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from cache.errors import REPAIR, StoreError
+from cache.errors import REPAIR, DamagedError, StoreError
 
 CODECS = {"zarr": ("blosc", "zstd"), "hdf5": ("gzip",)}
-"""What a backend can write and every tool for it reads without a plug-in."""
+"""The backends, and what compression each can write that every tool for it reads without a plug-in."""
 _MANTISSA_BITS = {"float16": 10, "float32": 23}
 _MAX_LEVEL = 9
 
@@ -82,9 +82,9 @@ class Compression:
             try:
                 data = np.frombuffer(unpack(piece, itemsize), np.uint8)
             except (ValueError, RuntimeError, SystemError, MemoryError, zlib.error) as error:
-                raise StoreError(f"does not unpack ({error or 'out of memory'}): {REPAIR}") from error
+                raise DamagedError(f"does not unpack ({error or 'out of memory'}): {REPAIR}") from error
             if data.nbytes != size:
-                raise StoreError(f"unpacks to {data.nbytes} bytes, {size} needed: {REPAIR}")
+                raise DamagedError(f"unpacks to {data.nbytes} bytes, {size} needed: {REPAIR}")
             return data
 
         return checked

@@ -1,18 +1,31 @@
-"""The one error of the store."""
+"""The errors of the store: one kind for all, and of it what is not there, what is damaged, what others have made."""
 
 import errno
 
-REPAIR = "see what is damaged with `slt cache verify`, drop it with `slt cache repair`, then extract again"
+REPAIR = "verify the store, repair it, and make what is lost again"
 
 
 class StoreError(Exception):
     """A store that cannot be used as asked: one line that names the thing, both values, and the cure."""
 
 
+class NotFoundError(StoreError):
+    """A store, a stream or a clip that is not there."""
+
+
+class DamagedError(StoreError):
+    """Bytes that are not those that were written."""
+
+
+class MadeByOtherError(StoreError):
+    """A store that is sound, and was made by something else than was asked for."""
+
+
 def cannot_read(where: str, error: OSError) -> StoreError:
     """Return the error for a file that the system does not let us read."""
+    kind = DamagedError if error.errno in (errno.ENOENT, errno.EIO) else StoreError
     cure = _CURES.get(error.errno or 0, "try again when that is fixed")
-    return StoreError(f"cannot read {where} ({error.strerror or error}): {cure}")
+    return kind(f"cannot read {where} ({error.strerror or error}): {cure}")
 
 
 _CURES = {

@@ -1,24 +1,21 @@
-"""store.json: what a store is, and how its JSON is sealed with a checksum."""
+"""store.json: what a store is."""
 
 import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
-from typing import Any, TypeVar
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from cache.checksum import crc32
-from cache.compression import Compression
-from cache.errors import REPAIR, StoreError
+from cache.compression import CODECS, Compression
+from cache.errors import StoreError
 from cache.provenance import canonical
+from cache.seal import complaints, known, seal, unseal
 
 FORMAT = "feature-store"
 PLAIN, COMPRESSED = 1, 2  # versions of the format; a store says the lowest that can read it
 HEADER_PATH = "store.json"
 DTYPES = ("float16", "float32")
-BACKENDS = ("zarr", "hdf5")
 DEFAULT_SHARD_STEPS = 4096
 
 
@@ -58,8 +55,8 @@ class Header:
     recorded: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.backend not in BACKENDS:
-            raise StoreError(f"backend {self.backend!r} is not one of {', '.join(BACKENDS)}")
+        if self.backend not in CODECS:
+            raise StoreError(f"backend {self.backend!r} is not one of {', '.join(CODECS)}")
         if not self.streams:
             raise StoreError('a store needs at least one stream: pass streams={"name": StreamSpec(dim=...)}')
         for name, spec in self.streams.items():
@@ -105,51 +102,3 @@ class Header:
             packed = document.get("compression")
             compression = known(Compression, packed) if packed else None
             return known(cls, {**document, "streams": streams, "compression": compression})
-
-
-_Kind = TypeVar("_Kind")
-
-
-def known(kind: type[_Kind], document: dict[str, Any]) -> _Kind:
-    """Return a dataclass made of those keys of a JSON object that it knows; the others are of a later version."""
-    return kind(**{key.name: document[key.name] for key in fields(kind) if key.name in document})  # pyright: ignore[reportArgumentType]
-
-
-@contextmanager
-def complaints(where: str) -> Iterator[None]:
-    """Turn what goes wrong with a document of sound checksum, which some other program wrote, into a StoreError."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise StoreError(f"{where} is not as cache/README.md says: {reason}") from error
-
-
-_SEAL = b'"crc32":"'
-
-
-def seal(document: dict[str, Any], indent: int | None = None) -> bytes:
-    """Return the JSON text plus a last key `crc32`: CRC-32 of all the bytes that precede that key's opening quote."""
-    separators = (",", ":") if indent is None else (",", ": ")
-    text = json.dumps(document, ensure_ascii=False, separators=separators, indent=indent, allow_nan=False)
-    body = (text[:-1].rstrip("\n") + ",").encode()
-    return body + _tail(body)
-
-
-def is_sealed(data: bytes) -> bool:
-    """Say whether this is a text of `seal`, and not a single bit of it has changed."""
-    body = data[: data.rfind(_SEAL)]
-    return body + _tail(body) == data
-
-
-def unseal(data: bytes, where: str) -> dict[str, Any]:
-    """Return the document of `seal`, without `crc32`. Raises StoreError if a single bit of it has changed."""
-    if not is_sealed(data):
-        raise StoreError(f"{where} is damaged, its checksum does not match: {REPAIR}")
-    document = json.loads(data)
-    del document["crc32"]
-    return document
-
-
-def _tail(body: bytes) -> bytes:
-    return _SEAL + f'{crc32(body):08x}"}}\n'.encode()

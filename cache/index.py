@@ -8,14 +8,14 @@ import errno
 import os
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from threading import Lock
 
 from cache.errors import StoreError
-from cache.files import LocalFiles
 from cache.header import Header
-from cache.locks import ForkLock
+from cache.places.base import Files
 from cache.record import Record
 
-FOLDER = "index"
+FOLDER, TEMPORARY = "index", "tmp"
 Place = tuple[Record, int, int]
 """Where a clip is: the record of its shard, its first row in it, its length."""
 
@@ -23,7 +23,7 @@ Place = tuple[Record, int, int]
 class Index:
     """The committed shards of a store, in order of their number, and the place of every clip."""
 
-    def __init__(self, files: LocalFiles, header: Header) -> None:
+    def __init__(self, files: Files, header: Header) -> None:
         self._files, self._header, self.root = files, header, files.root
         self._lock = ForkLock()
         self._take({})
@@ -160,7 +160,7 @@ def _numbers(names: Iterable[str], kind: str | None = None) -> list[int]:
     return sorted(int(number) for number, _, rest in parts if rest in kinds and len(number) >= 8 and number.isdecimal())
 
 
-def claim_number(files: LocalFiles) -> int:
+def claim_number(files: Files) -> int:
     """Return a shard number that is ours alone."""
     shard = _next_number(files)
     while True:
@@ -174,29 +174,29 @@ def claim_number(files: LocalFiles) -> int:
             shard += 1
 
 
-def _next_number(files: LocalFiles) -> int:
+def _next_number(files: Files) -> int:
     return max(_numbers(files.names(FOLDER)), default=-1) + 1
 
 
-def put_record(files: LocalFiles, record: Record, temporary: str) -> None:
+def put_record(files: Files, record: Record, temporary: str) -> None:
     """Write a record; it appears whole."""
     files.write_whole(record_path(record.shard), record.to_bytes(), temporary)
     files.sync(FOLDER)
 
 
-def unlink_records(files: LocalFiles, shards: Iterable[int]) -> None:
+def unlink_records(files: Files, shards: Iterable[int]) -> None:
     """Remove records that others stand for, for good."""
     for shard in shards:
         files.remove(record_path(shard))
     files.sync(FOLDER)
 
 
-def records_there(files: LocalFiles) -> list[int]:
+def records_there(files: Files) -> list[int]:
     """Return the numbers of all records in the index, readable or not."""
     return _numbers(files.names(FOLDER), "json")
 
 
-def claims_there(files: LocalFiles) -> list[int]:
+def claims_there(files: Files) -> list[int]:
     """Return the numbers of all claims in the index."""
     return _numbers(files.names(FOLDER), "claim")
 
@@ -209,3 +209,18 @@ def record_path(shard: int) -> str:
 def claim_path(shard: int) -> str:
     """Return the file whose owner may write a shard."""
     return f"{FOLDER}/{shard:08d}.claim"
+
+
+class ForkLock:
+    """A lock among threads, which a forked process finds free even if a thread held it that it does not have."""
+
+    def __init__(self) -> None:
+        self._lock, self._process = Lock(), os.getpid()
+
+    def __enter__(self) -> None:
+        if self._process != os.getpid():
+            self._lock, self._process = Lock(), os.getpid()
+        self._lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()

@@ -7,9 +7,9 @@ import hashlib
 import json
 from typing import Any
 
-from cache.errors import StoreError
+from cache.errors import MadeByOtherError, StoreError
 
-_CURE = "extract into another folder, or go back to the settings that made this store"
+_CURE = "choose another folder, or go back to the settings that made this store"
 
 
 def canonical(fingerprint: dict[str, Any]) -> str:
@@ -87,7 +87,7 @@ def require_same(found: dict[str, Any], expected: dict[str, Any], where: str, cu
     if canonical(found) == canonical(expected):
         return
     phrases = differences(json.loads(canonical(found)), json.loads(canonical(expected)))
-    raise StoreError(f"{where} was made by something else: {'; '.join(phrases)}: {cure}")
+    raise MadeByOtherError(f"{where} was made by something else: {'; '.join(phrases)}: {cure}")
 
 
 def _bad_keys(value: Any, path: str) -> list[str]:

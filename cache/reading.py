@@ -1,20 +1,27 @@
-"""Reading the rows of clips: plain ones straight from the file, compressed ones through the pieces that hold them.
+"""Reading the rows of clips: plain ones straight from the file, compressed ones by their pieces, or all from memory.
 
-B: clips of a batch. T: steps of a clip. D: width of a stream.
+B: clips of a batch. T: steps of a clip. D: width of a stream. S: steps of the store.
 """
 
+import os
 from collections.abc import Sequence
 from os import preadv
-from typing import Protocol
+from pathlib import Path
+from typing import Literal, NoReturn, Protocol, get_args
 
 import numpy as np
 from numpy import empty
 
-from cache.errors import REPAIR, StoreError
-from cache.files import LocalFiles
+from cache.errors import REPAIR, DamagedError, NotFoundError, StoreError
 from cache.header import Header, StreamSpec
 from cache.index import Index, Place
+from cache.places.base import Files
 from cache.record import Record
+
+Resident = Literal["no", "auto", "yes"]
+RESIDENT = get_args(Resident)
+AUTO_SHARE = 0.5
+"""Part of the free memory that `auto` takes: the rest is for what is computed with the features."""
 
 
 class Rows(Protocol):
@@ -32,7 +39,7 @@ class Rows(Protocol):
 class PlainRows(dict[str, tuple[str, int, int]]):
     """Clip id -> (file, offset in bytes, steps), worked out once, so that a read costs a look-up and a system call."""
 
-    def __init__(self, stream: str, spec: StreamSpec, index: Index, files: LocalFiles) -> None:
+    def __init__(self, stream: str, spec: StreamSpec, index: Index, files: Files) -> None:
         super().__init__()
         self._dim, self._dtype, self._row_bytes = spec.dim, spec.numpy_dtype, spec.row_bytes
         self._stream, self._index, self._files, self._open_files = stream, index, files, files.open_files
@@ -77,7 +84,7 @@ class PlainRows(dict[str, tuple[str, int, int]]):
 class PackedRows:
     """Rows of a compressed stream: the pieces that a clip touches are read and unpacked."""
 
-    def __init__(self, stream: str, header: Header, index: Index, files: LocalFiles) -> None:
+    def __init__(self, stream: str, header: Header, index: Index, files: Files) -> None:
         self._stream, self._header, self._index, self._files = stream, header, index, files
         self._spec = header.streams[stream]
 
@@ -99,7 +106,83 @@ class PackedRows:
         return out, lengths
 
 
-def read_rows(files: LocalFiles, header: Header, record: Record, stream: str, row: int, out: np.ndarray) -> None:
+class _Table(dict[str, tuple[int, int]]):
+    """Clip id -> (first row in the stream that is held, length), as it was when the stream was read."""
+
+    def __init__(self, index: Index, places: dict[str, tuple[int, int]]) -> None:
+        super().__init__(places)
+        self._root = index.root
+
+    def __missing__(self, clip_id: str) -> NoReturn:
+        raise not_there(clip_id, self._root, len(self))
+
+
+class ResidentRows:
+    """A stream in memory. flat: (S, D), the shards one after the other."""
+
+    def __init__(self, flat: np.ndarray, table: _Table) -> None:
+        self._flat, self._table = flat, table
+
+    def read(self, clip_id: str, start: int | None, stop: int | None) -> np.ndarray:
+        """As in `Rows`."""
+        first, length = self._table[clip_id]
+        return self._flat[first : first + length][start:stop].copy()
+
+    def read_batch(self, clip_ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """As in `Rows`."""
+        places = [self._table[clip_id] for clip_id in clip_ids]
+        lengths = np.array([length for _, length in places], np.int64)
+        out = np.empty((len(places), int(lengths.max(initial=0)), self._flat.shape[1]), self._flat.dtype)
+        for features, (first, length) in zip(out, places, strict=True):
+            features[:length] = self._flat[first : first + length]
+            features[length:] = 0
+        return out, lengths
+
+
+def rows_of(stream: str, header: Header, index: Index, files: Files, resident: Resident) -> Rows:
+    """Return the reader of a stream, which is held in memory as `resident` says.
+
+    Raises:
+        StoreError: if it does not fit there, naming both sizes, before anything is read.
+    """
+    spec = header.streams[stream]
+    rows: Rows = (
+        PackedRows(stream, header, index, files) if header.compression else PlainRows(stream, spec, index, files)
+    )
+    if resident == "no":
+        return rows
+    places = list(index.places.items())
+    first: dict[int, int] = {}
+    num_steps, records = 0, [record for _, record in sorted({r.shard: r for _, (r, _, _) in places}.items())]
+    for record in records:
+        first[record.shard], num_steps = num_steps, num_steps + record.steps
+    needed, free = num_steps * spec.row_bytes, _free_memory()
+    if resident == "auto" and needed > AUTO_SHARE * free:
+        return rows
+    if needed > free:
+        raise StoreError(
+            f"stream {stream!r} of {files.root} takes {needed >> 20} MiB, {free >> 20} MiB are free in memory: "
+            "open the store with resident='no'"
+        )
+    flat = np.empty((num_steps, spec.dim), spec.numpy_dtype)
+    for record in records:
+        start = first[record.shard]
+        read_rows(files, header, record, stream, 0, flat[start : start + record.steps])
+    table = _Table(index, {clip: (first[record.shard] + row, length) for clip, (record, row, length) in places})
+    return ResidentRows(flat, table)
+
+
+def _free_memory() -> int:
+    """Return the bytes that the system still has."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")) * 1024
+    except (OSError, StopIteration):  # no Linux
+        pages = "SC_AVPHYS_PAGES" if "SC_AVPHYS_PAGES" in os.sysconf_names else "SC_PHYS_PAGES"
+        return os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+def read_rows(files: Files, header: Header, record: Record, stream: str, row: int, out: np.ndarray) -> None:
     """Fill `out` (T, D) with the rows of a shard from `row` on. Raises StoreError if they are not there."""
     extent, row_bytes = record.extents[stream], header.streams[stream].row_bytes
     if header.compression is None:
@@ -107,7 +190,7 @@ def read_rows(files: LocalFiles, header: Header, record: Record, stream: str, ro
     _read_packed(files, header, stream, [(record, row, out)])
 
 
-def _read_packed(files: LocalFiles, header: Header, stream: str, wanted: list[tuple[Record, int, np.ndarray]]) -> None:
+def _read_packed(files: Files, header: Header, stream: str, wanted: list[tuple[Record, int, np.ndarray]]) -> None:
     """Do `read_rows` of a compressed stream for each (record, row, out)."""
     assert header.compression
     spec, chunk_steps = header.streams[stream], header.compression.chunk_steps
@@ -118,7 +201,7 @@ def _read_packed(files: LocalFiles, header: Header, stream: str, wanted: list[tu
         while done < len(out):
             number, skip = divmod(row + done, chunk_steps)
             if number >= len(pieces):
-                raise StoreError(f"{files.describe(file)} has too few pieces for row {row} on: {REPAIR}")
+                raise DamagedError(f"{files.describe(file)} has too few pieces for row {row} on: {REPAIR}")
             start, stop = pieces[number]
             if (file, start) not in packed:
                 packed[file, start] = np.empty(stop - start, np.uint8)
@@ -130,9 +213,9 @@ def _read_packed(files: LocalFiles, header: Header, stream: str, wanted: list[tu
     for (file, start), data in packed.items():
         try:
             rows[file, start] = unpack(data).view(spec.numpy_dtype).reshape(chunk_steps, spec.dim)
-        except StoreError as error:
+        except DamagedError as error:
             where = f"{files.describe(file)}, bytes {start} to {start + len(data)}"
-            raise StoreError(f"{where}: {error}") from None
+            raise DamagedError(f"{where}: {error}") from None
     for piece, skip, out in parts:
         out[...] = rows[piece][skip : skip + len(out)]
 
@@ -145,6 +228,6 @@ def find(index: Index, clip_id: str) -> Place:
         raise not_there(clip_id, index.root, len(index.places)) from None
 
 
-def not_there(clip_id: str, root: object, num_clips: int) -> StoreError:
+def not_there(clip_id: str, root: object, num_clips: int) -> NotFoundError:
     """Return the error for a clip that a store does not have."""
-    return StoreError(f"clip {clip_id!r} is not in {root} ({num_clips} clips): add it with `slt extract`")
+    return NotFoundError(f"clip {clip_id!r} is not in {root} ({num_clips} clips): add it first")

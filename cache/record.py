@@ -5,7 +5,8 @@ from dataclasses import dataclass, field, fields
 from itertools import accumulate
 from typing import Any
 
-from cache.header import Header, complaints, known, seal, unseal
+from cache.header import Header
+from cache.seal import complaints, known, seal, unseal
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,15 +12,13 @@ import numpy as np
 
 from cache.backends import backend_of
 from cache.compression import Compression
-from cache.errors import StoreError
-from cache.files import LocalFiles
+from cache.errors import MadeByOtherError, NotFoundError, StoreError
 from cache.header import DEFAULT_SHARD_STEPS, HEADER_PATH, Header, StreamSpec
-from cache.index import Index, Place
-from cache.locks import ForkLock
+from cache.index import ForkLock, Index, Place
 from cache.places import files_at
+from cache.places.base import Files
 from cache.provenance import require_same
-from cache.reading import PackedRows, PlainRows, Rows, find
-from cache.resident import RESIDENT, Resident, require_device, resident_rows
+from cache.reading import RESIDENT, Resident, Rows, find, rows_of
 from cache.writer import Writer
 
 __all__ = ["Compression", "FeatureStore", "StreamSpec"]
@@ -33,17 +31,15 @@ class FeatureStore:
     several threads. What other processes commit after opening is seen after `refresh`.
     """
 
-    def __init__(
-        self, files: LocalFiles, mode: Literal["r", "a"], resident: Resident = "no", device: Any = None
-    ) -> None:
+    def __init__(self, files: Files, mode: Literal["r", "a"], resident: Resident = "no") -> None:
         """Use `create` or `open` instead."""
         self.path, self.mode = files.root, mode
         self.resident: Resident = resident
-        self._files, self._device = files, device
+        self._files = files
         with _reading(files):
             self._header = Header.from_bytes(files.read(HEADER_PATH), files.describe(HEADER_PATH))
             self._index = Index(files, self._header)
-        self._rows = _Streams(files, self._header, self._index, resident, device)
+        self._rows = _Streams(files, self._header, self._index, resident)
 
     @classmethod
     def create(
@@ -57,7 +53,7 @@ class FeatureStore:
         shard_steps: int = DEFAULT_SHARD_STEPS,
         compression: Compression | None = None,
         durable: bool = True,
-        files: LocalFiles | None = None,
+        files: Files | None = None,
     ) -> "FeatureStore":
         """Make an empty store, in one step, and open it for writing.
 
@@ -98,9 +94,8 @@ class FeatureStore:
         fingerprint: dict[str, Any] | None = None,
         mode: Literal["r", "a"] = "r",
         resident: Resident = "no",
-        device: Any = None,
         durable: bool = True,
-        files: LocalFiles | None = None,
+        files: Files | None = None,
     ) -> "FeatureStore":
         """Open a store for reading (`r`) or for reading and writing (`a`).
 
@@ -109,9 +104,7 @@ class FeatureStore:
             fingerprint: what the features must have been made by; not compared if None.
             mode: `r` or `a`.
             resident: whether a stream is held whole from the first time it is read: `no`, it is read from the files;
-                `yes`, in memory; `auto`, in memory if it takes at most half of what is free; `device`, as a tensor on
-                `device`, where `read` and `read_batch` then return tensors, lengths included.
-            device: a torch device, for resident="device".
+                `yes`, in memory; `auto`, in memory if it takes at most half of what is free.
             durable: as in `create`.
             files: another place than `path`, for tests.
 
@@ -123,18 +116,14 @@ class FeatureStore:
             raise StoreError(f"mode {mode!r} is not 'r' (read) or 'a' (read and write)")
         if resident not in RESIDENT:
             raise StoreError(f"resident {resident!r} is not one of {', '.join(RESIDENT)}")
-        if (resident == "device") != (device is not None):
-            raise StoreError(f"resident='device' and a device go together, got {resident!r} and {device!r}")
         if mode == "a" and resident != "no":
             raise StoreError(f"resident {resident!r} is for reading: open the store with mode='r'")
         files = files or files_at(path, durable=durable)
         if mode == "a":
             files.require_writable()
-        if device is not None:
-            require_device(device)
         if not files.exists(HEADER_PATH):
-            raise StoreError(f"there is no feature store at {files.root}: make it with `slt extract`")
-        store = cls(files, mode, resident, device)
+            raise NotFoundError(f"there is no feature store at {files.root}: make it first")
+        store = cls(files, mode, resident)
         if fingerprint is not None:
             require_same(store.fingerprint, fingerprint, f"the store {store.path}")
         return store
@@ -205,9 +194,9 @@ class FeatureStore:
         changed = [clip for clip, source in sources.items() if clip in self and self.source(clip) not in (None, source)]
         if changed:
             names = ", ".join(map(repr, changed[:5])) + (f" and {len(changed) - 5} more" if len(changed) > 5 else "")
-            raise StoreError(
-                f"{len(changed)} clips have changed since they were put into {self.path}: {names}: drop them with "
-                f"`slt cache rm {self.path} --unused -r RECIPE` and extract again, or give changed clips new ids"
+            raise MadeByOtherError(
+                f"{len(changed)} clips have changed since they were put into {self.path}: {names}: "
+                "remove them and make them again, or give changed clips new ids"
             )
 
     def read(self, clip_id: str, stream: str, start: int | None = None, stop: int | None = None) -> np.ndarray:
@@ -236,7 +225,7 @@ class FeatureStore:
         return f"FeatureStore({str(self.path)!r}, {self.backend}, {len(self)} clips, streams {', '.join(self.streams)})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"files": self._files, "mode": self.mode, "resident": self.resident, "device": self._device}
+        return {"files": self._files, "mode": self.mode, "resident": self.resident}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)
@@ -246,7 +235,7 @@ class FeatureStore:
 
 
 @contextmanager
-def _reading(files: LocalFiles) -> Iterator[None]:
+def _reading(files: Files) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -256,11 +245,10 @@ def _reading(files: LocalFiles) -> Iterator[None]:
 class _Streams(dict[str, Rows]):
     """Stream name -> the reader of its rows, made on first use."""
 
-    def __init__(self, files: LocalFiles, header: Header, index: Index, resident: Resident, device: Any) -> None:
+    def __init__(self, files: Files, header: Header, index: Index, resident: Resident) -> None:
         super().__init__()
         self._files, self._header, self._index = files, header, index
         self._resident: Resident = resident
-        self._device = device
         self._lock = ForkLock()
 
     def __missing__(self, stream: str) -> Rows:
@@ -276,11 +264,6 @@ class _Streams(dict[str, Rows]):
     def _make(self, stream: str) -> Rows:
         header, index, files = self._header, self._index, self._files
         if stream not in header.streams:
-            raise StoreError(f"stream {stream!r} is not in {files.root}, it has {', '.join(header.streams)}")
-        rows: Rows = (
-            PackedRows(stream, header, index, files)
-            if header.compression
-            else PlainRows(stream, header.streams[stream], index, files)
-        )
-        self[stream] = rows = resident_rows(rows, stream, header, index, files, self._resident, self._device)
+            raise NotFoundError(f"stream {stream!r} is not in {files.root}, it has {', '.join(header.streams)}")
+        self[stream] = rows = rows_of(stream, header, index, files, self._resident)
         return rows

@@ -11,15 +11,14 @@ from typing import Self
 import numpy as np
 
 from cache.backends import backend_of
-from cache.checksum import hex_crc32
 from cache.compression import Compression
 from cache.errors import StoreError
-from cache.files import LocalFiles
 from cache.header import Header
-from cache.index import Index, record_path
-from cache.leftovers import TEMPORARY
+from cache.index import TEMPORARY, Index, record_path
+from cache.places.base import Files
 from cache.provenance import is_text
 from cache.record import Extent, Record, WrittenFile
+from cache.seal import hex_crc32
 
 ABANDONED = 24 * 3600.0  # seconds after which a temporary file, which lives for one commit, has no owner any more
 
@@ -30,7 +29,7 @@ class Writer:
     Any number of processes may write to one store at once, each with a writer of its own and clips of its own.
     """
 
-    def __init__(self, files: LocalFiles, header: Header, index: Index) -> None:
+    def __init__(self, files: Files, header: Header, index: Index) -> None:
         self._files, self._header, self._index = files, header, index
         self._steps = self._header.shard_steps
         try:
@@ -41,7 +40,7 @@ class Writer:
             raise StoreError(
                 f"a shard of {self._steps} steps does not fit into memory: make a store of a smaller shard_steps"
             ) from error
-        self.replaces: list[int] = []  # shards whose place the next one takes: for `cache.repair` only
+        self.replaces: list[int] = []  # shards whose place the next one takes: for `cache.care.repair` only
         self._clear()
         for name in files.names(TEMPORARY):
             with contextlib.suppress(OSError):
@@ -166,7 +165,7 @@ class Writer:
             if shard in shards:
                 raise StoreError(
                     f"clip {clip!r} was written to {self._files.root} by another process at the same moment, and is in "
-                    "it twice: drop one of them with `slt cache repair`, and give every writer its own clips"
+                    "it twice: repair it, which drops one of them, and give every writer its own clips"
                 )
 
     def _is_there(self, clip_id: str) -> bool:

@@ -137,9 +137,15 @@ def main() -> None:
 
 def _line(error: Exception) -> str:
     """The message on one line; of an error in a loader process torch gives the whole traceback, which ends with it."""
+    from cache.errors import DamagedError, NotFoundError
+
     text = str(error)
     if text.startswith(f"Caught {type(error).__name__} in DataLoader worker process"):
         text = text.rpartition(f"{type(error).__name__}: ")[2]
+    if isinstance(error, DamagedError):
+        text += " (`slt cache verify` lists what is damaged, `slt cache repair` drops it, `slt extract` makes it again)"
+    elif isinstance(error, NotFoundError):
+        text += " (`slt extract` makes it)"
     return " ".join(text.split())
 
 

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from cache import FeatureStore
 from slt_pipeline.config.provenance import ABSENT
 from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.corpora.device_features import DeviceFeatures
 from slt_pipeline.corpora.labels import Labeller, padding_of
 from slt_pipeline.corpora.padding import Padding, filled
 from slt_pipeline.errors import SltError
@@ -21,8 +22,22 @@ from slt_pipeline.video.identity import media_identity
 class FeatureDataset(Dataset):
     """Batches by (epoch, index): one positional read into one padded array, without per-clip work in Python."""
 
-    def __init__(self, store: FeatureStore, stream: str, clips: Sequence[Clip], labels: Labeller):
+    def __init__(
+        self,
+        store: FeatureStore,
+        stream: str,
+        clips: Sequence[Clip],
+        labels: Labeller,
+        device: torch.device | None = None,
+    ):
         """Take a store, the stream to read and the clips, in the order of their indices.
+
+        Args:
+            store: holds them.
+            stream: which of its streams is read.
+            clips: in the order of their indices.
+            labels: what else belongs to a batch.
+            device: where the whole stream is held from now on; None: it is read as the store was opened.
 
         Raises:
             SltError: the store lacks the stream or some of the clips, or clips have changed since they were stored.
@@ -30,6 +45,7 @@ class FeatureDataset(Dataset):
         require_stream(stream, store.streams)
         require_clips(store, clips)
         self.store, self.stream, self.clips, self.labels = store, stream, list(clips), labels
+        self._held = None if device is None else DeviceFeatures(store, stream, device)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -50,9 +66,12 @@ class FeatureDataset(Dataset):
 
     def read(self, clips: Sequence[Clip]) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the features alone, (B, S, D) float32, zero beyond the lengths (B,)."""
-        features, lengths = self.store.read_batch([clip.id for clip in clips], self.stream)
-        # tensors already where the store is resident on a device
-        return torch.as_tensor(features).float(), torch.as_tensor(lengths)
+        names = [clip.id for clip in clips]
+        if self._held is not None:
+            features, lengths = self._held.read_batch(names)
+            return features.float(), lengths
+        features, lengths = self.store.read_batch(names, self.stream)
+        return torch.from_numpy(features).float(), torch.from_numpy(lengths)
 
     @property
     def padding(self) -> dict[str, Padding]:

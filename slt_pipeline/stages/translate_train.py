@@ -55,8 +55,8 @@ def translate_train(
         folder: where the run goes; None: the stage's own. A sweep gives each run a folder.
     """
     config, stream, where = recipe.translate_train, recipe.translator.stream, pick_device(device)
-    start = Start.of(recipe)
-    store = open_features(recipe, features_in=config.features_in, device=where)
+    start, held_on = Start.of(recipe), where if config.features_in == "device" else None
+    store = open_features(recipe, features_in=config.features_in)
     clips, dev = (_clips(recipe, store, split) for split in ("train", "dev"))
     keep = f" -o uses.encoder={recipe.encoder_folder} -o uses.language={recipe.language_folder}"
     home, inputs = folder or recipe.run_folder(STAGE), start.inputs(store)
@@ -82,7 +82,7 @@ def translate_train(
     objective = Objective({part: weight for part, weight in config.objective.items() if part in model.parts})
     learns_text = not objective.parts.isdisjoint(model.translator.parts)
     labels = Labels(TextLabels(vocabularies.text), GlossLabels(start.classes))
-    dataset, names = FeatureDataset(store, stream, clips, labels), [clip.id for clip in clips]
+    dataset, names = FeatureDataset(store, stream, clips, labels, held_on), [clip.id for clip in clips]
     trainable = Trainable(
         model=model,
         parameter_groups=model.parameter_groups(objective.parts),
@@ -95,7 +95,7 @@ def translate_train(
         validate=_Validation(recipe, start, dataset.of(dev)),
         score="bleu4" if learns_text else "wer",
         higher_is_better=learns_text,
-        on_device=config.features_in == "device",
+        on_device=held_on is not None,
         lengths=[store.length(name) for name in names],
         names=names,
         counts=infeasible if model.front.recognises and RECOGNITION in objective.parts else None,

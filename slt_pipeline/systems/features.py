@@ -25,19 +25,16 @@ log = logging.getLogger(__name__)
 _LOOKED_AT = 32
 """Clips of a split whose media are compared each time that their features are used: at most twice as many."""
 
-_RESIDENT: dict[FeaturesIn, Literal["no", "auto", "yes", "device"]]
-_RESIDENT = {"files": "no", "memory": "yes", "auto": "auto", "device": "device"}
+_RESIDENT: dict[FeaturesIn, Literal["no", "auto", "yes"]]
+_RESIDENT = {"files": "no", "memory": "yes", "auto": "auto", "device": "no"}  # there they are held by the data set
 
 
-def open_features(
-    recipe: Recipe, *, features_in: FeaturesIn = "files", device: torch.device | None = None
-) -> FeatureStore:
+def open_features(recipe: Recipe, *, features_in: FeaturesIn = "files") -> FeatureStore:
     """Open the recipe's store for reading.
 
     Args:
         recipe: names the store, and the encoder that must have made it.
-        features_in: where its streams are while they are read.
-        device: where they are with `features_in: device`.
+        features_in: where its streams are while they are read; `device` is for the data set to see to.
 
     Raises:
         SltError: there is none, or other weights or settings made it; the first difference is named with both values.
@@ -47,8 +44,7 @@ def open_features(
         raise SltError(
             f"no feature store at {path}; make it with `slt extract --split all` and the same recipe{OR_USE_ENCODER}"
         )
-    on = device if features_in == "device" else None
-    store = FeatureStore.open(path, resident=_RESIDENT[features_in], device=on)
+    store = FeatureStore.open(path, resident=_RESIDENT[features_in])
     if recipe.encoder_folder.exists():
         require_features_of(store, recipe, trained_encoder(recipe))
     else:

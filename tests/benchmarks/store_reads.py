@@ -156,7 +156,7 @@ def _zarr_reader(path: Path) -> Callable[[str], np.ndarray]:
 
 
 def _documented_places(path: Path) -> dict[str, tuple[int, int, int]]:
-    """Return clip id -> (shard, row, steps), from the index as cache/README.md describes it."""
+    """Return clip id -> (shard, row, steps), from the index as cache/FORMAT.md describes it."""
     records = [json.loads(file.read_bytes()) for file in sorted(path.glob("index/*.json"))]
     return {
         clip_id: (record["shard"], row, steps)

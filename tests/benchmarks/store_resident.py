@@ -5,6 +5,7 @@ from store_common import BACKENDS, STREAM, Row, Setting, ratio, rounds
 from store_reads import BATCH
 
 from cache import FeatureStore
+from slt_pipeline.corpora.device_features import DeviceFeatures
 
 
 def resident(setting: Setting) -> list[Row]:
@@ -17,7 +18,7 @@ def resident(setting: Setting) -> list[Row]:
         files, held = FeatureStore.open(path), FeatureStore.open(path, resident="yes")
         ways = {"files": (files, "cpu"), "memory": (held, "cpu")}
         if torch.cuda.is_available():
-            on_device = FeatureStore.open(path, resident="device", device="cuda")
+            on_device = DeviceFeatures(files, STREAM, torch.device("cuda"))
             ways |= {"files, copied": (files, "cuda"), "device": (on_device, "cuda")}
         runs = {
             name: lambda store=store, device=device: _batches(store, device, wanted)
@@ -36,9 +37,13 @@ def resident(setting: Setting) -> list[Row]:
     return shown
 
 
-def _batches(store: FeatureStore, device: str, wanted: list[list[str]]) -> float:
+def _batches(store: FeatureStore | DeviceFeatures, device: str, wanted: list[list[str]]) -> float:
     """Read the batches to a device, wait for it, and return the largest number of the last one."""
     features = torch.zeros(1)
     for clip_ids in wanted:
-        features = torch.as_tensor(store.read_batch(clip_ids, STREAM)[0]).to(device)
+        features = torch.as_tensor(_features(store, clip_ids)).to(device)
     return float(features.abs().max())
+
+
+def _features(store: FeatureStore | DeviceFeatures, clip_ids: list[str]) -> object:
+    return store.read_batch(clip_ids)[0] if isinstance(store, DeviceFeatures) else store.read_batch(clip_ids, STREAM)[0]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from cache.memory_files import MemoryFiles
+from cache.testing.memory import MemoryFiles
 
 
 class Stopped(BaseException):

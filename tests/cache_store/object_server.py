@@ -26,7 +26,7 @@ def s3_from(root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["ObjectServ
         settings = {"ENDPOINT_URL": server.address, "ALLOW_HTTP": "true", "SKIP_SIGNATURE": "true", "REGION": "here"}
         for name, setting in settings.items():
             monkeypatch.setenv(f"AWS_{name}", setting)
-        monkeypatch.setattr("cache.objects.PATIENCE", {"max_retries": 0})
+        monkeypatch.setattr("cache.places.objects.PATIENCE", {"max_retries": 0})
         yield server
 
 

@@ -15,11 +15,11 @@ from faulty import each_operation, until_stopped
 from nobody import as_nobody
 
 from cache import FeatureStore, StoreError, StreamSpec
-from cache.convert import convert, merge
-from cache.memory_files import MemoryFiles
-from cache.repair import Dropped, remove, repair
+from cache.care.convert import convert, merge
+from cache.care.repair import Dropped, remove, repair
+from cache.care.verify import info, verify
 from cache.testing import STREAMS, assert_holds, make_clips
-from cache.verify import info, verify
+from cache.testing.memory import MemoryFiles
 
 CLIPS = make_clips(8, max_steps=4)
 A, B, C, D = list(CLIPS)[:4]
@@ -325,9 +325,8 @@ def test_a_shard_that_no_memory_holds_is_one_line(tmp_path: Path) -> None:
         store.writer()
 
 
-def test_a_store_that_is_held_on_a_device_is_copied_from_its_files(local: FeatureStore, tmp_path: Path) -> None:
-    pytest.importorskip("torch")
-    held = FeatureStore.open(local.path, resident="device", device="cpu")
+def test_a_store_that_is_held_in_memory_is_copied_from_its_files(local: FeatureStore, tmp_path: Path) -> None:
+    held = FeatureStore.open(local.path, resident="yes")
     assert_holds(convert(held, tmp_path / "t", backend="hdf5"), pick(A, B, C))
 
 

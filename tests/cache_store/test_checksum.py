@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cache import FeatureStore
-from cache.checksum import crc32, hex_crc32
+from cache.seal import crc32, hex_crc32
 from cache.testing import STREAMS, make_clips
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +28,7 @@ def test_a_store_verifies_where_isal_is_not_installed(tmp_path: Path) -> None:
         for clip_id, features in make_clips(9).items():
             writer.write(clip_id, features)
     code = (
-        "import sys; sys.modules['isal'] = None; import zlib; from cache.checksum import crc32; "
-        f"assert crc32 is zlib.crc32; from cache.verify import verify; print(verify({str(store.path)!r}))"
+        "import sys; sys.modules['isal'] = None; import zlib; from cache.seal import crc32; "
+        f"assert crc32 is zlib.crc32; from cache.care.verify import verify; print(verify({str(store.path)!r}))"
     )
     assert subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True) == "[]\n"

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from cache import Compression, FeatureStore, StoreError, StreamSpec
-from cache.memory_files import MemoryFiles
+from cache.care.verify import verify
 from cache.testing import STREAMS, assert_holds, make_clips
-from cache.verify import verify
+from cache.testing.memory import MemoryFiles
 
 CLIPS = make_clips(20)
 ONE, TWO, *_ = CLIPS
@@ -284,7 +284,7 @@ def test_a_piece_that_does_not_unpack_is_named(tmp_path: Path, backend: str, cod
     with (tmp_path / "s" / extent.file).open("r+b") as file:
         file.seek(start)
         file.write(b"\xff" * (stop - start))
-    where = rf"{extent.file}, bytes {start} to {stop}: does not unpack \(.+\): see what is damaged with `slt cache ver"
+    where = rf"{extent.file}, bytes {start} to {stop}: does not unpack \(.+\): verify the store, repair it"
     for read in (lambda: store.read(victim, "wide"), lambda: store.read_batch([victim], "wide")):
         with pytest.raises(StoreError, match=where):
             read()
@@ -301,7 +301,7 @@ def test_a_piece_of_another_size_is_refused(backend: str, codec: str) -> None:
     pack = {"blosc": numcodecs.Blosc().encode, "zstd": numcodecs.Zstd().encode, "gzip": zlib.compress}[codec]
     unpack = Compression(codec).unpacker(48, 2)
     assert unpack(np.frombuffer(pack(bytes(48)), np.uint8)).tolist() == [0] * 48
-    with pytest.raises(StoreError, match="unpacks to 96 bytes, 48 needed: see what is damaged"):
+    with pytest.raises(StoreError, match="unpacks to 96 bytes, 48 needed: verify the store"):
         unpack(np.frombuffer(pack(bytes(96)), np.uint8))
     with pytest.raises(StoreError, match="does not unpack"):
         unpack(np.empty(0, np.uint8))

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from cache import Compression
-from cache.files import LocalFiles
-from cache.memory_files import MemoryFiles
-from cache.testing import StoreContract
+from cache.places.local import LocalFiles
+from cache.testing.contract import StoreContract
+from cache.testing.memory import MemoryFiles
 
 
 class TestZarr(StoreContract):

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from cache import FeatureStore, StoreError, StreamSpec
-from cache.convert import convert, merge
+from cache.care.convert import convert, merge
+from cache.care.verify import verify
 from cache.testing import STREAMS, assert_holds, make_clips
-from cache.verify import verify
 
 CLIPS = make_clips(20)
 

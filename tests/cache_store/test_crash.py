@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from faulty import FaultyFiles, Stopped, each_operation, until_stopped
 
-from cache import Compression, FeatureStore, StoreError, files
-from cache.memory_files import MemoryFiles
-from cache.repair import remove, repair
+from cache import Compression, FeatureStore, StoreError
+from cache.care.repair import remove, repair
+from cache.care.verify import verify
+from cache.places import local
 from cache.testing import SHARD_STEPS, STREAMS, assert_holds, make_clips
-from cache.verify import verify
+from cache.testing.memory import MemoryFiles
 
 CLIPS = make_clips(7)
 KINDS = pytest.mark.parametrize(
@@ -95,9 +96,9 @@ def test_a_repair_that_stops_at_any_operation_loses_no_sound_clip(
 def test_a_making_that_stops_at_any_operation_leaves_a_store_or_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
-    steps = [(files, "_write_file"), (files, "_sync_path"), (Path, "mkdir"), (Path, "rename")]
+    steps = [(local, "_write_file"), (local, "_sync_path"), (Path, "mkdir"), (Path, "rename")]
     real = {name: getattr(owner, name) for owner, name in steps}
-    monkeypatch.setattr(files, "_remove_tree", lambda folder: None)  # who is killed does not clean up
+    monkeypatch.setattr("cache.places.local._remove_tree", lambda folder: None)  # who is killed does not clean up
     made: list[bool] = []
 
     def step(name: str, left_to_do: list[int], *arguments: Any, **options: Any) -> Any:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from cache import FeatureStore, StoreError
-from cache.delete import deletable, delete
-from cache.header import seal
-from cache.repair import remove
+from cache.care.delete import deletable, delete
+from cache.care.repair import remove
+from cache.seal import seal
 from cache.testing import STREAMS, assert_holds, make_clips
 
 CLIPS = make_clips(12)

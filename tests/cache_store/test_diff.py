@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from cache import Compression, FeatureStore, StreamSpec
-from cache.convert import convert
-from cache.diff import StoreDiff, diff
+from cache.care.convert import convert
+from cache.care.diff import StoreDiff, diff
 from cache.provenance import changes, flatten
 from cache.testing import STREAMS, make_clips
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from cache import FeatureStore, StreamSpec
+from cache.care.verify import verify
 from cache.testing import assert_holds, make_clips
-from cache.verify import verify
 
 
 @pytest.mark.parametrize("num_clips", [1, 5, 40])

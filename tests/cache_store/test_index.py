@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from cache import FeatureStore, StoreError
-from cache.header import seal
-from cache.memory_files import MemoryFiles
-from cache.repair import remove, repair
+from cache.care.repair import remove, repair
+from cache.care.verify import verify
+from cache.seal import seal
 from cache.testing import STREAMS, assert_holds, make_clips
-from cache.verify import verify
+from cache.testing.memory import MemoryFiles
 
 CLIPS = make_clips(5, max_steps=4)
 RECORD = "index/00000000.json"
@@ -45,7 +45,7 @@ def put_file(document: dict[str, Any], file: str) -> None:
 )
 def test_a_record_that_names_a_file_outside_data_is_refused(store: FeatureStore, file: str) -> None:
     rewrite(store, lambda document: put_file(document, file))
-    with pytest.raises(StoreError, match=r"00000000.json is not as cache/README.md says: it names the file '.*data/$"):
+    with pytest.raises(StoreError, match=r"00000000.json is not as cache/FORMAT.md says: it names the file '.*data/$"):
         FeatureStore.open(store.path)
 
 
@@ -79,7 +79,7 @@ def test_a_record_that_makes_no_sense_is_one_line(
     store: FeatureStore, change: Callable[[dict[str, Any]], object], message: str
 ) -> None:
     rewrite(store, change)
-    with pytest.raises(StoreError, match=f"00000000.json is not as cache/README.md says: .*{message}"):
+    with pytest.raises(StoreError, match=f"00000000.json is not as cache/FORMAT.md says: .*{message}"):
         FeatureStore.open(store.path)
     assert [damage.file for damage in verify(store.path)] == [RECORD]
 
@@ -96,7 +96,7 @@ def test_keys_of_a_later_version_are_passed_over(store: FeatureStore) -> None:
 
 def test_a_header_that_lacks_something_is_one_line(store: FeatureStore) -> None:
     rewrite(store, lambda document: document.pop("streams"), "store.json")
-    with pytest.raises(StoreError, match=r"store.json is not as cache/README.md says: it lacks 'streams'"):
+    with pytest.raises(StoreError, match=r"store.json is not as cache/FORMAT.md says: it lacks 'streams'"):
         FeatureStore.open(store.path)
 
 

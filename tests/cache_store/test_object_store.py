@@ -13,13 +13,12 @@ import pytest
 from object_server import URL, ObjectServer, s3_from
 
 from cache import Compression, FeatureStore, StoreError, StreamSpec
-from cache.convert import convert
-from cache.delete import delete
-from cache.object_files import ObjectFiles
-from cache.objects import PATIENCE
-from cache.repair import remove, repair
+from cache.care.convert import convert
+from cache.care.delete import delete
+from cache.care.repair import remove, repair
+from cache.care.verify import info, verify
+from cache.places.objects import PATIENCE, ObjectFiles
 from cache.testing import FINGERPRINT, STREAMS, assert_holds, make_clips
-from cache.verify import info, verify
 
 CLIPS = make_clips(20)
 ONE, *_, LAST = CLIPS
@@ -179,7 +178,7 @@ def test_opening_costs_the_header_and_the_index(folder: Path, server: ObjectServ
 
 
 def test_a_long_range_comes_in_parts(folder: Path, server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cache.object_files.PART", 50)
+    monkeypatch.setattr("cache.places.objects.PART", 50)
     store = FeatureStore.open(URL, resident="yes")
     server.sent()
     assert_holds(store, CLIPS)
@@ -225,22 +224,20 @@ def test_no_operation_that_changes_a_file_is_inherited(server: ObjectServer, ope
 
 def test_a_store_that_is_not_there_is_named(tmp_path: Path, folder: Path) -> None:
     assert refusal(lambda: FeatureStore.open("s3://bucket/nothing")) == (
-        "there is no feature store at s3://bucket/nothing: make it with `slt extract`"
+        "there is no feature store at s3://bucket/nothing: make it first"
     )
     assert refusal(lambda: verify("s3://bucket/nothing")) == "there is no feature store at s3://bucket/nothing"
     assert FeatureStore.exists(URL)
     assert not FeatureStore.exists("s3://bucket/nothing")
     absent = (tmp_path / "nothing").as_uri()
-    assert refusal(lambda: FeatureStore.open(absent)) == (
-        f"there is no feature store at {absent}: make it with `slt extract`"
-    )
+    assert refusal(lambda: FeatureStore.open(absent)) == (f"there is no feature store at {absent}: make it first")
     assert not FeatureStore.exists(absent)
 
 
 @pytest.mark.parametrize("scheme", ["s3", "file"])
 def test_a_file_that_is_missing_or_short_is_named(folder: Path, scheme: str) -> None:
     url = URL if scheme == "s3" else folder.as_uri()
-    copy_again = "check the store that was copied with `slt cache verify`, then copy it again"
+    copy_again = "verify the store that was copied, then copy it again"
     store = FeatureStore.open(url)
     record, position = store._index.position(LAST)
     file, start = record.extents["wide"].file, record.rows[position] * 12
@@ -275,7 +272,9 @@ def test_what_a_server_refuses_is_one_line(
 def test_a_server_that_stumbles_is_asked_again(
     folder: Path, server: ObjectServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cache.objects.PATIENCE", {**PATIENCE, "backoff": {"init_backoff": timedelta(milliseconds=1)}})
+    monkeypatch.setattr(
+        "cache.places.objects.PATIENCE", {**PATIENCE, "backoff": {"init_backoff": timedelta(milliseconds=1)}}
+    )
     store = FeatureStore.open(URL)
     server.stumbles = 3
     np.testing.assert_array_equal(store.read(ONE, "wide"), CLIPS[ONE]["wide"], strict=True)
@@ -287,7 +286,7 @@ def test_a_server_that_is_not_there_is_given_up(server: ObjectServer, monkeypatc
         unused.bind(("127.0.0.1", 0))
         nowhere = f"http://127.0.0.1:{unused.getsockname()[1]}"
         monkeypatch.setenv("AWS_ENDPOINT_URL", nowhere)
-        monkeypatch.setattr("cache.objects.PATIENCE", {**PATIENCE, "max_retries": 1})
+        monkeypatch.setattr("cache.places.objects.PATIENCE", {**PATIENCE, "max_retries": 1})
         text = refusal(lambda: FeatureStore.open(URL))
     assert text.startswith(f"cannot read {URL}/store.json (Generic S3 error: Error performing HEAD {nowhere}/bucket/")
     assert "max_retries: 1, retry_timeout: 40s" in text
@@ -300,7 +299,7 @@ def test_a_server_that_never_answers_is_given_up(server: ObjectServer, monkeypat
         silent.listen()
         monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
         monkeypatch.setenv("AWS_TIMEOUT", "100ms")
-        monkeypatch.setattr("cache.objects.PATIENCE", {**PATIENCE, "retry_timeout": timedelta(seconds=0.15)})
+        monkeypatch.setattr("cache.places.objects.PATIENCE", {**PATIENCE, "retry_timeout": timedelta(seconds=0.15)})
         assert "after 1 retries" in refusal(lambda: FeatureStore.open(URL))
 
 

@@ -1,4 +1,4 @@
-"""The code in cache/README.md runs, and reads what we write."""
+"""The code in cache/README.md and cache/FORMAT.md runs, and reads what we write."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,8 @@ import pytest
 import cache
 from cache import FeatureStore, StreamSpec
 
-BLOCKS = re.findall(r"```python\n(.*?)```", (Path(cache.__path__[0]) / "README.md").read_text(), flags=re.DOTALL)
+PAGES = [(Path(cache.__path__[0]) / name).read_text() for name in ("README.md", "FORMAT.md")]
+BLOCKS = [block for page in PAGES for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)]
 CLIP = "clip-1"
 
 

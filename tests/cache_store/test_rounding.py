@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from cache import Compression, FeatureStore, StoreError, StreamSpec
+from cache.care.verify import verify
 from cache.testing import STREAMS, assert_holds, make_clips
-from cache.verify import verify
 
 CLIPS = make_clips(20)
 TWO = list(CLIPS)[1]

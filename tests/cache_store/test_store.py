@@ -14,12 +14,12 @@ import pytest
 from nobody import as_nobody
 
 from cache import FeatureStore, StoreError, StreamSpec
-from cache.files import LocalFiles
-from cache.header import seal
 from cache.index import claim_path
-from cache.memory_files import MemoryFiles
+from cache.places.local import LocalFiles
 from cache.provenance import canonical, differences, fingerprint_hash
+from cache.seal import seal
 from cache.testing import STREAMS, assert_holds, make_clips
+from cache.testing.memory import MemoryFiles
 
 ROOT = Path(__file__).resolve().parents[2]
 CLIPS = make_clips(12)
@@ -72,7 +72,7 @@ def test_the_zarr_metadata_is_what_zarr_itself_writes(tmp_path: Path, store: Fea
 
 
 def test_what_is_not_a_store_is_not_opened(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"there is no feature store at .*/nothing: make it with `slt extract`"):
+    with pytest.raises(StoreError, match=r"there is no feature store at .*/nothing: make it first"):
         FeatureStore.open(tmp_path / "nothing")
     (tmp_path / "store.json").write_bytes(seal({"format": "else"}))
     with pytest.raises(StoreError, match="is not a feature store's header: its format is 'else'"):
@@ -136,7 +136,7 @@ def test_a_shorter_file_is_an_error_not_zeros(store: FeatureStore) -> None:
     victim = list(CLIPS)[-1]
     file = store._index.position(victim)[0].extents["wide"].file
     os.truncate(store.path / file, 20)
-    with pytest.raises(StoreError, match=r"has 20 bytes, \d+ needed: see what is damaged with `slt cache verify`"):
+    with pytest.raises(StoreError, match=r"has 20 bytes, \d+ needed: verify the store, repair it"):
         store.read(victim, "wide")
     (store.path / file).unlink()
     with pytest.raises(StoreError, match=r"cannot read .* \(No such file or directory\)"):
@@ -200,7 +200,7 @@ def test_temporary_files_are_removed_when_they_are_old(store: FeatureStore) -> N
 
 def test_more_shards_than_open_files(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     gc.collect()
-    monkeypatch.setattr("cache.files.MAX_OPEN_FILES", LocalFiles.num_open + 2)
+    monkeypatch.setattr("cache.places.local.MAX_OPEN_FILES", LocalFiles.num_open + 2)
     limited = FeatureStore.open(store.path)
     for _ in range(2):
         assert_holds(limited, CLIPS)

@@ -13,11 +13,11 @@ import pytest
 from nobody import as_nobody
 
 from cache import FeatureStore, StoreError
-from cache.header import seal
-from cache.memory_files import MemoryFiles
-from cache.repair import Dropped, remove, repair
+from cache.care.repair import Dropped, remove, repair
+from cache.care.verify import info, verify
+from cache.seal import seal
 from cache.testing import STREAMS, assert_holds, make_clips
-from cache.verify import info, verify
+from cache.testing.memory import MemoryFiles
 
 NUM_FLIPS = int(os.environ.get("SLT_NUM_FLIPS", "250"))  # of each backend
 BACKENDS = pytest.mark.parametrize("backend", ["zarr", "hdf5"])
@@ -95,7 +95,7 @@ def test_repair_after_loss_of_files(make_store: Any, backend: str) -> None:
     with (path / records[2].extents["wide"].file).open("r+b") as file:
         file.truncate(100)
     (path / "index" / "00000003.json").write_bytes(b"{}")
-    with pytest.raises(StoreError, match=r"00000003.json is damaged.*slt cache verify"):
+    with pytest.raises(StoreError, match=r"00000003.json is damaged.*verify the store"):
         FeatureStore.open(path)
     lost = {clip for shard in (1, 2, 3) for clip in records[shard].clips}
     dropped = repair(path)

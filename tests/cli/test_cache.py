@@ -7,7 +7,7 @@ import pytest
 from stores import STREAMS, tree
 
 from cache import Compression, FeatureStore
-from cache.verify import verify
+from cache.care.verify import verify
 from slt_pipeline.errors import SltError
 
 FINGERPRINT = {"encoder_weights": "5f3a" * 16, "transform": {"size": 224, "mean": [0.5]}, "slt": "1.0.0"}

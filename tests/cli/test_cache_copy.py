@@ -4,8 +4,8 @@ import pytest
 from stores import CLIPS, NEAR_ONE, STREAMS, four_clips, tree
 
 from cache import Compression, FeatureStore, StoreError
-from cache.repair import remove
-from cache.verify import verify
+from cache.care.repair import remove
+from cache.care.verify import verify
 from slt_pipeline.errors import SltError
 
 
@@ -191,7 +191,7 @@ def test_a_damaged_source_is_named_and_the_rest_of_it_can_be_copied_after_a_repa
     make_store()
     file = Path("features/data/s3d/c.0.0")
     file.write_bytes(b"\x99" + file.read_bytes()[1:])
-    with pytest.raises(StoreError, match=r"clip 'c0', stream 's3d' of .*/features is damaged: .*slt cache repair"):
+    with pytest.raises(StoreError, match=r"clip 'c0', stream 's3d' of .*/features is damaged: .*repair it"):
         slt("cache", "convert", "features", "copy")
     slt("cache", "repair", "features")
     assert slt("cache", "convert", "features", "copy").exit_code == 0

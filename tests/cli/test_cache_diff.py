@@ -5,7 +5,7 @@ import pytest
 from stores import STREAMS
 
 from cache import Compression, FeatureStore, StoreError, StreamSpec
-from cache.convert import convert
+from cache.care.convert import convert
 
 OLD, NEW = "0123456789abcdef" * 4, "fedcba9876543210" * 4
 FINGERPRINT = {
@@ -204,5 +204,5 @@ def test_a_damaged_index_is_named(slt, make_store, here):
     make_store("a")
     make_store("b")
     (here / "b" / "index" / "00000000.json").write_bytes(b"{}")
-    with pytest.raises(StoreError, match=r"b/index/00000000\.json is damaged, .*slt cache verify"):
+    with pytest.raises(StoreError, match=r"b/index/00000000\.json is damaged, .*verify the store"):
         slt("cache", "diff", "a", "b")

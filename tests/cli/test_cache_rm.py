@@ -3,7 +3,7 @@ import pytest
 from stores import STREAMS, tree
 
 from cache import FeatureStore, StoreError
-from cache.verify import verify
+from cache.care.verify import verify
 from slt_pipeline.errors import SltError
 
 NOT_CONFIRMED = "^nothing was removed, as that was not confirmed; --yes does not ask$"

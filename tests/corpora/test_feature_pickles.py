@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from cache import FeatureStore, StoreError
-from cache.verify import verify
+from cache.care.verify import verify
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.feature_pickles import export_features, import_features
 from slt_pipeline.corpora.features import clip_source

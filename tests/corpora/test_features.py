@@ -12,10 +12,12 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 from cache import Compression, FeatureStore, StoreError, StreamSpec
 from cache.testing import make_clips
 from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.corpora.device_features import DeviceFeatures
 from slt_pipeline.corpora.features import FeatureDataset, LabelDataset, as_it_is, clip_source, has_changed
 from slt_pipeline.errors import SltError
 from slt_pipeline.training.batches import EpochBatches
 
+CPU = torch.device("cpu")
 STREAMS = {"half": StreamSpec(6, "float16"), "single": StreamSpec(3, "float32")}
 CLIPS = make_clips(7, STREAMS)
 KINDS = {
@@ -52,8 +54,8 @@ def never(clips: Sequence[Clip]) -> Batch:
     raise AssertionError("labels were made of clips that the store does not have")
 
 
-def dataset_of(path: Path, stream: str = "half", **held) -> FeatureDataset:
-    return FeatureDataset(FeatureStore.open(path, **held), stream, [clip_of(n) for n in range(7)], labels)
+def dataset_of(path: Path, stream: str = "half", device: torch.device | None = None, **held) -> FeatureDataset:
+    return FeatureDataset(FeatureStore.open(path, **held), stream, [clip_of(n) for n in range(7)], labels, device)
 
 
 def padded(numbers: Sequence[int], stream: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -152,16 +154,34 @@ def test_forked_loader_processes_share_what_their_parent_holds_in_memory(tmp_pat
 @pytest.mark.parametrize("stream", STREAMS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_features_on_a_device_are_the_same_tensors(folder, kind, stream):
-    dataset = dataset_of(folder / kind, stream, resident="device", device="cpu")
-    features, lengths = dataset.store.read_batch([clip_of(0).id], stream)
-    assert isinstance(features, torch.Tensor)
-    assert isinstance(lengths, torch.Tensor)
+    dataset = dataset_of(folder / kind, stream, CPU)
     for batch in load(dataset):
         assert_right(batch, stream)
 
 
+def test_a_device_holds_the_stream_in_its_own_type_and_is_read_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("slt_pipeline.corpora.device_features._PIECE", 100)  # several pieces
+    store = FeatureStore.open(make(tmp_path / "store", "zarr"))
+    held = DeviceFeatures(store, "half", CPU)
+    shutil.rmtree(tmp_path / "store" / "data")
+    names = [clip_of(n).id for n in (5, 0, 0)]
+    features, lengths = held.read_batch(names)
+    assert (features.dtype, lengths.dtype) == (torch.float16, torch.int64)
+    expected, _ = padded([5, 0, 0], "half")
+    assert torch.equal(features.float(), expected)
+    assert held.read_batch([])[0].shape == (0, 0, features.shape[2])
+    with pytest.raises(SltError, match=r"clip nobody is not among the 7 clips of .*/store that are held"):
+        held.read_batch([names[0], "nobody"])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_one_line(folder):
+    with pytest.raises(SltError, match=r"cannot hold features on device cuda.*: use translate_train.features_in=files"):
+        dataset_of(folder / "zarr", device=torch.device("cuda"))
+
+
 def test_a_batch_may_be_changed_without_changing_the_next(folder):
-    for held in ({"resident": "no"}, {"resident": "yes"}, {"resident": "device", "device": "cpu"}):
+    for held in ({"resident": "no"}, {"resident": "yes"}, {"device": CPU}):
         dataset = dataset_of(folder / "zarr", "single", **held)
         dataset.__getitems__([(0, 3), (0, 4)])["features"].fill_(7)
         assert_right(dataset.__getitems__([(1, 3), (1, 4)]), "single")

@@ -45,6 +45,7 @@ MAY_USE_STORE = frozenset(
         "slt_pipeline.cli.cache.diff",
         "slt_pipeline.cli.cache.rm",
         "slt_pipeline.corpora.feature_pickles",  # features of the published systems, into a store and out of it
+        "slt_pipeline.corpora.device_features",  # a stream held on a device
         "slt_pipeline.corpora.features",  # the feature data set
         "slt_pipeline.stages.cache_care",  # clips encoded again, clips that the manifest has no use for
         "slt_pipeline.stages.extract",
@@ -52,16 +53,15 @@ MAY_USE_STORE = frozenset(
     }
 )
 MAY_USE_STORE_ERRORS = frozenset({"slt_pipeline.cli.main"})  # tells the user's mistakes from faults
-MAY_IMPORT_HEAVY = frozenset({("cache.resident", "torch")})  # holds streams on a torch device
 
 # Packages that only the named modules import: one backend a file, and a light configuration.
 ONLY_IN: dict[str, frozenset[str]] = {
-    "zarr": frozenset({"cache.zarr_store"}),
+    "zarr": frozenset({"cache.backends.zarr"}),
     "numcodecs": frozenset({"cache.compression"}),
-    "h5py": frozenset({"cache.hdf5_store"}),
-    "obstore": frozenset({"cache.objects"}),
+    "h5py": frozenset({"cache.backends.hdf5"}),
+    "obstore": frozenset({"cache.places.objects"}),
     "openvino": frozenset({"slt_pipeline.models.engines"}),
-    "isal": frozenset({"cache.checksum"}),
+    "isal": frozenset({"cache.seal"}),
     "av": frozenset({"slt_pipeline.video", "slt_pipeline.avatar"}),
     "sacrebleu": frozenset({"slt_pipeline.metrics"}),
     "matplotlib": frozenset({"slt_pipeline.report"}),
@@ -107,7 +107,6 @@ def stale_permissions(root: Path) -> list[str]:
     faults += [
         f"{name} may catch errors of the store" for name in MAY_USE_STORE_ERRORS if (name, "cache.errors") not in used
     ]
-    faults += [f"{name} may import {top}" for name, top in MAY_IMPORT_HEAVY if (name, top) not in tops]
     rooms = {(_room(name), target) for name, target in used}
     faults += [f"{room} may import {target}" for room, target in EXCEPTIONS if (room, target) not in rooms]
     faults += [
@@ -167,7 +166,7 @@ def _faults(name: str, target: str) -> Iterator[str]:
     if name.split(".")[0] == "cache":
         if top in ("slt_pipeline", "recipes"):
             yield f"the store imports {target}"
-        elif top in HEAVY and (name, top) not in MAY_IMPORT_HEAVY:
+        elif top in HEAVY:
             yield f"the store imports {top}"
     elif top == "cache":
         errors_only = target == "cache.errors" and name in MAY_USE_STORE_ERRORS

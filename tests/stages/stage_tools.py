@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from cache.header import seal
+from cache.seal import seal
 from slt_pipeline.corpora.features import FeatureDataset
 from slt_pipeline.corpora.manifest import read_manifest, write_manifest
 from slt_pipeline.errors import SltError

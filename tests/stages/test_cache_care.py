@@ -14,9 +14,9 @@ from cache_tools import contents
 from safetensors.torch import load_file, save_file
 
 from cache import Compression, FeatureStore
-from cache.convert import convert
-from cache.header import seal
-from cache.verify import verify
+from cache.care.convert import convert
+from cache.care.verify import verify
+from cache.seal import seal
 from slt_pipeline.corpora.manifest import write_manifest
 from slt_pipeline.stages.cache_care import Sampler
 from slt_pipeline.training.checkpoint import best_checkpoint

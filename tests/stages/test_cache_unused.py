@@ -6,9 +6,9 @@ import pytest
 from cache_tools import contents, files
 
 from cache import FeatureStore
-from cache.convert import convert
+from cache.care.convert import convert
+from cache.care.verify import verify
 from cache.testing import assert_holds
-from cache.verify import verify
 from slt_pipeline.corpora.features import clip_source
 from slt_pipeline.corpora.manifest import read_manifest, write_manifest
 from slt_pipeline.stages.cache_care import unused_clips

@@ -44,7 +44,7 @@ def info(store, as_json) -> None:
       $ slt cache info runs/demo/mmtlb/features
     """
     from cache import FeatureStore
-    from cache.verify import info as facts_of
+    from cache.care.verify import info as facts_of
 
     opened = FeatureStore.open(store)
     facts = facts_of(opened)
@@ -88,7 +88,7 @@ def verify(store, recipe_name, overrides, num_sampled, seed, tolerance, device) 
       $ slt cache verify runs/demo/mmtlb/features
       $ slt cache verify runs/demo/mmtlb/features --sample 20 -r demo/mmtlb
     """
-    from cache.verify import verify as check
+    from cache.care.verify import verify as check
 
     goes_with("num_sampled", "recipe_name", "overrides", "seed", "tolerance", "device")
     sampler = None
@@ -132,9 +132,9 @@ def repair(store, dry_run) -> None:
       $ slt cache repair runs/demo/mmtlb/features --dry-run
       $ slt cache repair runs/demo/mmtlb/features
     """
+    from cache.care.repair import repair as repair_store
+    from cache.care.verify import verify as check
     from cache.header import HEADER_PATH
-    from cache.repair import repair as repair_store
-    from cache.verify import verify as check
 
     path = local(store)
     if not dry_run:

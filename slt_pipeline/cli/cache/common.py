@@ -123,7 +123,7 @@ def plain(value: Any) -> str:
 
 def describe(store: "FeatureStore") -> str:
     """One line about a store that was made."""
-    from cache.verify import info
+    from cache.care.verify import info
 
     facts = info(store)
     contents = f"{facts['clips']:,} clips, {facts['steps']:,} steps of {', '.join(facts['streams'])}"

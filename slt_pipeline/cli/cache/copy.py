@@ -55,7 +55,7 @@ def convert(source, target, **form) -> None:
       $ slt cache convert runs/demo/mmtlb/features small --compression blosc --keep-bits 7
     """
     from cache import FeatureStore
-    from cache.convert import merge as join
+    from cache.care.convert import merge as join
 
     target, opened = new_store(target, source), FeatureStore.open(source)
     options = _options(opened, opened.shard_steps, **form)
@@ -80,7 +80,7 @@ def subset(source, target, clips, split, streams, recipe_name, overrides) -> Non
       $ slt cache subset runs/demo/mmtlb/features some --clips ids.txt --streams gloss_rep,gloss_logits
     """
     from cache import FeatureStore
-    from cache.convert import convert as copy
+    from cache.care.convert import convert as copy
 
     goes_with("split", "recipe_name", "overrides")
     if clips and split:
@@ -115,7 +115,7 @@ def merge(sources, target, **form) -> None:
       $ slt cache merge part1 part2 features_h5 --backend hdf5 --single-file
     """
     from cache import FeatureStore
-    from cache.convert import merge as join
+    from cache.care.convert import merge as join
     from cache.header import DEFAULT_SHARD_STEPS
 
     target, opened = new_store(target, *sources), [FeatureStore.open(source) for source in sources]
@@ -128,7 +128,7 @@ def merge(sources, target, **form) -> None:
 def _options(
     first: "FeatureStore", default_steps: int, *, backend, dtype, codec, level, keep_bits, shard_steps, single_file
 ) -> dict[str, Any]:
-    """The options of `_form_options` as `cache.convert.merge` takes them."""
+    """The options of `_form_options` as `cache.care.convert.merge` takes them."""
     if shard_steps and single_file:
         raise click.UsageError("--single-file is one shard, whatever its steps: leave out --shard-steps")
     return {

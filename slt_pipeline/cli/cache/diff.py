@@ -10,7 +10,7 @@ from slt_pipeline.cli.cache.common import STORE, plain, some
 from slt_pipeline.cli.options import Command
 
 if TYPE_CHECKING:
-    from cache.diff import StoreDiff
+    from cache.care.diff import StoreDiff
 
 WORDS = {
     "features": "the same settings give other features by now",
@@ -42,7 +42,7 @@ def diff(a, b, as_json) -> None:
       $ slt cache diff runs/demo/mmtlb/features features_h5
     """
     from cache import FeatureStore
-    from cache.diff import diff as compare
+    from cache.care.diff import diff as compare
 
     found = compare(FeatureStore.open(a), FeatureStore.open(b))
     if as_json:

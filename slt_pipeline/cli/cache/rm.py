@@ -39,7 +39,7 @@ def rm(stores, clips, unused, recipe_name, overrides, dry_run, yes) -> None:
       $ slt cache rm runs/demo/mmtlb/features --clips ids.txt --yes
     """
     from cache import FeatureStore
-    from cache.repair import remove
+    from cache.care.repair import remove
 
     goes_with("unused", "recipe_name", "overrides")
     if clips and unused:
@@ -66,7 +66,7 @@ def rm(stores, clips, unused, recipe_name, overrides, dry_run, yes) -> None:
 
 
 def _remove_stores(paths: list[Path], dry_run: bool, yes: bool) -> None:
-    from cache.delete import deletable, delete
+    from cache.care.delete import deletable, delete
 
     for path, parts in [(path, deletable(path)) for path in paths]:
         num_bytes = sum(part.stat().st_blocks * 512 for part in parts if part.is_file())
@@ -98,7 +98,7 @@ def _named(ids: list[str], path: Path, store: "FeatureStore") -> dict[str, str]:
 
 def _show(path: Path, store: "FeatureStore", why: dict[str, str], in_full: bool) -> bool:
     """Print what is to be removed; say whether there is anything."""
-    from cache.verify import info
+    from cache.care.verify import info
 
     facts = info(store)
     num_bytes = sum(store.length(clip) * spec.row_bytes for clip in why for spec in store.streams.values())

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 
 from cache.backends import backend_of
-from cache.checksum import crc32, hex_crc32
+from cache.care import Progress, ignore
+from cache.care.leftovers import find_leftovers
 from cache.errors import StoreError, cannot_read
-from cache.files import LocalFiles
-from cache.header import HEADER_PATH, Header, is_sealed
+from cache.header import HEADER_PATH, Header
 from cache.index import record_path, records_there
-from cache.leftovers import find_leftovers
 from cache.places import files_at
-from cache.progress import Progress, ignore
+from cache.places.base import Files
 from cache.reading import read_rows
 from cache.record import Record
+from cache.seal import crc32, hex_crc32, is_sealed
 from cache.store import FeatureStore
 
 PIECE = 1 << 24  # bytes read at once
@@ -76,7 +76,7 @@ def info(store: FeatureStore) -> dict[str, Any]:
 def verify(
     path: str | Path,
     *,
-    files: LocalFiles | None = None,
+    files: Files | None = None,
     progress: Progress = ignore,
 ) -> list[Damage]:
     """Read everything again and return what is damaged; nothing is changed. An empty list means that all is well.
@@ -102,12 +102,12 @@ def verify(
     return found
 
 
-def read_header(files: LocalFiles) -> Header:
+def read_header(files: Files) -> Header:
     """Return what store.json says. Raises StoreError if it is damaged, or there is none."""
     return Header.from_bytes(_read_header(files), files.describe(HEADER_PATH))
 
 
-def read_records(files: LocalFiles, header: Header) -> tuple[list[Record], list[Damage]]:
+def read_records(files: Files, header: Header) -> tuple[list[Record], list[Damage]]:
     """Return the records that count, and those that cannot be read."""
     found = [_read_record(files, header, shard) for shard in records_there(files)]
     records = [record for record in found if isinstance(record, Record)]
@@ -116,7 +116,7 @@ def read_records(files: LocalFiles, header: Header) -> tuple[list[Record], list[
     return [record for record in records if record.shard not in replaced], damages
 
 
-def _read_record(files: LocalFiles, header: Header, shard: int) -> Record | Damage | None:
+def _read_record(files: Files, header: Header, shard: int) -> Record | Damage | None:
     """Return a record, what is wrong with it, or None if it has been removed meanwhile."""
     path = record_path(shard)
     try:
@@ -153,7 +153,7 @@ def _check_record(record: Record, owners: dict[str, int]) -> Iterator[Damage]:
 
 
 def _check_file(
-    files: LocalFiles, header: Header, record: Record, file: str, advance: Callable[[int], object]
+    files: Files, header: Header, record: Record, file: str, advance: Callable[[int], object]
 ) -> list[Damage]:
     """Compare the size of a file, the checksum of every clip in it, and the checksum of all that lies between."""
     clips = tuple(record.clips)
@@ -185,7 +185,7 @@ def _check_file(
     return found
 
 
-def _clip_checksum(files: LocalFiles, header: Header, record: Record, stream: str, row: int, length: int) -> str | None:
+def _clip_checksum(files: Files, header: Header, record: Record, stream: str, row: int, length: int) -> str | None:
     """Return the CRC-32 of a clip's rows, None if they are not there."""
     spec = header.streams[stream]
     rows = np.empty((length, spec.dim), spec.numpy_dtype)
@@ -195,7 +195,7 @@ def _clip_checksum(files: LocalFiles, header: Header, record: Record, stream: st
     return None
 
 
-def _rest(files: LocalFiles, file: str, spans: list[tuple[int, int]]) -> str | None:
+def _rest(files: Files, file: str, spans: list[tuple[int, int]]) -> str | None:
     """Return the CRC-32 of the bytes of these spans, one after the other, None if they are not there."""
     checksum = 0
     with _damage_only():
@@ -218,7 +218,7 @@ def _damage_only() -> Iterator[None]:
             raise
 
 
-def _read_header(files: LocalFiles) -> bytes:
+def _read_header(files: Files) -> bytes:
     try:
         return files.read(HEADER_PATH)
     except (FileNotFoundError, NotADirectoryError):

@@ -11,38 +11,14 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
+from cache.care.repair import remove
+from cache.care.verify import verify
 from cache.compression import Compression
 from cache.errors import StoreError
-from cache.files import LocalFiles
-from cache.header import StreamSpec
-from cache.repair import remove
+from cache.places.base import Files
+from cache.places.local import LocalFiles
 from cache.store import FeatureStore
-from cache.verify import verify
-
-STREAMS = {"wide": StreamSpec(6, "float16"), "narrow": StreamSpec(3, "float32")}
-FINGERPRINT = {"weights": "f00d", "frames": {"size": 224, "step": 1}}
-SHARD_STEPS = 16
-
-
-def make_clips(num_clips: int, streams: dict[str, StreamSpec] | None = None, max_steps: int = 9) -> dict[str, Any]:
-    """Return clip id -> stream -> array (T, D), the same for every call."""
-    rng = np.random.default_rng(7)
-    clips = {}
-    for number in range(num_clips):
-        steps = int(rng.integers(1, max_steps + 1))
-        clips[f"clip/{number:03d}-ä"] = {
-            name: rng.standard_normal((steps, spec.dim)).astype(spec.dtype)
-            for name, spec in (streams or STREAMS).items()
-        }
-    return clips
-
-
-def assert_holds(store: FeatureStore, clips: dict[str, Any]) -> None:
-    """Check that the store's clips are exactly these, bit for bit."""
-    assert sorted(store.keys()) == sorted(clips)
-    for clip_id, features in clips.items():
-        for name, array in features.items():
-            np.testing.assert_array_equal(store.read(clip_id, name), array, strict=True)
+from cache.testing import FINGERPRINT, SHARD_STEPS, STREAMS, assert_holds, make_clips
 
 
 class StoreContract:
@@ -54,17 +30,17 @@ class StoreContract:
     backend: str = ""
     compression: Compression | None = None
 
-    def files(self, folder: Path) -> LocalFiles:
+    def files(self, folder: Path) -> Files:
         """Return the place of a new store."""
         return LocalFiles(folder / "features", durable=False)  # what syncing does cannot be seen here
 
     @pytest.fixture
-    def place(self, tmp_path: Path) -> LocalFiles:
+    def place(self, tmp_path: Path) -> Files:
         """Return the place that the tests of one case share."""
         return self.files(tmp_path)
 
     @pytest.fixture
-    def store(self, place: LocalFiles) -> FeatureStore:
+    def store(self, place: Files) -> FeatureStore:
         """Return an empty store."""
         return FeatureStore.create(
             place.root,
@@ -332,7 +308,7 @@ class StoreContract:
         assert_holds(held, clips)
         assert_holds(pickle.loads(pickle.dumps(held)), clips)  # noqa: S301 (our own bytes)
 
-    def test_removed_clips_are_gone_and_the_others_stay(self, store: FeatureStore, place: LocalFiles) -> None:
+    def test_removed_clips_are_gone_and_the_others_stay(self, store: FeatureStore, place: Files) -> None:
         clips = make_clips(20)
         self.fill(store, clips)
         gone = list(clips)[3:11]
@@ -345,7 +321,7 @@ class StoreContract:
         assert self.reopen(store).keys() == []
 
     def test_a_reader_sees_removals_after_refresh_and_never_another_clip(
-        self, store: FeatureStore, place: LocalFiles
+        self, store: FeatureStore, place: Files
     ) -> None:
         clips = make_clips(4)
         first, second, third, fourth = clips
@@ -368,6 +344,6 @@ class StoreContract:
             assert_holds(reader, {second: clips[fourth]})
         assert verify(store.path, files=place) == []
 
-    def test_a_sound_store_verifies(self, store: FeatureStore, place: LocalFiles) -> None:
+    def test_a_sound_store_verifies(self, store: FeatureStore, place: Files) -> None:
         self.fill(store, make_clips(20))
         assert verify(store.path, files=place) == []

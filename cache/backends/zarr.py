@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from cache.checksum import crc32
-from cache.files import LocalFiles
 from cache.header import Header, StreamSpec
 from cache.index import Index
+from cache.places.base import Files
 from cache.record import Extent, WrittenFile
+from cache.seal import crc32
 
 
 def metadata(header: Header, num_shards: int) -> dict[str, bytes]:
@@ -27,7 +27,7 @@ def metadata(header: Header, num_shards: int) -> dict[str, bytes]:
     return files
 
 
-def check_metadata(files: LocalFiles, header: Header, num_shards: int) -> list[tuple[str, str]]:
+def check_metadata(files: Files, header: Header, num_shards: int) -> list[tuple[str, str]]:
     """Return (file, what is wrong with it) of the metadata files."""
     found = []
     for path, expected in metadata(header, num_shards).items():
@@ -74,7 +74,7 @@ def array_metadata(header: Header, spec: StreamSpec, num_shards: int) -> bytes:
 
 
 def write_shard(
-    files: LocalFiles, header: Header, shard: int, arrays: dict[str, np.ndarray], temporary: str
+    files: Files, header: Header, shard: int, arrays: dict[str, np.ndarray], temporary: str
 ) -> tuple[dict[str, Extent], list[WrittenFile]]:
     """Write each stream's rows (steps, D) as a whole chunk; its temporary name starts with `temporary`."""
     extents, written = {}, []
@@ -114,7 +114,7 @@ def _compress(header: Header, spec: StreamSpec, rows: np.ndarray) -> tuple[bytes
     return chunk, [[int(offset), int(offset + size)] for offset, size in index[:used]]
 
 
-def publish(files: LocalFiles, header: Header, index: Index, temporary: str) -> None:
+def publish(files: Files, header: Header, index: Index, temporary: str) -> None:
     """Let the arrays' shape cover every shard that is claimed or committed.
 
     Needs no lock among writers: whoever writes the shape looks again afterwards, so the last one to write has seen all

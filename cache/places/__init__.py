@@ -4,10 +4,11 @@ import re
 from pathlib import Path
 
 from cache.errors import StoreError
-from cache.files import LocalFiles
+from cache.places.base import Files
+from cache.places.local import LocalFiles
 
 
-def files_at(path: str | Path, *, durable: bool = True) -> LocalFiles:
+def files_at(path: str | Path, *, durable: bool = True) -> Files:
     """Return the files of a folder, or of an object store if `path` is a URL.
 
     Raises:
@@ -17,7 +18,7 @@ def files_at(path: str | Path, *, durable: bool = True) -> LocalFiles:
         raise StoreError(f"{path} was a URL before it was made a Path: give it as text")
     if "://" not in str(path):
         return LocalFiles(path, durable=durable)
-    # Only now, as `cache.objects` remembers the process that imports it: a fork of that one reads through a helper.
-    from cache.object_files import ObjectFiles
+    # Only now, as `cache.places.objects` remembers the process that imports it, and refuses to work in a fork of it.
+    from cache.places.objects import ObjectFiles
 
     return ObjectFiles(str(path))

@@ -3,21 +3,20 @@
 import re
 from collections.abc import Callable
 
-from cache.files import LocalFiles
-from cache.index import FOLDER, claim_path, claims_there, record_path
+from cache.index import FOLDER, TEMPORARY, claim_path, claims_there, record_path
+from cache.places.base import Files
 from cache.record import Record
 
-TEMPORARY = "tmp"
 _SHARD = re.compile(r"data/(?:\w+/c\.([0-9]+)\.0|([0-9]{8,})\.h5)|tmp/([0-9]{8,})\..*")
 
 
-def find_leftovers(files: LocalFiles, records: list[Record]) -> list[str]:
+def find_leftovers(files: Files, records: list[Record]) -> list[str]:
     """Return the files that belong to no shard of `records`, those of writers that are still there included."""
     claims = [claim_path(shard) for shard in claims_there(files)]
     return [*_replaced(files, records), *_unnamed(files.walk("data"), records), *claims, *files.walk(TEMPORARY)]
 
 
-def remove_leftovers(files: LocalFiles, read_records: Callable[[], list[Record]]) -> list[Record]:
+def remove_leftovers(files: Files, read_records: Callable[[], list[Record]]) -> list[Record]:
     """Remove what belongs to no shard and to no writer that is still there; return the records that count."""
     # In this order, which is the reverse of a writer's: a file that we see was claimed before, and if its claim is gone
     # by the time that we look for it, the file is in a record by the time that we look for that.
@@ -34,7 +33,7 @@ def remove_leftovers(files: LocalFiles, read_records: Callable[[], list[Record]]
     return records
 
 
-def _replaced(files: LocalFiles, records: list[Record]) -> list[str]:
+def _replaced(files: Files, records: list[Record]) -> list[str]:
     return [path for record in records for shard in record.replaces if files.exists(path := record_path(shard))]
 
 

@@ -1,27 +1,24 @@
-"""What an object store is asked, through obstore: in this process or, after a fork, in a helper process.
+"""A copy of a store in an object store (S3, Google, Azure, WebDAV), read in place by obstore: the extra `s3`.
 
-obstore answers by threads that a fork does not copy, and that it cannot start a second time in one process: a process
-that was forked from one that has used it would wait for ever, whichever client it asks. So it asks a fresh Python.
+Writing needs files that can be renamed, so a store is made in a folder and copied; ranges of its files are read.
 """
 
 import contextlib
 import errno
-import json
 import os
-import signal
-import subprocess
-import sys
-import threading
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from functools import lru_cache
-from queue import SimpleQueue
 from typing import Any
 from urllib.parse import urlsplit
 
-from cache.errors import StoreError
+import numpy as np
 
+from cache.errors import DamagedError, StoreError
+from cache.places.base import Files
+
+PART = 1 << 22
+"""Bytes fetched by one request at most: longer ranges come in parts, several at once."""
 NUM_CONNECTIONS = 16
 """Ranges that are fetched at once: what a batch costs is the time that the network takes to answer, not its bytes."""
 PATIENCE = {"max_retries": 10, "retry_timeout": timedelta(seconds=40)}
@@ -30,7 +27,7 @@ CHECK_SETTINGS = (
     "check the URL and the settings in the environment (endpoint, region, credentials: AWS_ENDPOINT_URL, ...)"
 )
 CHECK_LISTING = "check the URL; a web server must also list its folders, by WebDAV's PROPFIND"
-COPY_AGAIN = "check the store that was copied with `slt cache verify`, then copy it again"
+COPY_AGAIN = "verify the store that was copied, then copy it again"
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 _BEYOND_THE_END = (
     "416 Range Not Satisfiable",
@@ -39,12 +36,87 @@ _BEYOND_THE_END = (
 _STARTED = os.getpid()
 
 
-def forked() -> bool:
-    """Say whether this process was forked from one that may have used obstore."""
-    return os.getpid() != _STARTED
+class ObjectFiles(Files):
+    """The files of a store below a URL, such as `s3://bucket/features`. Picklable; safe under fork and threads.
+
+    Settings (region, endpoint, credentials) come from the environment as obstore reads it: AWS_REGION, AWS_ENDPOINT_URL
+    and so on. A forked process is refused: obstore answers by threads that a fork does not copy and that cannot be
+    started a second time, so it would wait for ever. A spawned one is fine.
+    """
+
+    lists_at_once = True
+
+    def __init__(self, url: str) -> None:
+        self.root = url.rstrip("/")  # pyright: ignore[reportAttributeAccessIssue] (a URL is no path)
+        self.open_files = {}
+        self._require_no_fork()
+        self._objects = _Objects(str(self.root))
+
+    def read(self, path: str) -> bytes:
+        """Return a whole small file. Raises FileNotFoundError if it is not there."""
+        return self._ask("read", path)
+
+    def read_each(self, paths: Iterable[str]) -> Iterable[bytes]:
+        """Return whole small files, many at once."""
+        return self._ask_all([("read", path) for path in paths])
+
+    def exists(self, path: str) -> bool:
+        """Say whether a file is there."""
+        return self._ask("exists", path)
+
+    def names(self, folder: str) -> list[str]:
+        """Return the sorted names in a folder; none if there is no such folder."""
+        return self._ask("names", folder)
+
+    def size(self, path: str) -> int:
+        """Return the bytes of a file. Raises FileNotFoundError if it is not there."""
+        return self._ask("size", path)
+
+    def walk(self, folder: str) -> list[str]:
+        """Return all files below a folder, sorted."""
+        return self._ask("walk", folder)
+
+    def read_into(self, path: str, offset: int, out: np.ndarray) -> None:
+        """Fill `out` (contiguous) from the bytes at `offset`. Raises StoreError where the file ends too early."""
+        self.read_many([(path, offset, out)])
+
+    def read_many(self, wanted: Iterable[tuple[str, int, np.ndarray]]) -> None:
+        """Do `read_into` for each (path, offset, out), many at once."""
+        parts: list[tuple[str, int, np.ndarray]] = []
+        for path, offset, out in wanted:
+            flat = out.reshape(-1).view(np.uint8)
+            parts += [(path, offset + start, flat[start : start + PART]) for start in range(0, len(flat), PART)]
+        answers = self._ask_all([("range", path, start, len(out)) for path, start, out in parts])
+        for (_, _, out), data in zip(parts, answers, strict=True):
+            out[:] = np.frombuffer(data, np.uint8)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"url": self.root}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)
+
+    def _ask(self, *question: Any) -> Any:
+        (answer,) = self._ask_all([question])
+        return answer
+
+    def _ask_all(self, questions: list[tuple[Any, ...]]) -> Iterator[Any]:
+        self._require_no_fork()
+        if len(questions) == 1:
+            yield self._answer(questions[0])
+        else:
+            with ThreadPoolExecutor(NUM_CONNECTIONS) as pool:
+                yield from pool.map(self._answer, questions)
+
+    def _answer(self, question: tuple[Any, ...]) -> Any:
+        return getattr(self._objects, question[0])(*question[1:])
+
+    def _require_no_fork(self) -> None:
+        if os.getpid() != _STARTED:
+            raise StoreError(f"{self.root} cannot be read in a process that was forked: start it by spawning")
 
 
-class Objects:
+class _Objects:
     """The files below a URL. Raises FileNotFoundError where one is not there, StoreError where asking fails."""
 
     def __init__(self, url: str) -> None:
@@ -117,13 +189,13 @@ class Objects:
                 data = obstore.get_range(self._store, path, start=start, length=length)
             end = start + len(data)
         except FileNotFoundError as error:
-            raise StoreError(f"cannot read {self._url}/{path} ({error.strerror}): {COPY_AGAIN}") from error
+            raise DamagedError(f"cannot read {self._url}/{path} ({error.strerror}): {COPY_AGAIN}") from error
         except StoreError as error:
             if not any(words in str(error) for words in _BEYOND_THE_END):
                 raise
             data, end = b"", self.size(path)
         if len(data) != length:
-            raise StoreError(f"{self._url}/{path} has {end} bytes, {start + length} needed: {COPY_AGAIN}")
+            raise DamagedError(f"{self._url}/{path} has {end} bytes, {start + length} needed: {COPY_AGAIN}")
         return data
 
     @contextlib.contextmanager
@@ -134,97 +206,6 @@ class Objects:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), f"{self._url}/{path}") from None
         except self._errors as error:
             raise StoreError(f"cannot read {self._url}/{path} ({_first_line(error)}): {self._cure}") from error
-
-
-class Helper:
-    """`Objects` in a process of its own, started by the first question. Threads may share it: one asks at a time."""
-
-    def __init__(self, url: str) -> None:
-        self._url, self._pid, self._lock = url, os.getpid(), threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def ask(self, questions: Sequence[tuple[Any, ...]]) -> Iterator[Any]:
-        """Yield the answer to each (method of `Objects`, its arguments), asked all at once."""
-        with self._lock:
-            self._process = process = self._process or self._start()
-            assert process.stdin and process.stdout
-            try:
-                process.stdin.writelines(json.dumps(question).encode() + b"\n" for question in questions)
-                process.stdin.flush()
-                for _ in questions:
-                    yield self._answer(process.stdout)
-            except BaseException as error:
-                self._stop()  # answers that nobody waits for may still be on their way
-                if isinstance(error, BrokenPipeError):
-                    raise self._lost() from error
-                raise
-
-    def close(self) -> None:
-        """End the process."""
-        with self._lock:
-            self._stop()
-
-    def _start(self) -> "subprocess.Popen[bytes]":
-        code = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); import cache.objects; cache.objects._serve()"
-        command = [sys.executable, "-c", code, json.dumps(sys.path), self._url]
-        return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-
-    def _answer(self, stream: Any) -> Any:
-        line = stream.readline()
-        if not line:
-            raise self._lost()
-        kind, content = json.loads(line)
-        if kind == "bytes":
-            return stream.read(content)
-        if kind == "missing":
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), content)
-        if kind == "error":
-            raise StoreError(content)
-        return content
-
-    def _lost(self) -> StoreError:
-        return StoreError(f"the helper process that reads {self._url} has ended: see above, or run it again")
-
-    def _stop(self) -> None:
-        process, self._process = self._process, None
-        if process and self._pid == os.getpid():
-            process.kill()
-            process.communicate()
-
-
-def _serve() -> None:
-    """Answer the questions on the standard input until it is closed, in their order, several at once."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those who ask: this process ends with them
-    url, waiting = sys.argv[2], SimpleQueue[Future[tuple[str, Any]]]()
-    threading.Thread(target=_write_answers, args=(waiting,), daemon=True).start()
-    with ThreadPoolExecutor(NUM_CONNECTIONS) as pool:
-        for line in sys.stdin.buffer:
-            waiting.put(pool.submit(_find_answer, url, json.loads(line)))
-        os._exit(0)
-
-
-def _find_answer(url: str, question: list[Any]) -> tuple[str, Any]:
-    method, *arguments = question
-    try:
-        answer = getattr(_objects(url), method)(*arguments)
-    except FileNotFoundError as error:
-        return "missing", error.filename
-    except StoreError as error:
-        return "error", str(error)
-    return ("value" if isinstance(answer, bool | int | list) else "bytes"), answer
-
-
-def _write_answers(waiting: "SimpleQueue[Future[tuple[str, Any]]]") -> None:
-    out = sys.stdout.buffer
-    while True:
-        kind, content = waiting.get().result()
-        out.write(json.dumps([kind, len(content) if kind == "bytes" else content]).encode() + b"\n")
-        if kind == "bytes":
-            out.write(content)
-        out.flush()
-
-
-_objects = lru_cache(1)(Objects)
 
 
 def _check_endpoint() -> None:

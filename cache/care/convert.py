@@ -7,14 +7,14 @@ from typing import Literal
 
 import numpy as np
 
-from cache.checksum import hex_crc32
+from cache.care import Progress, ignore
+from cache.care.verify import verify
 from cache.compression import Compression
 from cache.errors import REPAIR, StoreError
 from cache.header import DEFAULT_SHARD_STEPS, Header, StreamSpec
-from cache.progress import Progress, ignore
 from cache.provenance import require_same
+from cache.seal import hex_crc32
 from cache.store import FeatureStore
-from cache.verify import verify
 
 
 def convert(

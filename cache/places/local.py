@@ -1,9 +1,4 @@
-"""Every file operation of the store, in one place, so that a test can stop after any of them.
-
-`LocalFiles` is a folder on a disk, `cache.memory_files` one in memory, `cache.object_files` a copy in an object store;
-`cache.places` picks by the path.
-All paths are strings relative to the store's folder, with `/` between their parts.
-"""
+"""A store in a folder on a local or mounted file system."""
 
 import contextlib
 import errno
@@ -19,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from cache.errors import REPAIR, StoreError, cannot_read
+from cache.errors import REPAIR, DamagedError, StoreError, cannot_read
+from cache.places.base import Files
 
 # Half of what the process may open, the rest is left to others. Files beyond that are opened for each read.
 MAX_OPEN_FILES = min(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
@@ -27,15 +23,14 @@ MAX_OPEN_FILES = min(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
 OLD, LATE = 24 * 3600.0, 3600.0
 
 
-class LocalFiles:
+class LocalFiles(Files):
     """A store's folder on a local or mounted file system. Picklable; safe under fork and threads (positional reads).
 
     durable: wait for the disk where the format asks for it; without, a power cut may lose or tear what was committed in
     the last seconds, a killed process still loses nothing.
     """
 
-    lists_at_once = False
-    """Whether a folder is listed as it is at one moment, even while it changes."""
+    writable = True
     num_open = 0
     """Descriptors that all stores of this process keep open."""
 
@@ -50,10 +45,6 @@ class LocalFiles:
     def read(self, path: str) -> bytes:
         """Return a whole small file."""
         return Path(self._prefix + path).read_bytes()
-
-    def read_each(self, paths: Iterable[str]) -> Iterable[bytes]:
-        """Return whole small files."""
-        return map(self.read, paths)
 
     def exists(self, path: str) -> bool:
         """Say whether a file or folder is there. Raises StoreError where that is not to be known."""
@@ -105,9 +96,6 @@ class LocalFiles:
 
     # Writing
 
-    def require_writable(self) -> None:
-        """Raise StoreError if this is a place that is only read, whatever its permissions."""
-
     def create(self, files: dict[str, bytes], folders: Iterable[str] = ()) -> None:
         """Make the store's folder with these files and folders, all or nothing. Raises FileExistsError if it exists."""
         made = [parent for parent in self.root.parents if not parent.exists()]
@@ -143,12 +131,6 @@ class LocalFiles:
         target = Path(self._prefix + path)
         target.parent.mkdir(parents=True, exist_ok=True)
         _write_file(target, parts, size)
-
-    def write_whole(self, path: str, data: bytes, temporary: str) -> None:
-        """Write a small file, which appears whole, by way of a temporary name; its folder is for the caller to sync."""
-        self.write(temporary, [data])
-        self.sync(temporary)
-        self.rename(temporary, path)
 
     def sync(self, path: str) -> None:
         """Wait until the file's bytes (or the folder's names) are on the disk."""
@@ -241,7 +223,7 @@ class LocalFiles:
                 raise cannot_read(self.describe(path), error) from error
             if not more:
                 size, needed = os.fstat(descriptor).st_size, offset + len(view)
-                raise StoreError(f"{self.describe(path)} has {size} bytes, {needed} needed: {REPAIR}")
+                raise DamagedError(f"{self.describe(path)} has {size} bytes, {needed} needed: {REPAIR}")
             count += more
 
 

@@ -11,12 +11,12 @@ import tempfile
 
 import numpy as np
 
-from cache.checksum import crc32, hex_crc32
 from cache.compression import Compression
-from cache.files import LocalFiles
 from cache.header import Header
 from cache.index import Index
+from cache.places.base import Files
 from cache.record import Extent, WrittenFile
+from cache.seal import crc32, hex_crc32
 
 ALIGNMENT = 4096  # datasets start on a page, so that a clip touches as few pages of the disk as it can
 
@@ -27,14 +27,14 @@ def metadata(header: Header, num_shards: int) -> dict[str, bytes]:
     return {}
 
 
-def check_metadata(files: LocalFiles, header: Header, num_shards: int) -> list[tuple[str, str]]:
+def check_metadata(files: Files, header: Header, num_shards: int) -> list[tuple[str, str]]:
     """Return nothing: the checksum of an HDF5 file's own description is in the index."""
     del files, header, num_shards
     return []
 
 
 def write_shard(
-    files: LocalFiles, header: Header, shard: int, arrays: dict[str, np.ndarray], temporary: str
+    files: Files, header: Header, shard: int, arrays: dict[str, np.ndarray], temporary: str
 ) -> tuple[dict[str, Extent], list[WrittenFile]]:
     """Write the rows (steps, D) of all streams as one HDF5 file; its temporary name starts with `temporary`."""
     final, target = f"data/{shard:08d}.h5", f"{temporary}.h5"
@@ -107,6 +107,6 @@ def _compress(arrays: dict[str, np.ndarray], compression: Compression) -> tuple[
     return stream.getbuffer(), pieces
 
 
-def publish(files: LocalFiles, header: Header, index: Index, temporary: str) -> None:
+def publish(files: Files, header: Header, index: Index, temporary: str) -> None:
     """Do nothing: an HDF5 file tells its own shape."""
     del files, header, index, temporary

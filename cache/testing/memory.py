@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from cache.errors import REPAIR, StoreError
-from cache.files import LocalFiles
+from cache.errors import REPAIR, DamagedError
+from cache.places.base import Files
 
 
 class _Inode:
@@ -17,8 +17,10 @@ class _Inode:
         self.data, self.on_disk = data, b""
 
 
-class MemoryFiles(LocalFiles):
+class MemoryFiles(Files):
     """A store's folder in memory, which also knows what of it a power cut would leave."""
+
+    writable = True
 
     def __init__(self) -> None:
         self.root = Path("memory")
@@ -44,10 +46,6 @@ class MemoryFiles(LocalFiles):
         """Return the bytes of a file."""
         return len(self._inode(path).data)
 
-    def disk_usage(self, path: str) -> int:
-        """Return the bytes of a file."""
-        return self.size(path)
-
     def walk(self, folder: str) -> list[str]:
         """Return all files below a folder, sorted."""
         return sorted(name for name in self._names if name.startswith(f"{folder}/"))
@@ -56,7 +54,7 @@ class MemoryFiles(LocalFiles):
         """Fill `out` from the bytes at `offset`. Raises StoreError where the file ends too early, or is not there."""
         data = self._names[path].data if path in self._names else b""
         if len(data) < offset + out.nbytes:
-            raise StoreError(f"{self.describe(path)} has {len(data)} bytes, {offset + out.nbytes} needed: {REPAIR}")
+            raise DamagedError(f"{self.describe(path)} has {len(data)} bytes, {offset + out.nbytes} needed: {REPAIR}")
         flat = np.frombuffer(data, np.uint8)[offset : offset + out.nbytes]
         out[...] = flat.view(out.dtype).reshape(out.shape)
 

@@ -14,18 +14,18 @@ from pathlib import Path
 import numpy as np
 
 from cache.backends import backend_of
-from cache.checksum import hex_crc32
+from cache.care import Progress, ignore
+from cache.care.leftovers import remove_leftovers
+from cache.care.verify import read_header, read_records, verify
 from cache.errors import REPAIR, StoreError
-from cache.files import LocalFiles
 from cache.header import HEADER_PATH, Header
-from cache.index import claim_number, claim_path, put_record, unlink_records
-from cache.leftovers import TEMPORARY, remove_leftovers
+from cache.index import TEMPORARY, claim_number, claim_path, put_record, unlink_records
 from cache.places import files_at
-from cache.progress import Progress, ignore
+from cache.places.base import Files
 from cache.reading import read_rows
 from cache.record import Record
+from cache.seal import hex_crc32
 from cache.store import FeatureStore
-from cache.verify import read_header, read_records, verify
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Dropped:
     num_records: int = 0
 
 
-def repair(path: str | Path, *, files: LocalFiles | None = None, progress: Progress = ignore) -> Dropped:
+def repair(path: str | Path, *, files: Files | None = None, progress: Progress = ignore) -> Dropped:
     """Drop what is damaged, keep every clip that is not, and remove leftovers. `progress` is told of the reading.
 
     Raises:
@@ -69,7 +69,7 @@ def repair(path: str | Path, *, files: LocalFiles | None = None, progress: Progr
 
 
 def remove(
-    path: str | Path, clips: Collection[str], *, files: LocalFiles | None = None, progress: Progress = ignore
+    path: str | Path, clips: Collection[str], *, files: Files | None = None, progress: Progress = ignore
 ) -> list[str]:
     """Remove clips, and what killed writers left, and return those that were there; the disk space is free at once.
 
@@ -89,7 +89,7 @@ def remove(
         return _drop(files, header, {shard: unwanted for shard, unwanted in found.items() if unwanted}, progress)
 
 
-def _drop(files: LocalFiles, header: Header, unwanted: dict[int, set[str]], progress: Progress = ignore) -> list[str]:
+def _drop(files: Files, header: Header, unwanted: dict[int, set[str]], progress: Progress = ignore) -> list[str]:
     """Write each of these shards anew without its unwanted clips, and return the clips that are gone from the store."""
 
     def read() -> list[Record]:
@@ -149,7 +149,7 @@ def _rewrite(store: FeatureStore, header: Header, record: Record, unwanted: set[
 
 
 @contextmanager
-def _standing_for(files: LocalFiles, shards: list[int]) -> Iterator[Record]:
+def _standing_for(files: Files, shards: list[int]) -> Iterator[Record]:
     """Yield a record without clips that stands for shards, so that their numbers are not given to others."""
     number = claim_number(files)
     try:
@@ -163,7 +163,7 @@ def _temporary() -> str:
 
 
 @contextmanager
-def _one_error(files: LocalFiles) -> Iterator[None]:
+def _one_error(files: Files) -> Iterator[None]:
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""How long work says how far it is."""
+"""Care for stores: what is damaged, what can go, what is copied. Each module is a verb."""
 
 from collections.abc import Callable
 
