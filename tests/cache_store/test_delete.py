@@ -49,9 +49,8 @@ def test_a_store_goes_with_its_folder_and_its_neighbours_stay(tmp_path: Path, ba
 
 def test_what_killed_writers_left_goes_too(store: Path, tmp_path: Path) -> None:
     (store / "index" / "00000099.claim").touch()
-    (store / "tmp" / "f00d").mkdir()
-    (store / "tmp" / "f00d" / "shard.h5").write_bytes(b"1")
-    (store / "tmp" / "f00d.record").write_bytes(b"2")
+    (store / "tmp" / f"00000099.{'f00d' * 8}.wide").write_bytes(b"1")
+    (store / "tmp" / ("f00d" * 8)).write_bytes(b"2")
     (store / "data" / "wide" / "c.99.0").write_bytes(b"3")
     delete(store)
     assert tree(tmp_path) == {}

@@ -14,7 +14,8 @@ from nobody import as_nobody
 
 from cache import FeatureStore, StoreError
 from cache.care.repair import Dropped, remove, repair
-from cache.care.verify import info, verify
+from cache.care.info import info
+from cache.care.verify import verify
 from cache.seal import seal
 from cache.testing import STREAMS, assert_holds, make_clips
 from cache.testing.memory import MemoryFiles
@@ -98,7 +99,7 @@ def test_repair_after_loss_of_files(make_store: Any, backend: str) -> None:
     with pytest.raises(StoreError, match=r"00000003.json is damaged.*verify the store"):
         FeatureStore.open(path)
     lost = {clip for shard in (1, 2, 3) for clip in records[shard].clips}
-    dropped = repair(path)
+    dropped = repair(path, yes=True)
     assert dropped.num_records == 1
     assert set(dropped.clips) <= lost - set(records[3].clips)
     assert verify(path) == []
@@ -134,9 +135,9 @@ def test_a_damaged_header_cannot_be_repaired(make_store: Any) -> None:
 @BACKENDS
 def test_leftovers_are_no_damage_and_repair_removes_them(make_store: Any, backend: str) -> None:
     path = make_store(backend)
-    (path / "index" / "00000099.claim").write_text(f"{gethostname()} 999999999\n")
-    (path / "tmp" / "0123.wide").write_bytes(b"1")
-    stray = path / "data" / ("wide/c.99.0" if backend == "zarr" else "00000099.h5")
+    (path / "index" / "00000009.claim").write_text(f"{gethostname()} 999999999\n")
+    (path / "tmp" / ("0123" * 8)).write_bytes(b"1")
+    stray = path / "data" / ("wide/c.9.0" if backend == "zarr" else "00000009.h5")
     stray.write_bytes(b"2")
     assert verify(path) == []
     assert info(FeatureStore.open(path))["unfinished_files"] == 3
