@@ -65,6 +65,6 @@ def changing(files: Files) -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreError(
-            f"cannot change {files.root}: {error.strerror or error}: no clip was lost but those that are to go; "
-            "fix that and run again"
+            f"cannot change {error.filename2 or error.filename or files.root}: {error.strerror or error}: no clip was "
+            "lost but those that are to go; fix that and run again"
         ) from error

@@ -73,11 +73,12 @@ def look(files: Files, header: Header, *, ask_claims: bool = False) -> Contents:
         claims = set(numbers(files.names(FOLDER), "claim"))
         live = {shard for shard in claims if ask_claims and files.claim_is_live(claim_path(shard))}
         taken, found, damaged = _read_all(files, header)
-        lost, lost_shards = lost_records(files, header), {lost_shard(path) for path in files.walk(LOST)}
+        lost = lost_records(files, header)
+        lost_shards = {shard for path in files.walk(LOST) if (shard := lost_shard(path)) is not None}
     replaced = {shard for record in found for shard in record.replaces}
     explained = {file for record in (*found, *lost.values()) for file in all_files(record)}
     loose = {path: shard for path in data if path not in explained and (shard := shard_of(path, header)) is not None}
-    recorded = {record.shard for record in found} | {damage.shard for damage in damaged} | lost_shards
+    recorded = {record.shard for record in found} | {d.shard for d in damaged if d.shard is not None} | lost_shards
     known = taken | claims | replaced | recorded
     holes = set(range(max(recorded, default=-1) + 1)) - known if header.id else set()
     missing: dict[int, list[str]] = {shard: [] for shard in sorted(holes | set(loose.values()) - known)}
@@ -132,7 +133,7 @@ def all_files(record: Record) -> list[str]:
 
 
 def copy_of(files: Files, header: Header, shard: int, paths: Iterable[str]) -> Record | None:
-    """Return the record of a shard as the copy beside its data says it, which is among these files; None if none does."""
+    """Return the record of a shard as the copy beside its data says it, if that is among these files."""
     for path in paths:
         if path.endswith(".json"):
             record = _parsed(files, header, path)

@@ -5,6 +5,7 @@ that whoever reads them goes on. `lost/data/` holds data that no record explaine
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -106,7 +107,7 @@ def move_records(files: Files, shards: Iterable[int]) -> None:
     shards = [shard for shard in shards if files.exists(record_path(shard))]
     if not shards:
         return
-    files.sync(FOLDER)
+    files.sync(FOLDER)  # before anything goes, what stands for it must be on the disk
     for shard in shards:
         files.rename(record_path(shard), _free_name(files, shard))
     files.sync(LOST)
@@ -116,7 +117,7 @@ def move_records(files: Files, shards: Iterable[int]) -> None:
 def move_data(files: Files, paths: Iterable[str]) -> None:
     """Move data that no record explains out of `data`. Numbers are never given twice, so nothing is in the way."""
     for path in paths:
-        if files.exists(path):
+        with suppress(FileNotFoundError):  # a writer that gave it up may be cleaning up
             files.rename(path, f"{LOST}/{path}")
 
 

@@ -1,8 +1,8 @@
 """Dropping clips: those that are damaged, those that are no longer wanted.
 
 A shard that loses clips is written anew, without them, and the commit of the new one is what makes the old one go
-(`Record.replaces`): killed at any point, nothing but the dropped clips is lost. Nothing is deleted: the record of the old
-shard is moved to `lost/`, from where `cache.care.lost.restore` brings back its clips, until `cache.care.lost.purge`.
+(`Record.replaces`): killed at any point, nothing but the dropped clips is lost. Nothing is deleted: the record of the
+old shard is moved to `lost/`, from where `restore` of `cache.care.lost` brings back its clips, until `purge`.
 Whoever has the store open sees it by `refresh`.
 """
 
@@ -15,10 +15,10 @@ from cache.backends import backend_of
 from cache.care import Progress, caring, changing, ignore
 from cache.care.contents import Contents, copy_of, header_bytes, look, read_header
 from cache.care.lost import move_data, move_records, read_checked
-from cache.care.verify import verify
+from cache.care.verify import check, ignore_bytes, verify
 from cache.errors import REPAIR, StoreError
 from cache.header import HEADER_PATH, Header
-from cache.index import FOLDER, TEMPORARY, claim_number, claim_path, give_up, put_record, record_path
+from cache.index import TEMPORARY, claim_number, claim_path, give_up, put_record, record_path
 from cache.places import files_at
 from cache.places.base import Files
 from cache.record import Record
@@ -26,6 +26,8 @@ from cache.store import FeatureStore
 
 SHARE = 10
 """More than one clip, and more than one in so many, are dropped only if that is said."""
+
+YOUNG = 60.0  # seconds in which a claim that is being made may not be locked yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def repair(
 
     Args:
         path: the store's folder.
-        yes: do it even if more than a tenth of the clips would go, or the data are away; move data that no record names.
+        yes: do it even if more than a tenth of the clips would go, or the data are away; and move what no record names.
         files: another place than `path`, for tests.
         progress: told of the reading.
         tell: told of what is about to go before anything does.
@@ -77,7 +79,7 @@ def repair(
             )
         header = read_header(files)
         contents = look(files, header)
-        made_anew = {shard: copy_of(files, header, shard, paths) for shard, paths in contents.missing.items()}
+        made_anew = {shard: _sound_copy(files, header, shard, paths) for shard, paths in contents.missing.items()}
         loose = [path for shard, paths in contents.missing.items() if not made_anew[shard] for path in paths]
         holes = [shard for shard, paths in contents.missing.items() if not paths]
         lost: dict[int, set[str]] = {}
@@ -105,6 +107,12 @@ def repair(
         dropped = _drop(files, header, lost)
         _copy_again(files, header, {damage.file for damage in found})
         return Dropped(dropped, plan.num_records, loose)
+
+
+def _sound_copy(files: Files, header: Header, shard: int, paths: list[str]) -> Record | None:
+    """Return the record of a shard as the copy beside its data says it, if all that it names is sound."""
+    record = copy_of(files, header, shard, paths)
+    return None if record is None or any(d.clips for d in check(files, header, record, ignore_bytes)) else record
 
 
 def remove(
@@ -153,8 +161,8 @@ def require_data(files: Files, records: Collection[Record]) -> None:
     for folder, there in sorted(folders.items()):
         if not there:
             raise StoreError(
-                f"{files.root}: none of the files that should be in {folder}/ is there, so nothing was changed: mount its "
-                "disk, or put it back; to go on without it all the same, say so (yes=True, or --yes)"
+                f"{files.root}: none of the files that should be in {folder}/ is there, so nothing was changed: mount "
+                "its disk, or put it back; to go on without it all the same, say so (yes=True, or --yes)"
             )
 
 
@@ -168,8 +176,8 @@ def _require_little(files: Files, contents: Contents, plan: Dropped) -> None:
     num_all = num_clips + in_each * plan.num_records
     if (num_gone := len(plan.clips) + in_each * plan.num_records) > max(1, num_all / SHARE):
         raise StoreError(
-            f"{files.root}: about {num_gone:,.0f} of {num_all:,.0f} clips would be dropped, more than one in {SHARE}, so "
-            "nothing was changed: look for another cause (a disk that is not mounted, a copy that is not whole); to "
+            f"{files.root}: about {num_gone:,.0f} of {num_all:,.0f} clips would be dropped, more than one in {SHARE}, "
+            "so nothing was changed: look for another cause (a disk that is not mounted, a copy that is not whole); to "
             "drop them all the same, say so (yes=True, or --yes)"
         )
 
@@ -198,14 +206,14 @@ def _drop(files: Files, header: Header, unwanted: dict[int, set[str]], progress:
 
 
 def _clear(files: Files, header: Header) -> list[Record]:
-    """Move what belongs to no shard, and to no writer that is still there, out of the way; return the records that count."""
+    """Move what belongs to no shard and no living writer out of the way; return the records that count."""
     contents = look(files, header, ask_claims=True)
     records = _readable(files, contents)
-    files.sync(FOLDER)  # before anything goes, what stands for it must be on the disk
     move_records(files, contents.replaced)
     move_data(files, contents.leftovers)
     for path in contents.temporary:
-        files.remove(path)
+        if not path.endswith(".claim") or files.age(path) > YOUNG:
+            files.remove(path)
     dead = contents.claims - contents.live
     done = {record.shard for record in records} & dead
     give_up(files, sorted(dead - done))
@@ -253,7 +261,6 @@ def _rewrite(store: FeatureStore, header: Header, record: Record, unwanted: set[
                 if clip not in unwanted:
                     features = read_checked(files, header, record, position)
                     writer.write(clip, features, source=record.sources[position])
-    move_records(files, [record.shard])
 
 
 def _stand_for(files: Files, header: Header, shards: list[int]) -> None:

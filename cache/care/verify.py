@@ -44,7 +44,7 @@ def verify(
     contents = look(files, header)
     total = sum(record.steps * spec.row_bytes for record in contents.records for spec in header.streams.values())
     checked = {
-        record.shard: _check(files, header, record, lambda done: progress(done, total)) for record in contents.records
+        record.shard: check(files, header, record, lambda done: progress(done, total)) for record in contents.records
     }
     if not (contents.damaged or contents.missing or any(checked.values())):
         return _check_all(files, header, contents, checked)
@@ -53,7 +53,7 @@ def verify(
         if checked.get(record.shard, True):
             for file in all_files(record):
                 files.reload(file)
-            checked[record.shard] = _check(files, header, record, ignore_bytes)
+            checked[record.shard] = check(files, header, record, ignore_bytes)
     return _check_all(files, header, again, checked, contents)
 
 
@@ -82,7 +82,7 @@ def _missing(files: Files, header: Header, shard: int, paths: list[str]) -> Dama
     """Say what is known of a shard without a record."""
     where = record_path(shard)
     record = copy_of(files, header, shard, paths)
-    if record:
+    if record and all(files.exists(file) for file in record.files):
         return Damage(where, f"it is missing; repair makes it anew of {record.copy_path}", clips=())
     what = f"there is {paths[0]}, and no record that names it" if paths else "it is missing"
     return Damage(where, what, clips=None)
@@ -95,7 +95,7 @@ def _check_owners(record: Record, owners: dict[str, int]) -> Iterator[Damage]:
             yield Damage(record_path(record.shard), reason, record.shard)
 
 
-def _check(files: Files, header: Header, record: Record, advance: Callable[[int], object]) -> list[Damage]:
+def check(files: Files, header: Header, record: Record, advance: Callable[[int], object]) -> list[Damage]:
     """Return what is damaged of a shard's files."""
     found = [damage for file in record.files for damage in _check_file(files, header, record, file, advance)]
     if record.store and record.clips:

@@ -5,7 +5,6 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from socket import gethostname
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,8 @@ import pytest
 from nobody import as_nobody
 
 from cache import FeatureStore, StoreError
-from cache.care.repair import Dropped, remove, repair
 from cache.care.info import info
+from cache.care.repair import Dropped, remove, repair
 from cache.care.verify import verify
 from cache.seal import seal
 from cache.testing import STREAMS, assert_holds, make_clips
@@ -135,7 +134,9 @@ def test_a_damaged_header_cannot_be_repaired(make_store: Any) -> None:
 @BACKENDS
 def test_leftovers_are_no_damage_and_repair_removes_them(make_store: Any, backend: str) -> None:
     path = make_store(backend)
-    (path / "index" / "00000009.claim").write_text(f"{gethostname()} 999999999\n")
+    (path / "index" / "00000009.claim").write_bytes(
+        seal({"store": FeatureStore.open(path)._header.id, "writer": "of a killed one"})
+    )
     (path / "tmp" / ("0123" * 8)).write_bytes(b"1")
     stray = path / "data" / ("wide/c.9.0" if backend == "zarr" else "00000009.h5")
     stray.write_bytes(b"2")

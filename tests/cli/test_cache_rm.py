@@ -147,7 +147,7 @@ def test_clips_that_are_named_go_and_the_others_stay(slt, make_store, here):
     assert run.output.splitlines() == [
         "features: 2 of 3 clips, 96 B",
         "  2 named for removal",
-        "features: 2 clips removed",
+        "features: 2 clips removed; `slt cache restore features` brings them back",
     ]
     store = FeatureStore.open(path)
     assert store.keys() == ["c1"]
@@ -184,8 +184,8 @@ def test_clips_go_from_every_store_that_has_them(slt, make_store, here):
         "b: 1 of 2 clips, 48 B",
         "  1 named for removal",
         "c: 0 of 1 clips, 0 B",
-        "a: 1 clips removed",
-        "b: 1 clips removed",
+        "a: 1 clips removed; `slt cache restore a` brings them back",
+        "b: 1 clips removed; `slt cache restore b` brings them back",
     ]
     assert run.stderr == "c: 1 of the clips named are not in it: c1\n"
     assert [FeatureStore.open(name).keys() for name in "abc"] == [["c0"], ["c2"], ["c2"]]
@@ -213,7 +213,7 @@ def test_what_killed_writers_left_goes_with_the_clips(slt, make_store, here):
     path = make_store()
     (here / "ids.txt").write_text("nobody\n")
     before = tree(here)
-    (path / "tmp" / "f00d").write_bytes(b"12345")
+    (path / "tmp" / ("f00d" * 8)).write_bytes(b"12345")
     run = slt("cache", "rm", "features", "--clips", "ids.txt", "--yes")
     assert run.stdout.splitlines() == [
         "features: 0 of 3 clips, 0 B; 1 leftovers of killed writers, 5 B",

@@ -162,8 +162,9 @@ def repair(store, dry_run, yes) -> None:
 def _tell(store, plan, yes):
     """Say what goes, before it does."""
     if plan.clips or plan.num_records:
-        lost = f"it is kept in {store}/lost, and `slt cache restore {store}` brings it back"
-        click.echo(f"{_dropped(store, 'are to be dropped', plan.clips, plan.num_records)}\n{lost}", err=True)
+        unnamed = f" and those of {plan.num_records:,} index records" if plan.num_records else ""
+        what = f"{len(plan.clips):,} clips{unnamed} go to {store}/lost: {some(plan.clips)}"
+        click.echo(f"{store}: {what}; `slt cache restore {store}` brings back what is sound of them", err=True)
     if plan.files:
         what = f"{len(plan.files):,} files of data that no record names: {some(plan.files)}"
         click.echo(
