@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from slt_pipeline.cli.options import Group, load, recipe_options
+from slt_pipeline.cli import import_sentences
+from slt_pipeline.cli.options import Group, load, progress_bar, recipe_options
 
 
 @click.group(cls=Group)
@@ -62,38 +63,53 @@ def _show(report) -> None:
 @click.option(
     "--variant",
     type=click.Choice(["plain", "cleaned"]),
-    default="cleaned",
-    show_default=True,
-    help="Spelling of the glosses; published systems use cleaned.",
+    help="Spelling of the glosses; published systems use that of the cleaned pickles.  [default: cleaned; of RWTH's "
+    "lists plain]",
 )
 def phoenix14t(annotations, out, frames, media_root, variant) -> None:
     """Import RWTH-PHOENIX-Weather 2014T from its annotation files.
 
-    ANNOTATIONS is a folder with phoenix-2014t.{train,dev,test}, or phoenix-2014t_cleaned.*.
+    ANNOTATIONS is a folder with phoenix-2014t.{train,dev,test}, or phoenix-2014t_cleaned.*, or RWTH's own release, with
+    annotations/manual/PHOENIX-2014-T.{train,dev,test}.corpus.csv.
 
     \b
-    The files are pickles; they are read by an unpickler that refuses everything but plain data and tensors.
+    Pickles are read by an unpickler that refuses everything but plain data and tensors.
     Example:
       $ slt data import phoenix14t annotations/ --frames PHOENIX-2014-T/features --out phoenix/manifest.jsonl
     """
     from slt_pipeline.corpora.phoenix14t import import_phoenix14t
+    from slt_pipeline.corpora.phoenix14t_csv import import_phoenix14t_csv, lists_of
 
-    _show(import_phoenix14t(annotations, out, variant=variant, frames=frames, media_root=media_root))
+    options = {"frames": frames, "media_root": media_root}
+    if lists := lists_of(annotations):
+        report = import_phoenix14t_csv(lists, out, variant=variant or "plain", progress=progress_bar(), **options)
+    else:
+        report = import_phoenix14t(annotations, out, variant=variant or "cleaned", **options)
+    _show(report)
 
 
 @import_.command("csl-daily")
 @_import_options
 @click.option("--half-width", is_flag=True, help="Full-width ，？！： become half-width, as CV-SLT scores.")
 def csl_daily(annotations, out, frames, media_root, half_width) -> None:
-    """Import CSL-Daily from its annotation files. ANNOTATIONS is a folder with csl-daily.{train,dev,test}.
+    """Import CSL-Daily from its annotation files.
+
+    ANNOTATIONS is a folder with csl-daily.{train,dev,test}, or USTC's sentence_label, with split_1.txt and
+    video_map.txt or csl2020ct_v2.pkl.
 
     \b
     Example:
       $ slt data import csl-daily annotations/ --half-width --out csl/manifest.jsonl
     """
     from slt_pipeline.corpora.csl_daily import import_csl_daily
+    from slt_pipeline.corpora.csl_daily_text import import_csl_daily_text, labels_of
 
-    _show(import_csl_daily(annotations, out, half_width=half_width, frames=frames, media_root=media_root))
+    options = {"half_width": half_width, "frames": frames, "media_root": media_root}
+    if labels := labels_of(annotations):
+        report = import_csl_daily_text(labels, out, progress=progress_bar(), **options)
+    else:
+        report = import_csl_daily(annotations, out, **options)
+    _show(report)
 
 
 def _isolated_options(command):
@@ -124,7 +140,11 @@ def isolated(videos, out, media_root, strict, dev_every) -> None:
     """
     from slt_pipeline.corpora.isolated import import_class_folders
 
-    _show(import_class_folders(videos, out, media_root=media_root, dev_every=dev_every, strict=strict, progress=_bar()))
+    _show(
+        import_class_folders(
+            videos, out, media_root=media_root, dev_every=dev_every, strict=strict, progress=progress_bar()
+        )
+    )
 
 
 @import_.command()
@@ -143,7 +163,7 @@ def wlasl(annotations, videos, out, media_root, strict, num_glosses) -> None:
     """
     from slt_pipeline.corpora.wlasl import import_wlasl
 
-    options = {"media_root": media_root, "num_glosses": num_glosses, "strict": strict, "progress": _bar()}
+    options = {"media_root": media_root, "num_glosses": num_glosses, "strict": strict, "progress": progress_bar()}
     _show(import_wlasl(annotations, videos, out, **options))
 
 
@@ -168,7 +188,7 @@ def kinetics(annotations, videos, out, media_root, strict) -> None:
     """
     from slt_pipeline.corpora.kinetics import import_kinetics
 
-    options = {"media_root": media_root, "strict": strict, "progress": _bar()}
+    options = {"media_root": media_root, "strict": strict, "progress": progress_bar()}
     _show(import_kinetics(annotations, videos, out, **options))
 
 
@@ -188,13 +208,8 @@ def mbart(folder, out) -> None:
     _show(import_mbart(folder, out))
 
 
-def _bar():
-    """A progress bar around clips, silent where nobody watches."""
-    from functools import partial
-
-    from tqdm import tqdm
-
-    return partial(tqdm, unit="clip", disable=None)
+for _command in (import_sentences.table, import_sentences.how2sign, import_sentences.elan):
+    import_.add_command(_command)
 
 
 @data.command()
@@ -263,7 +278,12 @@ def validate(manifest, media_root, vocabulary, no_video, decode, as_json) -> Non
 
     known = GlossVocabulary.load(vocabulary) if vocabulary else None
     report = check(
-        manifest, media_root=media_root, vocabulary=known, open_videos=not no_video, decode=decode, progress=_bar()
+        manifest,
+        media_root=media_root,
+        vocabulary=known,
+        open_videos=not no_video,
+        decode=decode,
+        progress=progress_bar(),
     )
     if as_json:
         for problem in report.problems:

@@ -176,3 +176,12 @@ def _complete_recipe(ctx: click.Context, param: click.Parameter, incomplete: str
     from slt_pipeline.config.recipe import list_recipes
 
     return [name for name in list_recipes() if name.startswith(incomplete)]
+
+
+def progress_bar():
+    """A progress bar around clips, silent where nobody watches."""
+    from functools import partial
+
+    from tqdm import tqdm
+
+    return partial(tqdm, unit="clip", disable=None)

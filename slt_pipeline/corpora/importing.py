@@ -132,6 +132,33 @@ def frame_pattern(
     raise SltError(f"{frames}: clip {example} was not found; looked for {', '.join(layouts)}")
 
 
+def clip_folder(frames: Path, media_root: Path, layouts: Sequence[str], names: Sequence[str]) -> str:
+    """Return where a clip's pictures lie, as `frame_pattern` does, but the folder of them: with `<name>` for the clip.
+
+    Args:
+        frames: folder or zip that holds them.
+        media_root: what it is to be relative to.
+        layouts: as of `frame_pattern`. Pictures may also lie in a folder `1` below, as lists of RWTH have it.
+        names: of clips, any of which may be missing.
+
+    Raises:
+        SltError: none of the first is there.
+    """
+    folders = [str(PurePosixPath(layout).parent) for layout in layouts]
+    inside = [f"{folder}/{below}" for folder in folders for below in ("1/*", "*")]
+    problem = SltError(f"{frames}: no clips are listed")
+    for name in names[:_LOOKED_FOR]:
+        try:
+            return frame_pattern(frames, media_root, inside, name, "")[0].removesuffix("/*")
+        except SltError as error:
+            problem = error
+    raise problem
+
+
+_LOOKED_FOR = 50
+"""Clips: where so many are missing, it is not the clips."""
+
+
 def relative_to_root(path: Path, media_root: Path) -> str:
     """Path relative to the media root, with slashes.
 

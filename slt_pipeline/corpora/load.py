@@ -48,7 +48,13 @@ def media_digest(clips: Sequence[Clip], root: Path) -> str:
     identities = [media_identity(clip.video, root) for clip in clips]
     if all(identity == ABSENT for identity in identities):
         return ABSENT
-    parts = [clip.video if clip.frames is None else f"{clip.video}\0{clip.frames}" for clip in clips]
+    parts = [_part(clip) for clip in clips]
     return text_hash(
         "".join(f"{clip.id}\0{part}\0{name}\n" for clip, part, name in zip(clips, parts, identities, strict=True))
     )
+
+
+def _part(clip: Clip) -> str:
+    if clip.start is not None or clip.end is not None:
+        return f"{clip.video}\0{clip.start} s to {clip.end} s"
+    return clip.video if clip.frames is None else f"{clip.video}\0{clip.frames}"

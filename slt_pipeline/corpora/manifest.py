@@ -1,8 +1,8 @@
 """The manifest: JSON Lines, one clip a line, beside the media it names.
 
-Keys are those of `Clip`, in its order. `gloss` is a list of strings or null; `alignments`, `frames` and `extra` are
-left out where there are none. Text and glosses are read and written in NFC; ids and media references are taken as they
-are. Whether the clips make sense (media present, lengths right) is not checked here.
+Keys are those of `Clip`, in its order. `gloss` is a list of strings or null; `alignments`, `frames`, `start`, `end` and
+`extra` are left out where there are none. Text and glosses are read and written in NFC; ids and media references are
+taken as they are. Whether the clips make sense (media present, lengths right) is not checked here.
 """
 
 import json
@@ -81,6 +81,11 @@ def parse_line(line: str, where: str) -> Clip:
     part = row.get("frames")
     if part is not None and part[1] - part[0] != row["num_frames"]:
         raise SltError(f"{where}: frames are {part[0]} to {part[1]}, num_frames is {row['num_frames']}")
+    start, end = row.get("start"), row.get("end")
+    if part is not None and not (start is None and end is None):
+        raise SltError(f"{where}: frames and start or end are both given; one of them says which part is the clip")
+    if end is not None and end <= (start or 0):
+        raise SltError(f"{where}: end must be after start, found {start or 0:g} to {end:g}")
     return Clip(
         **{name: row[name] for name in ("id", "video", "num_frames", "signer", "split")},
         fps=float(row["fps"]),
@@ -88,6 +93,8 @@ def parse_line(line: str, where: str) -> Clip:
         text=None if row["text"] is None else nfc(row["text"]),
         alignments=None if alignments is None else {name: tuple(labels) for name, labels in alignments.items()},
         frames=None if part is None else (part[0], part[1]),
+        start=None if start is None else float(start),
+        end=None if end is None else float(end),
         extra=row.get("extra"),
     )
 
@@ -114,6 +121,7 @@ def _short(value: object) -> str:
     return shown if len(shown) <= 60 else shown[:57] + "..."
 
 
+_SECONDS = ("seconds from 0 or null", lambda value: value is None or (_is_number(value) and 0 <= value < float("inf")))
 _NAMES = tuple(field.name for field in fields(Clip))
 _REQUIRED = _NAMES[:8]
 _CHECKS = {
@@ -145,5 +153,7 @@ _CHECKS = {
             or (isinstance(value, list) and len(value) == 2 and all(map(_is_int, value)) and 0 <= value[0] < value[1])
         ),
     ),
+    "start": _SECONDS,
+    "end": _SECONDS,
     "extra": ("an object or null", lambda value: value is None or isinstance(value, dict)),
 }

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import lru_cache
 from itertools import islice, repeat
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from av.video.stream import VideoStream
 
 from slt_pipeline.errors import SltError
 from slt_pipeline.video.base import Indices, Video, in_order, require_pixels
+from slt_pipeline.video.packets import Packets, packets_from, packets_of
 from slt_pipeline.video.timing import Timing, timing_of
 from slt_pipeline.video.truncation import cut_short
 from slt_pipeline.video.upright import Upright
@@ -26,7 +28,7 @@ _NO_RATE = 1000
 
 
 class ContainerVideo(Video):
-    """A video file, decoded in order. Opening decodes the first frame.
+    """A video file, decoded in order from the key frame before what is asked for. Opening decodes the first frame.
 
     Times are those of the packets, for which nothing is decoded. What then decodes is compared with them: the frames
     that are asked for are those shown at the promised times, and after the last of them `times` and `num_frames` are
@@ -42,6 +44,7 @@ class ContainerVideo(Video):
         self._time_base = 0.0
         self._upright = Upright()
         self._timing: Timing | None = None
+        self._packets: Packets | None = None
         self._pass = self._decoded()
         first = next(self._pass, None)
         if first is None:
@@ -67,6 +70,13 @@ class ContainerVideo(Video):
         if not len(wanted):
             return
         keys, to_the_end = timing.keys[wanted], wanted[-1] == len(timing.keys) - 1
+        begun = 0
+        for picture in self._sought(keys, timing):
+            yield picture
+            begun += 1
+        keys = keys[begun:]
+        if not len(keys):
+            return
         at, key, before, stamps = 0, -1, None, []
         for number, frame in enumerate(self._start()):
             stamps.append(frame.pts)
@@ -98,19 +108,35 @@ class ContainerVideo(Video):
 
     def _promised(self) -> Timing | None:
         """Return the timing by the packets' stamps; None: they are broken. Nothing is decoded."""
-        shown, decoded_at = [], []
-        with _open(self._path) as container:
-            stream = _video_stream(container, self._path)
-            for packet in container.demux(stream):
-                if packet.size and not packet.is_discard:
-                    shown.append((packet.pts, packet.duration))
-                    decoded_at.append(packet.dts)
-        rising = [stamp for stamp in decoded_at if stamp is not None]
-        if not shown or any(pts is None for pts, _ in shown) or rising != sorted(rising):
+        state = self._path.stat()
+        self._packets = _packets(self._path, state.st_size, state.st_mtime_ns)
+        if self._packets is None:
             return None
-        shown.sort()
-        timing = timing_of([pts for pts, _ in shown], shown[-1][1], self._time_base, self.fps)
+        stamps = self._packets.stamps.tolist()
+        timing = timing_of(stamps, self._packets.last_duration, self._time_base, self.fps)
         return timing if timing.stamped else None
+
+    def _sought(self, keys: np.ndarray, timing: Timing) -> Iterator[np.ndarray]:
+        """Yield pictures of the frames with these keys from the last key frame before them, where that spares work.
+
+        They are those of a pass from the first frame: as soon as another frame comes than was promised there are no
+        more, and the rest is for such a pass.
+        """
+        entry = self._packets.entry(int(keys[0])) if self._packets and timing.stamped else None
+        if entry is None:
+            return
+        expected = timing.keys[np.searchsorted(timing.keys, entry[0]) :].tolist()
+        try:
+            shown = (frame for frame in self._decoded(entry) if frame.pts is None or frame.pts >= entry[0])
+            for number, (frame, key) in enumerate(zip(shown, expected, strict=False)):
+                if frame.pts != key or (number == 0 and not frame.key_frame):
+                    return
+                times = int(np.searchsorted(keys, key, "right") - np.searchsorted(keys, key, "left"))
+                yield from repeat(self._picture(frame), times) if times else ()
+                if key >= keys[-1]:
+                    return
+        except SltError:  # a pass from the first frame says what is wrong, and where
+            return
 
     def _counted(self) -> Timing:
         """Decode all frames and return their timing."""
@@ -130,8 +156,8 @@ class ContainerVideo(Video):
             yield begun.pop(0)
         yield from frames
 
-    def _decoded(self) -> Iterator[av.VideoFrame]:
-        """Decode the file; raises SltError where it is damaged, cut short, or holds no video."""
+    def _decoded(self, entry: tuple[int, int] | None = None) -> Iterator[av.VideoFrame]:
+        """Decode the file, from a key frame on; raises SltError where it is damaged, cut short, or holds no video."""
         num_decoded = 0
         try:
             with _open(self._path) as container:
@@ -142,10 +168,11 @@ class ContainerVideo(Video):
                 self._aspect = stream.sample_aspect_ratio or Fraction(1)
                 self._time_base = float(stream.time_base or 1 / self.fps)
                 stream.codec_context.thread_count = 1  # data-loader workers are the parallelism
-                for packet in container.demux(stream):
+                for packet in packets_from(container, stream, entry) if entry else container.demux(stream):
                     damaged = packet.is_corrupt
                     for frame in packet.decode():
-                        damaged = damaged or frame.is_corrupt
+                        before = entry is not None and frame.pts is not None and frame.pts < entry[0]
+                        damaged = damaged or (frame.is_corrupt and not before)
                         num_decoded += 1
                         yield frame
                     if damaged:
@@ -163,6 +190,13 @@ class ContainerVideo(Video):
             return self._upright.picture(frame, self._aspect)
         except MemoryError:
             raise SltError(f"{self.name}: not enough memory for a frame of {width}x{height}") from None
+
+
+@lru_cache(maxsize=8)
+def _packets(path: Path, size: int, changed: int) -> Packets | None:
+    """Return what a file's packets promise: of a long video that many clips are parts of, read once."""
+    with _open(path) as container:
+        return packets_of(container.demux(_video_stream(container, path)))
 
 
 def require_whole(path: Path) -> None:
