@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from slt_pipeline.cli.options import progress_bar
+from slt_pipeline.cli.options import Command, progress_bar
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -31,7 +31,7 @@ def _show(report) -> None:
         click.echo(line)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("file", type=_FILE)
 @_import_options
 @click.option("--id", "id_", metavar="COLUMN", help="The clip's name, used once.  [default: that of its video]")
@@ -81,7 +81,7 @@ def table(
     _show(report)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("videos", type=_FOLDER)
 @_import_options
 @click.option(
@@ -107,7 +107,7 @@ def how2sign(videos, out, media_root, strict, annotations, split) -> None:
     _show(import_how2sign(annotations, videos, out, **options))
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("annotations", type=click.Path(exists=True, path_type=Path))
 @_import_options
 @click.option("--text-tier", "text_tiers", multiple=True, required=True, help="Tier of sentences; one a signer.")

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.errors import SltError
+from slt_pipeline.text.gloss_form import caseless, gloss_form
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 
 log = logging.getLogger(__name__)
@@ -14,8 +15,8 @@ log = logging.getLogger(__name__)
 
 def min_ctc_steps(glosses: Sequence[str]) -> int:
     """Fewest encoder steps that CTC needs: one a gloss, and a blank between two equal neighbours."""
-    lowered = [gloss.lower() for gloss in glosses]
-    return len(lowered) + sum(a == b for a, b in pairwise(lowered))
+    classes = [caseless(gloss_form(gloss)) for gloss in glosses]
+    return len(classes) + sum(a == b for a, b in pairwise(classes))
 
 
 def ctc_feasible(glosses: Sequence[str], num_frames: int, *, max_frames: int = 400, stride: int = 4) -> bool:

@@ -1,8 +1,9 @@
 """The manifest: JSON Lines, one clip a line, beside the media it names.
 
 Keys are those of `Clip`, in its order. `gloss` is a list of strings or null; `alignments`, `frames`, `start`, `end` and
-`extra` are left out where there are none. Text and glosses are read and written in NFC; ids and media references are
-taken as they are. Whether the clips make sense (media present, lengths right) is not checked here.
+`extra` are left out where there are none. Text is read and written in NFC, a gloss in the one form of
+`text/gloss_form.py`; ids and media references are taken as they are. Whether the clips make sense (media present,
+lengths right) is not checked here.
 """
 
 import json
@@ -13,6 +14,7 @@ from pathlib import Path
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import json_line, write_text
+from slt_pipeline.text.gloss_form import gloss_form
 from slt_pipeline.text.normalise import nfc
 
 
@@ -89,7 +91,7 @@ def parse_line(line: str, where: str) -> Clip:
     return Clip(
         **{name: row[name] for name in ("id", "video", "num_frames", "signer", "split")},
         fps=float(row["fps"]),
-        gloss=None if row["gloss"] is None else tuple(map(nfc, row["gloss"])),
+        gloss=None if row["gloss"] is None else tuple(map(gloss_form, row["gloss"])),
         text=None if row["text"] is None else nfc(row["text"]),
         alignments=None if alignments is None else {name: tuple(labels) for name, labels in alignments.items()},
         frames=None if part is None else (part[0], part[1]),
@@ -106,6 +108,10 @@ def _to_dict(clip: Clip) -> dict:
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str) and value != "" and "\n" not in value
+
+
+def _is_gloss(value: object) -> bool:
+    return _is_text(value) and gloss_form(str(value)) != ""
 
 
 def _is_int(value: object) -> bool:
@@ -132,7 +138,7 @@ _CHECKS = {
     "signer": ("a string", lambda value: isinstance(value, str)),
     "gloss": (
         "a list of non-empty strings or null",
-        lambda value: value is None or (isinstance(value, list) and all(map(_is_text, value))),
+        lambda value: value is None or (isinstance(value, list) and all(map(_is_gloss, value))),
     ),
     "text": ("a string or null", lambda value: value is None or isinstance(value, str)),
     "split": ("a non-empty string", _is_text),

@@ -17,6 +17,7 @@ from slt_pipeline.metrics.gloss_cleanup import clean_phoenix14, clean_phoenix14t
 from slt_pipeline.metrics.pairs import Level, check_pairs
 from slt_pipeline.metrics.rouge import corpus_rouge
 from slt_pipeline.metrics.wer import RecognitionScores, word_error_rate
+from slt_pipeline.text.gloss_form import capitals, caseless
 from slt_pipeline.text.normalise import nfc, to_half_width
 
 Cleanup = Literal["phoenix14t", "phoenix14"]
@@ -51,7 +52,7 @@ class ScoringProtocol:
     level: Level
     """Tokens of BLEU and ROUGE."""
     upper_case_gloss: bool = True
-    """Upper-case both sides before clean-up and WER: decoders emit lower-case names, references are as annotated."""
+    """Compare both sides in capitals, before clean-up and WER: references are as annotated, in whatever case."""
     gloss_cleanup: Cleanup | None = None
     """Clean-up of both sides before WER (FACTS 10.4)."""
     text_normalisation: TextNormalisation | None = None
@@ -83,8 +84,8 @@ class ScoringProtocol:
         return [_NORMALISATIONS[self.text_normalisation](text) for text in texts]
 
     def prepare_gloss(self, glosses: Sequence[str]) -> list[str]:
-        """Gloss sentences as they enter WER: upper-cased, in NFC, then cleaned."""
-        glosses = [nfc(gloss.upper() if self.upper_case_gloss else gloss) for gloss in glosses]
+        """Gloss sentences as they enter WER: in capitals and NFC, then cleaned."""
+        glosses = [capitals(caseless(gloss)) if self.upper_case_gloss else nfc(gloss) for gloss in glosses]
         if self.gloss_cleanup is None:
             return glosses
         return [_CLEANUPS[self.gloss_cleanup](gloss) for gloss in glosses]

@@ -24,6 +24,7 @@ from slt_pipeline.systems.recogniser import CLASSES_FILE, recognise
 from slt_pipeline.systems.scores import score_glosses, score_texts, score_times
 from slt_pipeline.systems.times import GlossTimes, clip_times
 from slt_pipeline.systems.translator import Gloss2Text, Sign2Text, open_gloss2text, open_sign2text
+from slt_pipeline.text.gloss_form import gloss_sentence
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class Decoded:
 
     def pairs(self, task: Task) -> list[dict[str, str | None]]:
         """Return what was decoded beside what was right, clip by clip."""
-        wanted = [" ".join(clip.gloss or ()) if task == "sign2gloss" else clip.text for clip in self.clips]
+        wanted = [gloss_sentence(clip.gloss or ()) if task == "sign2gloss" else clip.text for clip in self.clips]
         return [
             {"id": clip.id, "hypothesis": hypothesis, "reference": reference}
             for clip, hypothesis, reference in zip(self.clips, self.hypotheses, wanted, strict=True)
@@ -116,7 +117,7 @@ class Systems:
             clips = _with_gloss(clips, split)
             glosses = self._recognised(clips)
             scores = score_glosses(protocol, glosses, clips) | self._time_scores(clips, glosses)
-            return Decoded(clips, [" ".join(g) for g in glosses], scores)
+            return Decoded(clips, [gloss_sentence(g) for g in glosses], scores)
         if task == "sign2text":
             texts = self._run_translator(clips)[0]
         else:
