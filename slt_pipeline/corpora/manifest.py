@@ -1,11 +1,12 @@
 """The manifest: JSON Lines, one clip a line, beside the media it names.
 
 Keys are those of `Clip`, in its order. `gloss` is a list of strings or null; `alignments`, `frames` and `extra` are
-left out where there are none. Text and glosses are read and written in NFC; ids and media references are taken as they
-are. Whether the clips make sense (media present, lengths right) is not checked here.
+left out where there are none. Text and glosses are read and written in NFC, text with single spaces; ids and media
+references are taken as they are. Half a surrogate pair, which no file can hold, is refused. Whether the clips make sense (media present, lengths right) is not checked here.
 """
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
@@ -13,7 +14,8 @@ from pathlib import Path
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import json_line, write_text
-from slt_pipeline.text.normalise import nfc
+from slt_pipeline.text.characters import FOREIGN_BYTES, halves, told
+from slt_pipeline.text.normalise import nfc, single_spaced
 
 
 def read_manifest(path: Path | str, split: str | None = None) -> list[Clip]:
@@ -74,6 +76,7 @@ def parse_line(line: str, where: str) -> Clip:
     for name, (wanted, fits) in _CHECKS.items():
         if name in row and not fits(row[name]):
             raise SltError(f"{where}: {name} must be {wanted}, found {_short(row[name])}")
+    _refuse_halves(row, line, where)
     alignments = row.get("alignments")
     for name, labels in (alignments or {}).items():
         if len(labels) != row["num_frames"]:
@@ -85,11 +88,28 @@ def parse_line(line: str, where: str) -> Clip:
         **{name: row[name] for name in ("id", "video", "num_frames", "signer", "split")},
         fps=float(row["fps"]),
         gloss=None if row["gloss"] is None else tuple(map(nfc, row["gloss"])),
-        text=None if row["text"] is None else nfc(row["text"]),
+        text=None if row["text"] is None else single_spaced(nfc(row["text"])),
         alignments=None if alignments is None else {name: tuple(labels) for name, labels in alignments.items()},
         frames=None if part is None else (part[0], part[1]),
         extra=row.get("extra"),
     )
+
+
+def _refuse_halves(row: dict, line: str, where: str) -> None:
+    """Refuse half a surrogate pair anywhere but in the bytes of a file's name, as Python spells those that are no UTF-8.
+
+    Raises:
+        SltError: fields, characters and places.
+    """
+    if not _MAY_HOLD_HALVES.search(line):
+        return
+    found = []
+    for name, value in row.items():
+        written = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        if cut := halves(written, FOREIGN_BYTES if name == "video" else ""):
+            found.append(f"{name} holds {told(cut)}")
+    if found:
+        raise SltError(f"{where}: clip {row['id']!r}: {'; '.join(found)}; delete what is left of the character")
 
 
 def _to_dict(clip: Clip) -> dict:
@@ -114,6 +134,7 @@ def _short(value: object) -> str:
     return shown if len(shown) <= 60 else shown[:57] + "..."
 
 
+_MAY_HOLD_HALVES = re.compile(r"[\ud800-\udfff]|\\u[dD][89a-fA-F]")
 _NAMES = tuple(field.name for field in fields(Clip))
 _REQUIRED = _NAMES[:8]
 _CHECKS = {
