@@ -2,7 +2,8 @@
 
 Keys are those of `Clip`, in its order. `gloss` is a list of strings or null; `alignments`, `frames` and `extra` are
 left out where there are none. Text and glosses are read and written in NFC, text with single spaces; ids and media
-references are taken as they are. Half a surrogate pair, which no file can hold, is refused. Whether the clips make sense (media present, lengths right) is not checked here.
+references are taken as they are. Half a surrogate pair, which no file can hold, is refused. Whether the clips make
+sense (media present, lengths right) is not checked here.
 """
 
 import json
@@ -96,7 +97,7 @@ def parse_line(line: str, where: str) -> Clip:
 
 
 def _refuse_halves(row: dict, line: str, where: str) -> None:
-    """Refuse half a surrogate pair anywhere but in the bytes of a file's name, as Python spells those that are no UTF-8.
+    """Refuse half a surrogate pair; in the name of a file it may be how Python spells a byte that is no UTF-8.
 
     Raises:
         SltError: fields, characters and places.

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import sentencepiece
 
@@ -50,7 +51,7 @@ def train_tokenizer(
         )
     characters = {character for text in sentences for character in text}
     longest = max(sentences, key=lambda text: len(text.encode()))
-    unusual: dict[str, object] = {}  # a model holds the settings that it was trained with: only where they are needed
+    unusual: dict[str, Any] = {}  # a model holds the settings that it was trained with: only where they are needed
     if len(longest.encode()) > _USUAL_BYTES:
         unusual["max_sentence_length"] = len(longest.encode()) + 1
     if any(name in text for text in sentences for name in _NAMES_OF_PIECES):
