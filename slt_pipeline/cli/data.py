@@ -250,7 +250,15 @@ def synth(recipe_name, overrides, out, workers) -> None:
 
 
 @data.command()
-@click.argument("manifest", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("manifest", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
+@click.option(
+    "-r",
+    "--recipe",
+    "recipe_name",
+    metavar="NAME|FILE",
+    help="Also check the texts as this recipe would train on them. Without MANIFEST: that of its corpus.",
+)
+@click.option("-o", "--override", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Change the recipe.")
 @click.option(
     "--media-root",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -264,30 +272,43 @@ def synth(recipe_name, overrides, out, workers) -> None:
 @click.option("--no-video", is_flag=True, help="Do not open the videos.")
 @click.option("--decode", is_flag=True, help="Decode every picture of frame folders and zips too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a problem.")
-def validate(manifest, media_root, vocabulary, no_video, decode, as_json) -> None:
+def validate(manifest, recipe_name, overrides, media_root, vocabulary, no_video, decode, as_json) -> None:
     """Check every line and every video of a manifest; change nothing. Exit status 1 if anything is wrong.
 
     \b
+    With a recipe also: the best score that its tokenizer and spelling leave to a translator, the share of text that the
+    tokenizer does not know, and texts that are too long for its mBART.
     Example:
       $ slt data validate my_corpus/manifest.jsonl
+      $ slt data validate -r demo/mmtlb --no-video
     """
     from dataclasses import asdict
 
+    from slt_pipeline.corpora.load import media_root as root_of
     from slt_pipeline.corpora.validate import validate as check
     from slt_pipeline.text.gloss_vocab import GlossVocabulary
 
-    known = GlossVocabulary.load(vocabulary) if vocabulary else None
+    recipe = load(recipe_name, overrides) if recipe_name or overrides else None
+    if recipe is None and manifest is None:
+        raise click.UsageError("name a manifest, or a recipe with -r")
+    if recipe is not None and manifest is None:
+        manifest, media_root = Path(recipe.corpus.manifest), media_root or root_of(recipe.corpus)
     report = check(
         manifest,
         media_root=media_root,
-        vocabulary=known,
+        vocabulary=GlossVocabulary.load(vocabulary) if vocabulary else None,
         open_videos=not no_video,
         decode=decode,
+        sampling=recipe.video.sampling if recipe else None,
         progress=progress_bar(),
     )
+    if recipe is not None:
+        from slt_pipeline.systems.texts import add_texts
+
+        add_texts(report, recipe)
     if as_json:
         for problem in report.problems:
-            click.echo(json.dumps(asdict(problem), ensure_ascii=False))
+            click.echo(json.dumps(asdict(problem), ensure_ascii=False).encode(errors="backslashreplace").decode())
     else:
         for line in report.lines():
             click.echo(line)

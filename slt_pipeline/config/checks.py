@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from slt_pipeline.config.idle import not_swept
 from slt_pipeline.config.keys import did_you_mean
-from slt_pipeline.config.names import LOWER_IS_BETTER
+from slt_pipeline.config.names import LANGUAGE_CODES, LOWER_IS_BETTER
 from slt_pipeline.config.objective import Weight, ends_at_zero, is_zero
 from slt_pipeline.config.sections import Sections
 from slt_pipeline.config.translator import SYSTEMS
@@ -25,6 +25,7 @@ def check_recipe(recipe: Sections, find_key: Callable[[str], object]) -> None:
     _check_rates(recipe)
     _check_lengths(recipe)
     _check_frozen(recipe)
+    _check_language(recipe)
     _check_blocks(recipe)
     _check_sweeps(recipe, find_key)
 
@@ -133,6 +134,16 @@ def _check_frozen(recipe: Sections) -> None:
         raise ValueError(
             f"{names[0]} is true and translator.mbart.folder null: random vectors would stay as they are; "
             "set the first to false, or give the folder of a trained mBART"
+        )
+
+
+def _check_language(recipe: Sections) -> None:
+    """The weights of an mBART know 25 languages; one that starts at random takes any."""
+    folder, language = recipe.translator.mbart.folder, recipe.text.language
+    if folder is not None and language not in LANGUAGE_CODES:
+        raise ValueError(
+            f"text.language is {language}, and the mBART of translator.mbart.folder {folder} has "
+            f"{', '.join(LANGUAGE_CODES)}: choose one of them, or train from scratch with translator.mbart.folder=null"
         )
 
 

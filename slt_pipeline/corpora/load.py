@@ -9,6 +9,7 @@ from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.manifest import read_manifest
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import text_hash
+from slt_pipeline.text.characters import has_something_to_read
 from slt_pipeline.video.identity import media_identity
 
 
@@ -27,12 +28,18 @@ def load_clips(manifest: str | Path, split: str, *, needs: Sequence[str] = ()) -
     if not clips:
         raise SltError(f"{manifest} has no clips of split {split}")
     for field in needs:
-        bare = [clip.id for clip in clips if not getattr(clip, field)]
+        bare = [clip.id for clip in clips if not _has(clip, field)]
         if bare:
             raise SltError(
                 f"{manifest}: {len(bare)} {split} clips have no {field}, such as {bare[0]}; this stage needs it"
             )
     return clips
+
+
+def _has(clip: Clip, field: str) -> bool:
+    """Return whether a clip has a field; a text of zero-width characters alone is none."""
+    value = getattr(clip, field)
+    return has_something_to_read(value) if isinstance(value, str) else bool(value)
 
 
 def media_root(corpus: CorpusConfig) -> Path:

@@ -1,12 +1,13 @@
 """The manifest: JSON Lines, one clip a line, beside the media it names.
 
 Keys are those of `Clip`, in its order. `gloss` is a list of strings or null; `alignments`, `frames`, `start`, `end` and
-`extra` are left out where there are none. Text is read and written in NFC, a gloss in the one form of
-`text/gloss_form.py`; ids and media references are taken as they are. Whether the clips make sense (media present,
-lengths right) is not checked here.
+`extra` are left out where there are none. Text is read and written in NFC with single spaces, a gloss in the one form of
+`text/gloss_form.py`; ids and media references are taken as they are. Half a surrogate pair, which no file can hold, is
+refused. Whether the clips make sense (media present, lengths right) is not checked here.
 """
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
@@ -14,8 +15,9 @@ from pathlib import Path
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import json_line, write_text
+from slt_pipeline.text.characters import FOREIGN_BYTES, halves, told
 from slt_pipeline.text.gloss_form import gloss_form
-from slt_pipeline.text.normalise import nfc
+from slt_pipeline.text.normalise import nfc, single_spaced
 
 
 def read_manifest(path: Path | str, split: str | None = None) -> list[Clip]:
@@ -76,6 +78,7 @@ def parse_line(line: str, where: str) -> Clip:
     for name, (wanted, fits) in _CHECKS.items():
         if name in row and not fits(row[name]):
             raise SltError(f"{where}: {name} must be {wanted}, found {_short(row[name])}")
+    _refuse_halves(row, line, where)
     alignments = row.get("alignments")
     for name, labels in (alignments or {}).items():
         if len(labels) != row["num_frames"]:
@@ -92,13 +95,30 @@ def parse_line(line: str, where: str) -> Clip:
         **{name: row[name] for name in ("id", "video", "num_frames", "signer", "split")},
         fps=float(row["fps"]),
         gloss=None if row["gloss"] is None else tuple(map(gloss_form, row["gloss"])),
-        text=None if row["text"] is None else nfc(row["text"]),
+        text=None if row["text"] is None else single_spaced(nfc(row["text"])),
         alignments=None if alignments is None else {name: tuple(labels) for name, labels in alignments.items()},
         frames=None if part is None else (part[0], part[1]),
         start=None if start is None else float(start),
         end=None if end is None else float(end),
         extra=row.get("extra"),
     )
+
+
+def _refuse_halves(row: dict, line: str, where: str) -> None:
+    """Refuse half a surrogate pair; in the name of a file it may be how Python spells a byte that is no UTF-8.
+
+    Raises:
+        SltError: fields, characters and places.
+    """
+    if not _MAY_HOLD_HALVES.search(line):
+        return
+    found = []
+    for name, value in row.items():
+        written = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        if cut := halves(written, FOREIGN_BYTES if name == "video" else ""):
+            found.append(f"{name} holds {told(cut)}")
+    if found:
+        raise SltError(f"{where}: clip {row['id']!r}: {'; '.join(found)}; delete what is left of the character")
 
 
 def _to_dict(clip: Clip) -> dict:
@@ -128,6 +148,7 @@ def _short(value: object) -> str:
 
 
 _SECONDS = ("seconds from 0 or null", lambda value: value is None or (_is_number(value) and 0 <= value < float("inf")))
+_MAY_HOLD_HALVES = re.compile(r"[\ud800-\udfff]|\\u[dD][89a-fA-F]")
 _NAMES = tuple(field.name for field in fields(Clip))
 _REQUIRED = _NAMES[:8]
 _CHECKS = {

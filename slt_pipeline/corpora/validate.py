@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from slt_pipeline.config.video import SamplingConfig
+from slt_pipeline.corpora.characters import hidden_in
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.feasible import ctc_feasible, half_speed, min_ctc_steps
 from slt_pipeline.corpora.footage import open_clip
 from slt_pipeline.corpora.manifest import parse_line
 from slt_pipeline.errors import SltError
+from slt_pipeline.text.characters import visible
 from slt_pipeline.video.base import decoded_length
 
 _SAME_RATE = 0.002
@@ -26,8 +28,8 @@ class Problem:
     line: int
     """Line of the manifest, from 1."""
     kind: str
-    """One of `bad-line`, `duplicate-id`,
-    `video`, `frame-count`, `frame-rate`, `too-short`, `unknown-gloss`, `ctc-infeasible`, `no-clips`."""
+    """One of `bad-line`, `duplicate-id`, `characters`, `video`, `frame-count`, `frame-rate`, `too-short`,
+    `unknown-gloss`, `ctc-infeasible`, `no-clips`; with a recipe also `tokenizer`, `too-long`."""
     message: str
     id: str | None = None
     """Clip, where the line could be read."""
@@ -48,6 +50,10 @@ class ValidationReport:
     num_tight: int = 0
     """Clips that CTC can align, but not when training draws half of their frames: they count nothing then."""
     problems: list[Problem] = field(default_factory=list)
+    clips: dict[int, Clip] = field(default_factory=dict)
+    """Clips that could be read, by line."""
+    remarks: list[str] = field(default_factory=list)
+    """What a recipe makes of them, and is no problem."""
 
     @property
     def ok(self) -> bool:
@@ -70,9 +76,10 @@ class ValidationReport:
             lines.append(
                 f"{self.num_tight} clips too short for CTC when training draws them at full speed-up (no problem)"
             )
+        lines += self.remarks
         found = ", ".join(f"{number} {kind}" for kind, number in self.counts().items())
         lines.append(f"problems: {found}" if found else "no problems")
-        return lines
+        return [visible(line) for line in lines]
 
 
 def validate(
@@ -125,6 +132,8 @@ def validate(
         if earlier != number:
             message = f"the id was already used on line {earlier}"
             report.problems.append(Problem(number, "duplicate-id", message, clip.id))
+        report.clips[number] = clip
+        report.problems += [Problem(number, "characters", message, clip.id) for message in hidden_in(clip)]
         _check_labels(clip, number, vocabulary, sampling, report)
         if open_videos:
             _check_video(clip, number, root, decode, report)

@@ -13,6 +13,7 @@ from slt_pipeline.files import file_hash
 from slt_pipeline.models.translator import Translator
 from slt_pipeline.systems.scores import score_texts
 from slt_pipeline.systems.start import require_own
+from slt_pipeline.systems.texts import check_texts
 from slt_pipeline.systems.translator import (
     GLOSS_SUFFIX,
     Gloss2Text,
@@ -20,7 +21,7 @@ from slt_pipeline.systems.translator import (
     language_inputs,
     save_architecture,
 )
-from slt_pipeline.systems.vocabularies import Vocabularies, check_texts
+from slt_pipeline.systems.vocabularies import Vocabularies
 from slt_pipeline.training import distributed
 from slt_pipeline.training.devices import pick_device, require_precision
 from slt_pipeline.training.objective import Objective

@@ -25,9 +25,9 @@ from slt_pipeline.systems.joint import JointStart, encoder_of
 from slt_pipeline.systems.left_out import LeftOut, Unreadable
 from slt_pipeline.systems.recogniser import recognise
 from slt_pipeline.systems.scores import score_recognised, score_texts
+from slt_pipeline.systems.texts import check_texts
 from slt_pipeline.systems.times import TimesLearner
 from slt_pipeline.systems.translator import Gloss2Text, Sign2Text, open_gloss2text
-from slt_pipeline.systems.vocabularies import check_texts
 from slt_pipeline.training.checkpoint import BEST
 from slt_pipeline.training.devices import pick_device, require_precision
 from slt_pipeline.training.distributed import shared_out

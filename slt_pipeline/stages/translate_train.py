@@ -19,8 +19,8 @@ from slt_pipeline.systems.features import FeatureStore, encodable, open_features
 from slt_pipeline.systems.recogniser import recognise
 from slt_pipeline.systems.scores import score_recognised, score_texts
 from slt_pipeline.systems.start import Start
+from slt_pipeline.systems.texts import check_texts
 from slt_pipeline.systems.translator import Sign2Text
-from slt_pipeline.systems.vocabularies import check_texts
 from slt_pipeline.training import distributed
 from slt_pipeline.training.devices import pick_device, require_precision
 from slt_pipeline.training.objective import Objective

@@ -1,0 +1,19 @@
+"""Characters of a clip that nobody sees: they tell apart what reads alike, in texts, glosses, names and paths."""
+
+from collections.abc import Iterator
+
+from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.text.characters import BLANKS, FOREIGN_BYTES, hidden, told, visible
+
+
+def hidden_in(clip: Clip) -> Iterator[str]:
+    """Yield, field by field, which characters of a clip nobody sees and where they stand.
+
+    In a path the bytes that are no UTF-8 are none of them: they are how its file is called.
+    """
+    for name in ("id", "video", "signer", "split", "text"):
+        if found := hidden(getattr(clip, name) or "", FOREIGN_BYTES if name == "video" else ""):
+            yield f"{name} holds {told(found)}"
+    for gloss in dict.fromkeys(clip.gloss or ()):
+        if found := hidden(gloss, BLANKS):
+            yield f"gloss {visible(gloss)!r} holds {told(found)}"
