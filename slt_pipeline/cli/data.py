@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from slt_pipeline.cli.options import load, recipe_options
+from slt_pipeline.cli.options import OUT_FILE, OUT_FOLDER, load, recipe_options
+from slt_pipeline.files import json_line
 
 
 @click.group()
@@ -28,7 +29,7 @@ def import_() -> None:
     """
 
 
-_OUT = click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Manifest to write.")
+_OUT = click.option("--out", type=OUT_FILE, required=True, help="Manifest to write; its folder is made.")
 _MEDIA_ROOT = click.option(
     "--media-root",
     type=click.Path(path_type=Path),
@@ -174,7 +175,7 @@ def kinetics(annotations, videos, out, media_root, strict) -> None:
 
 @import_.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder to write.  [default: FOLDER]")
+@click.option("--out", type=OUT_FOLDER, help="Folder to write.  [default: FOLDER]")
 def mbart(folder, out) -> None:
     """Turn the pickled tables of an mBART folder into JSON.
 
@@ -201,7 +202,7 @@ def _bar():
 @recipe_options
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OUT_FOLDER,
     help="Folder to write.  [default: that of the recipe's corpus.manifest]",
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that draw.  [default: one a core]")
@@ -249,7 +250,8 @@ def synth(recipe_name, overrides, out, workers) -> None:
 @click.option("--no-video", is_flag=True, help="Do not open the videos.")
 @click.option("--decode", is_flag=True, help="Decode every picture of frame folders and zips too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a problem.")
-def validate(manifest, media_root, vocabulary, no_video, decode, as_json) -> None:
+@click.option("--strict", is_flag=True, help="Stop at the first video that cannot be read; else all are named.")
+def validate(manifest, media_root, vocabulary, no_video, decode, as_json, strict) -> None:
     """Check every line and every video of a manifest; change nothing. Exit status 1 if anything is wrong.
 
     \b
@@ -263,11 +265,17 @@ def validate(manifest, media_root, vocabulary, no_video, decode, as_json) -> Non
 
     known = GlossVocabulary.load(vocabulary) if vocabulary else None
     report = check(
-        manifest, media_root=media_root, vocabulary=known, open_videos=not no_video, decode=decode, progress=_bar()
+        manifest,
+        media_root=media_root,
+        vocabulary=known,
+        open_videos=not no_video,
+        decode=decode,
+        strict=strict,
+        progress=_bar(),
     )
     if as_json:
         for problem in report.problems:
-            click.echo(json.dumps(asdict(problem), ensure_ascii=False))
+            click.echo(json_line(asdict(problem)), nl=False)
     else:
         for line in report.lines():
             click.echo(line)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import json_line, write_text
+from slt_pipeline.files import json_line, read_lines, write_text
 from slt_pipeline.text.normalise import nfc
 
 
@@ -22,14 +22,10 @@ def read_manifest(path: Path | str, split: str | None = None) -> list[Clip]:
     Raises SltError with the line number for a line that is no clip; an id that comes twice is an error too.
     """
     path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError:
-        raise SltError(f"{path}: no such manifest; make one with `slt data synth` or `slt data import`") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SltError(f"{path}: cannot be read as a UTF-8 manifest: {error}") from None
+    if not path.exists():
+        raise SltError(f"{path}: no such manifest; make one with `slt data synth` or `slt data import`")
     clips, first_line = [], {}
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue
         clip = parse_line(line, f"{path}:{number}")
@@ -49,7 +45,7 @@ def write_manifest(path: Path | str, clips: Iterable[Clip]) -> None:
     path = Path(path)
     lines, first_line = [], {}
     for number, clip in enumerate(clips, 1):
-        clip = parse_line(json_line(_to_dict(clip)), f"{path}:{number}")
+        clip = as_read(clip, f"{path}:{number}")
         if clip.id in first_line:
             raise SltError(f"{path}:{number}: id {clip.id!r} was already used on line {first_line[clip.id]}")
         first_line[clip.id] = number
@@ -57,11 +53,16 @@ def write_manifest(path: Path | str, clips: Iterable[Clip]) -> None:
     write_text(path, "".join(lines))
 
 
+def as_read(clip: Clip, where: str) -> Clip:
+    """The clip as it comes out of a manifest; `where` begins the SltError of one that no manifest can hold."""
+    return parse_line(json_line(_to_dict(clip)), where)
+
+
 def parse_line(line: str, where: str) -> Clip:
     """The clip of one manifest line; `where` (file:line) begins the SltError of a line that is none."""
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SltError(f"{where}: not JSON: {error}") from None
     if not isinstance(row, dict):
         raise SltError(f"{where}: expected a JSON object, found {type(row).__name__}")

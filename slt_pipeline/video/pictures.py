@@ -114,7 +114,7 @@ def zip_members(archive: Path, member: str) -> list[tuple[str, int, int]]:
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
     """Sort key that puts frame2 before frame10."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.findall(r"\d+|\D+", name)]
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.findall(r"\d+|\D+", name)]
 
 
 def _zipped_pictures(archive: Path, member: str) -> tuple[Folder, list[str]]:
