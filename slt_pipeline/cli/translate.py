@@ -28,6 +28,7 @@ def translate(videos, recipe_name, overrides, device, dry_run, run, out, num_bes
       $ slt translate a.mp4 b.mp4 --out translations.jsonl
     """
     from slt_pipeline.corpora.unreadable import UNREADABLE, reason_of
+    from slt_pipeline.errors import SltError
     from slt_pipeline.files import json_line
     from slt_pipeline.stages import translate as stage
 
@@ -45,8 +46,8 @@ def translate(videos, recipe_name, overrides, device, dry_run, run, out, num_bes
             except UNREADABLE as error:
                 if strict:
                     raise
-                reason = reason_of(error)
-                click.echo(f"slt: error: {reason if video in reason else f'{video}: {reason}'}", err=True)
+                name = "" if isinstance(error, SltError) else f"{video}: "
+                click.echo(f"slt: error: {' '.join(f'{name}{reason_of(error)}'.split())}", err=True)
                 failed = True
             else:
                 file.write(line)

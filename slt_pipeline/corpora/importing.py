@@ -12,6 +12,7 @@ from slt_pipeline.corpora.pickles import read_pickle
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import write_json_lines
 from slt_pipeline.video.archive import open_archive
+from slt_pipeline.video.paths import real_path
 
 SPLITS = ("train", "dev", "test")
 
@@ -142,7 +143,7 @@ def relative_to_root(path: Path, media_root: Path) -> str:
         SltError: it lies outside.
     """
     try:
-        return path.resolve().relative_to(media_root.resolve()).as_posix()
+        return real_path(path).relative_to(real_path(media_root)).as_posix()
     except ValueError:
         raise SltError(
             f"{path} is outside of the media root {media_root}; name a folder that holds it as --media-root, and as "

@@ -189,4 +189,6 @@ def _video_stream(container: InputContainer, path: Path) -> VideoStream:
     if not streams:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "no streams"
         raise SltError(f"{path}: holds no video (only {kinds})")
+    if streams[0].codec_context is None:
+        raise SltError(f"{path}: its video is of a codec that FFmpeg does not know")
     return streams[0]
