@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 
 from slt_pipeline.cli import import_sentences
-from slt_pipeline.cli.options import Group, load, progress_bar, recipe_options
+from slt_pipeline.cli.options import OUT_FILE, OUT_FOLDER, Group, load, progress_bar, recipe_options
+from slt_pipeline.files import json_line
 
 
 @click.group(cls=Group)
@@ -29,7 +30,7 @@ def import_() -> None:
     """
 
 
-_OUT = click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Manifest to write.")
+_OUT = click.option("--out", type=OUT_FILE, required=True, help="Manifest to write; its folder is made.")
 _MEDIA_ROOT = click.option(
     "--media-root",
     type=click.Path(path_type=Path),
@@ -194,7 +195,7 @@ def kinetics(annotations, videos, out, media_root, strict) -> None:
 
 @import_.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder to write.  [default: FOLDER]")
+@click.option("--out", type=OUT_FOLDER, help="Folder to write.  [default: FOLDER]")
 def mbart(folder, out) -> None:
     """Turn the pickled tables of an mBART folder into JSON.
 
@@ -216,7 +217,7 @@ for _command in (import_sentences.table, import_sentences.how2sign, import_sente
 @recipe_options
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OUT_FOLDER,
     help="Folder to write.  [default: that of the recipe's corpus.manifest]",
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that draw.  [default: one a core]")
@@ -272,7 +273,8 @@ def synth(recipe_name, overrides, out, workers) -> None:
 @click.option("--no-video", is_flag=True, help="Do not open the videos.")
 @click.option("--decode", is_flag=True, help="Decode every picture of frame folders and zips too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a problem.")
-def validate(manifest, recipe_name, overrides, media_root, vocabulary, no_video, decode, as_json) -> None:
+@click.option("--strict", is_flag=True, help="Stop at the first video that cannot be read; else all are named.")
+def validate(manifest, recipe_name, overrides, media_root, vocabulary, no_video, decode, as_json, strict) -> None:
     """Check every line and every video of a manifest; change nothing. Exit status 1 if anything is wrong.
 
     \b
@@ -299,6 +301,7 @@ def validate(manifest, recipe_name, overrides, media_root, vocabulary, no_video,
         vocabulary=GlossVocabulary.load(vocabulary) if vocabulary else None,
         open_videos=not no_video,
         decode=decode,
+        strict=strict,
         sampling=recipe.video.sampling if recipe else None,
         progress=progress_bar(),
     )
@@ -308,7 +311,7 @@ def validate(manifest, recipe_name, overrides, media_root, vocabulary, no_video,
         add_texts(report, recipe)
     if as_json:
         for problem in report.problems:
-            click.echo(json.dumps(asdict(problem), ensure_ascii=False).encode(errors="backslashreplace").decode())
+            click.echo(json_line(asdict(problem)), nl=False)
     else:
         for line in report.lines():
             click.echo(line)

@@ -108,6 +108,7 @@ def _stop_with(launcher: int) -> None:
 
 def main() -> None:
     """Run the command line: the user's mistake is one line on stderr and exit status 2."""
+    _speak_utf8()
     # OpenMP threads spin for about a tenth of a millisecond before they sleep: not at all costs a quarter of a training
     # step, and the default, for ever, makes it many times longer where the cores are shared.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
@@ -135,6 +136,19 @@ def main() -> None:
         sys.exit(2)
 
 
+def _speak_utf8() -> None:
+    """Take names of files, and write text, in UTF-8, whatever the locale of a container says.
+
+    What of a name is no text is written escaped, as in JSON.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
+        os.environ["PYTHONUTF8"] = "1"  # for the processes that this one starts
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
 def _line(error: Exception) -> str:
     """The message on one line; of an error in a loader process torch gives the whole traceback, which ends with it."""
     from cache.errors import DamagedError, NotFoundError
@@ -152,9 +166,9 @@ def _line(error: Exception) -> str:
 def _is_for_the_user(error: Exception) -> bool:
     from cache.errors import StoreError
 
-    if isinstance(error, OSError):
-        denied = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
-        return error.errno in (*denied, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if isinstance(error, OSError):  # of a file that is there, or of a disk
+        named = error.filename is not None and error.errno != errno.ENOENT
+        return named or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
     return isinstance(error, SltError | StoreError)
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from slt_pipeline.files import require_place
+
 if TYPE_CHECKING:
     from slt_pipeline.config.recipe import Recipe
 
@@ -37,6 +39,31 @@ class Group(click.Group):
     """A group of such commands."""
 
     command_class = Command
+
+
+class Place(click.ParamType):
+    """A file or a folder to write: refused before any work where that cannot be done."""
+
+    def __init__(self, name: str) -> None:
+        """Take paths.
+
+        Args:
+            name: `file` or `folder`.
+        """
+        self.name = name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path.
+
+        Raises:
+            SltError: nothing can be written there.
+        """
+        if value != "-":
+            require_place(Path(value), folder=self.name == "folder")
+        return Path(value)
+
+
+OUT_FILE, OUT_FOLDER = Place("file"), Place("folder")
 
 
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from slt_pipeline.corpora.importing import ImportReport, relative_to_root
-from slt_pipeline.corpora.isolated import videos_by_name
+from slt_pipeline.corpora.media_files import videos_by_name
 from slt_pipeline.corpora.sentences import (
     Listed,
     Sentence,

@@ -1,7 +1,7 @@
 """The manifest: JSON Lines, one clip a line, beside the media it names.
 
 Keys are those of `Clip`, in its order. `gloss` is a list of strings or null; `alignments`, `frames`, `start`, `end` and
-`extra` are left out where there are none. Text is read and written in NFC with single spaces, a gloss in the one form of
+`extra` are left out where there are none. Text is read and written in NFC with single spaces, a gloss in the form of
 `text/gloss_form.py`; ids and media references are taken as they are. Half a surrogate pair, which no file can hold, is
 refused. Whether the clips make sense (media present, lengths right) is not checked here.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import json_line, write_text
+from slt_pipeline.files import json_line, read_lines, write_text
 from slt_pipeline.text.characters import FOREIGN_BYTES, halves, told
 from slt_pipeline.text.gloss_form import gloss_form
 from slt_pipeline.text.normalise import nfc, single_spaced
@@ -26,14 +26,10 @@ def read_manifest(path: Path | str, split: str | None = None) -> list[Clip]:
     Raises SltError with the line number for a line that is no clip; an id that comes twice is an error too.
     """
     path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except FileNotFoundError:
-        raise SltError(f"{path}: no such manifest; make one with `slt data synth` or `slt data import`") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SltError(f"{path}: cannot be read as a UTF-8 manifest: {error}") from None
+    if not path.exists():
+        raise SltError(f"{path}: no such manifest; make one with `slt data synth` or `slt data import`")
     clips, first_line = [], {}
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue
         clip = parse_line(line, f"{path}:{number}")
@@ -53,7 +49,7 @@ def write_manifest(path: Path | str, clips: Iterable[Clip]) -> None:
     path = Path(path)
     lines, first_line = [], {}
     for number, clip in enumerate(clips, 1):
-        clip = parse_line(json_line(_to_dict(clip)), f"{path}:{number}")
+        clip = as_read(clip, f"{path}:{number}")
         if clip.id in first_line:
             raise SltError(f"{path}:{number}: id {clip.id!r} was already used on line {first_line[clip.id]}")
         first_line[clip.id] = number
@@ -61,11 +57,16 @@ def write_manifest(path: Path | str, clips: Iterable[Clip]) -> None:
     write_text(path, "".join(lines))
 
 
+def as_read(clip: Clip, where: str) -> Clip:
+    """The clip as it comes out of a manifest; `where` begins the SltError of one that no manifest can hold."""
+    return parse_line(json_line(_to_dict(clip)), where)
+
+
 def parse_line(line: str, where: str) -> Clip:
     """The clip of one manifest line; `where` (file:line) begins the SltError of a line that is none."""
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SltError(f"{where}: not JSON: {error}") from None
     if not isinstance(row, dict):
         raise SltError(f"{where}: expected a JSON object, found {type(row).__name__}")

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.footage import open_clip
 from slt_pipeline.corpora.importing import ImportReport, finish_import, rejected_path, relative_to_root
-from slt_pipeline.corpora.isolated import SPLITS, VIDEO_SUFFIXES
+from slt_pipeline.corpora.isolated import SPLITS
 from slt_pipeline.corpora.manifest import parse_line
+from slt_pipeline.corpora.media_files import VIDEO_SUFFIXES
 from slt_pipeline.corpora.times import SPANS
 from slt_pipeline.corpora.unreadable import UNREADABLE, reason_of
 from slt_pipeline.errors import SltError

@@ -1,6 +1,5 @@
 """`slt translate`: plain videos to text and glosses with times."""
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -106,8 +105,3 @@ class Translate:
             {"gloss": name, "start": second(start), "end": second(end)}
             for name, (start, end) in zip(glosses, self.times.frames(glosses, features, logits, ids), strict=True)
         ]
-
-
-def as_line(result: dict[str, Any]) -> str:
-    """One JSON line."""
-    return json.dumps(result, ensure_ascii=False)

@@ -6,7 +6,6 @@ from functools import lru_cache
 
 from slt_pipeline.text.normalise import nfc
 
-
 # Invisible, and in a gloss without a meaning: soft hyphen, zero-width space, marks of direction, word joiners, BOM.
 _NOTHING = dict.fromkeys([0xAD, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2060, 0x2070), 0xFEFF])
 _JOINERS = "\u200c\u200d"
@@ -38,7 +37,7 @@ def caseless(gloss: str) -> str:
 def capitals(gloss: str) -> str:
     """Return a gloss in capitals that are read back as the same gloss.
 
-    What has none stays as it is: the dotless ı, whose capital I is that of i; Georgian, whose capitals are for headlines.
+    What has none stays as it is: the dotless ı, whose capital I is that of i; Georgian, whose capitals are headlines.
     """
     return nfc("".join(_capital(char) for char in nfc(gloss)))
 

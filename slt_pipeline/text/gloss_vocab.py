@@ -43,7 +43,7 @@ class GlossVocabulary:
                 raise SltError(
                     f"gloss vocabulary of {len(self.names)} names has no {special}; rebuild it from a manifest"
                 )
-        # Tables of others, and lists of before, may hold one gloss twice; the first of both, the more frequent, is meant.
+        # Tables of others, and lists of before, may hold one gloss twice; the first, the more frequent, is meant.
         numbered = [*enumerate(self.names)][::-1]
         self._lookup = {_key(name): index for index, name in numbered} | {nfc(name): index for index, name in numbered}
         self.unk_id, self.pad_id, self.eos_id = (self._ids[name] for name in ("<unk>", "<pad>", "</s>"))

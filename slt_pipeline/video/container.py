@@ -20,7 +20,10 @@ from slt_pipeline.video.timing import Timing, timing_of
 from slt_pipeline.video.truncation import cut_short
 from slt_pipeline.video.upright import Upright
 
-_FORMATS = "mov,mp4,matroska,webm,gif,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,h264,hevc,wav,mp3,aac,flac,apng,webp_anim"
+_FORMATS = (
+    "mov,mp4,matroska,webm,gif,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,h264,hevc,wav,mp3,aac,flac,apng,webp_anim,"
+    "mxf,dv,swf,rm,ivf,obu,m4v,nut,yuv4mpegpipe,wtv"
+)
 """Containers that FFmpeg may open. Playlists and scripts (HLS, concat) are not among them: they name other files."""
 
 _NO_RATE = 1000
@@ -220,4 +223,6 @@ def _video_stream(container: InputContainer, path: Path) -> VideoStream:
     if not streams:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "no streams"
         raise SltError(f"{path}: holds no video (only {kinds})")
+    if streams[0].codec_context is None:
+        raise SltError(f"{path}: its video is of a codec that FFmpeg does not know")
     return streams[0]
