@@ -1,5 +1,6 @@
 """`slt translate`."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,7 +61,7 @@ def translate(videos, recipe_name, overrides, device, dry_run, run, out, num_bes
 def _written(out: Path | None) -> Iterator[TextIO]:
     """Yield a file that is there, whole, when the block ends well; None and `-`: standard output."""
     if out is None or str(out) == "-":
-        yield click.get_text_stream("stdout")
+        yield sys.stdout
         return
     with replacing(out) as scratch, scratch.open("w", encoding="utf-8") as file:
         yield file

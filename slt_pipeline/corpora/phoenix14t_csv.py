@@ -10,7 +10,7 @@ from slt_pipeline.corpora.phoenix14t import FPS, LAYOUTS
 from slt_pipeline.corpora.sentences import Listed, Sentence, import_sentences, plain_glosses, plain_text
 from slt_pipeline.corpora.spreadsheet import Row, read_spreadsheet
 from slt_pipeline.errors import SltError
-from slt_pipeline.metrics.gloss_cleanup import clean_phoenix14t
+from slt_pipeline.text.gloss_cleanup import clean_phoenix14t
 
 _LIST = "PHOENIX-2014-T.{}.corpus.csv"
 _FOLDERS = (".", "annotations/manual", "manual", "PHOENIX-2014-T/annotations/manual")

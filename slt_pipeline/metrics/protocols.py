@@ -13,10 +13,10 @@ from typing import Literal
 from slt_pipeline.config.names import ProtocolName
 from slt_pipeline.errors import SltError
 from slt_pipeline.metrics.bleu import corpus_bleu
-from slt_pipeline.metrics.gloss_cleanup import clean_phoenix14, clean_phoenix14t
 from slt_pipeline.metrics.pairs import Level, check_pairs
 from slt_pipeline.metrics.rouge import corpus_rouge
 from slt_pipeline.metrics.wer import RecognitionScores, word_error_rate
+from slt_pipeline.text.gloss_cleanup import clean_phoenix14, clean_phoenix14t
 from slt_pipeline.text.gloss_form import capitals, caseless
 from slt_pipeline.text.normalise import nfc, to_half_width
 

@@ -11,10 +11,10 @@ from contextlib import suppress
 import av
 import numpy as np
 import pytest
-from cache.verify import verify
 from PIL import Image
 
 from cache import FeatureStore, StoreError
+from cache.care.verify import verify
 from cache.testing import STREAMS, make_clips
 from slt_pipeline.config.video import TransformConfig
 from slt_pipeline.corpora.pickles import read_pickle
