@@ -37,7 +37,7 @@ class Sections(Config):
     """Name of the recipe: its path below recipes/ without `.yaml`, or the stem of a file of one's own."""
     description: str = ""
     """One line for `slt recipe list`."""
-    seed: int = Field(default=42, ge=0)
+    seed: int = Field(default=42, ge=0, lt=2**63)
     """Seed of initialisation, order, augmentation and dropout."""
     runs_dir: str = "runs"
     """Folder of all runs; a stage writes to <runs_dir>/<name>/<stage>."""

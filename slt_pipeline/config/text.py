@@ -30,7 +30,7 @@ class TextConfig(Config):
     gloss_splits: tuple[str, ...] = Field(default=("train",), min_length=1)
     """Splits whose glosses get a row of the gloss table; published: all three (FACTS 1.5), right only where the rows
     come from a pre-trained mBART."""
-    vocab_size: int = Field(default=1000, ge=1)
+    vocab_size: int = Field(default=1000, ge=1, le=1_000_000)
     """Most pieces of a trained tokenizer; a small corpus gets fewer, and every character of the corpus is kept."""
 
     @field_validator("language")

@@ -53,7 +53,8 @@ class TextReport:
         if self.oracle < self.most - _LOST_BLEU:
             found.append(
                 f"a perfect system would score BLEU-4 {self.oracle:.2f}, not {self.most:.0f}: decoded text is spelt "
-                f"unlike the references (text.detokenise is {self.spelling}, <unk> stands for pieces that it lacks)"
+                f"unlike the references (text.detokenise is {self.spelling}, <unk> stands for pieces that the "
+                "tokenizer lacks)"
             )
         for split, share in self.unknown.items():
             if share > _LOST_PIECES:
