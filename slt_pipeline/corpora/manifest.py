@@ -8,7 +8,7 @@ refused. Whether the clips make sense (media present, lengths right) is not chec
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
 
@@ -113,13 +113,23 @@ def _refuse_halves(row: dict, line: str, where: str) -> None:
     """
     if not _MAY_HOLD_HALVES.search(line):
         return
-    found = []
-    for name, value in row.items():
-        written = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        if cut := halves(written, FOREIGN_BYTES if name == "video" else ""):
-            found.append(f"{name} holds {told(cut)}")
+    found = [
+        f"{name} holds {told(cut)}"
+        for name, value in row.items()
+        for text in _strings(value)
+        if (cut := halves(text, FOREIGN_BYTES if name == "video" else ""))
+    ]
     if found:
         raise SltError(f"{where}: clip {row['id']!r}: {'; '.join(found)}; delete what is left of the character")
+
+
+def _strings(value: object) -> Iterator[str]:
+    """Yield every string of a value of JSON, keys too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for inner in value if isinstance(value, list) else [*value, *value.values()]:
+            yield from _strings(inner)
 
 
 def _to_dict(clip: Clip) -> dict:
