@@ -133,7 +133,7 @@ def validate(
             message = f"the id was already used on line {earlier}"
             report.problems.append(Problem(number, "duplicate-id", message, clip.id))
         report.clips[number] = clip
-        report.problems += [Problem(number, "characters", message, clip.id) for message in hidden_in(clip)]
+        report.problems += [Problem(number, "characters", message, clip.id) for message in hidden_in(clip, raw)]
         _check_labels(clip, number, vocabulary, sampling, report)
         if open_videos:
             _check_video(clip, number, root, decode, strict, report)

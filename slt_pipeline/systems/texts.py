@@ -79,7 +79,7 @@ def report_texts(tokenizer: Tokenizer, clips: Sequence[Clip], protocol: str) -> 
     score = get_protocol(protocol).score_translation
     references = [clip.text or "" for clip in scored]
     return TextReport(
-        oracle=score([tokenizer.decode(pieces[clip.id]) for clip in scored], references).bleu4,
+        oracle=score([tokenizer.round_trip(text) for text in references], references).bleu4,
         most=score(references, references).bleu4,
         unknown=unknown,
         lengths={name: len(ids) + _SUFFIX for name, ids in pieces.items()},

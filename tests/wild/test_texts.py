@@ -262,7 +262,7 @@ def test_a_manifest_is_checked_as_a_recipe_would_train_on_it(recipe):
         line("a", "Im Norden ist es kalt."),
         line("b", "Im Norden ist es kalt. " * 30),
         line("c", "Im Norden ist es kalt.", split="dev"),
-        line("d", gloss=list("AB" * 65), num_frames=400, split="test"),
+        line("d", "Im Norden ist es kalt.", gloss=list("AB" * 65), num_frames=400, split="test"),
         detokenise="none",
     )
     found = slt("data", "validate", "--no-video", "-r", "r.yaml")
