@@ -105,8 +105,6 @@ def _check_rates_of(
             raise ValueError(f"{where} names {name}; rates are for {', '.join(known)}{did_you_mean(name, known)}")
     if "default" not in rates and (bare := [name for name in needed if name not in rates]):
         raise ValueError(f"{where} has no rate for {bare[0]} and no default")
-    if not any(rates.values()):
-        raise ValueError(f"{where} is 0 for every part: nothing would learn; raise one")
 
 
 def _check_lengths(recipe: Sections) -> None:

@@ -18,13 +18,13 @@ from slt_pipeline.metrics.rouge import corpus_rouge
 from slt_pipeline.metrics.wer import RecognitionScores, word_error_rate
 from slt_pipeline.text.gloss_cleanup import clean_phoenix14, clean_phoenix14t
 from slt_pipeline.text.gloss_form import capitals, caseless
-from slt_pipeline.text.normalise import nfc, to_half_width
+from slt_pipeline.text.normalise import nfc, single_spaced, to_half_width
 
 Cleanup = Literal["phoenix14t", "phoenix14"]
-TextNormalisation = Literal["half-width"]
+TextNormalisation = Literal["half-width", "single-spaced"]
 
 _CLEANUPS: dict[str, Callable[[str], str]] = {"phoenix14t": clean_phoenix14t, "phoenix14": clean_phoenix14}
-_NORMALISATIONS: dict[str, Callable[[str], str]] = {"half-width": to_half_width}
+_NORMALISATIONS: dict[str, Callable[[str], str]] = {"half-width": to_half_width, "single-spaced": single_spaced}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +104,8 @@ PROTOCOLS: Mapping[str, ScoringProtocol] = MappingProxyType(
             ScoringProtocol("phoenix14t", level="word", gloss_cleanup="phoenix14t"),
             ScoringProtocol("csl-daily", level="char"),
             ScoringProtocol("csl-daily-halfwidth", level="char", text_normalisation="half-width"),
-            ScoringProtocol("plain-word", level="word"),
-            ScoringProtocol("plain-char", level="char"),
+            ScoringProtocol("plain-word", level="word", text_normalisation="single-spaced"),
+            ScoringProtocol("plain-char", level="char", text_normalisation="single-spaced"),
         )
     }
 )

@@ -158,9 +158,12 @@ def add_texts(report: ValidationReport, recipe: Recipe) -> None:
 
 
 def _language_side(recipe: Recipe, clips: Iterable[Clip]) -> tuple[Tokenizer, int]:
-    """Return the tokenizer that a translator of the recipe has, and the positions of its mBART."""
-    if recipe.uses.language:
-        folder = recipe.language_folder
+    """Return the tokenizer that a translator of the recipe has, and the positions of its mBART.
+
+    They are those of the language model that it uses, once there is one.
+    """
+    folder = recipe.language_folder
+    if recipe.uses.language and (folder / LANGUAGE_FILE).is_file():
         sizes = read_json(folder / LANGUAGE_FILE)
         return Tokenizer.load(folder / TOKENIZER_FOLDER), sizes["max_position_embeddings"]
     texts = [clip.text or "" for clip in clips if clip.split == "train"]

@@ -112,7 +112,6 @@ def test_errors_are_the_scores_of_which_fewer_are_better():
         "text.tokenizer=' '",
         "uses.encoder=''",
         "runs_dir=''",
-        f"{LR}={{default: 0}}",
         "text.gloss_splits=[]",
         "seed=-1",
         "sweep.seeds=[1, -1]",

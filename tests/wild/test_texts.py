@@ -161,6 +161,8 @@ def test_a_perfect_translator_scores_100_on_ordinary_text(protocol):
     assert found == texts
     scores = get_protocol(protocol).score_translation(found, texts)
     assert (scores.bleu4, scores.rouge) == (pytest.approx(100), pytest.approx(100))
+    typed = [text.replace(" ", " \t ") if protocol.startswith("plain") else text for text in texts]
+    assert get_protocol(protocol).score_translation(found, typed) == scores
 
 
 BLOCKS = {
