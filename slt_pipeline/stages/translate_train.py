@@ -8,7 +8,7 @@ import torch
 
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.clip import Clip
-from slt_pipeline.corpora.feasible import tell_what_ctc_cannot_learn
+from slt_pipeline.corpora.feasible import tell_what_ctc_cannot_learn, with_glosses
 from slt_pipeline.corpora.features import FeatureDataset, as_it_is, require_clips, require_stream
 from slt_pipeline.corpora.labels import GlossLabels, Labels, TextLabels
 from slt_pipeline.corpora.load import load_clips
@@ -77,10 +77,12 @@ def translate_train(
         side_by_side=model.translator.reads_text,
     )
     if model.front.recognises:
-        tell_what_ctc_cannot_learn(clips, start.classes)
+        tell_what_ctc_cannot_learn(clips, dev, start.classes)
     run.begin(recipe, lambda folder: start.describe(folder, model, widths))
     objective = Objective({part: weight for part, weight in config.objective.items() if part in model.parts})
     learns_text = not objective.parts.isdisjoint(model.translator.parts)
+    if not learns_text:
+        with_glosses(dev, "dev", "WER")
     labels = Labels(TextLabels(vocabularies.text), GlossLabels(start.classes))
     dataset, names = FeatureDataset(store, stream, clips, labels, held_on), [clip.id for clip in clips]
     trainable = Trainable(
