@@ -190,7 +190,14 @@ def recipe_of_encoder(folder: Path, overrides: Sequence[str] = ()) -> Recipe:
             f"{folder} holds no visual encoder, which makes the features of a store; name a run of `slt visual-train` "
             "or `slt joint-train`, or the recipe with -r"
         )
-    return recipe_of_run(folder, [f"uses.encoder={quoted(str(folder))}", *overrides])
+    recipe = recipe_of_run(folder, [f"uses.encoder={quoted(str(folder))}", *overrides])
+    home, name = folder.resolve().parent, Path(recipe.name)
+    if not home.match(str(name)) or any(override.startswith("runs_dir=") for override in overrides):
+        return recipe
+    runs_dir = home.parents[len(name.parts) - 1]  # a run that was copied brings its folder along
+    if runs_dir == Path(recipe.runs_dir).resolve():
+        return recipe
+    return with_values(recipe, {"runs_dir": escape_home(str(runs_dir))})
 
 
 def opened_as(recipe: Recipe, folder: Path) -> Recipe:
@@ -334,11 +341,18 @@ def _resolve(path: Path) -> dict[str, Any]:
         if layer.resolve() in laid:
             continue
         laid.add(layer.resolve())
+        if "manifest" in (change.get("corpus") or ()):  # gates were measured on another corpus
+            data = {key: _without_gate(section) for key, section in data.items()}
         try:
             data = merge(Recipe, data, change)
         except SltError as error:
             raise SltError(f"recipe {layer}: {error}") from error
     return data
+
+
+def _without_gate(section: Any) -> Any:
+    has_gate = isinstance(section, Mapping) and "training" in section
+    return {**section, "training": {**section["training"], "gate": None}} if has_gate else section
 
 
 def _layers(path: Path, seen: tuple[Path, ...]) -> list[tuple[Path, dict[str, Any]]]:

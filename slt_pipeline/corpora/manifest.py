@@ -123,6 +123,11 @@ def _refuse_halves(row: dict, line: str, where: str) -> None:
         raise SltError(f"{where}: clip {row['id']!r}: {'; '.join(found)}; delete what is left of the character")
 
 
+def typed_glosses(line: str) -> list[str]:
+    """Return the glosses of a line that is one of a manifest, as they were typed."""
+    return read_json_text(line)["gloss"] or []
+
+
 def _to_dict(clip: Clip) -> dict:
     row = {name: getattr(clip, name) for name in _NAMES}
     return {name: value for name, value in row.items() if value is not None or name in _REQUIRED}
