@@ -169,6 +169,14 @@ def _doubt(node: ScalarNode) -> _Refused:
 class _Dumper(yaml.SafeDumper):
     """Writes what `_Loader` reads."""
 
+    def word(self, text: str) -> ScalarNode:
+        # Rare line ends would be folded away anywhere but here.
+        style = '"' if re.search("[\x85\u2028\u2029]", text) else None
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _Dumper.word)
+
 
 def _resolvers(*others: tuple[str, Sequence[tuple[str, re.Pattern[str]]]]) -> dict[str, Any]:
     found: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
