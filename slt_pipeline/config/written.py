@@ -44,7 +44,7 @@ def read_yaml(text: str) -> Any:
         SltError: it is not YAML, has a key twice, or a value that may be read in two ways; the line is named.
     """
     try:
-        return yaml.load(text, _Loader)
+        return _Loader(text).get_single_data()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f"line {mark.line + 1}: " if mark else ""

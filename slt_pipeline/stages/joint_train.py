@@ -74,8 +74,7 @@ def joint_train(
     _check_clips(recipe, start, model, clips, dev)
     objective = Objective({part: weight for part, weight in recipe.joint_objective.items() if part in model.parts})
     learns_text = not objective.parts.isdisjoint(model.translator.parts)
-    if not learns_text:
-        with_glosses(dev, "dev", "WER")
+    scored = dev if learns_text else with_glosses(dev, "dev", "WER")
     labels = Labels(TextLabels(start.vocabularies.text), GlossLabels(start.classes))
     trainable = Trainable(
         model=model,
@@ -83,7 +82,7 @@ def joint_train(
         **left_out.items(clips, root, recipe.video, start.shape, recipe.seed, labels, where),
         losses=lambda translator, batch: translator(batch, objective.parts),
         objective=objective,
-        validate=_Validation(recipe, start, dev, _gloss2text(recipe, where), where, left_out),
+        validate=_Validation(recipe, start, scored, _gloss2text(recipe, where), where, left_out),
         score="bleu4" if learns_text else "wer",
         higher_is_better=learns_text,
         counts=infeasible if RECOGNITION in objective.parts else None,

@@ -258,7 +258,7 @@ def test_a_key_twice_in_json_is_refused_with_both_lines():
     [
         ("{translator.mapper.hidden: [4, '4']}", "lists 4 and '4', which is one run"),
         ("{translate_train.training.bucket: [true, yes]}", "lists True and 'yes', which is one run"),
-        ("{text.gloss_language: [a b, a-b]}", "lists 'a b' and 'a-b', and both runs would go to"),
+        ("{extract.store: [a b, a-b]}", "lists 'a b' and 'a-b', and both runs would go to"),
     ],
 )
 def test_two_values_of_a_sweep_that_are_one_run_or_one_folder_are_refused(grid, why):
