@@ -81,7 +81,6 @@ def translate_train(
     run.begin(recipe, lambda folder: start.describe(folder, model, widths))
     objective = Objective({part: weight for part, weight in config.objective.items() if part in model.parts})
     learns_text = not objective.parts.isdisjoint(model.translator.parts)
-    scored = dev if learns_text else with_glosses(dev, "dev", "WER")
     labels = Labels(TextLabels(vocabularies.text), GlossLabels(start.classes))
     dataset, names = FeatureDataset(store, stream, clips, labels, held_on), [clip.id for clip in clips]
     trainable = Trainable(
@@ -93,7 +92,7 @@ def translate_train(
         collate=as_it_is,
         losses=lambda translator, batch: translator(batch, objective.parts),
         objective=objective,
-        validate=_Validation(recipe, start, dataset.of(scored)),
+        validate=_Validation(recipe, start, dataset.of(dev if learns_text else with_glosses(dev, "dev", "WER"))),
         score="bleu4" if learns_text else "wer",
         higher_is_better=learns_text,
         on_device=held_on is not None,
