@@ -5,11 +5,13 @@ import errno
 import io
 import logging
 import os
+import re
 import signal
 import sys
 import threading
 import time
 from importlib import import_module
+from pathlib import Path
 
 import click
 
@@ -52,6 +54,9 @@ class _Lazy(click.Group):
         module, attribute = COMMANDS[cmd_name].split(":")
         return getattr(import_module(f"slt_pipeline.cli.{module}"), attribute)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, [_at_home(argument) for argument in args])
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -59,6 +64,21 @@ class _Lazy(click.Group):
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
             ctx.fail(f"No such command '{args[0]}'." + (f" Did you mean '{near[0]}'?" if near else ""))
         return super().resolve_command(ctx, args)
+
+
+def _at_home(argument: str) -> str:
+    """A path as the shell would have given it: it leaves ~ as it is behind = and in quotes, and others know no shell.
+
+    What lies there under exactly this name is meant as it is; values of -o are for the recipe to expand.
+    """
+    option, sign, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    if not re.match(r"(~[\w.-]*|\$HOME|\$\{HOME\})(/|$)", value) or os.path.lexists(value):
+        return argument
+    try:
+        path = Path(re.sub(r"^\$(HOME|\{HOME\})", "~", value)).expanduser()
+        return f"{option}{sign}{path}"
+    except RuntimeError:  # nobody's home
+        return argument
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -1,7 +1,8 @@
 """The base of every configuration section."""
 
 from collections import Counter
-from typing import Any, ClassVar
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
@@ -27,3 +28,29 @@ class Config(BaseModel):
         if twice := [name for name, number in Counter(names).items() if number > 1]:
             raise ValueError(f"lists {twice[0]} twice; once is enough")
         return value
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        field = cls.model_fields[info.field_name or ""]
+        types = set(_types(field.annotation))
+        if types & {int, float} and bool not in types and True in map(_is_truth, _values(value)):
+            raise ValueError("true and false are no numbers")
+        return value
+
+
+def _is_truth(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _types(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for inner in get_args(annotation):
+        yield from _types(inner)
+
+
+def _values(value: Any) -> Iterator[Any]:
+    inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    yield value
+    for each in inside:
+        yield from _values(each)

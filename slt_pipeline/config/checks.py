@@ -8,6 +8,7 @@ from slt_pipeline.config.names import LANGUAGE_CODES, LOWER_IS_BETTER
 from slt_pipeline.config.objective import Weight, ends_at_zero, is_zero
 from slt_pipeline.config.sections import Sections
 from slt_pipeline.config.translator import SYSTEMS
+from slt_pipeline.errors import SltError
 
 
 def check_recipe(recipe: Sections, find_key: Callable[[str], object]) -> None:
@@ -161,9 +162,12 @@ def _check_sweeps(recipe: Sections, find_key: Callable[[str], object]) -> None:
     for where, sweep in {"sweep": recipe.sweep, **{f"sweeps.{name}": s for name, s in recipe.sweeps.items()}}.items():
         grid = sweep.tried
         for key in grid:
-            find_key(key)
+            which = "grid" if key in sweep.grid else "variants"
+            try:
+                find_key(key)
+            except SltError as error:
+                raise ValueError(f"{where}.{which}: {error}") from error
             if why := not_swept(recipe, grid, key):
-                which = "grid" if key in sweep.grid else "variants"
                 raise ValueError(f"{where}.{which} names {key}, which tells no two runs apart: {why}")
         trained = recipe.translator.head == "trained" or "trained" in grid.get("translator.head", ())
         if sweep.metric in LOWER_IS_BETTER and not trained:

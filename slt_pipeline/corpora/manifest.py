@@ -6,12 +6,12 @@ Keys are those of `Clip`, in its order. `gloss` is a list of strings or null; `a
 refused. Whether the clips make sense (media present, lengths right) is not checked here.
 """
 
-import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
 
+from slt_pipeline.config.written import read_json_text
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import json_line, read_lines, write_text
@@ -65,8 +65,8 @@ def as_read(clip: Clip, where: str) -> Clip:
 def parse_line(line: str, where: str) -> Clip:
     """The clip of one manifest line; `where` (file:line) begins the SltError of a line that is none."""
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        row = read_json_text(line)
+    except ValueError as error:
         raise SltError(f"{where}: not JSON: {error}") from None
     if not isinstance(row, dict):
         raise SltError(f"{where}: expected a JSON object, found {type(row).__name__}")
@@ -132,6 +132,11 @@ def _strings(value: object) -> Iterator[str]:
             yield from _strings(inner)
 
 
+def typed_glosses(line: str) -> list[str]:
+    """Return the glosses of a line that is one of a manifest, as they were typed."""
+    return read_json_text(line)["gloss"] or []
+
+
 def _to_dict(clip: Clip) -> dict:
     row = {name: getattr(clip, name) for name in _NAMES}
     return {name: value for name, value in row.items() if value is not None or name in _REQUIRED}
@@ -166,7 +171,7 @@ _CHECKS = {
     "id": ("a non-empty string", _is_text),
     "video": ("a non-empty string", _is_text),
     "num_frames": ("a positive integer", lambda value: _is_int(value) and value > 0),
-    "fps": ("a positive number", lambda value: _is_number(value) and 0 < value < float("inf")),
+    "fps": ("a positive number", lambda value: _is_number(value) and 0 < value < 1e300),
     "signer": ("a string", lambda value: isinstance(value, str)),
     "gloss": (
         "a list of non-empty strings or null",

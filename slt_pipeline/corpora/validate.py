@@ -12,7 +12,8 @@ from slt_pipeline.corpora.characters import hidden_in
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.feasible import ctc_feasible, half_speed, min_ctc_steps
 from slt_pipeline.corpora.footage import open_clip
-from slt_pipeline.corpora.manifest import parse_line
+from slt_pipeline.corpora.gloss_checks import GlossChecks
+from slt_pipeline.corpora.manifest import parse_line, typed_glosses
 from slt_pipeline.corpora.unreadable import UNREADABLE, reason_of
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import not_utf8, raw_lines
@@ -31,7 +32,8 @@ class Problem:
     """Line of the manifest, from 1."""
     kind: str
     """One of `bad-line`, `duplicate-id`, `characters`, `video`, `frame-count`, `frame-rate`, `too-short`,
-    `unknown-gloss`, `ctc-infeasible`, `no-clips`; with a recipe also `tokenizer`, `too-long`."""
+    `gloss-space`, `look-alike`, `unknown-gloss`, `ctc-infeasible`, `no-clips`; with a recipe also `tokenizer`,
+    `too-long`."""
     message: str
     id: str | None = None
     """Clip, where the line could be read."""
@@ -55,7 +57,7 @@ class ValidationReport:
     clips: dict[int, Clip] = field(default_factory=dict)
     """Clips that could be read, by line."""
     remarks: list[str] = field(default_factory=list)
-    """What a recipe makes of them, and is no problem."""
+    """What is worth knowing, also of what a recipe makes of them, and is no problem."""
 
     @property
     def ok(self) -> bool:
@@ -115,6 +117,7 @@ def validate(
     sampling = sampling or SamplingConfig()
     report = ValidationReport(manifest)
     first_line: dict[str, int] = {}
+    glosses = GlossChecks()
     for number, raw in enumerate(progress(raw_lines(manifest)), 1):
         if not raw.strip():
             continue
@@ -134,9 +137,12 @@ def validate(
             report.problems.append(Problem(number, "duplicate-id", message, clip.id))
         report.clips[number] = clip
         report.problems += [Problem(number, "characters", message, clip.id) for message in hidden_in(clip, raw)]
+        report.problems += [Problem(*found) for found in glosses.look_at(number, clip.id, typed_glosses(raw.decode()))]
         _check_labels(clip, number, vocabulary, sampling, report)
         if open_videos:
             _check_video(clip, number, root, decode, strict, report)
+    report.problems += [Problem(*found) for found in glosses.look_alikes()]
+    report.remarks += glosses.notes()
     if not report.num_lines:
         report.problems.append(Problem(1, "no-clips", "the manifest is empty"))
     return report

@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from slt_pipeline.config.written import read_json_text
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import text_hash, write_text
 from slt_pipeline.text.gloss_form import capitals, caseless, gloss_form
@@ -98,7 +99,7 @@ class GlossVocabulary:
         """
         path = Path(path)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json_text(path.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError) as error:
             cure = "`slt visual-train` writes glosses.json, `slt gloss2text-train` gloss_inputs.json"
             if path.suffix == ".pkl":

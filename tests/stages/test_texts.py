@@ -136,11 +136,12 @@ def test_clips_without_gloss_are_counted_in_the_log(own, monkeypatch, tmp_path, 
     assert "4 of 6 training clips have no gloss and take no part in CTC" in warned()
 
 
-def test_an_empty_gloss_is_not_an_absent_one(own, monkeypatch, tmp_path, uses):
-    """It teaches that nothing was signed."""
+def test_an_empty_list_of_glosses_takes_no_part_in_ctc_either(own, monkeypatch, tmp_path, uses, warned):
+    """Nobody has annotated the clip: it does not teach that nothing was signed."""
     clip = own.of("train")[0].id
     change_clips(own.root / "corpus" / "manifest.jsonl", {clip: {"gloss": ()}})
     found = of_stage(own, monkeypatch, translate_train, tmp_path, translator__head="trained", **uses)
     batch = batch_of(found, 0)
-    assert batch["gloss_label_lengths"].tolist() == [0]
-    assert float(found.losses(found.model.eval(), batch)["recognition"].detach()) > 0
+    assert batch["gloss_label_lengths"].tolist() == [-1]
+    assert float(found.losses(found.model.eval(), batch)["recognition"].detach()) == 0
+    assert "1 of 6 training clips have no gloss and take no part in CTC" in warned()
