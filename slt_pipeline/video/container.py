@@ -185,14 +185,14 @@ class ContainerVideo(Video):
             raise SltError(f"{self._path}: {what} ({error.strerror})") from None
 
     def _picture(self, frame: av.VideoFrame) -> np.ndarray:
-        width, height = self._upright.size(frame, self._aspect)
-        if (width, height) != (self.width, self.height):
-            size = f"{self.width}x{self.height} to {width}x{height}"
-            raise SltError(f"{self.name}: the frame size changes from {size} on the way")
+        """Return a frame's picture; where the frame size changes on the way, at that of the first, as `ffmpeg` does."""
         try:
-            return self._upright.picture(frame, self._aspect)
+            return self._upright.picture(frame, self.width, self.height)
         except MemoryError:
-            raise SltError(f"{self.name}: not enough memory for a frame of {width}x{height}") from None
+            raise SltError(f"{self.name}: not enough memory for a frame of {self.width}x{self.height}") from None
+        except FFmpegError as error:
+            what = f"{frame.format.name}, colour matrix {int(frame.colorspace)}"
+            raise SltError(f"{self.name}: its pixels ({what}) cannot be converted: {error.strerror}") from None
 
 
 @lru_cache(maxsize=8)
