@@ -12,7 +12,7 @@ _TRANSPOSES = {
     (False, True): "cclock",
     (True, True): "clock_flip",
 }
-"""FFmpeg's word for a picture whose rows become columns, by whether it is then mirrored left to right, top to bottom."""
+"""FFmpeg's word for rows that become columns, by whether they are then mirrored left to right, and top to bottom."""
 
 
 class Upright:
