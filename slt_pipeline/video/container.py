@@ -60,6 +60,7 @@ class ContainerVideo(Video):
             raise SltError(f"{path}: holds no decodable video frame")
         self._begun = [first]
         self.width, self.height = self._upright.size(first, self._aspect)
+        self._mirrored = self._upright.mirrors(first)
         require_pixels(self.width, self.height, self.name)
         self.fps = self._timed().rate(self._nominal)
 
@@ -72,6 +73,11 @@ class ContainerVideo(Video):
     def seconds(self) -> float:
         """How long the video lasts: up to the end of its last frame."""
         return self._timed().seconds
+
+    @property
+    def plain(self) -> bool:
+        """Whether its packets are its frames, its pixels square and its pictures not mirrored: turned they may be."""
+        return self._timed().stamped and self._aspect == 1 and not self._mirrored
 
     def frames(self, indices: Indices) -> Iterator[np.ndarray]:
         """Yield the frames at these indices, which do not fall: (H, W, 3) uint8 RGB."""
@@ -179,6 +185,7 @@ class ContainerVideo(Video):
         try:
             with _open(self._path) as container:
                 stream = _video_stream(container, self._path)
+                self.stream_index = stream.index
                 require_pixels(stream.codec_context.width, stream.codec_context.height, self.name)
                 rates = (stream.average_rate, stream.guessed_rate, stream.base_rate)
                 self._nominal = next((float(rate) for rate in rates if rate and rate < _NO_RATE), self._nominal)

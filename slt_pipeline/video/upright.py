@@ -34,6 +34,10 @@ class Upright:
             return max(1, int(frame.height / aspect)), frame.width
         return max(1, int(frame.width * aspect)), frame.height
 
+    def mirrors(self, frame: av.VideoFrame) -> bool:
+        """Whether a frame's picture is seen as in a mirror, however it is turned."""
+        return sum(self._turned(frame)) % 2 == 1
+
     def picture(self, frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
         """Return a frame's picture, scaled to a size: (H, W, 3) uint8 RGB.
 
