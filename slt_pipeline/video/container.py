@@ -24,7 +24,7 @@ from slt_pipeline.video.upright import Upright
 
 _FORMATS = (
     "mov,mp4,matroska,webm,gif,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,h264,hevc,wav,mp3,aac,flac,apng,webp_anim,"
-    "mxf,dv,swf,rm,ivf,obu,m4v,nut,yuv4mpegpipe,wtv,mjpeg"
+    "mxf,dv,swf,rm,ivf,obu,m4v,nut,yuv4mpegpipe,wtv"
 )
 """Containers that FFmpeg may open. Playlists and scripts (HLS, concat) are not among them: they name other files."""
 
