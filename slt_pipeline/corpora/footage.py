@@ -11,17 +11,18 @@ from slt_pipeline.video.base import Indices, Video, in_order
 from slt_pipeline.video.reader import open_video
 
 
-def open_clip(clip: Clip, root: Path | None) -> Video:
+def open_clip(clip: Clip, root: Path | None, decode_on: str | None = None) -> Video:
     """Open what a clip shows: whoever reads frames of clips opens them here.
 
     Args:
         clip: of a manifest; of pictures it says the frames per second.
         root: media root.
+        decode_on: as of `open_video`.
 
     Raises:
         SltError: there is no such video, or it ends before the clip; the path is named.
     """
-    video = open_video(clip.video, root, clip.fps)
+    video = open_video(clip.video, root, clip.fps, decode_on)
     if clip.start is not None or clip.end is not None:
         return _Part(video, *frames_between(video, clip.start, clip.end))
     return video if clip.frames is None else _Part(video, *clip.frames)

@@ -58,7 +58,7 @@ class Translate:
             SltError: it cannot be read or has fewer than 4 frames at that rate.
         """
         config, shape = self.recipe.translate, self.recogniser.shape
-        video = EvalVideo(open_video(path, None, shape.fps), self.recipe.video, shape)
+        video = EvalVideo(open_video(path, None, shape.fps, self.recogniser.decode_on), self.recipe.video, shape)
         if video.seconds > config.max_seconds:
             raise SltError(
                 f"{path} lasts {video.seconds:.0f} s, translate.max_seconds is {config.max_seconds:g}; "

@@ -1,5 +1,6 @@
 """The packets of a video file: what they promise of its frames, and the key frames where decoding can begin."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -35,7 +36,7 @@ def packets_of(packets: Iterable[Packet]) -> Packets | None:
     """Read the stamps of all packets in the order of the file; None: they are broken. Nothing is decoded."""
     shown, decoded_at, entries = [], [], []
     for packet in packets:
-        if not packet.size:
+        if not packet.size or _hidden(packet):
             continue
         if packet.is_keyframe and packet.pts is not None:
             entries.append((packet.pts, packet.pts if packet.dts is None else packet.dts))
@@ -68,3 +69,33 @@ def packets_from(container: InputContainer, stream: VideoStream, entry: tuple[in
             begun = packet.pts == shown
         if begun:
             yield packet
+
+
+def forgiven(packets: Iterable[Packet]) -> Iterator[Packet]:
+    """Yield the packets of a transport stream; those at a joint of two recordings, put together as files, are whole.
+
+    The stream's counters break there, which FFmpeg calls damage of the last packet but one before the key frame. Of
+    packets that are truly lost the decoder still tells.
+    """
+    waiting: deque[Packet] = deque()
+    for packet in packets:
+        if packet.is_keyframe:
+            for earlier in waiting:
+                earlier.is_corrupt = False
+        waiting.append(packet)
+        if len(waiting) > _JOINT:
+            yield waiting.popleft()
+    yield from waiting
+
+
+_JOINT = 2
+"""Packets before the key frame of the next recording."""
+
+
+def _hidden(packet: Packet) -> bool:
+    """Whether a packet is decoded and never shown, as those are of VP8 that later frames alone refer to."""
+    return packet.stream.codec_context.name in ("vp8", "libvpx") and not memoryview(packet)[0] & _VP8_SHOWN
+
+
+_VP8_SHOWN = 0x10
+"""Bit of the first byte of a VP8 frame."""

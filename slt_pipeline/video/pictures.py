@@ -13,7 +13,7 @@ from slt_pipeline.video.base import Indices, Video, in_order
 from slt_pipeline.video.paths import check_inside, frame_number_pattern, is_numbered
 from slt_pipeline.video.picture import decode_picture
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 
 
 class PictureVideo(Video):
