@@ -37,7 +37,7 @@ def release(tmp_path, write_frames):
         path.write_text(HEADER + "".join(lines), encoding="utf-8")
         for name, *_ in sentences:
             if name != "gone":
-                write_frames(root / "features" / "fullFrame-210x260px" / split / name, 32)
+                write_frames(root / "features" / "fullFrame-210x260px" / split / name, 28)
     return root
 
 
@@ -55,7 +55,7 @@ def test_phoenix_lists_of_rwth(release, tmp_path, inside):
         ("dev/c", ("SONNE",), None),
         ("test/a", ("WIE", "AUSSEHEN", "__ON__"), "wie sieht es aus ."),
     ]
-    assert {(clip.signer, clip.fps, clip.num_frames) for clip in clips.values()} == {("Signer01", 25.0, 32)}
+    assert {(clip.signer, clip.fps, clip.num_frames) for clip in clips.values()} == {("Signer01", 25.0, 28)}
     assert validate(tmp_path / "m.jsonl").ok
 
 
