@@ -60,11 +60,10 @@ def test_phoenix_lists_of_rwth(release, tmp_path, inside):
 
 
 def test_phoenix_lists_with_cleaned_glosses(release, tmp_path):
-    report = import_phoenix14t_csv(release / "annotations" / "manual", tmp_path / "m.jsonl", variant="cleaned")
+    import_phoenix14t_csv(release / "annotations" / "manual", tmp_path / "m.jsonl", variant="cleaned")
     glosses = {clip.id: clip.gloss for clip in read_manifest(tmp_path / "m.jsonl")}
     assert glosses["train/a"] == ("JETZT", "WETTER", "E+R+Z")
     assert glosses["test/a"] == ("WIE-AUSSEHEN",)
-    assert "cleaned by the rules of evaluation" in report.lines()[1]
 
 
 @pytest.mark.parametrize("zipped", [False, True])
