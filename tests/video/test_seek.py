@@ -120,6 +120,8 @@ def test_a_video_whose_beginning_an_edit_list_hides(tmp_path, monkeypatch, decod
     ("name", "arguments"),
     [
         ("each-on-the-one-before.gif", {"codec": "gif", "pixels": "rgb8"}),
+        ("each-called-a-key-frame.apng", {"codec": "apng", "pixels": "rgb24"}),
+        ("each-called-a-key-frame.avi", {"codec": "h263p"}),
         ("intra-refresh.mp4", {"options": INTRA_REFRESH}),  # its key frames are columns of one picture after another
         ("no-stamps.avi", {"options": B_FRAMES}),
         ("windows.wmv", {"codec": "wmv2"}),
