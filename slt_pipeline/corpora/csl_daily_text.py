@@ -26,7 +26,9 @@ class _Entry(NamedTuple):
 
 
 def labels_of(folder: Path) -> Path | None:
-    """Return the folder below which the original files lie, None where there are none."""
+    """Return where the original files lie, in a folder or below; None: there are none, or the pickles beside them."""
+    if any(folder.glob("csl-daily.*")):
+        return None
     places = (folder / name for name in _FOLDERS)
     return next((place for place in places if any((place / name).is_file() for name in (_MAP, _PICKLE))), None)
 
@@ -61,6 +63,8 @@ def import_csl_daily_text(
     splits = {row.cells[name]: row.cells[split] for row in sheet.rows}
     frames = frames or labels.resolve().parent
     names = [entry.name for entry in entries]
+    if not names:
+        raise SltError(f"{labels}: lists no clips")
     folder = clip_folder(frames, media_root or out.parent, LAYOUTS, names)
     listed = [
         Listed(entry.where, entry.name, partial(_sentence, entry, splits, folder, half_width, fps)) for entry in entries

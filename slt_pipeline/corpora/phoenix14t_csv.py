@@ -19,7 +19,9 @@ _FULL_STOP = " ."
 
 
 def lists_of(folder: Path) -> Path | None:
-    """Return the folder below which RWTH's lists lie, None where there are none."""
+    """Return where RWTH's lists lie, in a folder or below; None: there are none, or the pickles beside them."""
+    if any(folder.glob("phoenix-2014t*")):
+        return None
     places = (folder / name for name in _FOLDERS)
     return next((place for place in places if any((place / _LIST.format(split)).is_file() for split in SPLITS)), None)
 
@@ -52,7 +54,9 @@ def import_phoenix14t_csv(
             sheet = read_spreadsheet(path, delimiter="|", quoted=False)
             places = [sheet.column(name) for name in ("name", "orth", "translation", "speaker")]
             rows += [(path, split, row, [row.cells[place] for place in places]) for row in sheet.rows]
-    frames = frames or lists.resolve().parents[1] / "features"
+    frames = frames or lists.resolve().parent.parent / "features"
+    if not frames.exists():
+        raise SltError(f"{frames}: not there, and RWTH's lists do not count frames; name them with --frames")
     folder = clip_folder(frames, root, LAYOUTS, [f"{split}/{cells[0]}" for _, split, _, cells in rows])
     listed = []
     for path, split, row, cells in rows:

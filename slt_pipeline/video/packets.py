@@ -11,8 +11,8 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 _KEYED = {"h264", "hevc", "vp8", "vp9", "av1", "mpeg1video", "mpeg2video", "mpeg4"}
-"""Codecs whose key frames need nothing that came before, as those do that have no other frames. (A GIF calls every
-picture a key frame, and draws it on the one before.)"""
+"""Codecs whose key frames need nothing that came before, as those do that have no other frames. (An animated PNG calls
+every picture a key frame, and draws it on the one before; so does H.263 in an AVI.)"""
 
 
 @dataclass(frozen=True, slots=True)
