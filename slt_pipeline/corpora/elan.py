@@ -17,6 +17,7 @@ from slt_pipeline.corpora.sentences import (
     split_named,
 )
 from slt_pipeline.errors import SltError
+from slt_pipeline.text.gloss_form import gloss_form
 
 
 def import_elan(
@@ -84,7 +85,8 @@ def _of_tier(
     eaf: Eaf, name: str, text_tier: str, gloss_tiers: Sequence[str], split: str, videos: Path | None, root: Path
 ) -> list[Listed]:
     tier = eaf.tier(text_tier)
-    glosses = [one for name in gloss_tiers for one in eaf.tier(name).annotations if one.value and one.start is not None]
+    glosses = [one for name in gloss_tiers for one in eaf.tier(name).annotations if one.start is not None]
+    glosses = [one for one in glosses if gloss_form(one.value)]
     signed = _shared_out(sorted(glosses, key=lambda one: one.start or 0.0), tier.annotations)
     listed = []
     for one in tier.annotations:
@@ -111,7 +113,7 @@ def _sentence(
         raise SltError("the annotation is empty")
     gloss, times = None, None
     if glosses:
-        gloss = tuple("-".join(found.value.split()) for found in glosses)
+        gloss = tuple(gloss_form(found.value) for found in glosses)
         times = [(found.start or 0.0, found.end or 0.0) for found in glosses]
     video = _video(eaf, videos, root)
     return Sentence(

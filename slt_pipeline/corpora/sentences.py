@@ -16,6 +16,7 @@ from slt_pipeline.corpora.times import SPANS
 from slt_pipeline.corpora.unreadable import UNREADABLE, reason_of
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import json_line, write_json_lines
+from slt_pipeline.text.gloss_form import gloss_form
 from slt_pipeline.text.normalise import nfc, single_spaced
 from slt_pipeline.video.paths import is_numbered
 
@@ -116,8 +117,7 @@ def plain_glosses(text: str, separator: str | None = None) -> tuple[str, ...] | 
         text: glosses in sign order.
         separator: what stands between two; None: white space. White space in a gloss becomes `-`.
     """
-    found = ("-".join(gloss.split()) for gloss in text.split(separator))
-    return tuple(gloss for gloss in found if gloss) or None
+    return tuple(gloss for each in text.split(separator) if (gloss := gloss_form(each))) or None
 
 
 def seconds_of(text: str) -> float | None:

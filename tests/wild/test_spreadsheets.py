@@ -17,6 +17,7 @@ from slt_pipeline.corpora.manifest import read_manifest
 from slt_pipeline.corpora.table import Columns, import_table
 from slt_pipeline.corpora.validate import validate
 from slt_pipeline.errors import SltError
+from slt_pipeline.text.gloss_form import gloss_form
 from slt_pipeline.text.normalise import nfc, single_spaced
 from slt_pipeline.video.reader import open_video
 
@@ -276,7 +277,7 @@ def test_any_text_comes_through_any_table(folder, rows, delimiter, end, encoding
         if there:
             clip = clips[str(number)]
             assert (clip.text or "") == nfc(single_spaced(text.strip()))
-            assert (clip.gloss or ()) == tuple(nfc("-".join(gloss.split())) for gloss in glosses if gloss.split())
+            assert (clip.gloss or ()) == tuple(form for gloss in glosses if (form := gloss_form(gloss)))
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
