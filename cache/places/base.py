@@ -4,6 +4,7 @@ All paths are strings relative to the store's folder, with `/` between their par
 """
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -22,7 +23,7 @@ class Files:
     """
 
     root: Path
-    open_files: dict[str, int]
+    open_files: dict[str, Any]
 
     writable = False
     """Whether a store can be made and changed here."""
@@ -32,6 +33,10 @@ class Files:
     def read(self, path: str) -> bytes:
         """Return a whole small file. Raises FileNotFoundError if it is not there."""
         raise NotImplementedError
+
+    def version(self, path: str) -> object:
+        """Return what is another if the file is another. Raises FileNotFoundError if it is not there."""
+        return self.read(path)
 
     def read_each(self, paths: Iterable[str]) -> Iterable[bytes]:
         """Return whole small files."""
@@ -81,19 +86,18 @@ class Files:
         self._refuse()
 
     def write(self, path: str, parts: Iterable[Any], size: int | None = None) -> None:
-        """Write a new file from buffers; with `size`, end it with a hole of zeros up to that many bytes."""
+        """Write a new file from buffers, on to the disk; with `size`, a hole of zeros fills it up."""
         del path, parts, size
         self._refuse()
 
     def write_whole(self, path: str, data: bytes, temporary: str) -> None:
         """Write a small file, which appears whole, by way of a temporary name; its folder is for the caller to sync."""
         self.write(temporary, [data])
-        self.sync(temporary)
         self.rename(temporary, path)
 
-    def sync(self, path: str) -> None:
-        """Wait until the file's bytes (or the folder's names) are on the disk."""
-        del path
+    def sync(self, folder: str) -> None:
+        """Wait until the names in a folder are on the disk."""
+        del folder
         self._refuse()
 
     def rename(self, source: str, target: str) -> None:
@@ -101,15 +105,28 @@ class Files:
         del source, target
         self._refuse()
 
-    def claim(self, path: str) -> bool:
-        """Make a file that says who we are if nobody has it yet; say whether it was us."""
-        del path
+    def rename_new(self, source: str, target: str) -> None:
+        """Give a file its final name. Raises FileExistsError where that is taken, whoever takes it meanwhile."""
+        del source, target
+        self._refuse()
+
+    def claim(self, path: str, data: bytes) -> bool:
+        """Make a file of these bytes, and show that we live until it is removed; False if somebody has it already."""
+        del path, data
         self._refuse()
 
     def claim_is_live(self, path: str) -> bool:
         """Say whether whoever made a claim is still there."""
         del path
         self._refuse()
+
+    def lock(self, path: str) -> AbstractContextManager[None]:
+        """Hold a file for us alone while a block runs; who dies lets it go. Raises BlockingIOError if others do."""
+        del path
+        self._refuse()
+
+    def reload(self, path: str) -> None:
+        """Let what is read of a file next come from the disk, and not from what the system remembers of it."""
 
     def remove(self, path: str) -> None:
         """Remove a file or empty folder, if it is there. Raises StoreError if links make it lie outside the store."""
@@ -120,6 +137,11 @@ class Files:
         """Return the seconds since a file or folder was last changed, by the file system's own clock."""
         del path
         self._refuse()
+
+    def forget(self, paths: Iterable[str]) -> None:
+        """Close files that nobody asks for any more, once nobody is reading from them."""
+        for path in paths:
+            self.open_files.pop(path, None)
 
     def close(self) -> None:
         """Close what is open; what is read later opens it anew."""
