@@ -131,8 +131,9 @@ class _Ours:
         data = self._pattern.fullmatch(name.removeprefix(f"{LOST}/"))
         if not data or self._highest is None or int(data[1]) <= self._highest:
             return bool(data)
-        copy = self._root / (name if name.endswith(".json") else f"{name}.json")
-        return copy.is_file() and bool(self._id) and _document(copy).get("store") == self._id
+        copies = [self._root / f"data/{stream}/c.{data[1]}.0.json" for stream in self._streams]
+        documents = map(_document, [*copies, self._root / f"data/{data[1]}.h5.json"])
+        return bool(self._id) and self._id in [document.get("store") for document in documents]
 
 
 def _named_files(root: Path) -> Iterator[str]:

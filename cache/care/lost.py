@@ -13,6 +13,7 @@ import numpy as np
 
 from cache.care import Progress, caring, changing, ignore
 from cache.care.contents import LOST, all_files, look, lost_records, lost_shard, read_header
+from cache.care.convert import checksum
 from cache.errors import REPAIR, DamagedError, StoreError
 from cache.header import Header
 from cache.index import FOLDER, give_up, record_path
@@ -29,7 +30,7 @@ class Restored:
     """What came back from `lost/`.
 
     clips: those that are in the store again.
-    present: those that the store had meanwhile got anew, which stay as they are.
+    present: those that the store had meanwhile got anew, with other features, which stay as they are.
     damaged: those of which the data are damaged or away; they stay in `lost/`.
     """
 
@@ -71,7 +72,9 @@ def restore(path: str | Path, *, files: Files | None = None, progress: Progress 
                     progress(row_bytes * length, total)
         done = [name for name, record in lost.items() if back | there >= set(record.clips)]
         _delete(files, header, done)
-    present = there & {clip for record in lost.values() for clip in record.clips}
+    present = {
+        clip for record in lost.values() for clip in record.clips if clip in there and _differs(store, record, clip)
+    }
     return Restored(sorted(back), sorted(present), sorted(damaged - back))
 
 
@@ -111,6 +114,7 @@ def move_records(files: Files, shards: Iterable[int]) -> None:
     for shard in shards:
         files.rename(record_path(shard), _free_name(files, shard))
     files.sync(LOST)
+    files.sync("")
     give_up(files, shards)
 
 
@@ -130,6 +134,11 @@ def read_checked(files: Files, header: Header, record: Record, position: int) ->
         if hex_crc32(rows.data) != record.checksums[name][position]:
             raise DamagedError(f"clip {record.clips[position]!r}, stream {name!r} of {files.root} is damaged: {REPAIR}")
     return features
+
+
+def _differs(store: FeatureStore, record: Record, clip: str) -> bool:
+    position = record.clips.index(clip)
+    return any(checksum(store, clip, name) != checksums[position] for name, checksums in record.checksums.items())
 
 
 def _put_back(files: Files, header: Header) -> None:
@@ -159,7 +168,6 @@ def _delete(files: Files, header: Header, records: Iterable[str]) -> None:
                 files.remove(file)
                 files.remove(f"{LOST}/{file}")
         files.remove(path)
-    files.sync(LOST)
 
 
 def _own_files(lost: dict[str, Record], path: str) -> Iterator[str]:

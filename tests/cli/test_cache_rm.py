@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from stores import STREAMS, tree
@@ -258,3 +260,45 @@ def test_a_file_that_names_no_clip_removes_nothing(slt, make_store, here):
     with pytest.raises(SltError, match=r"ids\.txt names no clip: it should have one clip id a line"):
         slt("cache", "rm", "features", "--clips", "ids.txt", "--yes")
     assert tree(here) == before
+
+
+def test_removed_clips_are_back_after_restore_and_gone_after_purge(slt, make_store, here):
+    path = make_store()
+    (here / "ids.txt").write_text("c1\n")
+    slt("cache", "rm", "features", "--clips", "ids.txt", "--yes")
+    assert slt("cache", "restore", "features").output == "features: 1 clips are back\n  c1\n"
+    assert FeatureStore.open(path).read("c1", "s3d").tolist() == [[1.0] * 4] * 3
+    slt("cache", "rm", "features", "--clips", "ids.txt", "--yes")
+    run = slt("cache", "rm", "features", "--purge", "--yes")
+    assert run.output.splitlines()[0].startswith("features: 0 of 2 clips, 0 B; 6 files of earlier ones, ")
+    assert run.output.splitlines()[1].endswith("B freed")
+    assert slt("cache", "restore", "features").output == "features: 0 clips are back\n"
+    assert sorted(FeatureStore.open(path)) == ["c0", "日本/雨"]
+    assert verify(path) == []
+
+
+def test_a_removal_with_purge_leaves_nothing_to_bring_back(slt, make_store, here):
+    path = make_store()
+    (here / "ids.txt").write_text("c1\n")
+    run = slt("cache", "rm", "features", "--clips", "ids.txt", "--purge", "--yes")
+    assert "features: 1 clips removed\n" in run.output
+    assert slt("cache", "restore", "features").output == "features: 0 clips are back\n"
+    assert not list((path / "lost").iterdir())
+
+
+ODD = [" ", "two\nlines", "\ufeffmark", '"quoted"', "a\rb", "tab\there", "\u2028"]
+
+
+def test_every_id_can_be_named_and_is_shown_as_it_can_be_named(slt_reading, slt, make_store):
+    path = make_store(clips=[*ODD, "plain"])
+    named = "".join(f"{json.dumps(clip)}\n" for clip in ODD)
+    shown = slt_reading(named, "cache", "rm", "features", "--clips", "-", "--dry-run")
+    listed = [line.strip().removesuffix(": named for removal") for line in shown.stdout.splitlines()[2:]]
+    assert len(listed) == len(ODD)
+    run = slt_reading("".join(f"{line}\n" for line in listed), "cache", "rm", "features", "--clips", "-", "--yes")
+    assert run.exit_code == 0
+    assert FeatureStore.open(path).keys() == ["plain"]
+    slt("cache", "restore", "features")
+    run = slt_reading("".join(f"{clip}\0" for clip in ODD), "cache", "rm", "features", "-0", "--clips", "-", "--yes")
+    assert run.exit_code == 0
+    assert FeatureStore.open(path).keys() == ["plain"]
