@@ -270,7 +270,7 @@ def test_removed_clips_are_back_after_restore_and_gone_after_purge(slt, make_sto
     assert FeatureStore.open(path).read("c1", "s3d").tolist() == [[1.0] * 4] * 3
     slt("cache", "rm", "features", "--clips", "ids.txt", "--yes")
     run = slt("cache", "rm", "features", "--purge", "--yes")
-    assert run.output.splitlines()[0].startswith("features: 0 of 2 clips, 0 B; 6 files of earlier ones, ")
+    assert run.output.splitlines()[0].startswith("features: 0 of 2 clips, 0 B; 4 files of earlier ones, ")
     assert run.output.splitlines()[1].endswith("B freed")
     assert slt("cache", "restore", "features").output == "features: 0 clips are back\n"
     assert sorted(FeatureStore.open(path)) == ["c0", "日本/雨"]
