@@ -74,19 +74,18 @@ def test_an_import_and_its_validation_are_the_same_in_every_surrounding(tmp_path
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="needs to be root to become another user")
-def test_a_user_whom_nobody_knows(tmp_path, signs):
-    out = tmp_path / "given" / "m.jsonl"
+def test_a_user_whom_nobody_knows(public, signs):
+    shutil.copytree(signs, public / "signs")
+    out = public / "given" / "m.jsonl"
     out.parent.mkdir()
     os.chown(out.parent, 12345, 12345)
-    for place in (tmp_path, *tmp_path.parents[:2]):
-        place.chmod(0o755)
     done = run(
         "data",
         "import",
         "isolated",
-        signs,
+        public / "signs",
         "--media-root",
-        tmp_path,
+        public,
         "--out",
         out,
         before=NOBODY,
@@ -94,7 +93,7 @@ def test_a_user_whom_nobody_knows(tmp_path, signs):
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert out.stat().st_uid == 12345
-    done = run("data", "validate", out, "--media-root", tmp_path, before=NOBODY, without=("HOME", "USER"))
+    done = run("data", "validate", out, "--media-root", public, before=NOBODY, without=("HOME", "USER"))
     assert (done.returncode, done.stderr) == (0, b"")
 
 
