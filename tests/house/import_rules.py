@@ -58,7 +58,6 @@ ONLY_IN: dict[str, frozenset[str]] = {
     "h5py": frozenset({"cache.backends.hdf5"}),
     "obstore": frozenset({"cache.places.objects"}),
     "openvino": frozenset({"slt_pipeline.models.engines"}),
-    "torchcodec": frozenset({"slt_pipeline.video.by_torchcodec"}),
     "isal": frozenset({"cache.seal"}),
     "av": frozenset({"slt_pipeline.video", "slt_pipeline.avatar"}),
     "sacrebleu": frozenset({"slt_pipeline.metrics"}),
