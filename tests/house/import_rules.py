@@ -57,6 +57,7 @@ ONLY_IN: dict[str, frozenset[str]] = {
     "numcodecs": frozenset({"cache.compression"}),
     "h5py": frozenset({"cache.backends.hdf5"}),
     "obstore": frozenset({"cache.places.objects"}),
+    "torchcodec": frozenset({"slt_pipeline.video.by_torchcodec"}),
     "openvino": frozenset({"slt_pipeline.models.engines"}),
     "isal": frozenset({"cache.seal"}),
     "av": frozenset({"slt_pipeline.video", "slt_pipeline.avatar"}),
