@@ -90,11 +90,12 @@ def rm(stores, clips, ends_with_null, unused, purge, recipe_name, overrides, dry
 @click.command(cls=Command)
 @click.argument("store", type=STORE)
 def restore(store) -> None:
-    """Bring back the clips that repairs and removals have taken out of a store since the last purge.
+    """Bring back clips that were removed or dropped.
 
     \b
-    They lie in the store's folder lost/ until `slt cache rm STORE --purge`. A clip that the store has meanwhile got
-    anew stays as it is. Exit status 1 if a clip cannot come back because its data are damaged or away.
+    Those that repairs and removals have taken out lie in the store's folder lost/ until `slt cache rm STORE --purge`.
+    A clip that the store has meanwhile got anew stays as it is. Exit status 1 if a clip cannot come back because its
+    data are damaged or away.
     Example:
       $ slt cache restore runs/demo/mmtlb/features
     """
