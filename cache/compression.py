@@ -117,7 +117,7 @@ def _unpack(codec: str) -> Callable[[np.ndarray, int, int], Any]:
     def unpack(piece: np.ndarray, size: int, itemsize: int) -> Any:
         del itemsize
         if (tells := told(piece[:18].tobytes(), len(piece))) != size:
-            raise ValueError(f"its header tells {tells} bytes, {size} needed")
+            raise DamagedError(f"unpacks to {tells} bytes, {size} needed: {REPAIR}")
         return decode(piece)
 
     return unpack
@@ -126,14 +126,18 @@ def _unpack(codec: str) -> Callable[[np.ndarray, int, int], Any]:
 def _inflate(piece: np.ndarray, size: int) -> bytes:
     stream = zlib.decompressobj()
     data = stream.decompress(piece.data, size + 1)
-    if not stream.eof and len(data) <= size:
+    if len(data) > size:
+        raise DamagedError(f"unpacks to more than the {size} bytes needed: {REPAIR}")
+    if not stream.eof:
         raise ValueError("it ends too early")
     return data
 
 
 def _blosc_size(header: bytes, length: int) -> int:
     """Return the bytes that Blosc's header tells (README_CHUNK_FORMAT.rst of github.com/Blosc/c-blosc)."""
-    if int.from_bytes(header[12:16], "little") != length:  # Blosc reads as many bytes as its header says there are
+    if (
+        length < 16 or int.from_bytes(header[12:16], "little") != length
+    ):  # Blosc reads as many bytes as its header says there are
         raise ValueError("blosc's header tells another size")
     return int.from_bytes(header[4:8], "little")
 

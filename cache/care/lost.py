@@ -121,6 +121,7 @@ def move_records(files: Files, shards: Iterable[int]) -> None:
 def move_data(files: Files, paths: Iterable[str]) -> None:
     """Move data that no record explains out of `data`. Numbers are never given twice, so nothing is in the way."""
     for path in paths:
+        files.require_inside(path)
         with suppress(FileNotFoundError):  # a writer that gave it up may be cleaning up
             files.rename(path, f"{LOST}/{path}")
 

@@ -125,6 +125,9 @@ class Files:
         del path
         self._refuse()
 
+    def require_inside(self, path: str) -> None:
+        """Raise StoreError if links make a file lie outside the store."""
+
     def reload(self, path: str) -> None:
         """Let what is read of a file next come from the disk, and not from what the system remembers of it."""
 

@@ -214,6 +214,12 @@ class LocalFiles(Files):
         finally:
             os.close(descriptor)
 
+    def require_inside(self, path: str) -> None:
+        """Raise StoreError if links make a file lie outside the store."""
+        target = Path(self._prefix + path)
+        if not target.parent.resolve().is_relative_to(self.root.resolve()):
+            raise StoreError(f"{target} lies in {target.parent.resolve()}, not in the store, and was not removed")
+
     def reload(self, path: str) -> None:
         """Let what is read of a file next come from the disk, and not from what the system remembers of it."""
         with contextlib.suppress(OSError):
@@ -225,9 +231,8 @@ class LocalFiles(Files):
 
     def remove(self, path: str) -> None:
         """Remove a file or empty folder, if it is there. Raises StoreError if links make it lie outside the store."""
+        self.require_inside(path)
         target = Path(self._prefix + path)
-        if not target.parent.resolve().is_relative_to(self.root.resolve()):
-            raise StoreError(f"{target} lies in {target.parent.resolve()}, not in the store, and was not removed")
         if path in self._claims:
             descriptor, end = self._claims.pop(path)
             end.set()

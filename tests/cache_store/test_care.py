@@ -225,7 +225,7 @@ def test_what_the_disk_cannot_give_back_is_damage_that_repair_drops(path: str) -
         bad = ""
 
         def read(self, path: str) -> bytes:
-            if path == self.bad:
+            if path == self.bad and self.exists(path):
                 raise OSError(errno.EIO, os.strerror(errno.EIO), path)
             return super().read(path)
 

@@ -190,12 +190,13 @@ def test_a_disk_that_is_full_gives_one_error_and_a_retry_succeeds(tmp_path: Path
 
 
 def test_temporary_files_are_removed_when_they_are_old(store: FeatureStore) -> None:
-    for name, age in [("old", 25), ("young", 23)]:
+    old, young, strange = "01d" * 10 + "00", "f00d" * 8, "draft.tex"
+    for name, age in [(old, 25), (young, 23), (strange, 25)]:
         path = store.path / "tmp" / name
         path.touch()
         os.utime(path, (time.time() - 3600 * age,) * 2)
     store.writer()
-    assert [path.name for path in (store.path / "tmp").iterdir()] == ["young"]
+    assert sorted(path.name for path in (store.path / "tmp").iterdir()) == [strange, young]
 
 
 def test_more_shards_than_open_files(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,3 +277,16 @@ def test_text_that_is_no_unicode_is_refused_before_anything_is_lost(store: Featu
 
 def test_keys_with_dots_are_told_from_keys_within_keys() -> None:
     assert differences({"x.y": 1, "x": {"y": 3}}, {"x.y": 2, "x": {"y": 3}}) == ['"x.y" is 1 here, 2 expected']
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (np.ma.array(np.ones((3, 6), np.float16), mask=np.eye(3, 6)), "clip 'odd', stream 'wide' has a mask"),
+        ([[1.0], [1.0, 2.0]], "clip 'odd', stream 'wide' is no array"),
+    ],
+    ids=["masked", "ragged"],
+)
+def test_what_would_lose_something_silently_is_refused(store: FeatureStore, rows: Any, message: str) -> None:
+    with pytest.raises(StoreError, match=message):
+        store.writer().write("odd", {"wide": rows, "narrow": np.ones((3, 3), np.float32)})
