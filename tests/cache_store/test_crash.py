@@ -12,7 +12,7 @@ from faulty import FaultyFiles, Stopped, each_operation, until_stopped
 from cache import Compression, FeatureStore, StoreError
 from cache.care.repair import remove, repair
 from cache.care.verify import verify
-from cache.places import local
+from cache.places import create as create_module
 from cache.testing import SHARD_STEPS, STREAMS, assert_holds, make_clips
 from cache.testing.memory import MemoryFiles
 
@@ -95,9 +95,9 @@ def test_a_repair_that_stops_at_any_operation_loses_no_sound_clip(
 def test_a_making_that_stops_at_any_operation_leaves_a_store_or_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str
 ) -> None:
-    steps = [(local, "_write_file"), (local, "_sync_path"), (Path, "mkdir"), (Path, "rename")]
+    steps = [(create_module, "_write"), (create_module, "sync_path"), (Path, "mkdir"), (Path, "rename")]
     real = {name: getattr(owner, name) for owner, name in steps}
-    monkeypatch.setattr("cache.places.local._remove_tree", lambda folder: None)  # who is killed does not clean up
+    monkeypatch.setattr("cache.places.create._remove_tree", lambda folder: None)  # who is killed does not clean up
     made: list[bool] = []
 
     def step(name: str, left_to_do: list[int], *arguments: Any, **options: Any) -> Any:
