@@ -9,6 +9,7 @@ import numpy as np
 
 from cache.compression import CODECS, Compression
 from cache.errors import StoreError
+from cache.places.base import Files
 from cache.provenance import canonical
 from cache.seal import complaints, known, seal, unseal
 
@@ -45,7 +46,11 @@ class StreamSpec:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """The contents of store.json; they never change after the store is made."""
+    """The contents of store.json; they never change after the store is made.
+
+    id: random, so that a store that was made anew at the same path is not taken for the old one. Empty in stores of the
+        first edition.
+    """
 
     backend: str
     streams: dict[str, StreamSpec]
@@ -53,6 +58,7 @@ class Header:
     fingerprint: dict[str, Any] = field(default_factory=dict)
     compression: Compression | None = None
     recorded: dict[str, Any] = field(default_factory=dict)
+    id: str = ""
 
     def __post_init__(self) -> None:
         if self.backend not in CODECS:
@@ -77,6 +83,7 @@ class Header:
         document = {
             "format": FORMAT,
             "format_version": COMPRESSED if self.compression else PLAIN,
+            **({"id": self.id} if self.id else {}),
             "backend": self.backend,
             "shard_steps": self.shard_steps,
             **({"compression": self.compression.to_json()} if self.compression else {}),
@@ -102,3 +109,8 @@ class Header:
             packed = document.get("compression")
             compression = known(Compression, packed) if packed else None
             return known(cls, {**document, "streams": streams, "compression": compression})
+
+
+def read_header(files: Files) -> Header:
+    """Return what the store.json of a place says. Raises DamagedError if it is damaged, OSError if it is not there."""
+    return Header.from_bytes(files.read(HEADER_PATH), files.describe(HEADER_PATH))
