@@ -80,7 +80,7 @@ class Compression:
 
         def checked(piece: np.ndarray) -> np.ndarray:
             try:
-                data = np.frombuffer(unpack(piece, itemsize), np.uint8)
+                data = np.frombuffer(unpack(piece, size, itemsize), np.uint8)
             except (ValueError, RuntimeError, SystemError, MemoryError, zlib.error) as error:
                 raise DamagedError(f"does not unpack ({error or 'out of memory'}): {REPAIR}") from error
             if data.nbytes != size:
@@ -106,22 +106,46 @@ class Compression:
 
 
 @cache
-def _unpack(codec: str) -> Callable[[np.ndarray, int], Any]:
+def _unpack(codec: str) -> Callable[[np.ndarray, int, int], Any]:
+    """Return what unpacks (piece, size, itemsize), and takes no memory for more than `size` bytes, whatever it says."""
     if codec == "gzip":
-        return lambda piece, itemsize: _unshuffle(zlib.decompress(piece.data), itemsize)
+        return lambda piece, size, itemsize: _unshuffle(_inflate(piece, size), itemsize)
     from numcodecs.registry import get_codec
 
-    decode = get_codec({"id": codec}).decode
-    if codec == "zstd":
-        return lambda piece, itemsize: decode(piece)
+    decode, told = get_codec({"id": codec}).decode, {"zstd": _zstd_size, "blosc": _blosc_size}[codec]
 
-    def unpack(piece: np.ndarray, itemsize: int) -> Any:
-        # Blosc reads as many bytes as its header says there are (README_CHUNK_FORMAT.rst of github.com/Blosc/c-blosc).
-        if int.from_bytes(piece[12:16].tobytes(), "little") != len(piece):
-            raise ValueError("blosc's header tells another size")
+    def unpack(piece: np.ndarray, size: int, itemsize: int) -> Any:
+        del itemsize
+        if (tells := told(piece[:18].tobytes(), len(piece))) != size:
+            raise ValueError(f"its header tells {tells} bytes, {size} needed")
         return decode(piece)
 
     return unpack
+
+
+def _inflate(piece: np.ndarray, size: int) -> bytes:
+    stream = zlib.decompressobj()
+    data = stream.decompress(piece.data, size + 1)
+    if not stream.eof and len(data) <= size:
+        raise ValueError("it ends too early")
+    return data
+
+
+def _blosc_size(header: bytes, length: int) -> int:
+    """Return the bytes that Blosc's header tells (README_CHUNK_FORMAT.rst of github.com/Blosc/c-blosc)."""
+    if int.from_bytes(header[12:16], "little") != length:  # Blosc reads as many bytes as its header says there are
+        raise ValueError("blosc's header tells another size")
+    return int.from_bytes(header[4:8], "little")
+
+
+def _zstd_size(header: bytes, length: int) -> int:
+    """Return the bytes that the header of a frame tells (RFC 8878, section 3.1.1.1)."""
+    if header[:4] != b"\x28\xb5\x2f\xfd" or length < 6:
+        raise ValueError("it is no frame of zstd")
+    descriptor = header[4]
+    alone = descriptor >> 5 & 1
+    start, width = 6 - alone + (0, 1, 2, 4)[descriptor & 3], (alone, 2, 4, 8)[descriptor >> 6]
+    return int.from_bytes(header[start : start + width], "little") + (256 if width == 2 else 0)
 
 
 def _unshuffle(data: bytes, itemsize: int) -> np.ndarray:

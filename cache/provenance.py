@@ -16,12 +16,14 @@ def canonical(fingerprint: dict[str, Any]) -> str:
     """Return the one JSON text of a fingerprint: keys sorted, no spaces, UTF-8. Raises StoreError if it is not JSON."""
     if not isinstance(fingerprint, dict):
         raise StoreError(f"a fingerprint is a dict, got {type(fingerprint).__name__}: pass fingerprint={{...}}")
-    for path in _bad_keys(fingerprint, ""):
-        raise StoreError(f"fingerprint key {path} is not a string: JSON objects have string keys only")
     try:
+        for path in _bad_keys(fingerprint, ""):
+            raise StoreError(f"fingerprint key {path} is not a string: JSON objects have string keys only")
         text = json.dumps(fingerprint, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
         text.encode()
         return text
+    except RecursionError as error:
+        raise StoreError("the fingerprint is nested too deeply to be JSON: make it flatter") from error
     except (TypeError, ValueError) as error:
         raise StoreError(
             f"the fingerprint is not JSON ({error}): use str, int, float, bool, None, list, dict"

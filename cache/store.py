@@ -22,6 +22,7 @@ from cache.provenance import require_same
 from cache.reading import RESIDENT, Resident, Rows, find, rows_of
 from cache.writer import Writer
 
+LARGEST_SHARD = 1 << 40  # bytes of a stream
 __all__ = ["Compression", "FeatureStore", "StreamSpec"]
 
 
@@ -73,6 +74,7 @@ class FeatureStore:
             StoreError: if there is something at `path`, or it cannot be written.
         """
         files = files or files_at(path, durable=durable)
+        _require_small(streams, shard_steps)
         header = Header(
             backend, dict(streams), shard_steps, fingerprint, compression, recorded or {}, id=uuid.uuid4().hex
         )
@@ -250,6 +252,15 @@ class FeatureStore:
 
     def _place(self, clip_id: str) -> Place:
         return find(self._index, clip_id)
+
+
+def _require_small(streams: Mapping[str, StreamSpec], shard_steps: int) -> None:
+    row_bytes = max((spec.row_bytes for spec in streams.values() if isinstance(spec, StreamSpec)), default=0)
+    if isinstance(shard_steps, int) and shard_steps * row_bytes > LARGEST_SHARD:
+        raise StoreError(
+            f"a shard of {shard_steps} steps would take {shard_steps * row_bytes:,} bytes, more than "
+            f"{LARGEST_SHARD:,}, and is held in memory while it fills: make shard_steps smaller"
+        )
 
 
 @contextmanager

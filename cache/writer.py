@@ -4,6 +4,7 @@ D: width of a stream. T: steps of a clip.
 """
 
 import contextlib
+import re
 import uuid
 from collections.abc import Mapping
 from typing import Self
@@ -20,6 +21,7 @@ from cache.provenance import is_text
 from cache.record import Extent, Record, WrittenFile
 from cache.seal import hex_crc32
 
+_OURS = re.compile(r"(?:[0-9]{8,10}\.)?[0-9a-f]{32}(?:\.|$)")  # the names of our temporary files
 ABANDONED = 24 * 3600.0  # seconds after which a temporary file, which lives for one commit, has no owner any more
 
 
@@ -42,8 +44,8 @@ class Writer:
             ) from error
         self.replaces: list[int] = []  # shards whose place the next one takes: for `cache.care.repair` only
         self._clear()
-        for name in files.names(TEMPORARY):
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # if nobody may look, others will
+            for name in filter(_OURS.match, files.names(TEMPORARY)):
                 if files.age(f"{TEMPORARY}/{name}") > ABANDONED:
                     files.remove(f"{TEMPORARY}/{name}")
 
@@ -97,6 +99,8 @@ class Writer:
             self._clear()
             raise
         except OSError as error:
+            if self.replaces:
+                raise  # which is worded by who replaces
             with contextlib.suppress(OSError, StoreError):  # what failed may have come after the commit itself
                 self._index.refresh()
             missing = sum(not self._is_there(clip) for clip in self._pending)
@@ -196,7 +200,7 @@ class Writer:
             )
         lengths = {}
         for name, array in features.items():
-            array, spec = np.asarray(array), streams[name]
+            array, spec = _plain(f"{where}, stream {name!r}", array), streams[name]
             if array.ndim != 2 or array.shape[1] != spec.dim:
                 raise StoreError(f"{where}, stream {name!r} has shape {array.shape}, (steps, {spec.dim}) is needed")
             if array.dtype not in (np.float16, np.float32):
@@ -224,6 +228,15 @@ class Writer:
         self._lengths: list[int] = []
         self._sources: list[str | None] = []
         self._checksums: dict[str, list[str]] = {name: [] for name in self._header.streams}
+
+
+def _plain(where: str, array: np.ndarray) -> np.ndarray:
+    if isinstance(array, np.ma.MaskedArray):
+        raise StoreError(f"{where} has a mask, which a store cannot keep: fill the masked numbers in, or cut them out")
+    try:
+        return np.asarray(array)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise StoreError(f"{where} is no array of (steps, width): {error}") from error
 
 
 def _copy_finite(where: str, array: np.ndarray, out: np.ndarray, compression: Compression | None) -> None:

@@ -139,7 +139,7 @@ def _metadata_path(stream: str) -> str:
 
 def _num_shards(data: bytes, header: Header) -> int:
     """Return how many shards zarr.json says there are; 0 if it is not readable."""
-    shape = re.search(rb'"shape": \[\s*([0-9]+),', data)
+    shape = re.search(rb'"shape": \[\s*([0-9]{1,18}),', data)
     return int(shape[1]) // header.shard_steps if shape else 0
 
 

@@ -1,6 +1,12 @@
 """Care for stores: what is damaged, what can go, what is copied. Each module is a verb."""
 
-from collections.abc import Callable
+import errno
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from cache.errors import StoreError, cannot_read
+from cache.header import HEADER_PATH
+from cache.places.base import Files
 
 Progress = Callable[[int, int], object]
 """Called after each clip with the bytes of features that were done since the last call, and those of the whole work."""
@@ -8,3 +14,57 @@ Progress = Callable[[int, int], object]
 
 def ignore(done: int, total: int) -> None:
     """Show nothing."""
+
+
+@contextmanager
+def caring(files: Files, *, yes: bool = False) -> Iterator[None]:
+    """Be the only one to repair, prune, restore, copy into or delete a store while the block runs.
+
+    That is a lock on store.json, which never changes: nothing is left of it, and who dies lets it go.
+
+    Raises:
+        StoreError: another process has it; or, unless `yes`, the file system has no locks.
+    """
+    held = files.lock(HEADER_PATH)
+    try:
+        held.__enter__()
+    except BlockingIOError as error:
+        raise StoreError(
+            f"{files.root} is being repaired, pruned, copied into or deleted by another process: "
+            "wait for its end, and try again"
+        ) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise cannot_read(files.describe(HEADER_PATH), error) from error
+        if not yes:
+            raise StoreError(
+                f"{files.root} lies on a file system without locks, so that others may be caring for it too: "
+                "see that nobody does, and say so (yes=True, or --yes)"
+            ) from error
+        yield
+        return
+    try:
+        yield
+    finally:
+        held.__exit__(None, None, None)
+
+
+@contextmanager
+def looking(files: Files) -> Iterator[None]:
+    """Turn what the system refuses to show of a store into a StoreError."""
+    try:
+        yield
+    except OSError as error:
+        raise cannot_read(error.filename or str(files.root), error) from error
+
+
+@contextmanager
+def changing(files: Files) -> Iterator[None]:
+    """Turn what the system refuses to change of a store into a StoreError."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"cannot change {error.filename2 or error.filename or files.root}: {error.strerror or error}: no clip was "
+            "lost but those that are to go; fix that and run again"
+        ) from error

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from cache.care import Progress, ignore
+from cache.care import Progress, caring, ignore
 from cache.care.verify import verify
 from cache.compression import Compression
 from cache.errors import REPAIR, StoreError
@@ -101,6 +101,13 @@ def merge(
         raise StoreError(f"clip {longest!r} has {steps} steps, a shard would hold {shard_steps}: take {steps} or more")
     header = Header(backend or first.backend, specs, shard_steps, first.fingerprint, compression, first.recorded)
     store = _open_target(target, header)
+    with caring(store._files, yes=True):  # a second copy into it would write the same clips
+        _copy(store, plan, specs, progress)
+    return store
+
+
+def _copy(store: FeatureStore, plan: dict[str, FeatureStore], specs: dict[str, StreamSpec], progress: Progress) -> None:
+    store.refresh()
     strange = [clip_id for clip_id in store if clip_id not in plan]
     if strange:
         raise StoreError(
@@ -116,7 +123,6 @@ def merge(
                 writer.write(clip_id, features, source=source.source(clip_id))
             progress(row_bytes * source.length(clip_id), total)
     _check(store, plan, lambda done, _: progress(done, total))
-    return store
 
 
 def checksum(store: FeatureStore, clip_id: str, stream: str) -> str:

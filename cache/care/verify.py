@@ -1,77 +1,28 @@
-"""What a store is, and what of it is damaged.
+"""What of a store is damaged.
 
-`verify` reads every byte that `store.json`, the index and the data have, and finds any single flipped bit in them.
+`verify` reads every byte that `store.json`, the index and the data have, and finds any single flipped bit in them. It
+looks twice before it believes what it sees, as others may change the store meanwhile.
 """
 
-import contextlib
-import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from cache.backends import backend_of
 from cache.care import Progress, ignore
-from cache.care.leftovers import find_leftovers, shard_of
+from cache.care.contents import DAMAGE, Contents, Damage, all_files, copy_of, header_bytes, look
 from cache.errors import StoreError, cannot_read
 from cache.header import HEADER_PATH, Header
-from cache.index import FOLDER, lost_numbers, numbers, record_path
+from cache.index import record_path
 from cache.places import files_at
 from cache.places.base import Files
 from cache.reading import read_rows
 from cache.record import Record
 from cache.seal import crc32, hex_crc32, is_sealed
-from cache.store import FeatureStore
 
 PIECE = 1 << 24  # bytes read at once
-_DAMAGE = (errno.ENOENT, errno.EIO)  # other errors are of the way to the file, want of permission say, not of the file
-
-
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """A file that is not what it was when it was written.
-
-    clips: those whose features are lost with it. None: not known, because it is the index itself that is damaged.
-    shard: the shard to drop, None if the file belongs to the store as a whole.
-    """
-
-    file: str
-    reason: str
-    shard: int | None = None
-    clips: tuple[str, ...] | None = ()
-
-    def __str__(self) -> str:
-        lost = "its clips are lost" if self.clips is None else ", ".join(map(repr, self.clips)) or "no clip is lost"
-        return f"{self.file}: {self.reason}: {lost}"
-
-
-def info(store: FeatureStore) -> dict[str, Any]:
-    """Return what there is to know about a store, as JSON: clips, steps, shards, fill, bytes, streams, fingerprint."""
-    records = {shard: record for shard, record in store._index.records.items() if record.clips}
-    steps = sum(record.steps for record in records.values())
-    files = store._files
-    leftovers = find_leftovers(files, list(store._index.records.values()))
-    return {
-        "path": str(store.path),
-        "backend": store.backend,
-        "clips": len(store),
-        "steps": steps,
-        "longest_clip": max((length for _, _, length in store._index.places.values()), default=0),
-        "shards": len(records),
-        "shard_steps": store.shard_steps,
-        "fill": round(steps / (len(records) * store.shard_steps), 4) if records else 0.0,
-        "bytes": sum(steps * spec.row_bytes for spec in store.streams.values()),
-        "bytes_on_disk": sum(_size(files.disk_usage, path) for record in records.values() for path in record.files),
-        "unfinished_files": len(leftovers),
-        "unfinished_bytes": sum(_size(files.size, path) for path in leftovers),
-        "compression": store.compression.to_json() if store.compression else None,
-        "streams": {name: {"dim": spec.dim, "dtype": spec.dtype} for name, spec in store.streams.items()},
-        "fingerprint": store.fingerprint,
-        "recorded": store.recorded,
-    }
 
 
 def verify(
@@ -86,90 +37,85 @@ def verify(
         StoreError: if there is no store, it is of a newer format, or something cannot be read that may be sound.
     """
     files = files or files_at(path)
-    data = _read_header(files)
+    data = header_bytes(files)
     if not is_sealed(data):
         return [Damage(HEADER_PATH, "its checksum does not match", clips=None)]
     header = Header.from_bytes(data, files.describe(HEADER_PATH))
-    records, found = read_records(files, header)
+    contents = look(files, header)
+    total = sum(record.steps * spec.row_bytes for record in contents.records for spec in header.streams.values())
+    checked = {
+        record.shard: check(files, header, record, lambda done: progress(done, total)) for record in contents.records
+    }
+    if not (contents.damaged or contents.missing or any(checked.values())):
+        return _check_all(files, header, contents, checked)
+    again = look(files, header)
+    for record in again.records:
+        if checked.get(record.shard, True):
+            for file in all_files(record):
+                files.reload(file)
+            checked[record.shard] = check(files, header, record, ignore_bytes)
+    return _check_all(files, header, again, checked, contents)
+
+
+def ignore_bytes(done: int) -> None:
+    """Show nothing."""
+
+
+def _check_all(
+    files: Files, header: Header, contents: Contents, checked: dict[int, list[Damage]], before: Contents | None = None
+) -> list[Damage]:
+    """Return what is damaged: what was seen twice, if there is a look before."""
+    before = before or contents
+    damaged, missing = {damage.file for damage in before.damaged}, before.missing.keys()
+    found = [damage for damage in contents.damaged if damage.file in damaged]
+    found += [_missing(files, header, shard, paths) for shard, paths in contents.missing.items() if shard in missing]
     owners: dict[str, int] = {}
-    total = sum(record.steps * spec.row_bytes for record in records for spec in header.streams.values())
-    found += [Damage(path, reason) for path, reason, _ in copies_to_mend(files, records)]
-    for record in records:
-        damages = list(_check_record(record, owners))
-        for file in record.files:
-            damages += _check_file(files, header, record, file, lambda done: progress(done, total))
-        if damages and files.exists(record_path(record.shard)):  # or it was replaced while we read, and goes first
-            found += damages
-    num_shards = max((record.shard for record in records if record.clips), default=-1) + 1
-    for file, reason in backend_of(header).check_metadata(files, header, num_shards):
-        found.append(Damage(file, reason))
+    for record in contents.records:
+        found += _check_owners(record, owners)
+        found += checked[record.shard]
+    num_shards = max((record.shard for record in contents.records if record.clips), default=-1) + 1
+    found += [Damage(file, reason) for file, reason in backend_of(header).check_metadata(files, header, num_shards)]
     return found
 
 
-def read_header(files: Files) -> Header:
-    """Return what store.json says. Raises StoreError if it is damaged, or there is none."""
-    return Header.from_bytes(_read_header(files), files.describe(HEADER_PATH))
+def _missing(files: Files, header: Header, shard: int, paths: list[str]) -> Damage:
+    """Say what is known of a shard without a record."""
+    where = record_path(shard)
+    record = copy_of(files, header, shard, paths)
+    if record and all(files.exists(file) for file in record.files):
+        return Damage(where, f"it is missing; repair makes it anew of {record.copy_path}", clips=())
+    what = f"there is {paths[0]}, and no record that names it" if paths else "it is missing"
+    return Damage(where, what, clips=None)
 
 
-def read_records(files: Files, header: Header) -> tuple[list[Record], list[Damage]]:
-    """Return the records that count, and those that cannot be read."""
-    found = [_read_record(files, header, shard) for shard in numbers(files.names(FOLDER), "json")]
-    data = {shard for path in files.walk("data") if (shard := shard_of(path)) is not None}
-    lost = [Damage(record_path(shard), "it is missing", shard, None) for shard in lost_numbers(files, header, data)]
-    records = [record for record in found if isinstance(record, Record)]
-    replaced = {shard for record in records for shard in record.replaces}
-    damages = [damage for damage in found if isinstance(damage, Damage)] + lost
-    return [record for record in records if record.shard not in replaced], damages
-
-
-def _read_record(files: Files, header: Header, shard: int) -> Record | Damage | None:
-    """Return a record, what is wrong with it, or None if it has been removed meanwhile."""
-    path = record_path(shard)
-    try:
-        data = files.read(path)
-        if not is_sealed(data):
-            return Damage(path, "its checksum does not match", shard, None)
-        record = Record.from_bytes(data, files.describe(path), header)
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        if error.errno not in _DAMAGE:
-            raise cannot_read(files.describe(path), error) from error
-        return Damage(path, error.strerror or "cannot be read", shard, None)
-    except StoreError as error:
-        return Damage(path, str(error), shard, None)
-    if record.shard != shard:
-        return Damage(path, f"it is the record of shard {record.shard}", shard, None)
-    if record.store not in ("", header.id):
-        return Damage(path, "it is of another store", shard, ())
-    return record
-
-
-def copies_to_mend(files: Files, records: list[Record]) -> Iterator[tuple[str, str, bytes]]:
-    """Yield (file, what is wrong with it, what it should be) of the copies of records that lie beside the data."""
-    for record in records:
-        if not record.store or not record.clips:
-            continue
-        data, expected = b"", record.to_bytes()
-        with contextlib.suppress(OSError):
-            data = files.read(record.copy_path)
-        if data != expected and files.exists(record_path(record.shard)):
-            yield record.copy_path, "it is not the copy of its record", expected
-
-
-def _size(measure: Callable[[str], int], path: str) -> int:
-    """Return the bytes of a file, 0 if it is not there (any more)."""
-    try:
-        return measure(path)
-    except FileNotFoundError:
-        return 0
-
-
-def _check_record(record: Record, owners: dict[str, int]) -> Iterator[Damage]:
+def _check_owners(record: Record, owners: dict[str, int]) -> Iterator[Damage]:
     for clip in record.clips:
         if owners.setdefault(clip, record.shard) != record.shard:
             reason = f"clip {clip!r} is in shard {owners[clip]} as well"
             yield Damage(record_path(record.shard), reason, record.shard)
+
+
+def check(files: Files, header: Header, record: Record, advance: Callable[[int], object]) -> list[Damage]:
+    """Return what is damaged of a shard's files."""
+    found = [damage for file in record.files for damage in _check_file(files, header, record, file, advance)]
+    if record.store and record.clips:
+        with _damage_only():
+            said, copied = (_read_if_there(files, path) for path in (record_path(record.shard), record.copy_path))
+            if said is not None and said != copied:
+                what = "it is missing" if copied is None else "it is not as the record in the index"
+                found.append(Damage(record.copy_path, what))
+    return found
+
+
+def _read_if_there(files: Files, path: str) -> bytes | None:
+    try:
+        return files.read(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in DAMAGE:
+            return b""
+        raise cannot_read(files.describe(path), error) from error
 
 
 def _check_file(
@@ -182,7 +128,9 @@ def _check_file(
     except FileNotFoundError as error:
         return [Damage(file, error.strerror or "missing", record.shard, clips)]
     except OSError as error:
-        raise cannot_read(files.describe(file), error) from error
+        if error.errno not in DAMAGE:
+            raise cannot_read(files.describe(file), error) from error
+        return [Damage(file, error.strerror or "cannot be read", record.shard, clips)]
     found = []
     if size != record.files[file]["bytes"]:
         found.append(Damage(file, f"it has {size} bytes, {record.files[file]['bytes']} were written", record.shard))
@@ -234,14 +182,5 @@ def _damage_only() -> Iterator[None]:
     try:
         yield
     except StoreError as error:
-        if isinstance(error.__cause__, OSError) and error.__cause__.errno not in _DAMAGE:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno not in DAMAGE:
             raise
-
-
-def _read_header(files: Files) -> bytes:
-    try:
-        return files.read(HEADER_PATH)
-    except (FileNotFoundError, NotADirectoryError):
-        raise StoreError(f"there is no feature store at {files.root}") from None
-    except OSError as error:
-        raise cannot_read(files.describe(HEADER_PATH), error) from error

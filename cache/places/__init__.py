@@ -12,8 +12,10 @@ def files_at(path: str | Path, *, durable: bool = True) -> Files:
     """Return the files of a folder, or of an object store if `path` is a URL.
 
     Raises:
-        StoreError: if a URL was made a Path, which spoils it, or the object store cannot be asked.
+        StoreError: if a path has a NUL in it or is a spoilt URL, or the object store cannot be asked.
     """
+    if "\0" in str(path):
+        raise StoreError(f"{str(path)!r} has a NUL in it, which no path has: look where it comes from")
     if isinstance(path, Path) and re.match("[a-z][a-z0-9]+:/", str(path)):
         raise StoreError(f"{path} was a URL before it was made a Path: give it as text")
     if "://" not in str(path):

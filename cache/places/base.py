@@ -4,6 +4,7 @@ All paths are strings relative to the store's folder, with `/` between their par
 """
 
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -118,6 +119,14 @@ class Files:
         """Say whether whoever made a claim is still there."""
         del path
         self._refuse()
+
+    def lock(self, path: str) -> AbstractContextManager[None]:
+        """Hold a file for us alone while a block runs; who dies lets it go. Raises BlockingIOError if others do."""
+        del path
+        self._refuse()
+
+    def reload(self, path: str) -> None:
+        """Let what is read of a file next come from the disk, and not from what the system remembers of it."""
 
     def remove(self, path: str) -> None:
         """Remove a file or empty folder, if it is there. Raises StoreError if links make it lie outside the store."""

@@ -8,7 +8,7 @@ import re
 import resource
 import tempfile
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from os import preadv
 from pathlib import Path
@@ -19,6 +19,7 @@ import numpy as np
 
 from cache.errors import REPAIR, DamagedError, StoreError, cannot_read
 from cache.places.base import Files
+from cache.places.create import create, sync_path
 
 # Half of what the process may open, the rest is left to others. Files beyond that are opened for each read.
 MAX_OPEN_FILES = min(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
@@ -126,33 +127,7 @@ class LocalFiles(Files):
 
     def create(self, files: dict[str, bytes], folders: Iterable[str] = ()) -> None:
         """Make the store's folder with these files and folders, all or nothing. Raises FileExistsError if it exists."""
-        made = [parent for parent in self.root.parents if not parent.exists()]
-        try:
-            self.root.parent.mkdir(parents=True, exist_ok=True)
-        except FileExistsError as error:
-            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), self.root.parent) from error
-        new = self.root.parent / f".{self.root.name}.{uuid.uuid4().hex}.new"
-        new.mkdir()
-        try:
-            for folder in folders:
-                (new / folder).mkdir()
-            for path, data in files.items():
-                (new / path).parent.mkdir(parents=True, exist_ok=True)
-                _write_file(new / path, [data], None)
-            if self._durable:
-                for path in {new, *(new / path for path in files), *((new / path).parent for path in files)}:
-                    _sync_path(path)
-            if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
-                raise FileExistsError(self.root)
-            new.rename(self.root)  # only one of several creators gets past this: the target is no longer empty
-            if self._durable:
-                for folder in (self.root, *made):
-                    _sync_path(folder.parent)
-        except BaseException as error:
-            _remove_tree(new)
-            if isinstance(error, OSError) and self.root.is_dir() and any(self.root.iterdir()):
-                raise FileExistsError(self.root) from error
-            raise
+        create(self.root, files, [*folders], durable=self._durable)
 
     def write(self, path: str, parts: Iterable[Any], size: int | None = None) -> None:
         """As in `Files`. What has written the bytes waits for them, so that an error of the disk reaches it."""
@@ -162,7 +137,7 @@ class LocalFiles(Files):
     def sync(self, folder: str) -> None:
         """Wait until the names in a folder are on the disk."""
         if self._durable:
-            _sync_path(Path(self._prefix + folder))
+            sync_path(Path(self._prefix + folder))
 
     def rename(self, source: str, target: str) -> None:
         """Give a file its final name, replacing what has it."""
@@ -229,6 +204,24 @@ class LocalFiles(Files):
         Path(self._prefix + folder).mkdir(exist_ok=True)
         if inner:
             Path(self._prefix + "/".join([folder, *inner])).mkdir(parents=True, exist_ok=True)
+
+    @contextlib.contextmanager
+    def lock(self, path: str) -> Iterator[None]:
+        """Hold a file for us alone while a block runs; who dies lets it go. Raises BlockingIOError if others do."""
+        descriptor = _locked(self._prefix + path)
+        try:
+            yield
+        finally:
+            os.close(descriptor)
+
+    def reload(self, path: str) -> None:
+        """Let what is read of a file next come from the disk, and not from what the system remembers of it."""
+        with contextlib.suppress(OSError):
+            descriptor = os.open(self._prefix + path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            finally:
+                os.close(descriptor)
 
     def remove(self, path: str) -> None:
         """Remove a file or empty folder, if it is there. Raises StoreError if links make it lie outside the store."""
@@ -339,16 +332,18 @@ def _write_file(path: Path, parts: Iterable[Any], size: int | None, *, durable: 
         os.close(descriptor)
 
 
-def _sync_path(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
+def _locked(path: str) -> int:
+    """Return a descriptor of the locked file; one that has been taken away meanwhile is not it."""
+    while True:
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)  # NFS locks only what may be written
+        except PermissionError:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(descriptor), os.stat(path)):  # noqa: PTH116
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
+            raise
         os.close(descriptor)
-
-
-def _remove_tree(folder: Path) -> None:
-    for path, _, names in os.walk(folder, topdown=False):
-        for name in names:
-            Path(path, name).unlink(missing_ok=True)
-        Path(path).rmdir()

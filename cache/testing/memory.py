@@ -2,7 +2,8 @@
 
 import errno
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ class MemoryFiles(Files):
     def __init__(self) -> None:
         self.root = Path("memory")
         self._alive = True
+        self._locked: set[str] = set()
         self.open_files = {}
         self._names: dict[str, _Inode] = {}
         self._names_on_disk: dict[str, _Inode] = {}
@@ -81,8 +83,9 @@ class MemoryFiles(Files):
         self._names[path].on_disk = self._names[path].data
 
     def put(self, path: str, data: bytes) -> None:
-        """Replace the bytes of a file, behind the store's back."""
+        """Replace the bytes of a file, on the disk too, behind the store's back."""
         self._names[path] = _Inode(data)
+        self._names[path].on_disk = data
         self._names[path].on_disk = data
 
     def sync(self, folder: str) -> None:
@@ -108,6 +111,17 @@ class MemoryFiles(Files):
     def claim_is_live(self, path: str) -> bool:
         """Say whether the process that made the claim is still there: not after a kill or a power cut."""
         return path in self._names and self._alive
+
+    @contextmanager
+    def lock(self, path: str) -> Iterator[None]:
+        """Hold a file for us alone while a block runs."""
+        if path in self._locked:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), path)
+        self._locked.add(path)
+        try:
+            yield
+        finally:
+            self._locked.discard(path)
 
     def remove(self, path: str) -> None:
         """Remove a file, if it is there."""

@@ -102,7 +102,7 @@ def _local_store(recipe: Recipe) -> Path:
 
 def _open_store(recipe: Recipe, recogniser: Recogniser) -> FeatureStore:
     path, config = _local_store(recipe), recipe.extract
-    if path.exists():
+    if FeatureStore.exists(path):
         store = FeatureStore.open(path, mode="a")
         require_features_of(store, recipe, recogniser.checkpoint, recogniser.device)
         _check_form(config, store)

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from cache import Compression, FeatureStore
-from cache.care.verify import info
+from cache.care.info import info
 
 WAYS: list[tuple[str, Compression | None]] = [
     ("zarr", None),

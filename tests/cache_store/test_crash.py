@@ -83,9 +83,9 @@ def test_a_repair_that_stops_at_any_operation_loses_no_sound_clip(
         lost = {clip for damage in verify("store", files=place) for clip in damage.clips or ()}
         lost |= set(record.clips) if path == file else set()
         sound = {clip: features for clip, features in CLIPS.items() if clip not in lost}
-        until_stopped(place, lambda place=place: repair("store", files=place))
+        until_stopped(place, lambda place=place: repair("store", files=place, yes=True))
         for left in place.after_kill(), *place.after_power_cuts():
-            repair("store", files=left)
+            repair("store", files=left, yes=True)
             assert verify("store", files=left) == []
             check_holds(left, sound)
             check_resumes(left, list(sound))

@@ -9,7 +9,8 @@ import pytest
 
 from cache import FeatureStore, StoreError
 from cache.care.delete import deletable, delete
-from cache.care.repair import remove
+from cache.care.lost import purge
+from cache.care.repair import remove, repair
 from cache.seal import seal
 from cache.testing import STREAMS, assert_holds, make_clips
 
@@ -49,9 +50,8 @@ def test_a_store_goes_with_its_folder_and_its_neighbours_stay(tmp_path: Path, ba
 
 def test_what_killed_writers_left_goes_too(store: Path, tmp_path: Path) -> None:
     (store / "index" / "00000099.claim").touch()
-    (store / "tmp" / "f00d").mkdir()
-    (store / "tmp" / "f00d" / "shard.h5").write_bytes(b"1")
-    (store / "tmp" / "f00d.record").write_bytes(b"2")
+    (store / "tmp" / f"00000099.{'f00d' * 8}.wide").write_bytes(b"1")
+    (store / "tmp" / ("f00d" * 8)).write_bytes(b"2")
     (store / "data" / "wide" / "c.99.0").write_bytes(b"3")
     delete(store)
     assert tree(tmp_path) == {}
@@ -87,6 +87,11 @@ def test_a_store_of_a_later_format_can_go(store: Path, tmp_path: Path) -> None:
     assert tree(tmp_path) == {}
 
 
+def put(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"years of work")
+
+
 def damage_header(store: Path) -> None:
     text = (store / "store.json").read_text()
     (store / "store.json").write_text(text.replace("zarr", "zorr"))
@@ -99,6 +104,24 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "a hidden file": (lambda store: (store / ".git").write_text("mine"), r"holds '\.git', which is no part"),
     "an empty folder of somebody": (lambda store: (store / "backup").mkdir(), "holds 'backup', which is no part"),
+    **{
+        f"a file of somebody, {name}": (lambda store, name=name: put(store / name), f"holds '{said}', which is no part")
+        for name, said in {
+            "data/thesis/chapter1.tex": "data/thesis/chapter1.tex",
+            "data/notes.txt": "data/notes.txt",
+            "data/20261128.h5": "data/20261128.h5",
+            "data/masks/c.7.0": "data/masks/c.7.0",
+            "data/wide/c.99999999.0": "data/wide/c.99999999.0",
+            "data/wide/mean.npy": "data/wide/mean.npy",
+            "index/notes.txt": "index/notes.txt",
+            "tmp/draft.tex": "tmp/draft.tex",
+            "lost/notes.txt": "lost/notes.txt",
+        }.items()
+    },
+    "an empty folder of somebody in data": (
+        lambda store: (store / "data" / "masks").mkdir(),
+        "holds 'data/masks', which is no part",
+    ),
     "a link to a file": (
         lambda store: (store / "data" / "more").symlink_to("../../kept.txt"),
         r"data/more is a link to \.\./\.\./kept\.txt, so nothing was deleted: remove it by hand$",
@@ -257,3 +280,36 @@ def test_the_record_that_replaced_another_goes_after_it(store: Path) -> None:
             stop_before(patch, 1)
             delete(store)
         assert gone not in FeatureStore.open(store)
+
+
+@pytest.mark.parametrize("file", ["data/20261128.h5", "data/masks/c.7.0", "data/wide/c.99999999.0", "tmp/draft.tex"])
+@pytest.mark.parametrize("care", [repair, lambda path: remove(path, list(CLIPS)[:1]), purge])
+def test_no_care_takes_a_file_of_somebody_away(store: Path, file: str, care: Callable[[Path], object]) -> None:
+    put(store / file)
+    care(store)
+    assert (store / file).read_bytes() == b"years of work"
+
+
+def test_a_store_that_is_being_written_to_is_not_deleted(store: Path) -> None:
+    files = FeatureStore.open(store, mode="a")._files
+    assert files.claim("index/00000099.claim", b"{}")
+    before = tree(store)
+    with pytest.raises(StoreError, match="is being written to, so nothing was deleted"):
+        delete(store)
+    assert tree(store) == before
+    files.close()
+    delete(store)
+    assert not store.exists()
+
+
+def test_a_store_of_which_records_are_missing_can_go(store: Path) -> None:
+    for record in sorted((store / "index").glob("*.json"))[1:]:
+        record.unlink()
+    delete(store)
+    assert not store.exists()
+
+
+def test_a_store_with_removed_clips_can_go(store: Path) -> None:
+    remove(store, list(CLIPS)[:2])
+    delete(store)
+    assert not store.exists()

@@ -15,8 +15,9 @@ from object_server import URL, ObjectServer, s3_from
 from cache import Compression, FeatureStore, StoreError, StreamSpec
 from cache.care.convert import convert
 from cache.care.delete import delete
+from cache.care.info import info
 from cache.care.repair import remove, repair
-from cache.care.verify import info, verify
+from cache.care.verify import verify
 from cache.places.objects import PATIENCE, ObjectFiles
 from cache.testing import FINGERPRINT, STREAMS, assert_holds, make_clips
 

@@ -12,8 +12,9 @@ import pytest
 from nobody import as_nobody
 
 from cache import FeatureStore, StoreError
+from cache.care.info import info
 from cache.care.repair import Dropped, remove, repair
-from cache.care.verify import info, verify
+from cache.care.verify import verify
 from cache.seal import seal
 from cache.testing import STREAMS, assert_holds, make_clips
 from cache.testing.memory import MemoryFiles
@@ -97,7 +98,7 @@ def test_repair_after_loss_of_files(make_store: Any, backend: str) -> None:
     with pytest.raises(StoreError, match=r"00000003.json is damaged.*verify the store"):
         FeatureStore.open(path)
     lost = {clip for shard in (1, 2, 3) for clip in records[shard].clips}
-    dropped = repair(path)
+    dropped = repair(path, yes=True)
     assert dropped.num_records == 1
     assert set(dropped.clips) <= lost - set(records[3].clips)
     assert verify(path) == []
@@ -135,7 +136,7 @@ def test_leftovers_are_no_damage_and_repair_removes_them(make_store: Any, backen
     path = make_store(backend)
     number = FeatureStore.open(path)._index.next_shard()
     (path / "index" / f"{number:08d}.claim").write_bytes(seal({"store": "", "writer": "who is dead"}))
-    (path / "tmp" / "0123.wide").write_bytes(b"1")
+    (path / "tmp" / ("0123" * 8)).write_bytes(b"1")
     stray = path / "data" / (f"wide/c.{number}.0" if backend == "zarr" else f"{number:08d}.h5")
     stray.write_bytes(b"2")
     assert verify(path) == []

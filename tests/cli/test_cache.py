@@ -67,7 +67,7 @@ def test_info_shows_what_is_in_a_store_and_what_made_it(slt, make_store, here):
 
 def test_info_shows_compression_and_leftovers(slt, make_store):
     path = make_store(compression=Compression("blosc", 9, keep_bits=7, chunk_steps=8))
-    (path / "tmp" / "f00d").write_bytes(b"12345")
+    (path / "tmp" / ("f00d" * 8)).write_bytes(b"12345")
     shown = slt("cache", "info", "features").output
     assert "  compression       codec blosc, level 9, keep_bits 7, chunk_steps 8\n" in shown
     assert "  unfinished files  1, 5 B (5 bytes)\n" in shown
@@ -76,9 +76,9 @@ def test_info_shows_compression_and_leftovers(slt, make_store):
 def test_info_keeps_every_value_of_the_fingerprint_on_its_line(slt, make_store):
     make_store(fingerprint={"note": "two\nlines \x1b[31m", "empty": "", "number": 1, "text": "1", "none": None})
     assert slt("cache", "info", "features").output.splitlines()[-5:] == [
-        "  empty   ''",
+        '  empty   ""',
         "  none    null",
-        r"  note    'two\nlines \x1b[31m'",
+        r'  note    "two\nlines \u001b[31m"',
         "  number  1",
         '  text    "1"',
     ]
@@ -100,6 +100,8 @@ def test_info_as_json_is_one_object(slt, make_store, here):
         "bytes": 192,
         "unfinished_files": 0,
         "unfinished_bytes": 0,
+        "lost_files": 0,
+        "lost_bytes": 0,
         "compression": None,
         "streams": {"s3d": {"dim": 4, "dtype": "float16"}, "gloss_rep": {"dim": 2, "dtype": "float32"}},
         "fingerprint": FINGERPRINT,
@@ -155,7 +157,8 @@ def test_repair_drops_what_is_damaged_and_keeps_the_rest(slt, make_store):
     path = make_store()
     flip(path / "data" / "s3d" / "c.0.0", 0)
     run = slt("cache", "repair", "features")
-    assert (run.exit_code, run.output) == (0, "features: 1 clips dropped\n  c0\n")
+    assert (run.exit_code, run.stdout) == (0, "features: 1 clips dropped\n  c0\n")
+    assert run.stderr.startswith("features: 1 clips go to features/lost: c0; `slt cache restore features` brings back")
     assert verify(path) == []
     store = FeatureStore.open(path)
     assert sorted(store) == ["c2", "日本/雨"]
@@ -167,14 +170,17 @@ def test_repair_drops_what_is_damaged_and_keeps_the_rest(slt, make_store):
 def test_repair_removes_what_killed_writers_left(slt, make_store):
     path = make_store()
     before = tree(path)
-    number = FeatureStore.open(path)._index.next_shard()
-    claim = path / "index" / f"{number:08d}.claim"
-    claim.write_bytes(seal({"store": "", "writer": "who is dead"}))
-    (path / "tmp" / "f00d").write_bytes(b"1")
-    (path / "data" / "s3d" / f"c.{number}.0").write_bytes(b"2")
+    (path / "index" / "00000002.claim").write_bytes(
+        seal({"store": FeatureStore.open(path)._header.id, "writer": "dead"})
+    )
+    (path / "tmp" / ("f00d" * 8)).write_bytes(b"1")
+    (path / "data" / "s3d" / "c.2.0").write_bytes(b"2")
     assert slt("cache", "repair", "features").output == "features: 0 clips dropped\n"
-    claim.with_suffix(".gone").unlink()  # the number is never given again
-    assert tree(path) == before
+    assert (path / "lost" / "data" / "s3d" / "c.2.0").read_bytes() == b"2"
+    slt("cache", "rm", "features", "--purge", "--yes")
+    assert {name: data for name, data in tree(path).items() if data is not None and not name.endswith(".gone")} == {
+        name: data for name, data in before.items() if data is not None
+    }
 
 
 def test_a_dry_run_of_repair_lists_the_clips_and_changes_no_byte(slt, make_store):
@@ -182,7 +188,7 @@ def test_a_dry_run_of_repair_lists_the_clips_and_changes_no_byte(slt, make_store
     flip(path / "data" / "s3d" / "c.0.0", 0)
     flip(path / "data" / "gloss_rep" / "c.0.0", 3 * 2 * 4)
     flip(path / "index" / "00000001.json", 20)
-    (path / "tmp" / "f00d").write_bytes(b"1")
+    (path / "tmp" / ("f00d" * 8)).write_bytes(b"1")
     before = tree(path)
     run = slt("cache", "repair", "features", "--dry-run")
     assert run.exit_code == 0
@@ -218,8 +224,9 @@ def test_a_damaged_header_cannot_be_repaired_and_a_dry_run_says_so_too(slt, make
 def test_ids_that_would_break_a_line_are_quoted(slt, make_store):
     path = make_store({"two\nlines": 1, "c1": 1})
     (path / "data" / "s3d" / "c.0.0").unlink()
-    assert r"2 clips are lost: 'two\nlines', c1" in slt("cache", "verify", "features").output
-    assert slt("cache", "repair", "features").output.splitlines()[1:] == ["  c1", r"  'two\nlines'"]
+    assert r'2 clips are lost: "two\nlines", c1' in slt("cache", "verify", "features").output
+    run = slt("cache", "repair", "features", "--yes")
+    assert run.stdout.splitlines()[1:] == ["  c1", r'  "two\nlines"']
 
 
 @pytest.mark.parametrize("command", [("repair",), ("repair", "--dry-run"), ("rm",), ("rm", "--clips", "-")])

@@ -88,7 +88,7 @@ def test_a_number_and_its_text_are_told_apart_and_every_value_stays_on_its_line(
     make_store("b", fingerprint={"k": "1", "note": "two\nlines"})
     assert slt("cache", "diff", "a", "b").output.splitlines()[2:4] == [
         'k differs: 1 in A, "1" in B',
-        r"note differs: '' in A, 'two\nlines' in B",
+        r'note differs: "" in A, "two\nlines" in B',
     ]
 
 
@@ -107,7 +107,7 @@ def test_clips_of_one_side_are_counted_and_the_first_are_named(slt, make_store):
     assert run.exit_code == 1
     assert run.output.splitlines()[2:] == [
         "1 clips are in both",
-        r"1 clips are only in A: 'only\there'",
+        r'1 clips are only in A: "only\there"',
         "7 clips are only in B: d0, d1, d2, d3, d4 and 2 more",
     ]
 

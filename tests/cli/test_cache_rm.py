@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 from stores import STREAMS, tree
@@ -147,7 +149,7 @@ def test_clips_that_are_named_go_and_the_others_stay(slt, make_store, here):
     assert run.output.splitlines() == [
         "features: 2 of 3 clips, 96 B",
         "  2 named for removal",
-        "features: 2 clips removed",
+        "features: 2 clips removed; `slt cache restore features` brings them back",
     ]
     store = FeatureStore.open(path)
     assert store.keys() == ["c1"]
@@ -184,8 +186,8 @@ def test_clips_go_from_every_store_that_has_them(slt, make_store, here):
         "b: 1 of 2 clips, 48 B",
         "  1 named for removal",
         "c: 0 of 1 clips, 0 B",
-        "a: 1 clips removed",
-        "b: 1 clips removed",
+        "a: 1 clips removed; `slt cache restore a` brings them back",
+        "b: 1 clips removed; `slt cache restore b` brings them back",
     ]
     assert run.stderr == "c: 1 of the clips named are not in it: c1\n"
     assert [FeatureStore.open(name).keys() for name in "abc"] == [["c0"], ["c2"], ["c2"]]
@@ -213,7 +215,7 @@ def test_what_killed_writers_left_goes_with_the_clips(slt, make_store, here):
     path = make_store()
     (here / "ids.txt").write_text("nobody\n")
     before = tree(here)
-    (path / "tmp" / "f00d").write_bytes(b"12345")
+    (path / "tmp" / ("f00d" * 8)).write_bytes(b"12345")
     run = slt("cache", "rm", "features", "--clips", "ids.txt", "--yes")
     assert run.stdout.splitlines() == [
         "features: 0 of 3 clips, 0 B; 1 leftovers of killed writers, 5 B",
@@ -258,3 +260,45 @@ def test_a_file_that_names_no_clip_removes_nothing(slt, make_store, here):
     with pytest.raises(SltError, match=r"ids\.txt names no clip: it should have one clip id a line"):
         slt("cache", "rm", "features", "--clips", "ids.txt", "--yes")
     assert tree(here) == before
+
+
+def test_removed_clips_are_back_after_restore_and_gone_after_purge(slt, make_store, here):
+    path = make_store()
+    (here / "ids.txt").write_text("c1\n")
+    slt("cache", "rm", "features", "--clips", "ids.txt", "--yes")
+    assert slt("cache", "restore", "features").output == "features: 1 clips are back\n  c1\n"
+    assert FeatureStore.open(path).read("c1", "s3d").tolist() == [[1.0] * 4] * 3
+    slt("cache", "rm", "features", "--clips", "ids.txt", "--yes")
+    run = slt("cache", "rm", "features", "--purge", "--yes")
+    assert run.output.splitlines()[0].startswith("features: 0 of 2 clips, 0 B; 4 files of earlier ones, ")
+    assert run.output.splitlines()[1].endswith("B freed")
+    assert slt("cache", "restore", "features").output == "features: 0 clips are back\n"
+    assert sorted(FeatureStore.open(path)) == ["c0", "日本/雨"]
+    assert verify(path) == []
+
+
+def test_a_removal_with_purge_leaves_nothing_to_bring_back(slt, make_store, here):
+    path = make_store()
+    (here / "ids.txt").write_text("c1\n")
+    run = slt("cache", "rm", "features", "--clips", "ids.txt", "--purge", "--yes")
+    assert "features: 1 clips removed\n" in run.output
+    assert slt("cache", "restore", "features").output == "features: 0 clips are back\n"
+    assert not list((path / "lost").iterdir())
+
+
+ODD = [" ", "two\nlines", "\ufeffmark", '"quoted"', "a\rb", "tab\there", "\u2028"]
+
+
+def test_every_id_can_be_named_and_is_shown_as_it_can_be_named(slt_reading, slt, make_store):
+    path = make_store(clips=[*ODD, "plain"])
+    named = "".join(f"{json.dumps(clip)}\n" for clip in ODD)
+    shown = slt_reading(named, "cache", "rm", "features", "--clips", "-", "--dry-run")
+    listed = [line.strip().removesuffix(": named for removal") for line in shown.stdout.splitlines()[2:]]
+    assert len(listed) == len(ODD)
+    run = slt_reading("".join(f"{line}\n" for line in listed), "cache", "rm", "features", "--clips", "-", "--yes")
+    assert run.exit_code == 0
+    assert FeatureStore.open(path).keys() == ["plain"]
+    slt("cache", "restore", "features")
+    run = slt_reading("".join(f"{clip}\0" for clip in ODD), "cache", "rm", "features", "-0", "--clips", "-", "--yes")
+    assert run.exit_code == 0
+    assert FeatureStore.open(path).keys() == ["plain"]

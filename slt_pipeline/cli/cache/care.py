@@ -8,7 +8,7 @@ from slt_pipeline.cli.cache.common import STORE, byte_bar, goes_with, local, pla
 from slt_pipeline.cli.cache.copy import convert, merge, subset
 from slt_pipeline.cli.cache.diff import diff
 from slt_pipeline.cli.cache.feature_pickles import export_pickle, import_pickle
-from slt_pipeline.cli.cache.rm import rm
+from slt_pipeline.cli.cache.rm import restore, rm
 from slt_pipeline.cli.options import Group, load, recipe_options
 from slt_pipeline.errors import SltError
 
@@ -28,6 +28,7 @@ cache.add_command(convert)
 cache.add_command(subset)
 cache.add_command(merge)
 cache.add_command(rm)
+cache.add_command(restore)
 cache.add_command(diff)
 cache.add_command(import_pickle)
 cache.add_command(export_pickle)
@@ -44,7 +45,7 @@ def info(store, as_json) -> None:
       $ slt cache info runs/demo/mmtlb/features
     """
     from cache import FeatureStore
-    from cache.care.verify import info as facts_of
+    from cache.care.info import info as facts_of
 
     opened = FeatureStore.open(store)
     facts = facts_of(opened)
@@ -121,13 +122,17 @@ def verify(store, recipe_name, overrides, num_sampled, seed, tolerance, device) 
 @cache.command()
 @click.argument("store", type=STORE)
 @click.option("--dry-run", is_flag=True, help="List what is damaged and which clips would be dropped.")
-def repair(store, dry_run) -> None:
+@click.option("-y", "--yes", is_flag=True, help="Do it even if much would go, or the data are away.")
+def repair(store, dry_run, yes) -> None:
     """Drop damaged clips, so that they can be made again.
 
     `slt extract` makes them. What is whole stays, leftovers of killed writers go.
 
     \b
-    Others may write to the store meanwhile, but not repair or prune it too.
+    It looks twice before it believes that something is damaged, and says what will go before it goes. What goes is kept
+    in the store's folder lost/ until `slt cache rm STORE --purge`; `slt cache restore STORE` brings it back. It is
+    refused if the data are away (a disk that is not mounted), or more than a tenth of the clips would go, unless --yes
+    says so, which also moves data that nothing explains. Others may read and write the store meanwhile.
     Example:
       $ slt cache repair runs/demo/mmtlb/features --dry-run
       $ slt cache repair runs/demo/mmtlb/features
@@ -139,7 +144,7 @@ def repair(store, dry_run) -> None:
     path = local(store)
     if not dry_run:
         with byte_bar("repair") as progress:
-            dropped = repair_store(path, progress=progress)
+            dropped = repair_store(path, yes=yes, progress=progress, tell=lambda plan: _tell(store, plan, yes))
         click.echo(_dropped(store, "dropped", dropped.clips, dropped.num_records))
         return
     with byte_bar("verify") as progress:
@@ -152,6 +157,19 @@ def repair(store, dry_run) -> None:
         )
     clips = sorted({clip for piece in damage for clip in piece.clips or ()})
     click.echo(_dropped(store, "would be dropped", clips, sum(piece.clips is None for piece in damage)))
+
+
+def _tell(store, plan, yes):
+    """Say what goes, before it does."""
+    if plan.clips or plan.num_records:
+        unnamed = f" and those of {plan.num_records:,} index records" if plan.num_records else ""
+        what = f"{len(plan.clips):,} clips{unnamed} go to {store}/lost: {some(plan.clips)}"
+        click.echo(f"{store}: {what}; `slt cache restore {store}` brings back what is sound of them", err=True)
+    if plan.files:
+        what = f"{len(plan.files):,} files of data that no record names: {some(plan.files)}"
+        click.echo(
+            f"{store}: {what}: {f'moved to {store}/lost' if yes else 'left as they are; --yes moves them'}", err=True
+        )
 
 
 def _opens(store):
@@ -208,6 +226,7 @@ def _info_lines(facts, row_bytes):
             "features": _exact(facts["bytes"]),
             "on disk": _exact(facts["bytes_on_disk"]),
             "unfinished files": f"{unfinished:,}, {_exact(facts['unfinished_bytes'])}" if unfinished else "0",
+            **({"lost files": f"{lost:,}, {_exact(facts['lost_bytes'])}"} if (lost := facts["lost_files"]) else {}),
         }
     )
     yield "streams"

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,21 +53,39 @@ def goes_with(option: str, *others: str) -> None:
             raise click.UsageError(f"{flags[name]} goes with {flags[option]}")
 
 
-def read_ids(path: Path) -> list[str]:
-    """Clip ids, one a line; `-` is standard input.
+def null_option(command):
+    """The option that goes with a file of clip ids: what `find -print0` and `xargs -0` understand."""
+    help_text = "The clip ids of --clips end with a NUL instead of a line break, and are taken as they are."
+    return click.option("-0", "--null", "ends_with_null", is_flag=True, help=help_text)(command)
+
+
+def read_ids(path: Path, *, ends_with_null: bool = False) -> list[str]:
+    """Clip ids, one a line; `-` is standard input. A line in double quotes is a JSON string, which can say any id.
 
     Raises:
         SltError: there is none, or the file is not UTF-8.
     """
     name = "standard input" if str(path) == "-" else path
     try:
-        with click.open_file(str(path), encoding="utf-8-sig") as file:
-            ids = [line.rstrip("\n") for line in file if line.strip()]
+        with click.open_file(str(path), "rb") as file:
+            text = file.read().decode("utf-8" if ends_with_null else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise SltError(f"{name} is no UTF-8 text of clip ids, one a line: {error}") from None
+    if ends_with_null:
+        ids = [part for part in text.split("\0") if part]
+    else:
+        ids = [_unquoted(line.removesuffix("\r")) for line in text.split("\n") if line.strip()]
     if not ids:
         raise SltError(f"{name} names no clip: it should have one clip id a line")
     return ids
+
+
+def _unquoted(line: str) -> str:
+    """The clip id that a line names."""
+    if len(line) > 1 and line[0] == line[-1] == '"':
+        with suppress(ValueError):
+            return json.loads(line)
+    return line
 
 
 @contextmanager
@@ -105,8 +123,9 @@ def table(rows: Mapping[str, str]) -> list[str]:
 
 
 def shown(text: str) -> str:
-    """Text on one line: as it is, or quoted if it is empty or has line breaks or other control characters."""
-    return text if text.isprintable() and text else repr(text)
+    """Text on one line: as it is, or as a JSON string where it would be read as another, or not be seen."""
+    plain_text = text.isprintable() and text.strip() == text != "" and _unquoted(text) == text
+    return text if plain_text else json.dumps(text)
 
 
 def plain(value: Any) -> str:
@@ -123,7 +142,7 @@ def plain(value: Any) -> str:
 
 def describe(store: "FeatureStore") -> str:
     """One line about a store that was made."""
-    from cache.care.verify import info
+    from cache.care.info import info
 
     facts = info(store)
     contents = f"{facts['clips']:,} clips, {facts['steps']:,} steps of {', '.join(facts['streams'])}"

@@ -5,7 +5,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from slt_pipeline.cli.cache.common import ID_FILE, STORE, byte_bar, describe, goes_with, new_store, read_ids
+from slt_pipeline.cli.cache.common import (
+    ID_FILE,
+    STORE,
+    byte_bar,
+    describe,
+    goes_with,
+    new_store,
+    null_option,
+    read_ids,
+)
 from slt_pipeline.cli.options import Command, load, recipe_options
 
 if TYPE_CHECKING:
@@ -68,10 +77,11 @@ def convert(source, target, **form) -> None:
 @click.argument("source", type=STORE)
 @click.argument("target", type=STORE)
 @click.option("--clips", type=ID_FILE, help="File of clip ids, one a line; - is standard input.")
+@null_option
 @click.option("--split", help="The clips of this split of the recipe's manifest.")
 @click.option("--streams", metavar="A,B", help="Streams to keep.  [default: all]")
 @recipe_options
-def subset(source, target, clips, split, streams, recipe_name, overrides) -> None:
+def subset(source, target, clips, ends_with_null, split, streams, recipe_name, overrides) -> None:
     """Copy some clips or some streams of a store. The copy is checked. Run again, it goes on where it was stopped.
 
     \b
@@ -83,13 +93,14 @@ def subset(source, target, clips, split, streams, recipe_name, overrides) -> Non
     from cache.care.convert import convert as copy
 
     goes_with("split", "recipe_name", "overrides")
+    goes_with("clips", "ends_with_null")
     if clips and split:
         raise click.UsageError("--clips and --split both say which clips: give one of them")
     if not (clips or split or streams):
         raise click.UsageError("say what to keep: --clips, --split or --streams")
     target, opened, wanted = new_store(target, source), FeatureStore.open(source), None
     if clips:
-        wanted = read_ids(clips)
+        wanted = read_ids(clips, ends_with_null=ends_with_null)
     if split:
         from slt_pipeline.stages.cache_care import split_clips
 
