@@ -157,7 +157,9 @@ def _numbers(names: Iterable[str], kind: str | None = None) -> list[int]:
     """Return the shard numbers in the names of records and claims, or of one `kind`; other files are ignored."""
     parts = (name.partition(".") for name in names)
     kinds = (kind,) if kind else ("json", "claim")
-    return sorted(int(number) for number, _, rest in parts if rest in kinds and len(number) >= 8 and number.isdecimal())
+    return sorted(
+        int(number) for number, _, rest in parts if rest in kinds and 8 <= len(number) <= 12 and number.isdecimal()
+    )
 
 
 def claim_number(files: Files) -> int:

@@ -145,11 +145,11 @@ def _h5py_reader(path: Path) -> Callable[[str], np.ndarray]:
 def _zarr_reader(path: Path) -> Callable[[str], np.ndarray]:
     places, array = _documented_places(path), zarr.open_group(path / "data", mode="r")[STREAM]
     assert isinstance(array, zarr.Array)
-    shard_steps = array.chunks[0]
+    chunk_rows = (array.shards or array.chunks)[0]
 
     def read(clip_id: str) -> np.ndarray:
         shard, row, steps = places[clip_id]
-        start = shard * shard_steps + row
+        start = shard * chunk_rows + row
         return array[start : start + steps]  # pyright: ignore[reportReturnType]
 
     return read
