@@ -66,17 +66,21 @@ class PlainRows(dict[str, tuple[str, int, int]]):
     def read_batch(self, clip_ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """As in `Rows`: one positional read a clip, straight into its place in the batch."""
         places = [self[clip_id] for clip_id in clip_ids]
-        lengths = np.array([length for _, _, length in places], np.int64)
-        steps = int(lengths.max(initial=0))
-        out = np.empty((len(places), steps, self._dim), self._dtype)
-        wanted = []
+        lengths = [length for _, _, length in places]
+        steps, open_files, wanted = max(lengths, default=0), self._open_files, []
+        out = empty((len(places), steps, self._dim), self._dtype)
         for features, (file, offset, length) in zip(out, places, strict=True):
             if length < steps:
                 features[length:] = 0
                 features = features[:length]
+            try:  # as in `read`
+                if preadv(open_files[file], (features,), offset) == features.nbytes:  # pyright: ignore[reportArgumentType]
+                    continue
+            except (KeyError, OSError):
+                pass
             wanted.append((file, offset, features))
         self._files.read_many(wanted)
-        return out, lengths
+        return out, np.array(lengths, np.int64)
 
     def __missing__(self, clip_id: str) -> tuple[str, int, int]:
         record, row, length = find(self._index, clip_id)
