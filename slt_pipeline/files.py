@@ -1,13 +1,17 @@
 """Files that appear whole or not at all: text, JSON, JSON Lines, and the hash of what a file holds.
 
 Every file that the pipeline makes outside the feature store goes through here, so that a kill or a full disk leaves the
-old file or the new one, never half of one, and two processes never share a temporary name.
+old file or the new one, never half of one, and two processes never share a temporary name. Text of other systems is
+read here too: with a byte order mark, in UTF-16, with any line ends.
 """
 
+import codecs
 import fcntl
 import hashlib
 import json
 import os
+import re
+import shutil
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,10 +26,15 @@ from slt_pipeline.errors import SltError
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; it takes the place of `path`, flushed to disk, when the block ends well.
 
-    The folder is made if it is missing. If the block raises, `path` is left as it was.
+    The folder is made if it is missing. If the block raises, `path` is left as it was. A link stays one, and a device
+    or a pipe (`/dev/null`) is written to as it is.
     """
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
+    if path.exists() and not path.is_file():
+        yield path
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex[:12]}.tmp")
+    scratch = path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex[:12]}.tmp")
     try:
         yield scratch
         with scratch.open("rb") as file:
@@ -34,6 +43,40 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         scratch.unlink(missing_ok=True)
         raise
+
+
+def require_place(path: Path, *, folder: bool = False) -> None:
+    """Refuse a place where nothing can be written, before work is done for it; nothing is made.
+
+    Args:
+        path: the file that is to be written, or the folder. What it lies in need not be there yet.
+        folder: whether it is a folder.
+
+    Raises:
+        SltError: it is there and of the other kind, something is in its way, or there is no right or no room to write.
+    """
+    try:
+        if _is_there(path) and path.exists() and path.is_dir() != folder:
+            raise SltError(f"{path} is a {'file' if folder else 'folder'}; name a {'folder' if folder else 'file'}")
+        places = [path, *path.absolute().parents] if folder else path.absolute().parents
+        above = next(place for place in places if _is_there(place))
+        if not above.is_dir():
+            raise SltError(f"{path}: cannot be written: {above} is no folder")
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise SltError(f"{path}: cannot be written: no permission to write in {above}")
+        if not shutil.disk_usage(above).free:
+            raise SltError(f"{path}: cannot be written: no space left on the disk of {above}")
+    except OSError as error:
+        raise SltError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _is_there(path: Path) -> bool:
+    """Whether there is something of a name, if only a link that leads nowhere."""
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 @contextmanager
@@ -86,9 +129,66 @@ def write_bytes(path: Path, content: bytes) -> None:
         scratch.write_bytes(content)
 
 
+def read_lines(path: Path) -> list[str]:
+    """Lines of a text file without their ends, whichever system wrote it.
+
+    Raises:
+        SltError: it cannot be read, or a line is no UTF-8; the line is named.
+    """
+    lines = []
+    for number, line in enumerate(raw_lines(path), 1):
+        try:
+            lines.append(line.decode("utf-8"))
+        except UnicodeDecodeError as error:
+            raise SltError(f"{path}:{number}: {not_utf8(error)}") from None
+    return lines
+
+
+def raw_lines(path: Path) -> list[bytes]:
+    """Lines of a text file without their ends, in UTF-8; one that is none is as it lies in the file.
+
+    Byte order marks are left out, UTF-16 and UTF-32 become UTF-8; a line ends with LF, CR LF, or CR where the file has
+    no LF.
+
+    Raises:
+        SltError: it cannot be read.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise SltError(f"{path}: cannot be read: {error.strerror}") from None
+    mark, encoding = next((pair for pair in _MARKS if content.startswith(pair[0])), (b"", _unmarked(content)))
+    content = content[len(mark) :]
+    try:
+        content = content if encoding == "utf-8" else content.decode(encoding).encode("utf-8")
+    except UnicodeError as error:
+        raise SltError(f"{path}: not the {encoding.upper()} that it begins as ({error}); save it as UTF-8") from None
+    content = content.replace(b"\r\n", b"\n")
+    lines = content.split(b"\n" if b"\n" in content else b"\r")
+    return lines if lines[-1] else lines[:-1]
+
+
+_MARKS = (
+    *((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be")),
+    *((codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be")),
+)
+
+
+def _unmarked(content: bytes) -> str:
+    """Which UTF a text without a mark is in: one of two bytes shows by the zero in its first character."""
+    first = content[:2]
+    return "utf-8" if 0 not in first or first == b"\0\0" else "utf-16-be" if first[0] == 0 else "utf-16-le"
+
+
+def not_utf8(error: UnicodeDecodeError) -> str:
+    """What is wrong with a line that is no UTF-8, and the cure."""
+    bad = error.object[error.start]
+    return f"not UTF-8: byte {bad:#04x} in column {error.start + 1}; save the file as UTF-8 (iconv -f LATIN1 -t UTF-8)"
+
+
 def write_json(path: Path, data: Any) -> None:
     """Write JSON for people: indented, not escaped."""
-    write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, _json(data, indent=2) + "\n")
 
 
 def read_json(path: Path) -> Any:
@@ -127,7 +227,16 @@ def read_json_lines(path: Path) -> list[Any]:
 
 def json_line(row: Any) -> str:
     """One line of a JSON Lines file, line feed included."""
-    return json.dumps(row, ensure_ascii=False) + "\n"
+    return _json(row) + "\n"
+
+
+def _json(data: Any, indent: int | None = None) -> str:
+    """JSON that UTF-8 can hold: what of a file's name is no text is escaped, and is the same name when it is read."""
+    text = json.dumps(data, indent=indent, ensure_ascii=False)
+    return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", text)
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def file_hash(path: Path) -> str:

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import click
 
-from slt_pipeline.cli.options import Group, load, recipe_options
+from slt_pipeline.cli import import_sentences
+from slt_pipeline.cli.options import OUT_FILE, OUT_FOLDER, Group, load, progress_bar, recipe_options
+from slt_pipeline.files import json_line
 
 
 @click.group(cls=Group)
@@ -28,7 +30,7 @@ def import_() -> None:
     """
 
 
-_OUT = click.option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, help="Manifest to write.")
+_OUT = click.option("--out", type=OUT_FILE, required=True, help="Manifest to write; its folder is made.")
 _MEDIA_ROOT = click.option(
     "--media-root",
     type=click.Path(path_type=Path),
@@ -62,38 +64,53 @@ def _show(report) -> None:
 @click.option(
     "--variant",
     type=click.Choice(["plain", "cleaned"]),
-    default="cleaned",
-    show_default=True,
-    help="Spelling of the glosses; published systems use cleaned.",
+    help="Spelling of the glosses; published systems use that of the cleaned pickles.  [default: cleaned; of RWTH's "
+    "lists plain]",
 )
 def phoenix14t(annotations, out, frames, media_root, variant) -> None:
     """Import RWTH-PHOENIX-Weather 2014T from its annotation files.
 
-    ANNOTATIONS is a folder with phoenix-2014t.{train,dev,test}, or phoenix-2014t_cleaned.*.
+    ANNOTATIONS is a folder with phoenix-2014t.{train,dev,test}, or phoenix-2014t_cleaned.*, or RWTH's own release, with
+    annotations/manual/PHOENIX-2014-T.{train,dev,test}.corpus.csv.
 
     \b
-    The files are pickles; they are read by an unpickler that refuses everything but plain data and tensors.
+    Pickles are read by an unpickler that refuses everything but plain data and tensors.
     Example:
       $ slt data import phoenix14t annotations/ --frames PHOENIX-2014-T/features --out phoenix/manifest.jsonl
     """
     from slt_pipeline.corpora.phoenix14t import import_phoenix14t
+    from slt_pipeline.corpora.phoenix14t_csv import import_phoenix14t_csv, lists_of
 
-    _show(import_phoenix14t(annotations, out, variant=variant, frames=frames, media_root=media_root))
+    options = {"frames": frames, "media_root": media_root}
+    if lists := lists_of(annotations):
+        report = import_phoenix14t_csv(lists, out, variant=variant or "plain", progress=progress_bar(), **options)
+    else:
+        report = import_phoenix14t(annotations, out, variant=variant or "cleaned", **options)
+    _show(report)
 
 
 @import_.command("csl-daily")
 @_import_options
 @click.option("--half-width", is_flag=True, help="Full-width ，？！： become half-width, as CV-SLT scores.")
 def csl_daily(annotations, out, frames, media_root, half_width) -> None:
-    """Import CSL-Daily from its annotation files. ANNOTATIONS is a folder with csl-daily.{train,dev,test}.
+    """Import CSL-Daily from its annotation files.
+
+    ANNOTATIONS is a folder with csl-daily.{train,dev,test}, or USTC's sentence_label, with split_1.txt and
+    video_map.txt or csl2020ct_v2.pkl.
 
     \b
     Example:
       $ slt data import csl-daily annotations/ --half-width --out csl/manifest.jsonl
     """
     from slt_pipeline.corpora.csl_daily import import_csl_daily
+    from slt_pipeline.corpora.csl_daily_text import import_csl_daily_text, labels_of
 
-    _show(import_csl_daily(annotations, out, half_width=half_width, frames=frames, media_root=media_root))
+    options = {"half_width": half_width, "frames": frames, "media_root": media_root}
+    if labels := labels_of(annotations):
+        report = import_csl_daily_text(labels, out, progress=progress_bar(), **options)
+    else:
+        report = import_csl_daily(annotations, out, **options)
+    _show(report)
 
 
 def _isolated_options(command):
@@ -124,7 +141,11 @@ def isolated(videos, out, media_root, strict, dev_every) -> None:
     """
     from slt_pipeline.corpora.isolated import import_class_folders
 
-    _show(import_class_folders(videos, out, media_root=media_root, dev_every=dev_every, strict=strict, progress=_bar()))
+    _show(
+        import_class_folders(
+            videos, out, media_root=media_root, dev_every=dev_every, strict=strict, progress=progress_bar()
+        )
+    )
 
 
 @import_.command()
@@ -143,7 +164,7 @@ def wlasl(annotations, videos, out, media_root, strict, num_glosses) -> None:
     """
     from slt_pipeline.corpora.wlasl import import_wlasl
 
-    options = {"media_root": media_root, "num_glosses": num_glosses, "strict": strict, "progress": _bar()}
+    options = {"media_root": media_root, "num_glosses": num_glosses, "strict": strict, "progress": progress_bar()}
     _show(import_wlasl(annotations, videos, out, **options))
 
 
@@ -168,13 +189,13 @@ def kinetics(annotations, videos, out, media_root, strict) -> None:
     """
     from slt_pipeline.corpora.kinetics import import_kinetics
 
-    options = {"media_root": media_root, "strict": strict, "progress": _bar()}
+    options = {"media_root": media_root, "strict": strict, "progress": progress_bar()}
     _show(import_kinetics(annotations, videos, out, **options))
 
 
 @import_.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="Folder to write.  [default: FOLDER]")
+@click.option("--out", type=OUT_FOLDER, help="Folder to write.  [default: FOLDER]")
 def mbart(folder, out) -> None:
     """Turn the pickled tables of an mBART folder into JSON.
 
@@ -188,20 +209,15 @@ def mbart(folder, out) -> None:
     _show(import_mbart(folder, out))
 
 
-def _bar():
-    """A progress bar around clips, silent where nobody watches."""
-    from functools import partial
-
-    from tqdm import tqdm
-
-    return partial(tqdm, unit="clip", disable=None)
+for _command in (import_sentences.table, import_sentences.how2sign, import_sentences.elan):
+    import_.add_command(_command)
 
 
 @data.command()
 @recipe_options
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=Path),
+    type=OUT_FOLDER,
     help="Folder to write.  [default: that of the recipe's corpus.manifest]",
 )
 @click.option("--workers", type=click.IntRange(min=1), help="Processes that draw.  [default: one a core]")
@@ -235,7 +251,15 @@ def synth(recipe_name, overrides, out, workers) -> None:
 
 
 @data.command()
-@click.argument("manifest", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("manifest", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
+@click.option(
+    "-r",
+    "--recipe",
+    "recipe_name",
+    metavar="NAME|FILE",
+    help="Also check the texts as this recipe would train on them. Without MANIFEST: that of its corpus.",
+)
+@click.option("-o", "--override", "overrides", multiple=True, metavar="KEY.PATH=VALUE", help="Change the recipe.")
 @click.option(
     "--media-root",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -249,25 +273,45 @@ def synth(recipe_name, overrides, out, workers) -> None:
 @click.option("--no-video", is_flag=True, help="Do not open the videos.")
 @click.option("--decode", is_flag=True, help="Decode every picture of frame folders and zips too.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a problem.")
-def validate(manifest, media_root, vocabulary, no_video, decode, as_json) -> None:
+@click.option("--strict", is_flag=True, help="Stop at the first video that cannot be read; else all are named.")
+def validate(manifest, recipe_name, overrides, media_root, vocabulary, no_video, decode, as_json, strict) -> None:
     """Check every line and every video of a manifest; change nothing. Exit status 1 if anything is wrong.
 
     \b
+    With a recipe also: the best score that its tokenizer and spelling leave to a translator, the share of text that the
+    tokenizer does not know, and texts that are too long for its mBART.
     Example:
       $ slt data validate my_corpus/manifest.jsonl
+      $ slt data validate -r demo/mmtlb --no-video
     """
     from dataclasses import asdict
 
+    from slt_pipeline.corpora.load import media_root as root_of
     from slt_pipeline.corpora.validate import validate as check
     from slt_pipeline.text.gloss_vocab import GlossVocabulary
 
-    known = GlossVocabulary.load(vocabulary) if vocabulary else None
+    recipe = load(recipe_name, overrides) if recipe_name or overrides else None
+    if recipe is None and manifest is None:
+        raise click.UsageError("name a manifest, or a recipe with -r")
+    if recipe is not None and manifest is None:
+        manifest, media_root = Path(recipe.corpus.manifest), media_root or root_of(recipe.corpus)
     report = check(
-        manifest, media_root=media_root, vocabulary=known, open_videos=not no_video, decode=decode, progress=_bar()
+        manifest,
+        media_root=media_root,
+        vocabulary=GlossVocabulary.load(vocabulary) if vocabulary else None,
+        open_videos=not no_video,
+        decode=decode,
+        strict=strict,
+        sampling=recipe.video.sampling if recipe else None,
+        progress=progress_bar(),
     )
+    if recipe is not None:
+        from slt_pipeline.systems.texts import add_texts
+
+        add_texts(report, recipe)
     if as_json:
         for problem in report.problems:
-            click.echo(json.dumps(asdict(problem), ensure_ascii=False))
+            click.echo(json_line(asdict(problem)), nl=False)
     else:
         for line in report.lines():
             click.echo(line)

@@ -5,11 +5,13 @@ import errno
 import io
 import logging
 import os
+import re
 import signal
 import sys
 import threading
 import time
 from importlib import import_module
+from pathlib import Path
 
 import click
 
@@ -52,6 +54,9 @@ class _Lazy(click.Group):
         module, attribute = COMMANDS[cmd_name].split(":")
         return getattr(import_module(f"slt_pipeline.cli.{module}"), attribute)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, [_at_home(argument) for argument in args])
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -59,6 +64,21 @@ class _Lazy(click.Group):
             near = difflib.get_close_matches(args[0], COMMANDS, n=1)
             ctx.fail(f"No such command '{args[0]}'." + (f" Did you mean '{near[0]}'?" if near else ""))
         return super().resolve_command(ctx, args)
+
+
+def _at_home(argument: str) -> str:
+    """A path as the shell would have given it: it leaves ~ as it is behind = and in quotes, and others know no shell.
+
+    What lies there under exactly this name is meant as it is; values of -o are for the recipe to expand.
+    """
+    option, sign, value = argument.partition("=") if argument.startswith("--") else ("", "", argument)
+    if not re.match(r"(~[\w.-]*|\$HOME|\$\{HOME\})(/|$)", value) or os.path.lexists(value):
+        return argument
+    try:
+        path = Path(re.sub(r"^\$(HOME|\{HOME\})", "~", value)).expanduser()
+        return f"{option}{sign}{path}"
+    except RuntimeError:  # nobody's home
+        return argument
 
 
 @click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -108,6 +128,7 @@ def _stop_with(launcher: int) -> None:
 
 def main() -> None:
     """Run the command line: the user's mistake is one line on stderr and exit status 2."""
+    _speak_utf8()
     # OpenMP threads spin for about a tenth of a millisecond before they sleep: not at all costs a quarter of a training
     # step, and the default, for ever, makes it many times longer where the cores are shared.
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
@@ -135,6 +156,19 @@ def main() -> None:
         sys.exit(2)
 
 
+def _speak_utf8() -> None:
+    """Take names of files, and write text, in UTF-8, whatever the locale of a container says.
+
+    What of a name is no text is written escaped, as in JSON.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode:
+        os.environ["PYTHONUTF8"] = "1"  # for the processes that this one starts
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+
+
 def _line(error: Exception) -> str:
     """The message on one line; of an error in a loader process torch gives the whole traceback, which ends with it."""
     from cache.errors import DamagedError, NotFoundError
@@ -152,9 +186,9 @@ def _line(error: Exception) -> str:
 def _is_for_the_user(error: Exception) -> bool:
     from cache.errors import StoreError
 
-    if isinstance(error, OSError):
-        denied = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR)
-        return error.errno in (*denied, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if isinstance(error, OSError):  # of a file that is there, or of a disk
+        named = error.filename is not None and error.errno != errno.ENOENT
+        return named or error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
     return isinstance(error, SltError | StoreError)
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from slt_pipeline.files import require_place
+
 if TYPE_CHECKING:
     from slt_pipeline.config.recipe import Recipe
 
@@ -37,6 +39,31 @@ class Group(click.Group):
     """A group of such commands."""
 
     command_class = Command
+
+
+class Place(click.ParamType):
+    """A file or a folder to write: refused before any work where that cannot be done."""
+
+    def __init__(self, name: str) -> None:
+        """Take paths.
+
+        Args:
+            name: `file` or `folder`.
+        """
+        self.name = name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the path.
+
+        Raises:
+            SltError: nothing can be written there.
+        """
+        if value != "-":
+            require_place(Path(value), folder=self.name == "folder")
+        return Path(value)
+
+
+OUT_FILE, OUT_FOLDER = Place("file"), Place("folder")
 
 
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -176,3 +203,12 @@ def _complete_recipe(ctx: click.Context, param: click.Parameter, incomplete: str
     from slt_pipeline.config.recipe import list_recipes
 
     return [name for name in list_recipes() if name.startswith(incomplete)]
+
+
+def progress_bar():
+    """A progress bar around clips, silent where nobody watches."""
+    from functools import partial
+
+    from tqdm import tqdm
+
+    return partial(tqdm, unit="clip", disable=None)

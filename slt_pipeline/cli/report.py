@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from slt_pipeline.cli.options import Group, load, run_options, show_plan
+from slt_pipeline.cli.options import OUT_FOLDER, Group, load, run_options, show_plan
 
 
 @click.group(cls=Group)
@@ -23,7 +23,7 @@ def _report_options(command):
     for option in (
         click.option(
             "--out",
-            type=click.Path(file_okay=False, path_type=Path),
+            type=OUT_FOLDER,
             help="Folder to write.  [default: RUN/report/<analysis>; of several runs, runs/report/<analysis>]",
         ),
         click.option(

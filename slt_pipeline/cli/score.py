@@ -28,20 +28,10 @@ def score(hypotheses, references, protocol, gloss) -> None:
     Example:
       $ slt score hypotheses.txt references.txt --protocol csl-daily
     """
+    from slt_pipeline.files import read_lines
     from slt_pipeline.metrics.protocols import get_protocol
 
     rules = get_protocol(protocol)
-    pair = (_lines(hypotheses), _lines(references))
+    pair = (read_lines(hypotheses), read_lines(references))
     scores = rules.score_recognition(*pair) if gloss else rules.score_translation(*pair)
     click.echo(json.dumps({"protocol": protocol, "sentences": len(pair[1]), **asdict(scores)}))
-
-
-def _lines(path: Path) -> list[str]:
-    from slt_pipeline.errors import SltError
-
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise SltError(f"{path} is not UTF-8 text: {error}") from error
-    # Not `splitlines`, which also splits at characters that may stand within a sentence.
-    return text.removesuffix("\n").split("\n") if text else []

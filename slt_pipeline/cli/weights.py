@@ -4,11 +4,10 @@ from pathlib import Path
 
 import click
 
-from slt_pipeline.cli.options import Group, load, overwrite_option, recipe_options, show_plan
+from slt_pipeline.cli.options import OUT_FILE, Group, load, overwrite_option, recipe_options, show_plan
 from slt_pipeline.config.names import WEIGHTS_KINDS
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
-_OUT = click.Path(dir_okay=False, path_type=Path)
 
 
 class _Numbers(click.ParamType):
@@ -44,7 +43,7 @@ def weights() -> None:
 @weights.command("import")
 @click.argument("checkpoint", metavar="FILE", type=_FILE)
 @recipe_options
-@click.option("--to", type=_OUT, metavar="FILE", help="Of an S3D: the safetensors file that it becomes.")
+@click.option("--to", type=OUT_FILE, metavar="FILE", help="Of an S3D: the safetensors file that it becomes.")
 @click.option("--as", "kind", type=click.Choice(WEIGHTS_KINDS), help="What FILE is, where it may be one of two.")
 @click.option(
     "--gloss-classes",
@@ -68,7 +67,9 @@ def weights() -> None:
     help="Of Sign2Gloss: size of the videos that it was trained on.  [default: of the recipe's corpus]",
 )
 @click.option("--fps", type=click.FloatRange(min=0, min_open=True), help="Of Sign2Gloss: their frames per second.")
-@click.option("--report", type=_OUT, metavar="FILE", help="Write all names by kind as JSON, whether they fit or not.")
+@click.option(
+    "--report", type=OUT_FILE, metavar="FILE", help="Write all names by kind as JSON, whether they fit or not."
+)
 @overwrite_option
 @click.option("--dry-run", is_flag=True, help="Print the resolved recipe and what would be read and written.")
 def import_(checkpoint, recipe_name, overrides, to, kind, gloss_classes, report, overwrite, dry_run, **known) -> None:
@@ -116,7 +117,7 @@ def import_(checkpoint, recipe_name, overrides, to, kind, gloss_classes, report,
 @weights.command()
 @click.argument("run", metavar="RUN", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
-    "--to", type=_OUT, metavar="FILE", required=True, help="A .safetensors file, or .pt or .pth for torch.load."
+    "--to", type=OUT_FILE, metavar="FILE", required=True, help="A .safetensors file, or .pt or .pth for torch.load."
 )
 @click.option("--overwrite", is_flag=True, help="Replace the file.")
 def export(run, to, overwrite) -> None:

@@ -4,10 +4,11 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from slt_pipeline.config.idle import not_swept
 from slt_pipeline.config.keys import did_you_mean
-from slt_pipeline.config.names import LOWER_IS_BETTER
+from slt_pipeline.config.names import LANGUAGE_CODES, LOWER_IS_BETTER
 from slt_pipeline.config.objective import Weight, ends_at_zero, is_zero
 from slt_pipeline.config.sections import Sections
 from slt_pipeline.config.translator import SYSTEMS
+from slt_pipeline.errors import SltError
 
 
 def check_recipe(recipe: Sections, find_key: Callable[[str], object]) -> None:
@@ -25,6 +26,7 @@ def check_recipe(recipe: Sections, find_key: Callable[[str], object]) -> None:
     _check_rates(recipe)
     _check_lengths(recipe)
     _check_frozen(recipe)
+    _check_language(recipe)
     _check_blocks(recipe)
     _check_sweeps(recipe, find_key)
 
@@ -136,6 +138,16 @@ def _check_frozen(recipe: Sections) -> None:
         )
 
 
+def _check_language(recipe: Sections) -> None:
+    """The weights of an mBART know 25 languages; one that starts at random takes any."""
+    folder, language = recipe.translator.mbart.folder, recipe.text.language
+    if folder is not None and language not in LANGUAGE_CODES:
+        raise ValueError(
+            f"text.language is {language}, and the mBART of translator.mbart.folder {folder} has "
+            f"{', '.join(LANGUAGE_CODES)}: choose one of them, or train from scratch with translator.mbart.folder=null"
+        )
+
+
 def _check_blocks(recipe: Sections) -> None:
     """What is pre-trained has every block that the encoder takes of it."""
     trained, needed = recipe.visual_pretrain.use_blocks, recipe.encoder.s3d.use_blocks
@@ -150,9 +162,12 @@ def _check_sweeps(recipe: Sections, find_key: Callable[[str], object]) -> None:
     for where, sweep in {"sweep": recipe.sweep, **{f"sweeps.{name}": s for name, s in recipe.sweeps.items()}}.items():
         grid = sweep.tried
         for key in grid:
-            find_key(key)
+            which = "grid" if key in sweep.grid else "variants"
+            try:
+                find_key(key)
+            except SltError as error:
+                raise ValueError(f"{where}.{which}: {error}") from error
             if why := not_swept(recipe, grid, key):
-                which = "grid" if key in sweep.grid else "variants"
                 raise ValueError(f"{where}.{which} names {key}, which tells no two runs apart: {why}")
         trained = recipe.translator.head == "trained" or "trained" in grid.get("translator.head", ())
         if sweep.metric in LOWER_IS_BETTER and not trained:

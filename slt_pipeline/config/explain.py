@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from slt_pipeline.config.keys import did_you_mean, key_path, kind_having
 from slt_pipeline.errors import SltError
@@ -17,9 +18,8 @@ def explain(root: type[BaseModel], error: ValidationError, where: str) -> str:
         error: What its validation found.
         where: What the line calls the recipe.
     """
-    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-    first = problems[0]
-    key = ".".join(str(part) for part in first["loc"] if not str(part).startswith("("))
+    problems = _problems(error)
+    first, key = problems[0], ".".join(first_key(error))
     found = first.get("input")
     if first["type"] == "extra_forbidden":
         try:
@@ -45,3 +45,12 @@ def explain(root: type[BaseModel], error: ValidationError, where: str) -> str:
         text = f"{key}: {reason}" if isinstance(found, Mapping | BaseModel) else f"{key} = {found!r}: {reason}"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return " ".join(f"recipe {where}: {text}{more}".split())
+
+
+def first_key(error: ValidationError) -> list[str]:
+    """Return the parts of the key that `explain` tells of."""
+    return [str(part) for part in _problems(error)[0]["loc"] if not str(part).startswith("(")]
+
+
+def _problems(error: ValidationError) -> list[ErrorDetails]:
+    return sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")

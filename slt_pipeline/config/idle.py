@@ -73,6 +73,8 @@ def idle_keys(recipe: Sections) -> Iterator[tuple[str, str]]:
     else:
         for name in ("hidden", "num_hidden"):
             yield f"translator.mapper.{name}", "translator.mapper.type is embedding, which has no hidden layers"
+    if mapper.num_hidden == 0:
+        yield "translator.mapper.hidden", "translator.mapper.num_hidden is 0, so that no layer has that width"
     if recipe.translator.head == "stored":
         for name in ("init_head", "beam_size", "idle_classifier"):
             yield f"translate_train.{name}", "translator.head is stored, so that no head is built"
@@ -86,10 +88,12 @@ def idle_keys(recipe: Sections) -> Iterator[tuple[str, str]]:
             yield f"translator.mbart.{name}", f"the folder {mbart.folder} brings its own"
     if text.tokenizer is not None:
         yield "text.vocab_size", f"the tokenizer is that of {text.tokenizer}"
-    for stage in _STAGES:
-        schedule = getattr(recipe, stage).training.schedule
-        if schedule.name != "cosine-epoch":
-            yield f"{stage}.training.schedule.t_max", f"schedule.name is {schedule.name}, and cosine-epoch reads it"
+    yield from _idle_of_training(recipe)
+    if recipe.video.transform.jitter_probability == 0:
+        for name in ("brightness", "contrast", "saturation", "hue"):
+            yield f"video.transform.{name}", "video.transform.jitter_probability is 0"
+    if recipe.corpus.isolated_manifest is None:
+        yield "corpus.isolated_media_root", "there is no corpus.isolated_manifest"
     if not recipe.visual_pretrain.also:
         yield "visual_pretrain.also_weight", "visual_pretrain.also is empty"
     if synth is not None and synth.container == "frames":
@@ -97,6 +101,20 @@ def idle_keys(recipe: Sections) -> Iterator[tuple[str, str]]:
             yield f"synth.{name}", "synth.container is frames, not mp4"
     if synth is not None and synth.source == "annotations":
         yield "synth.signers", "synth.source is annotations, which bring their signers"
+
+
+def _idle_of_training(recipe: Sections) -> Iterator[tuple[str, str]]:
+    """Yield the keys of optimisers, schedules and searches that another of their keys turns off."""
+    for stage in _STAGES:
+        optimiser, schedule = (getattr(getattr(recipe, stage).training, name) for name in ("optimiser", "schedule"))
+        if optimiser.weight_decay == 0:
+            yield f"{stage}.training.optimiser.name", "weight_decay is 0, in which alone adam and adamw differ"
+        if schedule.name != "cosine-epoch":
+            yield f"{stage}.training.schedule.t_max", f"schedule.name is {schedule.name}, and cosine-epoch reads it"
+    for stage in ("gloss2text_train", "translate_train", "joint_train", "evaluate", "translate"):
+        generation = getattr(recipe, stage).generation
+        if generation and generation.num_beams == 1:
+            yield f"{stage}.generation.length_penalty", "generation.num_beams is 1, and a penalty ranks beams"
 
 
 def _idle_of_a_bridge(recipe: Sections) -> Iterator[tuple[str, str]]:
@@ -146,7 +164,7 @@ def _default(recipe: Sections, key: str) -> Any:
     first, *rest = key.split(".")
     default, section = type(recipe).model_fields[first].default, getattr(recipe, first)
     if rest and type(default) is not type(section):  # a section that may be absent, or of another class
-        default = type(section)()
+        default = type(section).model_construct()
     return _at(default, ".".join(rest)) if rest else default
 
 

@@ -22,6 +22,7 @@ _FIRST: dict[str, Any] = {
     "system": "mmtlb",
     "encoder.engine": "torch",
     "encoder.precision": "float32",
+    "video.decoder": "pyav",
     "pool": "mean",
     "clip": "whole",
 }

@@ -11,17 +11,19 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import ValidationError, model_validator
 
 from slt_pipeline.config.checks import check_recipe
-from slt_pipeline.config.explain import explain
+from slt_pipeline.config.explain import explain, first_key
 from slt_pipeline.config.former import refuse_former_keys, upgrade_recipe
 from slt_pipeline.config.idle import refuse_idle
 from slt_pipeline.config.keys import defaults, key_path, leaves, merge, put
+from slt_pipeline.config.paths import at_home, escape_home
+from slt_pipeline.config.recipe_text import parse_override, quoted, read_sections, recipe_text
 from slt_pipeline.config.runs import holds_encoder, holds_translator
 from slt_pipeline.config.sections import Sections
 from slt_pipeline.config.stages import SweepConfig
+from slt_pipeline.config.written import line_of, write_yaml
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import write_text
 
@@ -65,10 +67,7 @@ class Recipe(Sections):
 
     @model_validator(mode="after")
     def _sections_agree(self) -> "Recipe":
-        try:
-            check_recipe(self, lambda key: key_path(Recipe, key))
-        except SltError as error:
-            raise ValueError(f"sweep.grid: {error}") from error
+        check_recipe(self, lambda key: key_path(Recipe, key))
         return self
 
 
@@ -102,7 +101,7 @@ def _lent(recipe: Recipe, what: Lent, stage: str) -> Path:
 
 @cache
 def _other_recipe(name: str, runs_dir: str) -> Recipe:
-    return load_recipe(name, [f"runs_dir={runs_dir}"])
+    return load_recipe(name, [f"runs_dir={quoted(runs_dir)}"])
 
 
 def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -123,25 +122,28 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
     data = _resolve(path)
     data.setdefault("name", _name_of(path))
     if not overrides:
-        return recipe_from_data(data, name, chosen)
+        return recipe_from_data(data, name, chosen, path)
     with suppress(ValidationError):  # alone it may lack what the overrides bring
         refuse_idle(_validate(data), chosen, f"recipe {name}: ")
     chosen = set()
     for override in overrides:
-        key, value = _parse_override(override)
+        key, value = parse_override(override)
         put(Recipe, data, key, value)
         parts = key_path(Recipe, key)
         chosen |= set(leaves(Recipe, _nested(parts, value)))
     return recipe_from_data(data, name, chosen)
 
 
-def recipe_from_data(data: Mapping[str, Any], where: str, chosen: Collection[str] = ()) -> Recipe:
+def recipe_from_data(
+    data: Mapping[str, Any], where: str, chosen: Collection[str] = (), path: Path | None = None
+) -> Recipe:
     """Validate plain data as a recipe.
 
     Args:
         data: The recipe; a section or key that is absent has its default.
         where: What errors call it.
         chosen: Keys that somebody set on purpose: one that cannot matter is refused.
+        path: The file that the data are of, whose line errors name.
 
     Raises:
         SltError: an unknown key, a bad value, or a chosen one that changes nothing.
@@ -149,7 +151,8 @@ def recipe_from_data(data: Mapping[str, Any], where: str, chosen: Collection[str
     try:
         recipe = _validate(data)
     except ValidationError as error:
-        raise SltError(explain(Recipe, error, where)) from error
+        line = line_of(recipe_text(path), first_key(error)) if path else None
+        raise SltError(explain(Recipe, error, f"{where}:{line}" if line else where)) from error
     refuse_idle(recipe, chosen, f"recipe {where}: ")
     return recipe
 
@@ -165,12 +168,12 @@ def recipe_of_run(folder: Path, overrides: Sequence[str] = ()) -> Recipe:
     path = folder / "recipe.yaml"
     if not path.is_file():
         raise SltError(f"{folder} is no run folder: it has no recipe.yaml; name one such as runs/NAME/translate_train")
-    data = upgrade_recipe(_plain_yaml(path))
+    data = upgrade_recipe(read_sections(path))
     if holds_encoder(folder) and holds_translator(folder):
         data = _opened(data, folder)
     chosen = set()
     for override in overrides:
-        key, value = _parse_override(override)
+        key, value = parse_override(override)
         put(Recipe, data, key, value)
         chosen.add(".".join(key_path(Recipe, key)))
     return recipe_from_data(data, where=str(path), chosen=chosen)
@@ -187,7 +190,14 @@ def recipe_of_encoder(folder: Path, overrides: Sequence[str] = ()) -> Recipe:
             f"{folder} holds no visual encoder, which makes the features of a store; name a run of `slt visual-train` "
             "or `slt joint-train`, or the recipe with -r"
         )
-    return recipe_of_run(folder, [f"uses.encoder={json.dumps(str(folder))}", *overrides])
+    recipe = recipe_of_run(folder, [f"uses.encoder={quoted(str(folder))}", *overrides])
+    home, name = folder.resolve().parent, Path(recipe.name)
+    if not home.match(str(name)) or any(override.startswith("runs_dir=") for override in overrides):
+        return recipe
+    runs_dir = home.parents[len(name.parts) - 1]  # a run that was copied brings its folder along
+    if runs_dir == Path(recipe.runs_dir).resolve():
+        return recipe
+    return with_values(recipe, {"runs_dir": escape_home(str(runs_dir))})
 
 
 def opened_as(recipe: Recipe, folder: Path) -> Recipe:
@@ -202,7 +212,11 @@ def opened_as(recipe: Recipe, folder: Path) -> Recipe:
 def _opened(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Return plain data of a joint run's recipe as it is opened: encoder, head and store are those of the run."""
     opened = dict(data)
-    for key, value in {"uses.encoder": str(folder), "translator.head": "stored", "extract.store": None}.items():
+    for key, value in {
+        "uses.encoder": escape_home(str(folder)),
+        "translator.head": "stored",
+        "extract.store": None,
+    }.items():
         put(Recipe, opened, key, value)
     return opened
 
@@ -255,7 +269,7 @@ def save_recipe(recipe: Recipe, folder: Path) -> Path:
 
 def dump_recipe(recipe: Recipe) -> str:
     """Return the resolved recipe as YAML."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return write_yaml(recipe.model_dump(mode="json"))
 
 
 def recipe_schema() -> str:
@@ -284,7 +298,7 @@ def _root() -> Path:
 
 def _find(name: str) -> Path:
     if name.endswith((".yaml", ".yml")):
-        path = Path(name)
+        path = Path(_at_home(name))
         if path.is_file():
             return path
         raise SltError(f"recipe file {name} does not exist")
@@ -296,6 +310,13 @@ def _find(name: str) -> Path:
     raise SltError(f"no recipe is called {name}{hint} (`slt recipe list` names all; a file of your own ends in .yaml)")
 
 
+def _at_home(name: str) -> str:
+    try:
+        return at_home(name)
+    except ValueError as error:
+        raise SltError(f"recipe {name}: {error}") from error
+
+
 def _name_of(path: Path) -> str:
     root = _root().resolve()
     absolute = path.resolve()
@@ -305,18 +326,8 @@ def _name_of(path: Path) -> str:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    data = _plain_yaml(path)
+    data = read_sections(path)
     refuse_former_keys(data, f"recipe {path}: ")
-    return data
-
-
-def _plain_yaml(path: Path) -> dict[str, Any]:
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SltError(f"recipe {path} cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(data, dict):
-        raise SltError(f"recipe {path} holds {type(data).__name__}, not a mapping of sections")
     return data
 
 
@@ -330,11 +341,18 @@ def _resolve(path: Path) -> dict[str, Any]:
         if layer.resolve() in laid:
             continue
         laid.add(layer.resolve())
+        if "manifest" in (change.get("corpus") or ()):  # gates were measured on another corpus
+            data = {key: _without_gate(section) for key, section in data.items()}
         try:
             data = merge(Recipe, data, change)
         except SltError as error:
             raise SltError(f"recipe {layer}: {error}") from error
     return data
+
+
+def _without_gate(section: Any) -> Any:
+    has_gate = isinstance(section, Mapping) and "training" in section
+    return {**section, "training": {**section["training"], "gate": None}} if has_gate else section
 
 
 def _layers(path: Path, seen: tuple[Path, ...]) -> list[tuple[Path, dict[str, Any]]]:
@@ -348,21 +366,9 @@ def _layers(path: Path, seen: tuple[Path, ...]) -> list[tuple[Path, dict[str, An
         raise SltError(f"recipe {path}: extends is {bases!r}, not the name or file of a recipe, or a list of them")
     layers: list[tuple[Path, dict[str, Any]]] = []
     for name in names:
-        beside = path.parent / (name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
+        beside = path.parent / (_at_home(name) if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
         layers += _layers(beside if beside.is_file() else _find(name), (*seen, path.resolve()))
     return [*((layer, {k: v for k, v in data.items() if k != "name"}) for layer, data in layers), (path, own)]
-
-
-def _parse_override(override: str) -> tuple[str, Any]:
-    key, sign, text = override.partition("=")
-    if not sign or not key:
-        raise SltError(f"override {override!r} is not of the form key.path=value")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SltError(f"override {override!r}: the value is not YAML: {' '.join(str(error).split())}") from error
-    refuse_former_keys({key: value})
-    return key, value
 
 
 def _nested(path: Sequence[str], value: Any) -> dict[str, Any]:
@@ -371,4 +377,7 @@ def _nested(path: Sequence[str], value: Any) -> dict[str, Any]:
 
 
 def _validate(data: Mapping[str, Any]) -> Recipe:
-    return Recipe.model_validate(data, context={"runs_dir": data.get("runs_dir", "runs")})
+    runs_dir = data.get("runs_dir", "runs")
+    with suppress(ValueError, TypeError, AttributeError):  # validation says what is wrong with it
+        runs_dir = at_home(runs_dir)
+    return Recipe.model_validate(data, context={"runs_dir": runs_dir})

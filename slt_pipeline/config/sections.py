@@ -8,6 +8,7 @@ from slt_pipeline.config.base import Config
 from slt_pipeline.config.corpus import CorpusConfig
 from slt_pipeline.config.encoder import EncoderConfig
 from slt_pipeline.config.objective import Weight, continued
+from slt_pipeline.config.paths import Place
 from slt_pipeline.config.stages import (
     EvaluateConfig,
     ExtractConfig,
@@ -37,9 +38,9 @@ class Sections(Config):
     """Name of the recipe: its path below recipes/ without `.yaml`, or the stem of a file of one's own."""
     description: str = ""
     """One line for `slt recipe list`."""
-    seed: int = Field(default=42, ge=0)
+    seed: int = Field(default=42, ge=0, lt=2**63)
     """Seed of initialisation, order, augmentation and dropout."""
-    runs_dir: str = "runs"
+    runs_dir: Place = "runs"
     """Folder of all runs; a stage writes to <runs_dir>/<name>/<stage>."""
     uses: UsesConfig = UsesConfig()
     """Other experiments that this one takes its encoder, store, language model or translator from."""

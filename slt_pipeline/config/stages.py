@@ -17,7 +17,7 @@ from slt_pipeline.config.translator import GenerationConfig
 TASKS = ("sign2gloss", "gloss2text", "sign2gloss2text", "sign2text")
 Task = Literal["sign2gloss", "gloss2text", "sign2gloss2text", "sign2text"]
 FeaturesIn = Literal["files", "memory", "auto", "device"]
-Seed = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class ViewsConfig(Config):
@@ -278,3 +278,12 @@ class TranslateConfig(Config):
     """Beam search of the translator."""
     max_seconds: float = Field(default=60.0, gt=0)
     """Longest video accepted; a longer one must be cut into sentences first."""
+
+    @model_validator(mode="after")
+    def _enough_beams(self) -> "TranslateConfig":
+        if self.num_best > self.generation.num_beams:
+            raise ValueError(
+                f"num_best is {self.num_best} and generation.num_beams {self.generation.num_beams}: a search returns "
+                "no more than its beams, raise the second"
+            )
+        return self

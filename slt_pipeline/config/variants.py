@@ -70,6 +70,7 @@ def runs_of(recipe: Recipe, config: SweepConfig) -> list[Variant]:
     for name in config.variants:
         _require_one_that_can_be([run for run in runs if run.name == name], f"variant {name}: ")
     _refuse_twins(runs)
+    _refuse_shared_folders(runs)
     return runs
 
 
@@ -105,6 +106,21 @@ def _refuse_twins(runs: Sequence[Variant]) -> None:
                 f"variants {one.name} and {other.name} are the same run: beside the recipe {other.name} changes "
                 f"{', '.join(other.own) or 'nothing'}, to what {one.name} has; leave one of them out"
             )
+
+
+def _refuse_shared_folders(runs: Sequence[Variant]) -> None:
+    """Refuse values of a grid that are one run, such as 4 and "4", or would go to one folder."""
+    known: dict[Any, Variant] = {}
+    for run in runs:
+        whole = run.recipe and (run.name, run.recipe.model_dump_json())
+        for what, why in ((whole, "which is one run"), (run.slug, f"and both runs would go to {run.slug}")):
+            other = known.setdefault(what, run) if what else run
+            key = next((key for key, value in run.shown.items() if repr(value) != repr(other.shown[key])), None)
+            if key is not None:
+                raise SltError(
+                    f"sweep.grid.{key} lists {other.shown[key]!r} and {run.shown[key]!r}, {why}; leave one of them out"
+                    + (", or give each a name under variants" if what == run.slug else "")
+                )
 
 
 def _pairs(runs: Sequence[Variant]) -> Iterator[tuple[Variant, Variant]]:

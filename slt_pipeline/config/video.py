@@ -1,6 +1,6 @@
 """Which frames of a clip are used, and what is done to their pixels."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -82,7 +82,13 @@ class TransformConfig(Config):
 class VideoConfig(Config):
     """Frame selection and pixel transforms of a recipe."""
 
+    recorded: ClassVar[frozenset[str]] = frozenset({"decoder"})  # of weights; a store's account lists it
+
     sampling: SamplingConfig = SamplingConfig()
     """Which frames."""
     transform: TransformConfig = TransformConfig()
     """What is done to their pixels."""
+    decoder: Literal["pyav", "torchcodec", "auto"] = "pyav"
+    """What decodes video files in extraction and translation; training and its validation use PyAV. `torchcodec` needs
+    the extra `gpu`, and decodes where features are computed; `auto` is torchcodec where that is a GPU that it decodes
+    on, else PyAV. A store is made by one of them: their pixels may differ on a GPU."""

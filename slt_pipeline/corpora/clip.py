@@ -29,6 +29,10 @@ class Clip:
     `pami2` hand shape)."""
     frames: tuple[int, int] | None = None
     """Where the clip is a part of the video only: its first frame, from 0, and the one behind its last; num_frames lie
-    between them. None: the whole video."""
+    between them. None: the whole video, or `start` to `end` of it."""
+    start: float | None = None
+    """Where the clip is a span of a longer video: seconds from the video's first frame. None: from there."""
+    end: float | None = None
+    """Seconds at which the span ends; frames that begin to be shown there are none of it. None: the video's end."""
     extra: dict | None = None
     """Anything else a corpus knows, as JSON values."""

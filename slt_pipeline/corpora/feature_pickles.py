@@ -18,6 +18,7 @@ from cache import FeatureStore, StreamSpec
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.pickles import PickledTensor, PickleTooLarge, read_pickle, write_pickle
 from slt_pipeline.errors import SltError
+from slt_pipeline.text.gloss_form import gloss_sentence
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ def export_features(
     records = [
         {
             "name": clip.id,
-            "gloss": None if clip.gloss is None else " ".join(clip.gloss),
+            "gloss": None if clip.gloss is None else gloss_sentence(clip.gloss),
             "text": clip.text,
             "num_frames": clip.num_frames,
             "sign": _Sign(store, clip.id, stream, advance),

@@ -156,7 +156,8 @@ def clip_source(clip: Clip, root: Path) -> str:
 
 
 def _named(clip: Clip) -> str:
-    made_from = json.dumps([clip.video, clip.num_frames, clip.fps, *(clip.frames or ())], ensure_ascii=False)
+    span = [] if clip.start is None and clip.end is None else [{"start": clip.start, "end": clip.end}]
+    made_from = json.dumps([clip.video, clip.num_frames, clip.fps, *(clip.frames or span)], ensure_ascii=False)
     return hashlib.sha256(made_from.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 

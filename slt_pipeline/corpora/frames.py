@@ -205,6 +205,8 @@ class EvalClips(Dataset):
     """Frames of the longest clip that is read at once; of a longer one nothing is decoded here."""
     sources: bool = False
     """Whether to look what features are made from: for those who keep them."""
+    decode_on: str | None = None
+    """Device on which video files are decoded; None: by PyAV (`video.reader.open_video`)."""
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -225,7 +227,7 @@ class EvalClips(Dataset):
         Raises:
             SltError: it cannot be read or is too short.
         """
-        return EvalVideo(open_clip(clip, self.root), self.config, self.shape)
+        return EvalVideo(open_clip(clip, self.root, self.decode_on), self.config, self.shape)
 
 
 def opened(clip: Clip, root: Path | None, config: VideoConfig, shape: FrameShape) -> PreparedVideo:

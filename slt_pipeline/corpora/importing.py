@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
-from zipfile import BadZipFile, ZipFile
 
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.manifest import write_manifest
 from slt_pipeline.corpora.pickles import read_pickle
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import write_json_lines
+from slt_pipeline.video.archive import open_archive
+from slt_pipeline.video.paths import real_path
 
 SPLITS = ("train", "dev", "test")
 
@@ -39,15 +40,22 @@ class ImportReport:
 
 
 def finish_import(report: ImportReport, clips: Sequence[Clip]) -> ImportReport:
-    """Write the manifest and `rejected.jsonl`, and count."""
-    write_manifest(report.manifest, clips)
-    counts = Counter(clip.split for clip in clips)
-    report.num_clips = {split: counts[split] for split in sorted(counts, key=_split_order)}
+    """Write the manifest and `rejected.jsonl`, and count.
+
+    Raises:
+        SltError: all clips are left out; the manifest that was there before stays.
+    """
     path = rejected_path(report.manifest)
     if report.rejected:
         write_json_lines(path, report.rejected)
     else:
         path.unlink(missing_ok=True)
+    if report.rejected and not clips:
+        first, number = report.rejected[0], len(report.rejected)
+        raise SltError(f"none of {number} clips can be read, such as {first['id']}: {first['reason']}; see {path}")
+    write_manifest(report.manifest, clips)
+    counts = Counter(clip.split for clip in clips)
+    report.num_clips = {split: counts[split] for split in sorted(counts, key=_split_order)}
     return report
 
 
@@ -119,17 +127,40 @@ def frame_pattern(
             if (frames / layout.replace("<name>", example)).parent.is_dir():
                 return str(PurePosixPath(place) / layout), True
     elif frames.suffix.lower() == ".zip" and frames.is_file():
-        try:
-            with ZipFile(frames) as archive:
-                folders = {member.rpartition("/")[0] for member in archive.namelist()}
-        except (BadZipFile, OSError) as error:
-            raise SltError(f"{frames}: not a readable zip archive: {error}") from None
+        folders = open_archive(frames).folders
         for layout in layouts:
             if str(PurePosixPath(layout.replace("<name>", example)).parent) in folders:
                 return f"{place}!{layout}", True
     else:
         raise SltError(f"{frames}: no such folder or zip archive of frames")
     raise SltError(f"{frames}: clip {example} was not found; looked for {', '.join(layouts)}")
+
+
+def clip_folder(frames: Path, media_root: Path, layouts: Sequence[str], names: Sequence[str]) -> str:
+    """Return where a clip's pictures lie, as `frame_pattern` does, but the folder of them: with `<name>` for the clip.
+
+    Args:
+        frames: folder or zip that holds them.
+        media_root: what it is to be relative to.
+        layouts: as of `frame_pattern`. Pictures may also lie in a folder `1` below, as lists of RWTH have it.
+        names: of clips, any of which may be missing.
+
+    Raises:
+        SltError: none of the first is there.
+    """
+    folders = [str(PurePosixPath(layout).parent) for layout in layouts]
+    inside = [f"{folder}/{below}" for folder in folders for below in ("1/*", "*")]
+    problem = SltError(f"{frames}: no clips are listed")
+    for name in names[:_LOOKED_FOR]:
+        try:
+            return frame_pattern(frames, media_root, inside, name, "")[0].removesuffix("/*")
+        except SltError as error:
+            problem = error
+    raise problem
+
+
+_LOOKED_FOR = 50
+"""Clips: where so many are missing, it is not the clips."""
 
 
 def relative_to_root(path: Path, media_root: Path) -> str:
@@ -139,7 +170,7 @@ def relative_to_root(path: Path, media_root: Path) -> str:
         SltError: it lies outside.
     """
     try:
-        return path.resolve().relative_to(media_root.resolve()).as_posix()
+        return real_path(path).relative_to(real_path(media_root)).as_posix()
     except ValueError:
         raise SltError(
             f"{path} is outside of the media root {media_root}; name a folder that holds it as --media-root, and as "

@@ -1,5 +1,6 @@
 """Isolated signs or actions, one gloss a clip, for pre-training: a folder a class, and what all their lists share."""
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,24 +8,19 @@ from typing import Any
 
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.importing import ImportReport, finish_import, relative_to_root
+from slt_pipeline.corpora.manifest import as_read
+from slt_pipeline.corpora.media_files import contents, why_no_clip
 from slt_pipeline.corpora.unreadable import UNREADABLE, reason_of
 from slt_pipeline.errors import SltError
 from slt_pipeline.video.base import decoded_length
-from slt_pipeline.video.pictures import SUFFIXES, natural_key
 from slt_pipeline.video.reader import Video, open_video
 
-VIDEO_SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".gif", ".mpg", ".mpeg"),
-    *(".ts", ".mts", ".m2ts", ".flv", ".wmv", ".3gp", ".swf"),
-)
 SPLITS = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("dev", "val", "valid", "validate", "validation"), "dev"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
 """What a split is called elsewhere."""
-_STRAY = ("__MACOSX", "@eaDir")
-"""Folders that file managers leave behind."""
 
 
 @dataclass(frozen=True)
@@ -68,20 +64,31 @@ def import_class_folders(
     """
     if not videos.is_dir():
         raise SltError(f"{videos}: no such folder")
-    top = _folders(videos)
-    by_split = bool(top) and all(folder.name.lower() in SPLITS for folder in top)
-    found, no_clips = [], {}
+    top, no_clips = _folders(contents(videos)), {}
+    other = [folder.name for folder in top if folder.name.lower() not in SPLITS]
+    by_split = bool(top) and not other
+
+    def inside(folder: Path) -> list[Path]:
+        try:
+            return contents(folder)
+        except OSError as error:
+            if strict:
+                raise
+            no_clips[_id(folder, videos)] = reason_of(error)
+            return []
+
+    found = []
     for split_folder in top if by_split else [videos]:
-        for class_folder in _folders(split_folder):
-            inside = sorted(_shown(class_folder), key=lambda path: natural_key(path.name))
-            clips = [path for path in inside if _is_clip(path)]
-            for path in sorted(set(inside) - set(clips)):
-                no_clips[path.relative_to(videos).as_posix()] = "neither a video by its name nor a folder of pictures"
-            for position, path in enumerate(clips):
+        for class_folder in _folders(inside(split_folder)):
+            no_clip = {path: why_no_clip(path) for path in inside(class_folder)}
+            no_clips |= {_id(path, videos): reason for path, reason in no_clip.items() if reason}
+            for position, path in enumerate(path for path, reason in no_clip.items() if not reason):
                 held_out = dev_every and position % dev_every == dev_every - 1
                 split = SPLITS[split_folder.name.lower()] if by_split else ("dev" if held_out else "train")
-                found.append(Listed(path.relative_to(videos).as_posix(), path, class_folder.name, split))
-    if not found:
+                found.append(Listed(_id(path, videos), path, class_folder.name, split))
+    if not found and not by_split and len(other) < len(top):
+        raise SltError(f"{videos}: {', '.join(other)}: no name of a split; call it train, dev or test, or move it away")
+    if not found and not no_clips:
         raise SltError(f"{videos}: no clips; expected <class>/<clip> or <split>/<class>/<clip>")
     return import_listed(found, out, media_root, fps=fps, strict=strict, progress=progress, left_out=no_clips)
 
@@ -114,7 +121,7 @@ def import_listed(
         try:
             if listed.id in clips:
                 raise SltError(f"{listed.id} is listed twice, as {clips[listed.id].gloss} before")
-            clips[listed.id] = _clip(listed, report.media_root, fps)
+            clips[listed.id] = as_read(_clip(listed, report.media_root, fps), listed.id)
         except UNREADABLE as error:
             if strict:
                 raise
@@ -128,6 +135,8 @@ def _clip(listed: Listed, root: Path, fps: float) -> Clip:
     video = open_video(reference, root, fps)
     num_frames, part = decoded_length(video), listed.part(video)
     label = "-".join(listed.label.split())
+    if not label.isprintable():
+        raise SltError(f"the name of its class, {label!a}, is no text; rename it")
     return Clip(
         listed.id,
         reference,
@@ -142,32 +151,10 @@ def _clip(listed: Listed, root: Path, fps: float) -> Clip:
     )
 
 
-def videos_by_name(folder: Path) -> dict[str, Path]:
-    """Return the video files at any depth of a folder, by name without suffix; of several the first that is not empty.
-
-    Raises:
-        SltError: there is no such folder.
-    """
-    if not folder.is_dir():
-        raise SltError(f"{folder}: no such folder of videos")
-    found: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith("."):
-            kept = found.get(path.stem)
-            if kept is None or not kept.stat().st_size:
-                found[path.stem] = path
-    return found
+def _id(path: Path, videos: Path) -> str:
+    """Return the id of a clip; bytes of its name that are no text are escaped, since an id is."""
+    return os.fsencode(path.relative_to(videos).as_posix()).decode("utf-8", "backslashreplace")
 
 
-def _folders(path: Path) -> list[Path]:
-    return sorted((p for p in _shown(path) if p.is_dir()), key=lambda p: p.name)
-
-
-def _shown(path: Path) -> list[Path]:
-    return [p for p in path.iterdir() if not p.name.startswith(".") and p.name not in _STRAY]
-
-
-def _is_clip(path: Path) -> bool:
-    if path.is_dir():
-        return any(p.suffix.lower() in SUFFIXES for p in path.iterdir())
-    return path.suffix.lower() in VIDEO_SUFFIXES
+def _folders(paths: Iterable[Path]) -> list[Path]:
+    return sorted((path for path in paths if path.is_dir()), key=lambda path: path.name)

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from slt_pipeline.corpora.importing import ImportReport
-from slt_pipeline.corpora.isolated import SPLITS, Listed, import_listed, videos_by_name
+from slt_pipeline.corpora.isolated import SPLITS, Listed, import_listed
+from slt_pipeline.corpora.media_files import videos_by_name
 from slt_pipeline.errors import SltError
+from slt_pipeline.files import read_lines
 
 _COLUMNS = ("label", "youtube_id", "time_start", "time_end", "split")
 
@@ -46,9 +48,8 @@ def import_kinetics(
 def _rows(path: Path) -> list[tuple[str, str, str]]:
     """Return name, label and split of every row of a list."""
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        rows = list(csv.DictReader(read_lines(path)))
+    except csv.Error as error:
         raise SltError(f"{path}: cannot be read as a list: {error}") from None
     found = []
     for number, row in enumerate(rows, 2):

@@ -70,12 +70,12 @@ class GlossLabels:
     classes: GlossVocabulary
 
     def __call__(self, clips: Sequence[Clip]) -> dict[str, torch.Tensor]:
-        """Return `gloss_labels (B, L)` and `gloss_label_lengths (B,)`, which is -1 for a clip that has no gloss.
+        """Return `gloss_labels (B, L)` and `gloss_label_lengths (B,)`, which is -1 for a clip that has none.
 
-        Such a clip takes no part in CTC; one with an empty gloss does: it teaches that nothing was signed.
+        Such a clip takes no part in CTC, whether its glosses are null or an empty list: absent is not empty.
         """
         labels, lengths = pad_ids([self.classes.encode(clip.gloss or ()) for clip in clips], self.classes.pad_id)
-        absent = torch.tensor([clip.gloss is None for clip in clips])
+        absent = torch.tensor([not clip.gloss for clip in clips])
         return {"gloss_labels": labels, "gloss_label_lengths": lengths.masked_fill(absent, -1)}
 
     @property

@@ -9,6 +9,7 @@ import numpy as np
 
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.feasible import ctc_feasible, half_speed
+from slt_pipeline.text.gloss_form import caseless
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def stats_table(stats: Mapping[str, SplitStats]) -> str:
 
 
 def _split_stats(clips: Sequence[Clip], train: Sequence[Clip]) -> SplitStats:
-    with_gloss = [clip for clip in clips if clip.gloss is not None]
+    with_gloss = [clip for clip in clips if clip.gloss]
     texts = [clip.text for clip in clips if clip.text is not None]
     glosses, words, chars = _glosses(clips), _words(clips), _chars(clips)
     is_train = clips is train or not train
@@ -117,7 +118,7 @@ def _split_stats(clips: Sequence[Clip], train: Sequence[Clip]) -> SplitStats:
 
 
 def _glosses(clips: Iterable[Clip]) -> set[str]:
-    return {gloss for clip in clips for gloss in clip.gloss or ()}
+    return {caseless(gloss) for clip in clips for gloss in clip.gloss or ()}
 
 
 def _words(clips: Iterable[Clip]) -> set[str]:

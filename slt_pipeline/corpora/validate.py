@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from slt_pipeline.config.video import SamplingConfig
+from slt_pipeline.corpora.characters import hidden_in
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.feasible import ctc_feasible, half_speed, min_ctc_steps
 from slt_pipeline.corpora.footage import open_clip
-from slt_pipeline.corpora.manifest import parse_line
+from slt_pipeline.corpora.gloss_checks import GlossChecks
+from slt_pipeline.corpora.manifest import parse_line, typed_glosses
+from slt_pipeline.corpora.unreadable import UNREADABLE, reason_of
 from slt_pipeline.errors import SltError
+from slt_pipeline.files import not_utf8, raw_lines
+from slt_pipeline.text.characters import visible
 from slt_pipeline.video.base import decoded_length
 
 _SAME_RATE = 0.002
@@ -26,8 +31,9 @@ class Problem:
     line: int
     """Line of the manifest, from 1."""
     kind: str
-    """One of `bad-line`, `duplicate-id`,
-    `video`, `frame-count`, `frame-rate`, `too-short`, `unknown-gloss`, `ctc-infeasible`, `no-clips`."""
+    """One of `bad-line`, `duplicate-id`, `characters`, `video`, `frame-count`, `frame-rate`, `too-short`,
+    `gloss-space`, `look-alike`, `unknown-gloss`, `ctc-infeasible`, `no-clips`; with a recipe also `tokenizer`,
+    `too-long`."""
     message: str
     id: str | None = None
     """Clip, where the line could be read."""
@@ -48,6 +54,10 @@ class ValidationReport:
     num_tight: int = 0
     """Clips that CTC can align, but not when training draws half of their frames: they count nothing then."""
     problems: list[Problem] = field(default_factory=list)
+    clips: dict[int, Clip] = field(default_factory=dict)
+    """Clips that could be read, by line."""
+    remarks: list[str] = field(default_factory=list)
+    """What is worth knowing, also of what a recipe makes of them, and is no problem."""
 
     @property
     def ok(self) -> bool:
@@ -70,9 +80,10 @@ class ValidationReport:
             lines.append(
                 f"{self.num_tight} clips too short for CTC when training draws them at full speed-up (no problem)"
             )
+        lines += self.remarks
         found = ", ".join(f"{number} {kind}" for kind, number in self.counts().items())
         lines.append(f"problems: {found}" if found else "no problems")
-        return lines
+        return [visible(line) for line in lines]
 
 
 def validate(
@@ -82,6 +93,7 @@ def validate(
     vocabulary: Container[str] | None = None,
     open_videos: bool = True,
     decode: bool = False,
+    strict: bool = False,
     sampling: SamplingConfig | None = None,
     progress: Callable[[Iterable[Any]], Iterable[Any]] = iter,
 ) -> ValidationReport:
@@ -94,30 +106,28 @@ def validate(
         open_videos: Open every video and count its frames; a video file is decoded from end to end, of a clip of
             pictures the first one.
         decode: Decode every picture, too.
+        strict: Stop at the first video that cannot be read.
         sampling: Frame cap and stride, for clips that are too short.
         progress: Wraps the lines, such as `tqdm`.
 
     Raises:
-        SltError: the manifest itself cannot be read.
+        SltError: the manifest itself cannot be read; with `strict`, a video cannot.
     """
     root = media_root or manifest.parent
     sampling = sampling or SamplingConfig()
-    try:
-        lines = manifest.read_bytes().split(b"\n")
-    except OSError as error:
-        raise SltError(f"{manifest}: cannot be read: {error.strerror}") from None
     report = ValidationReport(manifest)
     first_line: dict[str, int] = {}
-    for number, raw in enumerate(progress(lines), 1):
+    glosses = GlossChecks()
+    for number, raw in enumerate(progress(raw_lines(manifest)), 1):
         if not raw.strip():
             continue
         report.num_lines += 1
         try:
             clip = parse_line(raw.decode("utf-8"), "")
         except UnicodeDecodeError as error:
-            report.problems.append(Problem(number, "bad-line", f"not UTF-8: {error}"))
+            report.problems.append(Problem(number, "bad-line", not_utf8(error)))
             continue
-        except (SltError, RecursionError) as error:
+        except SltError as error:
             report.problems.append(Problem(number, "bad-line", str(error).removeprefix(": ")))
             continue
         report.num_clips[clip.split] = report.num_clips.get(clip.split, 0) + 1
@@ -125,9 +135,14 @@ def validate(
         if earlier != number:
             message = f"the id was already used on line {earlier}"
             report.problems.append(Problem(number, "duplicate-id", message, clip.id))
+        report.clips[number] = clip
+        report.problems += [Problem(number, "characters", message, clip.id) for message in hidden_in(clip, raw)]
+        report.problems += [Problem(*found) for found in glosses.look_at(number, clip.id, typed_glosses(raw.decode()))]
         _check_labels(clip, number, vocabulary, sampling, report)
         if open_videos:
-            _check_video(clip, number, root, decode, report)
+            _check_video(clip, number, root, decode, strict, report)
+    report.problems += [Problem(*found) for found in glosses.look_alikes()]
+    report.remarks += glosses.notes()
     if not report.num_lines:
         report.problems.append(Problem(1, "no-clips", "the manifest is empty"))
     return report
@@ -159,14 +174,16 @@ def _check_labels(
         report.num_tight += 1
 
 
-def _check_video(clip: Clip, line: int, root: Path, decode: bool, report: ValidationReport) -> None:
+def _check_video(clip: Clip, line: int, root: Path, decode: bool, strict: bool, report: ValidationReport) -> None:
     try:
         video = open_clip(clip, root)
         for _ in video.frames(range(video.num_frames)) if decode else ():
             pass
         num_frames = video.num_frames if decode else decoded_length(video)
-    except SltError as error:
-        report.problems.append(Problem(line, "video", str(error), clip.id))
+    except UNREADABLE as error:
+        if strict:
+            raise SltError(f"{report.manifest}:{line}: {clip.id}: {reason_of(error)}") from None
+        report.problems.append(Problem(line, "video", reason_of(error), clip.id))
         return
     report.num_videos += 1
     report.num_frames += num_frames

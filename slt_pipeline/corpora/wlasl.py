@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from slt_pipeline.corpora.importing import ImportReport
-from slt_pipeline.corpora.isolated import SPLITS, Listed, import_listed, videos_by_name
+from slt_pipeline.corpora.isolated import SPLITS, Listed, import_listed
+from slt_pipeline.corpora.media_files import videos_by_name
 from slt_pipeline.errors import SltError
+from slt_pipeline.files import read_lines
 from slt_pipeline.video.reader import Video
 
 _YOUTUBE_ID = 11
@@ -41,10 +43,8 @@ def import_wlasl(
         progress: wraps the clips, such as `tqdm`.
     """
     try:
-        entries = json.loads(annotations.read_text(encoding="utf-8"))
+        entries = json.loads("\n".join(read_lines(annotations)))
         instances = [(str(e["gloss"]), _plain(i)) for e in entries[:num_glosses] for i in e["instances"]]
-    except FileNotFoundError:
-        raise SltError(f"{annotations}: no such file") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise SltError(f"{annotations}: not a WLASL list (gloss, instances, video_id, split): {error!r}") from None
     present = videos_by_name(videos)

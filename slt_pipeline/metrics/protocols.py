@@ -13,17 +13,18 @@ from typing import Literal
 from slt_pipeline.config.names import ProtocolName
 from slt_pipeline.errors import SltError
 from slt_pipeline.metrics.bleu import corpus_bleu
-from slt_pipeline.metrics.gloss_cleanup import clean_phoenix14, clean_phoenix14t
 from slt_pipeline.metrics.pairs import Level, check_pairs
 from slt_pipeline.metrics.rouge import corpus_rouge
 from slt_pipeline.metrics.wer import RecognitionScores, word_error_rate
-from slt_pipeline.text.normalise import nfc, to_half_width
+from slt_pipeline.text.gloss_cleanup import clean_phoenix14, clean_phoenix14t
+from slt_pipeline.text.gloss_form import capitals, caseless
+from slt_pipeline.text.normalise import nfc, single_spaced, to_half_width
 
 Cleanup = Literal["phoenix14t", "phoenix14"]
-TextNormalisation = Literal["half-width"]
+TextNormalisation = Literal["half-width", "single-spaced"]
 
 _CLEANUPS: dict[str, Callable[[str], str]] = {"phoenix14t": clean_phoenix14t, "phoenix14": clean_phoenix14}
-_NORMALISATIONS: dict[str, Callable[[str], str]] = {"half-width": to_half_width}
+_NORMALISATIONS: dict[str, Callable[[str], str]] = {"half-width": to_half_width, "single-spaced": single_spaced}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class ScoringProtocol:
     level: Level
     """Tokens of BLEU and ROUGE."""
     upper_case_gloss: bool = True
-    """Upper-case both sides before clean-up and WER: decoders emit lower-case names, references are as annotated."""
+    """Compare both sides in capitals, before clean-up and WER: references are as annotated, in whatever case."""
     gloss_cleanup: Cleanup | None = None
     """Clean-up of both sides before WER (FACTS 10.4)."""
     text_normalisation: TextNormalisation | None = None
@@ -83,8 +84,8 @@ class ScoringProtocol:
         return [_NORMALISATIONS[self.text_normalisation](text) for text in texts]
 
     def prepare_gloss(self, glosses: Sequence[str]) -> list[str]:
-        """Gloss sentences as they enter WER: upper-cased, in NFC, then cleaned."""
-        glosses = [nfc(gloss.upper() if self.upper_case_gloss else gloss) for gloss in glosses]
+        """Gloss sentences as they enter WER: in capitals and NFC, then cleaned."""
+        glosses = [capitals(caseless(gloss)) if self.upper_case_gloss else nfc(gloss) for gloss in glosses]
         if self.gloss_cleanup is None:
             return glosses
         return [_CLEANUPS[self.gloss_cleanup](gloss) for gloss in glosses]
@@ -103,8 +104,8 @@ PROTOCOLS: Mapping[str, ScoringProtocol] = MappingProxyType(
             ScoringProtocol("phoenix14t", level="word", gloss_cleanup="phoenix14t"),
             ScoringProtocol("csl-daily", level="char"),
             ScoringProtocol("csl-daily-halfwidth", level="char", text_normalisation="half-width"),
-            ScoringProtocol("plain-word", level="word"),
-            ScoringProtocol("plain-char", level="char"),
+            ScoringProtocol("plain-word", level="word", text_normalisation="single-spaced"),
+            ScoringProtocol("plain-char", level="char", text_normalisation="single-spaced"),
         )
     }
 )

@@ -59,6 +59,15 @@ def build_mbart(
     return model
 
 
+def positions_of(config: MBartConfig) -> int:
+    """Return the longest source or target of an mBART, as its folder says, else as configured."""
+    if config.folder is None:
+        return config.max_positions
+    return cast(
+        int, _read_settings(config.folder).get("max_position_embeddings", HFMBartConfig().max_position_embeddings)
+    )
+
+
 def architecture(model: MBartForConditionalGeneration) -> dict[str, Any]:
     """Return the settings that build the same network without weights, as JSON."""
     return {name: getattr(model.config, name) for name in _ARCHITECTURE}

@@ -114,7 +114,7 @@ def _open_store(recipe: Recipe, recogniser: Recogniser) -> FeatureStore:
         backend=config.backend,
         streams={name: StreamSpec(dim=widths[name], dtype=config.dtype) for name in config.streams},
         fingerprint=plain(fingerprint(recipe, recogniser.checkpoint, recogniser.device)),
-        recorded=recorded(recogniser.device),
+        recorded=recorded(recipe, recogniser.device),
         compression=packed,
     )
 

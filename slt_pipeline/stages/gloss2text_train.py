@@ -6,6 +6,8 @@ from typing import Any
 import torch
 
 from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.corpora.feasible import with_glosses
 from slt_pipeline.corpora.features import LabelDataset, as_it_is
 from slt_pipeline.corpora.labels import GlossInputs, Labels, TextLabels
 from slt_pipeline.corpora.load import load_clips
@@ -13,6 +15,7 @@ from slt_pipeline.files import file_hash
 from slt_pipeline.models.translator import Translator
 from slt_pipeline.systems.scores import score_texts
 from slt_pipeline.systems.start import require_own
+from slt_pipeline.systems.texts import check_texts
 from slt_pipeline.systems.translator import (
     GLOSS_SUFFIX,
     Gloss2Text,
@@ -20,7 +23,7 @@ from slt_pipeline.systems.translator import (
     language_inputs,
     save_architecture,
 )
-from slt_pipeline.systems.vocabularies import Vocabularies, check_texts
+from slt_pipeline.systems.vocabularies import Vocabularies
 from slt_pipeline.training import distributed
 from slt_pipeline.training.devices import pick_device, require_precision
 from slt_pipeline.training.objective import Objective
@@ -51,7 +54,7 @@ def gloss2text_train(
         return run.result
     where = pick_device(device)
     require_precision(where, config.training.precision)
-    clips, dev = (load_clips(manifest, split, needs=["gloss", "text"]) for split in ("train", "dev"))
+    clips, dev = (_clips(manifest, split) for split in ("train", "dev"))
     vocabularies = Vocabularies.build(recipe.corpus, recipe.text)
     torch.manual_seed(recipe.seed)
     model = build_gloss2text(recipe, vocabularies)
@@ -99,6 +102,11 @@ def gloss2text_train(
         names=[clip.id for clip in clips],
     )
     return run.train(trainable, config.training, recipe.seed, where)
+
+
+def _clips(manifest: str, split: str) -> list[Clip]:
+    """Clips of a split that have glosses; all have a text."""
+    return with_glosses(load_clips(manifest, split, needs=["text"]), split, "gloss2text-train")
 
 
 def _inputs(recipe: Recipe) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.taps import TAPS, Stream
 from slt_pipeline.corpora.clip import Clip
-from slt_pipeline.corpora.feasible import check_feasible, tell_what_ctc_cannot_learn
+from slt_pipeline.corpora.feasible import check_feasible, tell_what_ctc_cannot_learn, with_glosses
 from slt_pipeline.corpora.labels import GlossLabels, Labels, TextLabels
 from slt_pipeline.corpora.load import load_clips, media_root
 from slt_pipeline.errors import SltError
@@ -25,9 +25,9 @@ from slt_pipeline.systems.joint import JointStart, encoder_of
 from slt_pipeline.systems.left_out import LeftOut, Unreadable
 from slt_pipeline.systems.recogniser import recognise
 from slt_pipeline.systems.scores import score_recognised, score_texts
+from slt_pipeline.systems.texts import check_texts
 from slt_pipeline.systems.times import TimesLearner
 from slt_pipeline.systems.translator import Gloss2Text, Sign2Text, open_gloss2text
-from slt_pipeline.systems.vocabularies import check_texts
 from slt_pipeline.training.checkpoint import BEST
 from slt_pipeline.training.devices import pick_device, require_precision
 from slt_pipeline.training.distributed import shared_out
@@ -74,6 +74,7 @@ def joint_train(
     _check_clips(recipe, start, model, clips, dev)
     objective = Objective({part: weight for part, weight in recipe.joint_objective.items() if part in model.parts})
     learns_text = not objective.parts.isdisjoint(model.translator.parts)
+    scored = dev if learns_text else with_glosses(dev, "dev", "WER")
     labels = Labels(TextLabels(start.vocabularies.text), GlossLabels(start.classes))
     trainable = Trainable(
         model=model,
@@ -81,7 +82,7 @@ def joint_train(
         **left_out.items(clips, root, recipe.video, start.shape, recipe.seed, labels, where),
         losses=lambda translator, batch: translator(batch, objective.parts),
         objective=objective,
-        validate=_Validation(recipe, start, dev, _gloss2text(recipe, where), where, left_out),
+        validate=_Validation(recipe, start, scored, _gloss2text(recipe, where), where, left_out),
         score="bleu4" if learns_text else "wer",
         higher_is_better=learns_text,
         counts=infeasible if RECOGNITION in objective.parts else None,
@@ -209,7 +210,7 @@ def _check_clips(
         side_by_side=model.translator.reads_text,
     )
     if RECOGNITION in Objective(recipe.joint_objective).parts:
-        tell_what_ctc_cannot_learn(clips, start.classes)
+        tell_what_ctc_cannot_learn(clips, dev, start.classes)
         check_feasible(clips, recipe.visual_train.max_infeasible, sampling.max_frames)
 
 

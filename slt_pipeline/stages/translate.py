@@ -1,6 +1,5 @@
 """`slt translate`: plain videos to text and glosses with times."""
 
-import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -59,7 +58,7 @@ class Translate:
             SltError: it cannot be read or has fewer than 4 frames at that rate.
         """
         config, shape = self.recipe.translate, self.recogniser.shape
-        video = EvalVideo(open_video(path, None, shape.fps), self.recipe.video, shape)
+        video = EvalVideo(open_video(path, None, shape.fps, self.recogniser.decode_on), self.recipe.video, shape)
         if video.seconds > config.max_seconds:
             raise SltError(
                 f"{path} lasts {video.seconds:.0f} s, translate.max_seconds is {config.max_seconds:g}; "
@@ -106,8 +105,3 @@ class Translate:
             {"gloss": name, "start": second(start), "end": second(end)}
             for name, (start, end) in zip(glosses, self.times.frames(glosses, features, logits, ids), strict=True)
         ]
-
-
-def as_line(result: dict[str, Any]) -> str:
-    """One JSON line."""
-    return json.dumps(result, ensure_ascii=False)

@@ -8,7 +8,7 @@ import torch
 
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.clip import Clip
-from slt_pipeline.corpora.feasible import tell_what_ctc_cannot_learn
+from slt_pipeline.corpora.feasible import tell_what_ctc_cannot_learn, with_glosses
 from slt_pipeline.corpora.features import FeatureDataset, as_it_is, require_clips, require_stream
 from slt_pipeline.corpora.labels import GlossLabels, Labels, TextLabels
 from slt_pipeline.corpora.load import load_clips
@@ -19,8 +19,8 @@ from slt_pipeline.systems.features import FeatureStore, encodable, open_features
 from slt_pipeline.systems.recogniser import recognise
 from slt_pipeline.systems.scores import score_recognised, score_texts
 from slt_pipeline.systems.start import Start
+from slt_pipeline.systems.texts import check_texts
 from slt_pipeline.systems.translator import Sign2Text
-from slt_pipeline.systems.vocabularies import check_texts
 from slt_pipeline.training import distributed
 from slt_pipeline.training.devices import pick_device, require_precision
 from slt_pipeline.training.objective import Objective
@@ -77,7 +77,7 @@ def translate_train(
         side_by_side=model.translator.reads_text,
     )
     if model.front.recognises:
-        tell_what_ctc_cannot_learn(clips, start.classes)
+        tell_what_ctc_cannot_learn(clips, dev, start.classes)
     run.begin(recipe, lambda folder: start.describe(folder, model, widths))
     objective = Objective({part: weight for part, weight in config.objective.items() if part in model.parts})
     learns_text = not objective.parts.isdisjoint(model.translator.parts)
@@ -92,7 +92,7 @@ def translate_train(
         collate=as_it_is,
         losses=lambda translator, batch: translator(batch, objective.parts),
         objective=objective,
-        validate=_Validation(recipe, start, dataset.of(dev)),
+        validate=_Validation(recipe, start, dataset.of(dev if learns_text else with_glosses(dev, "dev", "WER"))),
         score="bleu4" if learns_text else "wer",
         higher_is_better=learns_text,
         on_device=held_on is not None,

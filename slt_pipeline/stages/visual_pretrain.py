@@ -22,6 +22,7 @@ from slt_pipeline.systems.encoding import FrameReader
 from slt_pipeline.systems.initial import Initial, initial_weights
 from slt_pipeline.systems.left_out import LeftOut, Unreadable
 from slt_pipeline.text.gloss_vocab import RECOGNITION_SPECIALS, GlossVocabulary
+from slt_pipeline.text.normalise import nfc, single_spaced
 from slt_pipeline.training import distributed
 from slt_pipeline.training.devices import pick_device, require_precision
 from slt_pipeline.training.objective import Objective
@@ -180,7 +181,7 @@ class SignLabels:
             bare = [clip.id for clip in clips if name not in (clip.extra or {})]
             if bare:
                 raise SltError(f"visual_pretrain.also names {name}, which {len(bare)} clips lack, such as {bare[0]}")
-            found = sorted({str((clip.extra or {})[name]) for clip in clips})
+            found = sorted({_value(clip, name) for clip in clips})
             self.values[name] = {value: number for number, value in enumerate(found)}
         self.sizes = [len(self.glosses), *(len(values) for values in self.values.values())]
 
@@ -190,8 +191,7 @@ class SignLabels:
 
     def encode(self, clip: Clip) -> list[int]:
         """Return one class of each kind; -1, which nothing equals, for a value that training does not have."""
-        extra = clip.extra or {}
-        others = [values.get(str(extra.get(name)), -1) for name, values in self.values.items()]
+        others = [values.get(_value(clip, name), -1) for name, values in self.values.items()]
         ((gloss, sign),) = zip(clip.gloss or (), self.glosses.encode(clip.gloss or ()), strict=True)
         return [sign if gloss in self.glosses else -1, *others]
 
@@ -203,3 +203,8 @@ class SignLabels:
             found[f"accuracy_top{_TOP}"] = sign in gloss.topk(_TOP).indices.tolist()
         kinds = zip(self.values, others, wanted, strict=True)
         return found | {f"accuracy_{name}": int(score.argmax()) == value for name, score, value in kinds}
+
+
+def _value(clip: Clip, name: str) -> str:
+    """Return a field of `extra` as it is classified: what reads alike is one class."""
+    return single_spaced(nfc(str((clip.extra or {}).get(name))))

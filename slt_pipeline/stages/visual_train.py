@@ -10,7 +10,7 @@ import torch
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.runs import FRAMES_FILE
 from slt_pipeline.corpora.clip import Clip
-from slt_pipeline.corpora.feasible import check_feasible, tell_what_ctc_cannot_learn
+from slt_pipeline.corpora.feasible import check_feasible, tell_what_ctc_cannot_learn, with_glosses
 from slt_pipeline.corpora.labels import GlossLabels
 from slt_pipeline.corpora.load import load_clips, media_digest, media_root
 from slt_pipeline.errors import SltError
@@ -59,8 +59,8 @@ def visual_train(
     require_own(recipe, "encoder")
     config, manifest, root = recipe.visual_train, recipe.corpus.manifest, media_root(recipe.corpus)
     start = _start(recipe)
-    clips, dev = (load_clips(manifest, split, needs=["gloss"]) for split in ("train", "dev"))
-    classes = corpus_classes(recipe, needs=["gloss"])
+    clips, dev = (with_glosses(load_clips(manifest, split), split, "visual-train") for split in ("train", "dev"))
+    classes = corpus_classes(recipe)
     inputs = _inputs(recipe, start, classes, [*clips, *dev])
     run = find_run(recipe.run_folder(STAGE), STAGE, inputs, overwrite=overwrite, extend=extend)
     if run.result is not None:
@@ -70,7 +70,7 @@ def visual_train(
     left_out = LeftOut(STAGE, rejected_path(recipe), strict=strict)
     clips, dev = (left_out.usable(split, root, recipe.video.sampling) for split in (clips, dev))
     check_feasible(clips, config.max_infeasible, recipe.video.sampling.max_frames)
-    tell_what_ctc_cannot_learn(clips, classes)
+    tell_what_ctc_cannot_learn(clips, dev, classes)
     torch.manual_seed(recipe.seed)
     model = VisualEncoder(recipe.encoder, len(classes))
     if start:

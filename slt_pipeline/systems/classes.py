@@ -1,6 +1,5 @@
 """Gloss classes of an encoder that is trained on a corpus: in a published order, or by falling frequency."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from slt_pipeline.config.recipe import Recipe
@@ -9,12 +8,8 @@ from slt_pipeline.corpora.load import load_clips
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 
 
-def corpus_classes(recipe: Recipe, *, needs: Sequence[str] = ()) -> GlossVocabulary:
+def corpus_classes(recipe: Recipe) -> GlossVocabulary:
     """Read the classes of `visual_train.vocabulary`, or build them of the glosses of `visual_train.vocabulary_splits`.
-
-    Args:
-        recipe: the experiment.
-        needs: fields that every clip of those splits must have.
 
     Raises:
         SltError: the table cannot be read, or a split has no clips.
@@ -23,4 +18,4 @@ def corpus_classes(recipe: Recipe, *, needs: Sequence[str] = ()) -> GlossVocabul
     if config.vocabulary is not None:
         return read_gloss_table(Path(config.vocabulary))
     splits = config.vocabulary_splits
-    return GlossVocabulary.build(clip.gloss for split in splits for clip in load_clips(manifest, split, needs=needs))
+    return GlossVocabulary.build(clip.gloss for split in splits for clip in load_clips(manifest, split))

@@ -54,6 +54,8 @@ class FrameReader:
     """Where they are needed."""
     num_workers: int | None = None
     """What the recipe says of loaders; None: as many as keep the device busy."""
+    decode_on: str | None = None
+    """Device on which video files are decoded; None: by PyAV, as in training."""
     waited: float = field(default=0.0, init=False)
     """Seconds that were waited for frames so far."""
 
@@ -93,7 +95,7 @@ class ClipEncoder:
         """Yield what each clip becomes, or why it cannot be read; on a GPU in another order."""
         reader = self.reader
         seen = (self._order(clips), root, reader.video, reader.shape)
-        dataset = EvalClips(*seen, self.window + MARGIN, self.sources)
+        dataset = EvalClips(*seen, self.window + MARGIN, self.sources, reader.decode_on)
         for together in self._together(reader.items(dataset)):
             yield from self._encoded(dataset, together)
 

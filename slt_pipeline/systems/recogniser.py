@@ -26,6 +26,7 @@ from slt_pipeline.systems.parts import ENCODER, best_of
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training.checkpoint import Checkpoint
 from slt_pipeline.training.run import INPUTS, warn_if_unfinished
+from slt_pipeline.video.by_torchcodec import chosen_decoder
 from slt_pipeline.video.prepared import FrameShape
 
 CLASSES_FILE = "glosses.json"
@@ -49,6 +50,8 @@ class Recogniser:
     """How frames are made for it."""
     shape: FrameShape
     """Size and rate of the videos that it was trained on."""
+    decode_on: str | None = None
+    """Device on which video files are decoded for it; None: by PyAV."""
 
     @property
     def device(self) -> torch.device:
@@ -57,7 +60,7 @@ class Recogniser:
 
     def on_video(self, num_workers: int | None = None, *, sources: bool = False) -> ClipEncoder:
         """Return the encoder with what reads video for it, by so many loaders, and tells what clips are made from."""
-        reader = FrameReader(self.video, self.shape, self.device, num_workers)
+        reader = FrameReader(self.video, self.shape, self.device, num_workers, self.decode_on)
         return ClipEncoder(self.model, reader, self.engine, sources)
 
     def encode_clip(self, clip: Clip, root: Path | None) -> dict[str, torch.Tensor]:
@@ -80,13 +83,14 @@ def open_recogniser(recipe: Recipe, device: torch.device) -> Recogniser:
     """
     folder, config = recipe.encoder_folder, recipe.encoder
     require_engine(config.engine, config.precision, device)
+    decode_on = str(device) if chosen_decoder(recipe.video.decoder, str(device)) == "torchcodec" else None
     checkpoint = trained_encoder(recipe)
     classes = GlossVocabulary.load(folder / CLASSES_FILE)
     model = VisualEncoder(config, len(classes))
     checkpoint.load_model(model)
     model.to(device).eval()
     engine = build_engine(model.s3d, config.engine, config.precision, device)
-    return Recogniser(model, engine, classes, checkpoint, recipe.video, shape_of(folder))
+    return Recogniser(model, engine, classes, checkpoint, recipe.video, shape_of(folder), decode_on)
 
 
 def shape_of(folder: Path) -> FrameShape:
@@ -147,17 +151,27 @@ def encoder_fingerprint(recipe: Recipe, checkpoint: Checkpoint, device: torch.de
         "encoder": recipe.encoder,
         "encoder.engine": recipe.encoder.engine,
         "encoder.precision": recipe.encoder.precision,
+        "video.decoder": _decoder(recipe, device),
         "device": device.type if device else ABSENT,
         "sampling": recipe.video.sampling,
         "transform": recipe.video.transform,
     }
 
 
-def recorded(device: torch.device) -> dict[str, str]:
+def _decoder(recipe: Recipe, device: torch.device | None) -> str:
+    """Return what decodes video files there, or would wherever that is."""
+    wanted = recipe.video.decoder
+    if device is None:
+        return ABSENT if wanted == "auto" else wanted
+    return chosen_decoder(wanted, str(device))
+
+
+def recorded(recipe: Recipe, device: torch.device) -> dict[str, str]:
     """Return what is worth knowing of how features were made and decides nothing: versions, device, date."""
+    decoder = {"pyav": "av"}.get(chosen := chosen_decoder(recipe.video.decoder, str(device)), chosen)
     return {
         "slt": __version__,
-        "decoder": f"av {version('av')}",
+        "decoder": f"{decoder} {version(decoder)}",
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "date": datetime.now(UTC).date().isoformat(),

@@ -9,7 +9,7 @@ from slt_pipeline.metrics.bleu import sentence_bleu
 from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.metrics.times import Times, time_errors
 from slt_pipeline.metrics.wer import align
-from slt_pipeline.text.normalise import nfc
+from slt_pipeline.text.gloss_form import caseless, gloss_form, gloss_sentence
 
 
 def score_texts(protocol: str, hypotheses: Sequence[str], clips: Sequence[Clip]) -> dict[str, float]:
@@ -26,8 +26,8 @@ def score_sentences(protocol: str, hypotheses: Sequence[str], clips: Sequence[Cl
 
 def score_glosses(protocol: str, hypotheses: Sequence[Sequence[str]], clips: Sequence[Clip]) -> dict[str, float]:
     """Return wer, its kinds of errors in percent, and their counts."""
-    references = [" ".join(clip.gloss or ()) for clip in clips]
-    return asdict(get_protocol(protocol).score_recognition([" ".join(h) for h in hypotheses], references))
+    pair = [gloss_sentence(glosses) for glosses in hypotheses], [gloss_sentence(clip.gloss or ()) for clip in clips]
+    return asdict(get_protocol(protocol).score_recognition(*pair))
 
 
 def score_times(hypotheses: Sequence[Sequence[str]], found: Sequence[Times], clips: Sequence[Clip]) -> dict[str, float]:
@@ -53,7 +53,7 @@ def score_times(hypotheses: Sequence[Sequence[str]], found: Sequence[Times], cli
 
 
 def _one_word_each(glosses: Sequence[str]) -> str:
-    return " ".join("_".join(nfc(gloss.upper()).split()) for gloss in glosses)
+    return " ".join(caseless(gloss_form(gloss)) for gloss in glosses)
 
 
 def score_recognised(

@@ -13,6 +13,7 @@ from slt_pipeline.config.objective import is_zero
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.stages import Task
 from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.corpora.feasible import with_glosses
 from slt_pipeline.corpora.features import FeatureDataset, require_clips, require_stream
 from slt_pipeline.corpora.labels import TextLabels, no_labels
 from slt_pipeline.corpora.load import load_clips
@@ -24,6 +25,7 @@ from slt_pipeline.systems.recogniser import CLASSES_FILE, recognise
 from slt_pipeline.systems.scores import score_glosses, score_texts, score_times
 from slt_pipeline.systems.times import GlossTimes, clip_times
 from slt_pipeline.systems.translator import Gloss2Text, Sign2Text, open_gloss2text, open_sign2text
+from slt_pipeline.text.gloss_form import gloss_sentence
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 
 log = logging.getLogger(__name__)
@@ -34,7 +36,7 @@ _NO_PART["evaluate"] = {"tasks", "splits", "batch_size"}
 
 _NEEDS: dict[Task, tuple[str, ...]] = {
     "sign2gloss": (),
-    "gloss2text": ("gloss", "text"),
+    "gloss2text": ("text",),
     "sign2gloss2text": ("text",),
     "sign2text": ("text",),
 }
@@ -50,7 +52,7 @@ class Decoded:
 
     def pairs(self, task: Task) -> list[dict[str, str | None]]:
         """Return what was decoded beside what was right, clip by clip."""
-        wanted = [" ".join(clip.gloss or ()) if task == "sign2gloss" else clip.text for clip in self.clips]
+        wanted = [gloss_sentence(clip.gloss or ()) if task == "sign2gloss" else clip.text for clip in self.clips]
         return [
             {"id": clip.id, "hypothesis": hypothesis, "reference": reference}
             for clip, hypothesis, reference in zip(self.clips, self.hypotheses, wanted, strict=True)
@@ -112,11 +114,12 @@ class Systems:
         clips = load_clips(self.recipe.corpus.manifest, split, needs=_NEEDS[task])
         if task != "gloss2text":
             clips = encodable(self.recipe, self.store, clips)
+        if task in ("sign2gloss", "gloss2text"):
+            clips = with_glosses(clips, split, task, "are not scored")
         if task == "sign2gloss":
-            clips = _with_gloss(clips, split)
             glosses = self._recognised(clips)
             scores = score_glosses(protocol, glosses, clips) | self._time_scores(clips, glosses)
-            return Decoded(clips, [" ".join(g) for g in glosses], scores)
+            return Decoded(clips, [gloss_sentence(g) for g in glosses], scores)
         if task == "sign2text":
             texts = self._run_translator(clips)[0]
         else:
@@ -212,16 +215,3 @@ def has_oracle(recipe: Recipe) -> bool:
     """Whether a translator of this recipe has a posterior that some part of the loss has taught."""
     weights = recipe.translate_train.objective
     return any(not is_zero(weights.get(part, 0.0)) for part in recipe.translator.posterior_parts)
-
-
-def _with_gloss(clips: Sequence[Clip], split: str) -> list[Clip]:
-    """Return the clips that recognition can be scored on."""
-    signed = [clip for clip in clips if clip.gloss]
-    if not signed:
-        raise SltError(
-            f"none of {len(clips)} {split} clips has a gloss to score sign2gloss by; name others with --task"
-        )
-    if len(signed) < len(clips):
-        bare = len(clips) - len(signed)
-        log.warning("sign2gloss: %d of %d %s clips have no gloss and are not scored", bare, len(clips), split)
-    return signed

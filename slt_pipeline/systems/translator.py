@@ -351,7 +351,8 @@ def _features_of(folder: Path) -> dict[str, Any]:
     if not holds_encoder(folder):
         return {key: value for key, value in inputs.items() if key == "store" or key.startswith("store.")}
     own = {"store.features": inputs["features"], "store.encoder_weights": trained_translator(folder).weights_hash}
-    own |= {"store.encoder.engine": ABSENT, "store.encoder.precision": ABSENT}  # trained by S3D's own module on pixels
+    # Trained by S3D's own module on pixels.
+    own |= {f"store.{key}": ABSENT for key in ("encoder.engine", "encoder.precision", "video.decoder")}
     for begins, name in (
         ("encoder.", "encoder."),
         ("video.sampling.", "sampling."),

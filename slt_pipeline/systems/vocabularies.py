@@ -1,7 +1,6 @@
 """The vocabularies of a translator: ids travel with what gave them their meaning, and are compared by content."""
 
-import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,18 +8,12 @@ from typing import Any
 from slt_pipeline.config.corpus import CorpusConfig
 from slt_pipeline.config.provenance import require_made_with
 from slt_pipeline.config.text import TextConfig
-from slt_pipeline.config.translator import GenerationConfig
-from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.load import load_clips
-from slt_pipeline.errors import SltError
 from slt_pipeline.files import file_hash, read_json, write_json
-from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.systems.recogniser import CLASSES_FILE
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.text.tokenizer import ID_MAP_FILE, META_FILE, MODEL_FILE, Tokenizer
 from slt_pipeline.text.train_tokenizer import train_tokenizer
-
-log = logging.getLogger(__name__)
 
 TOKENIZER_FOLDER = "tokenizer"
 GLOSS_INPUTS_FILE = "gloss_inputs.json"
@@ -45,15 +38,7 @@ class Vocabularies:
         The same manifest gives the same vocabularies.
         """
         clips = load_clips(corpus.manifest, "train", needs=["text"])
-        if text.tokenizer:
-            tokenizer = Tokenizer.load(text.tokenizer, text.language, detokenise=text.detokenise)
-        else:
-            tokenizer = train_tokenizer(
-                (clip.text or "" for clip in clips),
-                vocab_size=text.vocab_size,
-                language=text.language,
-                detokenise=text.detokenise,
-            )
+        tokenizer = build_tokenizer(text, [clip.text or "" for clip in clips])
         signed = (clip.gloss for split in text.gloss_splits for clip in load_clips(corpus.manifest, split))
         return cls(tokenizer, GlossVocabulary.build(signed, layout="translation", language=text.gloss_language))
 
@@ -96,6 +81,15 @@ class Vocabularies:
         }
 
 
+def build_tokenizer(text: TextConfig, training_texts: Iterable[str]) -> Tokenizer:
+    """Read the tokenizer that a recipe names, or train it; the same texts give the same."""
+    if text.tokenizer:
+        return Tokenizer.load(text.tokenizer, text.language, detokenise=text.detokenise)
+    return train_tokenizer(
+        training_texts, vocab_size=text.vocab_size, language=text.language, detokenise=text.detokenise
+    )
+
+
 def tokenizer_files(text: TextConfig) -> dict[str, Any]:
     """Hashes of the files that a given tokenizer is read from; None where it is trained."""
     if text.tokenizer is None:
@@ -105,72 +99,3 @@ def tokenizer_files(text: TextConfig) -> dict[str, Any]:
         "tokenizer": file_hash(text.tokenizer / MODEL_FILE),
         "tokenizer_files": {name: file_hash(path) if path.is_file() else None for name, path in beside.items()},
     }
-
-
-def check_texts(
-    tokenizer: Tokenizer,
-    clips: Sequence[Clip],
-    sources: Sequence[int],
-    *,
-    max_positions: int,
-    generation: GenerationConfig,
-    protocol: str,
-    side_by_side: bool = False,
-) -> None:
-    """Find before training what would stop it, or would cost a perfect system its score.
-
-    Args:
-        tokenizer: of the translator.
-        clips: all that train and validate it.
-        sources: length of what it reads of each clip, in steps or glosses.
-        max_positions: longest source or target of its mBART, language code and `</s>` included.
-        generation: of validation; longer references cannot be reached.
-        protocol: how texts are scored.
-        side_by_side: whether sources and texts stand behind each other in training.
-
-    Raises:
-        SltError: a source, a text or a decoded text is longer than mBART's positions; the clip is named.
-    """
-    lengths = {clip.id: len(tokenizer.encode(clip.text or "")) + 2 for clip in clips}
-    steps = {clip.id: length + 2 for clip, length in zip(clips, sources, strict=True)}
-    _require_room("text", lengths, "pieces", max_positions)
-    _require_room("source", steps, "steps", max_positions)
-    if side_by_side:  # whichever clips meet in a batch
-        longest = max(lengths.values())
-        _require_room(
-            "source", {clip: length + longest for clip, length in steps.items()}, "steps with a text", max_positions
-        )
-    if generation.max_length > max_positions:  # of an mBART folder: its positions are not known when a recipe loads
-        raise SltError(
-            f"generation.max_length is {generation.max_length}, mBART has {max_positions} positions; lower it"
-        )
-    cut = sum(length > generation.max_length for length in lengths.values())
-    if cut:
-        log.warning(
-            "%d of %d references have more pieces than generation.max_length %d, out of reach; the longest has %d",
-            *(cut, len(lengths), generation.max_length, max(lengths.values())),
-        )
-    _warn_of_spelling(tokenizer, [clip.text or "" for clip in clips if clip.split != "train"], protocol)
-
-
-def _require_room(what: str, lengths: Mapping[str, int], unit: str, max_positions: int) -> None:
-    longest = max(lengths, key=lambda clip: lengths[clip])
-    if lengths[longest] > max_positions:
-        too_long = sum(length > max_positions for length in lengths.values())
-        raise SltError(
-            f"the {what} of {longest} has {lengths[longest]} {unit}, mBART has {max_positions} positions "
-            f"({too_long} clips are too long); raise translator.mbart.max_positions, or split the clip"
-        )
-
-
-def _warn_of_spelling(tokenizer: Tokenizer, references: Iterable[str], protocol: str) -> None:
-    texts = list(references)
-    score = get_protocol(protocol).score_translation
-    # Not 100 but what the references score themselves: texts of fewer than four tokens have no BLEU-4.
-    best, most = score([tokenizer.round_trip(text) for text in texts], texts).bleu4, score(texts, texts).bleu4
-    if texts and best < most - 0.5:
-        log.warning(
-            "a perfect system would score BLEU-4 %.2f, not 100: decoded text is spelt unlike the references "
-            "(text.detokenise is %s, <unk> stands for pieces that the tokenizer lacks)",
-            *(best, tokenizer.detokenise),
-        )

@@ -6,20 +6,23 @@ Two layouts are in use, and a trained system has one vocabulary of each:
 * translation: `<s>` 0, `<pad>` 1, `</s>` 2, `<unk>` 3, `<mask>` 4, zh_CN 5, de_DE 6, zh_CSL 7, de_DGS 8, then the
   glosses by first appearance. Its ids index the gloss table that feeds mBART.
 
-Names are kept in lower case and every lookup lower-cases first, as published; `decode` gives upper case, as glosses are
-written and as the published scoring compares them (it upper-cases both sides). Names and lookups are in NFC, so that a
-gloss is one class however it was typed.
+Names are kept in lower case, as published, and in NFC. A gloss is one class however it was typed: a lookup asks for the
+name itself, then for one that differs in case, white space or Unicode form alone. `decode` gives capitals, as glosses
+are written and compared, and only such as are read back as the same class.
 """
 
 import json
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+from slt_pipeline.config.written import read_json_text
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import text_hash, write_text
+from slt_pipeline.text.gloss_form import capitals, caseless, gloss_form
 from slt_pipeline.text.normalise import nfc
 
 BLANK = "<si>"
@@ -41,8 +44,9 @@ class GlossVocabulary:
                 raise SltError(
                     f"gloss vocabulary of {len(self.names)} names has no {special}; rebuild it from a manifest"
                 )
-        # Lists made before names were in NFC may hold one gloss twice; the first of both, the more frequent, is meant.
-        self._lookup = {nfc(name): index for index, name in reversed([*enumerate(self.names)])}
+        # Tables of others, and lists of before, may hold one gloss twice; the first, the more frequent, is meant.
+        numbered = [*enumerate(self.names)][::-1]
+        self._lookup = {_key(name): index for index, name in numbered} | {nfc(name): index for index, name in numbered}
         self.unk_id, self.pad_id, self.eos_id = (self._ids[name] for name in ("<unk>", "<pad>", "</s>"))
 
     @classmethod
@@ -59,15 +63,19 @@ class GlossVocabulary:
             layout: Which specials come first, and in which order the glosses.
             language: Source language code that the translation layout does not already hold, e.g. `en_ASL`.
         """
-        counts = Counter(_key(gloss) for sequence in glosses if sequence for gloss in sequence)
+        spellings: dict[str, Counter[str]] = {}
+        for gloss in (gloss for sequence in glosses if sequence for gloss in sequence):
+            spellings.setdefault(_key(gloss), Counter())[_name(gloss)] += 1
+        # The commonest spelling names a class, the first by the alphabet of those that are as common.
+        names = {min(found, key=lambda name: (-found[name], name)): found.total() for found in spellings.values()}
         if layout == "recognition":
             specials = RECOGNITION_SPECIALS
-            ordered = sorted(counts, key=lambda gloss: (-counts[gloss], gloss))
+            ordered = sorted(names, key=lambda name: (-names[name], name))
         else:
             extra = (language,) if language and language not in TRANSLATION_SPECIALS else ()
             specials = TRANSLATION_SPECIALS + extra
-            ordered = list(counts)
-        return cls([*specials, *(gloss for gloss in ordered if gloss not in specials)])
+            ordered = list(names)
+        return cls([*specials, *(name for name in ordered if name not in specials)])
 
     @classmethod
     def from_dict(cls, ids: Mapping[str, int]) -> "GlossVocabulary":
@@ -91,7 +99,7 @@ class GlossVocabulary:
         """
         path = Path(path)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = read_json_text(path.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError) as error:
             cure = "`slt visual-train` writes glosses.json, `slt gloss2text-train` gloss_inputs.json"
             if path.suffix == ".pkl":
@@ -113,11 +121,20 @@ class GlossVocabulary:
 
     def encode(self, glosses: Iterable[str]) -> list[int]:
         """Return the ids of glosses; one that has no class becomes `<unk>`."""
-        return [self._lookup.get(_key(gloss), self.unk_id) for gloss in glosses]
+        return [self._find(gloss, self.unk_id) for gloss in glosses]
 
     def decode(self, ids: Iterable[int]) -> list[str]:
-        """Return the glosses of ids in upper case; `names` holds the class names themselves."""
-        return [self.names[index].upper() for index in ids]
+        """Return the glosses of ids in capitals; `names` holds the class names themselves."""
+        return [self._written[index] for index in ids]
+
+    @cached_property
+    def _written(self) -> tuple[str, ...]:
+        """How each class is written: `encode` finds it by that."""
+        written = [(name, gloss_form(capitals(name))) for name in self.names]
+        return tuple(large if self._find(large) == self._find(name) else name for name, large in written)
+
+    def _find(self, gloss: str, default: int = -1) -> int:
+        return self._lookup.get(_name(gloss), self._lookup.get(_key(gloss), default))
 
     def id_of(self, name: str) -> int:
         """Return the id of a name as it stands, e.g. of the language code `de_DGS`.
@@ -132,7 +149,7 @@ class GlossVocabulary:
         return self._ids[name]
 
     def __contains__(self, gloss: str) -> bool:
-        return _key(gloss) in self._lookup
+        return self._find(gloss) >= 0
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -147,6 +164,11 @@ class GlossVocabulary:
         return hash(self.names)
 
 
-def _key(gloss: str) -> str:
+def _name(gloss: str) -> str:
     """Return a gloss as names are kept."""
-    return nfc(gloss.lower())
+    return nfc(gloss_form(gloss).lower())
+
+
+def _key(gloss: str) -> str:
+    """Return what all spellings of a gloss have in common."""
+    return caseless(gloss_form(gloss))

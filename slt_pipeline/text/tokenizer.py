@@ -1,14 +1,15 @@
 """Sentences to mBART's ids and back, on a SentencePiece model (FACTS 6.1, 6.2, 6.6).
 
 Ids follow fairseq: `<s>` 0, `<pad>` 1, `</s>` 2, `<unk>` 3, piece p of the SentencePiece model p + 1, then the 25
-language codes in their fixed order, `<mask>` last. A pruned model renumbers these through a map old id -> new id.
+language codes in their fixed order, `<mask>`. A target language that is none of them has the id behind the last: no
+mBART has weights for it, but a model that starts at random learns them. A pruned model renumbers all these through a
+map old id -> new id.
 transformers' own MBartTokenizer is not used: since version 5 it turns every piece of a SentencePiece folder into
 `<unk>`. B sentences, N the longest of them in pieces + 2.
 """
 
 import hashlib
 import json
-import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple, get_args
 import sentencepiece
 import torch
 
-from slt_pipeline.config.names import LANGUAGE_CODES
+from slt_pipeline.config.names import ANY_LANGUAGE, LANGUAGE_CODES, SPOKEN_LANGUAGE
 from slt_pipeline.config.text import Detokenise
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json, write_bytes, write_text
@@ -31,7 +32,6 @@ PUBLISHED_ID_MAPS = ("map_ids.pkl", "old2new_vocab.pkl")
 """Names of the same map in published folders, as pickles."""
 _PAD, _EOS, _UNK, _NUM_SPECIALS = 1, 2, 3, 4
 _SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
-_LANGUAGE = re.compile(r"[a-z]{2}_[A-Z]+")
 # transformers' clean-up of decoded text, kept because published scores were computed behind it
 _CLEAN_UP = (
     (" .", "."),
@@ -69,15 +69,15 @@ class Tokenizer:
 
         Args:
             model: Bytes of a SentencePiece model.
-            language: Target language, a code of mBART's.
+            language: Target language; one that is none of mBART's gets an id of its own.
             id_map: Old id -> new id of a pruned model.
             detokenise: Spelling of decoded text: as the pieces say, or cleaned up as in the published systems.
 
         Raises:
-            SltError: the language is none of mBART's, or the map moves a special token or drops the language.
+            SltError: the language is no code of one, or the map moves a special token or drops the language.
         """
-        if language not in LANGUAGE_CODES:
-            raise SltError(f"text language {language!r} is none of mBART's codes: {' '.join(LANGUAGE_CODES)}")
+        if not SPOKEN_LANGUAGE.fullmatch(language):
+            raise SltError(f"text language {language!r} is no spoken language such as de_DE, en_XX or pl_PL")
         if detokenise not in get_args(Detokenise):
             raise SltError(f"tokenizer: detokenise is {detokenise!r}; use one of: {', '.join(get_args(Detokenise))}")
         self.language = language
@@ -86,12 +86,19 @@ class Tokenizer:
         self._pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
         self._first_language = self._pieces.get_piece_size() + 1
         self.id_map = None if id_map is None else {int(old): int(new) for old, new in id_map.items()}
-        code = self._first_language + LANGUAGE_CODES.index(language)
+        self._mask = self._first_language + len(LANGUAGE_CODES)
+        codes = {code: self._first_language + index for index, code in enumerate(LANGUAGE_CODES)}
+        self._codes = {**codes, language: codes.get(language, self._mask + 1)}
+        code = self._codes[language]
         if self.id_map is not None:
+            if code > self._mask:
+                self.id_map.setdefault(code, len(self.id_map))
             check_id_map(self.id_map, "pruned vocabulary")
             if code not in self.id_map:
+                kept = ", ".join(name for name in LANGUAGE_CODES if codes[name] in self.id_map) or "none"
                 raise SltError(
-                    f"pruned vocabulary: language {language} (id {code}) was pruned away; prune again for it"
+                    f"pruned vocabulary: language {language} (id {code}) was pruned away; prune again for it, or "
+                    f"choose one that is left: {kept}"
                 )
         self._old_ids = None if self.id_map is None else {new: old for old, new in self.id_map.items()}
         self.language_id = self._new_id(code)
@@ -101,7 +108,7 @@ class Tokenizer:
         """Number of ids, specials and language codes included: the rows of mBART's embedding."""
         if self.id_map is not None:
             return max(self.id_map.values()) + 1
-        return self._first_language + len(LANGUAGE_CODES) + 1
+        return max(self._mask, self._codes[self.language]) + 1
 
     @classmethod
     def load(
@@ -177,16 +184,15 @@ class Tokenizer:
     def gloss_pieces(self, name: str) -> list[int]:
         """Return the ids whose rows average to a gloss's vector (FACTS 6.1): its pieces, or a special token's id.
 
-        A sign language's code stands for the spoken language of the same country, else for the target language; the
-        blank and the like have none.
+        A sign language's code stands for the spoken language beside it, of the same first part, else for the target
+        language; the blank and the like have none.
         """
         if name in _SPECIALS:
             return [_SPECIALS.index(name)]
-        if _LANGUAGE.fullmatch(name):  # no gloss: these are kept in lower case
-            beside = (code for code in LANGUAGE_CODES if code == name or code[:2] == name[:2])
-            return [self._new_id(self._first_language + LANGUAGE_CODES.index(next(beside, self.language)))]
+        if ANY_LANGUAGE.fullmatch(name):  # no gloss: these are kept in lower case
+            return [self._new_id(self._codes[self._spoken_beside(name)])]
         if name == "<mask>":
-            return [self._new_id(self._first_language + len(LANGUAGE_CODES))]
+            return [self._new_id(self._mask)]
         return [] if name.startswith("<") and name.endswith(">") else self.encode(name)
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -198,7 +204,7 @@ class Tokenizer:
         pieces = (self._pieces.id_to_piece(old - 1) for old in olds if _NUM_SPECIALS <= old < self._first_language)
         text = "".join(pieces).replace("▁", " ").strip(" ")
         if self.detokenise == "none":
-            return text
+            return nfc(text)  # an accent may have come as a piece of its own
         for spaced, tight in _CLEAN_UP:
             text = text.replace(spaced, tight)
         if self.language == "de_DE" and len(text) > 2 and text.endswith(".") and text[-2] != " ":
@@ -212,6 +218,12 @@ class Tokenizer:
     def round_trip(self, text: str) -> str:
         """Return what a perfect translator would write of a reference: `text` itself, unless something is lost."""
         return self.decode(self.encode(text))
+
+    def _spoken_beside(self, name: str) -> str:
+        """Return the spoken language that a code stands for or beside: one that was not pruned away."""
+        left = [code for code, old in self._codes.items() if self.id_map is None or old in self.id_map]
+        same = [code for code in (self.language, *left) if code.partition("_")[0] == name.partition("_")[0]]
+        return name if name in left else [*same, self.language][0]
 
     def _meta(self) -> dict[str, Any]:
         """Return all but the model: language, spelling, old ids in order of their new ids."""

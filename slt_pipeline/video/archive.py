@@ -4,6 +4,7 @@ The standard library keeps an object for every member, in every process: 2 GB fo
 process keeps where the archive's directory lists each folder. What is opened is the archive as if it held nothing else.
 """
 
+import contextlib
 import io
 import os
 import struct
@@ -104,6 +105,26 @@ def open_archive(path: Path) -> Archive:
 
 _OPEN: dict[tuple[str, int, int, int], Archive] = {}
 _MAX_OPEN = 8
+
+
+_WRITTEN_IN = ("utf-8", "gb18030", "cp932", "big5", "euc_kr", "cp1252", "cp850", "cp866", "cp1251", "cp1250")
+"""What systems wrote names in before archives could say that they are UTF-8: those of China, Japan, Taiwan, ..."""
+
+
+def spellings(name: str) -> list[str]:
+    """Return how an archive may spell a name: as it is, or in other bytes, which `zipfile` takes for cp437."""
+    spelled = [name]
+    for encoding in _WRITTEN_IN:
+        with contextlib.suppress(UnicodeEncodeError):
+            spelled.append(name.encode(encoding).decode("cp437").replace("\\", "/"))
+    return list(dict.fromkeys(spelled))
+
+
+def legible(name: str) -> str:
+    """Return a name of an archive for messages: UTF-8 that the archive does not call so is put right."""
+    with contextlib.suppress(UnicodeError):
+        return name.encode("cp437").decode("utf-8")
+    return name
 
 
 def one_line(error: BaseException) -> str:

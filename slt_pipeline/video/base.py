@@ -77,7 +77,7 @@ def decoded_length(video: Video) -> int:
     Raises:
         SltError: frames that cannot be decoded.
     """
-    for _ in video.frames([video.num_frames - 1]):
+    for _ in video.frames([0, video.num_frames - 1]):  # from the first: it is no part of it that is looked at
         pass
     return video.num_frames
 

@@ -5,6 +5,8 @@ from PIL import Image
 
 _ROUNDING = 1e-6
 """Ticks: what floating point may lose of a time that lies half way between two."""
+_MOST_CUT = 16
+"""Times the wanted size that a picture is scaled to before its longer side is cut."""
 
 
 def placed(times: np.ndarray, seconds: float, fps: float) -> np.ndarray:
@@ -30,5 +32,9 @@ def fit_frame(picture: np.ndarray, width: int, height: int) -> np.ndarray:
     scale = max(width / old_width, height / old_height)
     size = (max(width, round(old_width * scale)), max(height, round(old_height * scale)))
     left, top = (size[0] - width) // 2, (size[1] - height) // 2
+    if size[0] * size[1] > _MOST_CUT * width * height:  # a strip: nearly all of it would be made only to be cut off
+        middle = left / scale, top / scale, (left + width) / scale, (top + height) / scale
+        box = np.minimum(middle, [old_width, old_height] * 2)
+        return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR, tuple(box)))
     resized = np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR))
     return resized[top : top + height, left : left + width]

@@ -1,5 +1,6 @@
 """Media references: inside the media root, inside an archive, and numbered frames."""
 
+import os
 import re
 from pathlib import Path, PurePosixPath
 
@@ -33,8 +34,9 @@ def member_inside(member: str, text: str) -> str:
     Raises:
         SltError: it leads out of the archive.
     """
+    member = member.replace("\\", "/")
     parts = PurePosixPath(member).parts
-    if not parts or ".." in parts or member.startswith("/") or "\\" in member:
+    if not parts or ".." in parts or member.startswith("/"):
         raise SltError(f"{text}: after `!` comes a plain path inside the archive")
     return str(PurePosixPath(member))
 
@@ -45,10 +47,15 @@ def check_inside(path: Path, root: Path | None) -> None:
     Raises:
         SltError: it lies outside.
     """
-    if root is not None and not path.resolve().is_relative_to(root.resolve()):
+    if root is not None and not real_path(path).is_relative_to(real_path(root)):
         raise SltError(
             f"{path}: leads out of the media root {root}; move it there or name its folder as the media root"
         )
+
+
+def real_path(path: Path) -> Path:
+    """Return a path with its symbolic links followed; a link to itself is no error yet."""
+    return Path(os.path.realpath(path))
 
 
 def is_numbered(name: str) -> bool:

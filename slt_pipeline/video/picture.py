@@ -13,6 +13,9 @@ from PIL import Image, ImageOps
 from slt_pipeline.errors import SltError
 from slt_pipeline.video.base import require_pixels
 
+_FORMATS = ("PNG", "JPEG", "BMP", "DIB", "WEBP", "TIFF", "GIF")
+"""What Pillow may take a picture for, whatever its name. Others run programs, such as PostScript."""
+_BITS_OF_TIFF, _MEANING_OF_TIFF, _BLACK_IS_ZERO = 258, 262, 1
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N")
 _DEEPER = ("I", "F")
 
@@ -28,7 +31,9 @@ def decode_picture(source: bytes | Path, what: str) -> np.ndarray:
         SltError: it is no picture that can be read, or too large.
     """
     try:
-        with _UNWARNED, Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as picture:
+        # By a name Pillow would map the file into memory, where it forgets to turn some.
+        file = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+        with _UNWARNED, file, Image.open(file, formats=_FORMATS) as picture:
             require_pixels(*picture.size, what)
             return _rgb(_upright(picture))
     except SltError:
@@ -77,6 +82,10 @@ def _upright(picture: Image.Image) -> Image.Image:
 
 def _rgb(picture: Image.Image) -> np.ndarray:
     if picture.mode in _SIXTEEN_BITS:
+        tags = getattr(picture, "tag_v2", {})
+        bits, meaning = tags.get(_BITS_OF_TIFF, (16,)), tags.get(_MEANING_OF_TIFF, _BLACK_IS_ZERO)
+        if tuple(bits) != (16,) or meaning != _BLACK_IS_ZERO:
+            raise ValueError(f"grey of {bits[0]} bits, kind {meaning}, that is not read; save it in 8 bits")
         grey = (np.asarray(picture).astype(np.uint32) + 128) // 257
         return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
     if picture.mode in _DEEPER:

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from slt_pipeline.errors import SltError
-from slt_pipeline.video.archive import Folder, open_archive
+from slt_pipeline.video.archive import Folder, legible, open_archive, spellings
 from slt_pipeline.video.base import Indices, Video, in_order
 from slt_pipeline.video.paths import check_inside, frame_number_pattern, is_numbered
 from slt_pipeline.video.picture import decode_picture
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 
 
 class PictureVideo(Video):
@@ -114,22 +114,23 @@ def zip_members(archive: Path, member: str) -> list[tuple[str, int, int]]:
 
 def natural_key(name: str) -> list[tuple[int, int, str]]:
     """Sort key that puts frame2 before frame10."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.findall(r"\d+|\D+", name)]
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.findall(r"\d+|\D+", name)]
 
 
 def _zipped_pictures(archive: Path, member: str) -> tuple[Folder, list[str]]:
     """Return the folder inside an archive, and the names of a clip's pictures in it, in order."""
-    where, opened = f"{archive}!{member}", open_archive(archive)
-    if member in opened.folders:
-        folder = opened.folder(member)
-        return folder, _pictures_of(folder.names)
-    inside, _, pattern = member.rpartition("/")
-    if inside not in opened.folders or not is_numbered(pattern):
-        raise SltError(
-            f"{where}: no such folder in the archive; it has {min(opened.folders, default='none') or 'none'}"
-        )
-    folder = opened.folder(inside)
-    return folder, _numbered(pattern, folder.names, where)
+    where, opened, refused = f"{archive}!{member}", open_archive(archive), "folder in the archive; it has "
+    refused += legible(min(opened.folders, default="")) or "none"
+    for spelled in spellings(member):
+        inside, _, pattern = spelled.rpartition("/")
+        if spelled in opened.folders:
+            folder = opened.folder(spelled)
+            return folder, _pictures_of(folder.names)
+        if inside in opened.folders and is_numbered(pattern):
+            folder, refused = opened.folder(inside), "numbered pictures"
+            if any(map(frame_number_pattern(pattern, where)[0].fullmatch, folder.names)):
+                return folder, _numbered(pattern, folder.names, where)
+    raise SltError(f"{where}: no such {refused}")
 
 
 def _pictures_of(names: Sequence[str]) -> list[str]:

@@ -6,9 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from slt_pipeline.config.video import TransformConfig
+from slt_pipeline.errors import SltError
 from slt_pipeline.video.base import Video
 from slt_pipeline.video.fit import fit_frame, placed
 from slt_pipeline.video.transforms import prepare_frame
+
+_MAX_FRAMES = 2**22
+"""Frames of the longest video, two days. A file of few bytes may claim that its last frame stays for years."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +35,14 @@ class PreparedVideo:
         """Place the frames; nothing is decoded yet.
 
         Raises:
-            SltError: the video cannot be read.
+            SltError: the video cannot be read, or lasts for days.
         """
         self.name, self.seconds = video.name, video.seconds
+        if not self.seconds * shape.fps < _MAX_FRAMES:
+            raise SltError(
+                f"{self.name}: lasts {self.seconds / 3600:.0f} hours by its own time stamps, at most "
+                f"{_MAX_FRAMES / shape.fps / 3600:.0f} are taken; cut it into sentences, or write it anew with FFmpeg"
+            )
         self._video, self._transform, self._shape = video, transform, shape
         self._at = placed(video.times, video.seconds, shape.fps)
 

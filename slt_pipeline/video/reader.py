@@ -9,6 +9,7 @@ from pathlib import Path
 
 from slt_pipeline.errors import SltError
 from slt_pipeline.video.base import Video
+from slt_pipeline.video.by_torchcodec import TorchcodecVideo
 from slt_pipeline.video.container import ContainerVideo, require_whole
 from slt_pipeline.video.paths import is_numbered, member_inside, path_inside
 from slt_pipeline.video.pictures import (
@@ -22,7 +23,9 @@ from slt_pipeline.video.pictures import (
 )
 
 
-def open_video(reference: str | Path, root: Path | None = None, fps: float = 25.0) -> Video:
+def open_video(
+    reference: str | Path, root: Path | None = None, fps: float = 25.0, decode_on: str | None = None
+) -> Video:
     """Open a clip by its media reference.
 
     Args:
@@ -32,6 +35,7 @@ def open_video(reference: str | Path, root: Path | None = None, fps: float = 25.
         root: media root. A reference is then relative to it and may not lead out of it, by `..`, as an absolute path or
             over a symbolic link. None: the user's own path, taken as it is.
         fps: frames per second of images; a video file says its own.
+        decode_on: device on which torchcodec decodes a video file; None: PyAV does.
 
     Raises:
         SltError: what is missing, empty, corrupt, truncated or holds no video; the path is named.
@@ -42,7 +46,9 @@ def open_video(reference: str | Path, root: Path | None = None, fps: float = 25.
             return zipped_video(*place, fps)
         if place.is_dir():
             return folder_video(place, root, fps)
-        return ContainerVideo(place, default_fps=fps) if place.is_file() else numbered_video(place, root, fps)
+        if not place.is_file():
+            return numbered_video(place, root, fps)
+        return TorchcodecVideo(place, fps, decode_on) if decode_on else ContainerVideo(place, fps)
 
 
 def require_media(reference: str | Path, root: Path | None = None) -> None:

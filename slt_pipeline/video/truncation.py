@@ -18,13 +18,15 @@ def cut_short(path: Path) -> str | None:
         if head[:4] == b"\x1a\x45\xdf\xa3":
             return _matroska(file, size)
         if head[:4] == b"RIFF":
-            stated = int.from_bytes(head[4:8], "little") + 8
-            return _missing("the RIFF chunk", stated, size)
+            stated = int.from_bytes(head[4:8], "little")
+            return None if stated == _UNKNOWN else _missing("the RIFF chunk", stated + 8, size)
         if head[:3] == b"GIF":
             return _gif(file)
     return None
 
 
+_UNKNOWN = 0xFFFFFFFF
+"""The size of a RIFF file that was written where nobody could go back to fill it in."""
 _ISO_BOXES = {b"ftyp", b"styp", b"moov", b"mdat", b"free", b"skip", b"wide", b"moof", b"sidx", b"uuid"}
 _ISO_MEDIA = {b"moov", b"mdat", b"moof"}
 """Boxes that hold the video; what else seems to end behind the file is padding, or a text that a tool put there."""

@@ -4,14 +4,23 @@ from fractions import Fraction
 
 import av
 import numpy as np
-from av.video.reformatter import Interpolation, VideoReformatter
+from av.filter import Graph
+
+_TRANSPOSES = {
+    (False, False): "cclock_flip",
+    (True, False): "clock",
+    (False, True): "cclock",
+    (True, True): "clock_flip",
+}
+"""FFmpeg's word for rows that become columns, by whether they are then mirrored left to right, and top to bottom."""
 
 
 class Upright:
-    """Frames to upright RGB pictures with square pixels."""
+    """Frames to upright RGB pictures with square pixels, by the filters that `ffmpeg` itself would put in their way."""
 
     def __init__(self) -> None:
-        self._reformat = VideoReformatter()
+        self._graph: Graph | None = None
+        self._made_for: tuple = ()
         self._known: dict[int, tuple[bool, bool, bool]] = {}
 
     def size(self, frame: av.VideoFrame, aspect: Fraction) -> tuple[int, int]:
@@ -21,25 +30,28 @@ class Upright:
             frame: as decoded.
             aspect: width of a stored pixel over its height.
         """
-        width, height = _stored_size(frame, aspect, self._turned(frame)[0])
-        return (height, width) if self._turned(frame)[0] else (width, height)
+        if self._turned(frame)[0]:
+            return max(1, int(frame.height / aspect)), frame.width
+        return max(1, int(frame.width * aspect)), frame.height
 
-    def picture(self, frame: av.VideoFrame, aspect: Fraction) -> np.ndarray:
-        """Return a frame's picture, (H, W, 3) uint8 RGB; arguments as of `size`."""
-        transpose, flip_x, flip_y = self._turned(frame)
-        width, height = _stored_size(frame, aspect, transpose)
-        if (width, height) == (frame.width, frame.height):
-            rgb = self._reformat.reformat(frame, format="rgb24", threads=1)
-        else:
-            rgb = self._reformat.reformat(frame, width, height, "rgb24", interpolation=Interpolation.BICUBIC, threads=1)
-        picture = rgb.to_ndarray()
-        if transpose:
-            picture = picture.swapaxes(0, 1)
-        if flip_x:
-            picture = picture[:, ::-1]
-        if flip_y:
-            picture = picture[::-1]
-        return np.ascontiguousarray(picture)
+    def mirrors(self, frame: av.VideoFrame) -> bool:
+        """Whether a frame's picture is seen as in a mirror, however it is turned."""
+        return sum(self._turned(frame)) % 2 == 1
+
+    def picture(self, frame: av.VideoFrame, width: int, height: int) -> np.ndarray:
+        """Return a frame's picture, scaled to a size: (H, W, 3) uint8 RGB.
+
+        Raises:
+            FFmpegError: its pixels or its colours are of a kind that FFmpeg cannot convert.
+        """
+        kind = frame.format.name, frame.width, frame.height, frame.colorspace, frame.color_range
+        made_for = (*kind, self._turned(frame), width, height)
+        if self._graph is None or made_for != self._made_for:
+            self._graph, self._made_for = _graph(frame, self._turned(frame), width, height), made_for
+        self._graph.push(frame)
+        picture = self._graph.pull()
+        assert isinstance(picture, av.VideoFrame)
+        return np.ascontiguousarray(picture.to_ndarray())
 
     def _turned(self, frame: av.VideoFrame) -> tuple[bool, bool, bool]:
         """Look at a frame's matrix where its rotation is a new one.
@@ -51,13 +63,29 @@ class Upright:
         return self._known[frame.rotation]
 
 
-def _stored_size(frame: av.VideoFrame, aspect: Fraction, turned: bool) -> tuple[int, int]:
-    """Width and height before turning, so that pixels are square: as `scale=iw*sar:ih` makes them after turning."""
-    if aspect == 1:
-        return frame.width, frame.height
-    if turned:
-        return frame.width, max(1, int(frame.height / aspect))
-    return max(1, int(frame.width * aspect)), frame.height
+def _graph(frame: av.VideoFrame, turned: tuple[bool, bool, bool], width: int, height: int) -> Graph:
+    """Filters for frames like this one. What colours mean is said at the start, so that it is not negotiated away."""
+    transpose, flip_x, flip_y = turned
+    graph = Graph()
+    graph.threads = 1  # data-loader workers are the parallelism
+    nodes = [
+        graph.add(
+            "buffer",
+            video_size=f"{frame.width}x{frame.height}",
+            pix_fmt=frame.format.name,
+            time_base=str(frame.time_base or Fraction(1, 1000)),
+            colorspace=str(int(frame.colorspace)),
+            range=str(int(frame.color_range)),
+        )
+    ]
+    if transpose:
+        nodes.append(graph.add("transpose", _TRANSPOSES[flip_x, flip_y]))
+    else:
+        nodes += [graph.add(name) for name, wanted in (("hflip", flip_x), ("vflip", flip_y)) if wanted]
+    nodes.append(graph.add("scale", f"{width}:{height}:flags=bicubic"))
+    nodes += [graph.add("format", "pix_fmts=rgb24"), graph.add("buffersink")]
+    graph.link_nodes(*nodes).configure()
+    return graph
 
 
 def _turned(frame: av.VideoFrame) -> tuple[bool, bool, bool]:

@@ -79,8 +79,8 @@ def test_an_unknown_protocol_is_answered_with_all_that_there_are(slt, texts):
 
 
 def test_a_file_that_is_no_text_is_named(slt, texts, tmp_path):
-    (tmp_path / "odd.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(SltError, match=r"odd.txt is not UTF-8 text"):
+    (tmp_path / "odd.txt").write_bytes(b"es regnet\nim S\xfcden\n")
+    with pytest.raises(SltError, match=r"odd.txt:2: not UTF-8: byte 0xfc in column 5; save the file as UTF-8"):
         slt("score", tmp_path / "odd.txt", *texts(LINES))
 
 

@@ -33,8 +33,6 @@ def refusal(*overrides: str, name: str = "demo/mmtlb") -> str:
         ("corpus.protocol=csl-dialy", "csl-daily"),
         ("sweep.metric=bleu5", "bleu4"),
         ("sweep.metric=BLEU", None),
-        ("text.language=de_DGS", "de_DE"),
-        ("text.language=German", None),
         ("evaluate.tasks=[sign2txt]", "sign2text"),
         ("translator.mapper.input=gloss_reps", "gloss_rep"),
     ],
@@ -47,11 +45,38 @@ def test_an_unknown_name_is_refused_with_the_nearest(override, nearest):
 
 @pytest.mark.parametrize(
     ("key", "names"),
-    [("corpus.protocol", PROTOCOL_NAMES), ("text.language", LANGUAGE_CODES), ("sweep.metric", get_args(ScoreName))],
+    [
+        ("corpus.protocol", PROTOCOL_NAMES),
+        ("text.language", (*LANGUAGE_CODES, "pl_PL", "el_GR", "sr_Latn", "fil_PH")),
+        ("text.gloss_language", ("de_DGS", "en_ASL", "pl_PJM", "el_GSS", "pt_Libras", "en_XX")),
+        ("sweep.metric", get_args(ScoreName)),
+    ],
 )
 def test_every_name_loads(key, names):
     for name in names:
         load_recipe("demo/mmtlb", [f"{key}={name}", "translator.head=trained"])
+
+
+@pytest.mark.parametrize(
+    ("override", "cure"),
+    [
+        ("text.language=de_DGS", "written like de_DE, en_XX or pl_PL (a sign language is text.gloss_language)"),
+        ("text.language=German", "a spoken language is written like de_DE"),
+        ("text.language=de", "a spoken language is written like de_DE"),
+        ("text.language=DE_de", "a spoken language is written like de_DE"),
+        ("text.gloss_language=ASL", "a sign language is written like de_DGS, en_ASL or pl_PJM"),
+        ("text.gloss_language='<unk>'", "a sign language is written like"),
+    ],
+)
+def test_what_is_no_language_is_refused_with_one_that_is(override, cure):
+    assert cure in refusal(override)
+
+
+def test_a_language_that_an_mbart_folder_lacks_is_refused_with_those_that_it_has():
+    message = refusal("translator.mbart.folder=m", "text.language=pl_PL")
+    assert "text.language is pl_PL, and the mBART of translator.mbart.folder m has ar_AR, cs_CZ, de_DE" in message
+    load_recipe("demo/mmtlb", ["translator.mbart.folder=m", "text.language=fr_XX"])
+    load_recipe("demo/mmtlb", ["text.tokenizer=m", "text.language=pl_PL"])
 
 
 def test_mbart_has_25_languages_in_the_order_of_its_ids():
@@ -77,6 +102,16 @@ def test_errors_are_the_scores_of_which_fewer_are_better():
         "translate_train.training.optimiser.betas=[-0.1, 0.9]",
         "text.vocab_size=-5",
         "text.vocab_size=0",
+        "text.vocab_size=1000000000000",
+        "seed=100000000000000000000",
+        "translate.num_best=9",
+        "evaluate.splits=[dev, dev]",
+        "evaluate.tasks=[sign2text, sign2text]",
+        "text.gloss_splits=[train, '']",
+        "corpus.manifest=''",
+        "text.tokenizer=' '",
+        "uses.encoder=''",
+        "runs_dir=''",
         "text.gloss_splits=[]",
         "seed=-1",
         "sweep.seeds=[1, -1]",
@@ -275,6 +310,11 @@ EMBEDDING = ["translator.mapper.type=embedding", "translator.mapper.input=gloss_
         (["translate_train.init_head=null"], "translate_train.init_head = null does nothing: translator.head is"),
         (["translate_train.beam_size=5"], "translate_train.beam_size = 5 does nothing"),
         (["synth.container=frames", "synth.crf=30"], "synth.crf = 30 does nothing"),
+        (["translator.mapper={num_hidden: 0, hidden: 64}"], "translator.mapper.hidden = 64 does nothing"),
+        (["evaluate.generation={num_beams: 1, length_penalty: 2}"], "evaluate.generation.length_penalty = 2.0 does"),
+        (["video.transform={jitter_probability: 0, hue: 0.2}"], "video.transform.hue = 0.2 does nothing"),
+        (["corpus={manifest: m, isolated_media_root: x}"], "corpus.isolated_media_root = x does nothing"),
+        (["visual_train.training.optimiser={weight_decay: 0, name: adamw}"], "optimiser.name = adamw does nothing"),
         (["translator.mapper={freeze: true}"], "translator.mapper.freeze = true does nothing"),
     ],
 )

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -88,3 +89,58 @@ def test_another_part_is_another_input_and_a_whole_video_is_what_it_was(part, tm
     other, whole = replace(part, frames=(6, 14)), replace(part, frames=None)
     assert len({media_digest([clip], tmp_path) for clip in (part, other, whole)}) == 3
     assert len({clip_source(clip, tmp_path) for clip in (part, other, whole)}) == 3
+
+
+@pytest.fixture
+def span(part, tmp_path) -> Clip:
+    """The same frames as `part`, by their times."""
+    return replace(part, frames=None, start=0.2, end=0.52)
+
+
+def test_a_span_of_seconds_is_read_trained_on_and_evaluated_like_the_frames_in_it(span, part, tmp_path):
+    assert np.array_equal(open_clip(span, tmp_path).read(), open_clip(part, tmp_path).read())
+    assert _numbers(EvalClips([span], tmp_path, CONFIG, SHAPE)[0].pixels) == list(range(5, 13))
+    assert _numbers(ClipDataset([span], tmp_path, CONFIG, SHAPE, 3)[(0, 0)].pixels) == list(range(5, 13))
+    write_manifest(tmp_path / "m.jsonl", [span, replace(span, id="q", num_frames=9), replace(span, id="r", end=9.0)])
+    for decode in (False, True):
+        problems = validate(tmp_path / "m.jsonl", decode=decode).problems
+        assert [(problem.id, problem.kind) for problem in problems] == [("q", "frame-count"), ("r", "video")]
+        assert "the clip is 0.2 to 9 s of it, and it lasts 0.800 s" in problems[1].message
+
+
+def test_spans_that_follow_each_other_share_no_frame_and_lose_none(span, tmp_path):
+    edges = [None, 0.041, 0.2, 0.3599, 0.72, None]  # milliseconds, as annotations are: some are rounded
+    spans = [replace(span, start=start, end=end) for start, end in pairwise(edges)]
+    found = [open_clip(clip, tmp_path).read()[:, 0, 0, 0].tolist() for clip in spans]
+    assert [number for numbers in found for number in numbers] == list(range(20))
+    assert [numbers[0] for numbers in found] == [0, 1, 5, 9, 18]
+
+
+def test_a_span_may_last_as_long_as_the_sound_and_no_longer(span, tmp_path):
+    assert open_clip(replace(span, start=0.6, end=1.2), tmp_path).num_frames == 5
+    for start, end, words in ((0.6, 1.4, "0.6 to 1.4 s"), (0.8, 0.9, "0.8 to 0.9 s"), (0.21, 0.23, "no frame begins")):
+        with pytest.raises(SltError, match=words):
+            open_clip(replace(span, start=start, end=end), tmp_path)
+
+
+def test_the_manifest_keeps_a_span_and_refuses_one_that_is_none(span, tmp_path):
+    write_manifest(tmp_path / "m.jsonl", [span, replace(span, id="from", end=None)])
+    assert [(clip.start, clip.end) for clip in read_manifest(tmp_path / "m.jsonl")] == [(0.2, 0.52), (0.2, None)]
+    line = json.loads((tmp_path / "m.jsonl").read_text().splitlines()[0])
+    for change, words in (
+        ({"frames": [5, 13]}, "frames and start or end are both given"),
+        ({"end": 0.2}, "end must be after start, found 0.2 to 0.2"),
+        ({"start": -1}, "start must be seconds"),
+        ({"end": "1"}, "end must be seconds"),
+        ({"end": float("inf")}, "Infinity is no number"),
+        ({"start": True}, "start must be seconds"),
+    ):
+        (tmp_path / "bad.jsonl").write_text(json.dumps(line | change))
+        with pytest.raises(SltError, match=words):
+            read_manifest(tmp_path / "bad.jsonl")
+
+
+def test_another_span_is_another_input(span, part, tmp_path):
+    clips = [span, part, replace(span, start=0.24), replace(span, end=None), replace(span, start=None, end=None)]
+    assert len({media_digest([clip], tmp_path) for clip in clips}) == len(clips)
+    assert len({clip_source(clip, tmp_path) for clip in clips}) == len(clips)

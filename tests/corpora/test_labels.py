@@ -31,9 +31,9 @@ def test_texts_become_what_the_decoder_learns():
     assert torch.equal(found["decoder_input_ids"], want.decoder_input_ids)
 
 
-def test_absent_glosses_are_not_empty_ones():
+def test_neither_absent_nor_empty_glosses_are_labels():
     found = GlossLabels(CLASSES)([*CLIPS, BARE])
-    assert found["gloss_label_lengths"].tolist() == [2, 1, 0, -1]
+    assert found["gloss_label_lengths"].tolist() == [2, 1, -1, -1]
     assert found["gloss_labels"][0].tolist() == CLASSES.encode(("REGEN", "NORD"))
     nothing = GlossLabels(CLASSES)([BARE])
     assert (nothing["gloss_labels"].shape, nothing["gloss_label_lengths"].tolist()) == ((1, 0), [-1])

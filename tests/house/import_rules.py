@@ -20,7 +20,7 @@ ROOMS: dict[str, frozenset[str]] = {
     "errors": frozenset(),
     "files": frozenset({"errors"}),
     "config": BELOW_ALL,
-    "metrics": BELOW_ALL | {"config"},
+    "metrics": BELOW_ALL | {"config", "text"},
     "report": BELOW_ALL | {"config"},
     "models": BELOW_ALL | {"config"},
     "training": BELOW_ALL | {"config"},
@@ -32,9 +32,6 @@ ROOMS: dict[str, frozenset[str]] = {
     "stages": BELOW_ALL | MIDDLE | {"config", "systems"},
     "cli": BELOW_ALL | MIDDLE | {"config", "systems", "stages"},
 }
-
-# Single modules that a further room may import: scoring and training text share one normalisation.
-EXCEPTIONS = frozenset({("metrics", "slt_pipeline.text.normalise")})
 
 MAY_USE_STORE = frozenset(
     {
@@ -61,6 +58,7 @@ ONLY_IN: dict[str, frozenset[str]] = {
     "h5py": frozenset({"cache.backends.hdf5"}),
     "obstore": frozenset({"cache.places.objects"}),
     "openvino": frozenset({"slt_pipeline.models.engines"}),
+    "torchcodec": frozenset({"slt_pipeline.video.by_torchcodec"}),
     "isal": frozenset({"cache.seal"}),
     "av": frozenset({"slt_pipeline.video", "slt_pipeline.avatar"}),
     "sacrebleu": frozenset({"slt_pipeline.metrics"}),
@@ -107,8 +105,6 @@ def stale_permissions(root: Path) -> list[str]:
     faults += [
         f"{name} may catch errors of the store" for name in MAY_USE_STORE_ERRORS if (name, "cache.errors") not in used
     ]
-    rooms = {(_room(name), target) for name, target in used}
-    faults += [f"{room} may import {target}" for room, target in EXCEPTIONS if (room, target) not in rooms]
     faults += [
         f"{home} may import {package}"
         for package, homes in ONLY_IN.items()
@@ -196,8 +192,6 @@ def _room_faults(name: str, target: str) -> Iterator[str]:
         if each not in ROOMS:
             yield f"{each} is no room of the house"
             return
-    if (room, target) in EXCEPTIONS:
-        return
     if other != room and other not in ROOMS[room]:
         yield f"{room or 'slt_pipeline'} imports {target}"
     elif room == other == "stages" and not _stage_may_import(_stage(name), _stage(target)):

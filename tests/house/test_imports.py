@@ -50,7 +50,6 @@ def test_an_unused_permission_is_found(tmp_path):
     found = stale_permissions(tmp_path)
     assert "slt_pipeline.metrics may import sacrebleu" in found
     assert "slt_pipeline.stages.cache_care may use the store" in found
-    assert "metrics may import slt_pipeline.text.normalise" in found
     used = {"slt_pipeline.cli may import click", "slt_pipeline.stages.extract may use the store"}
     assert used.isdisjoint(found)
     assert "slt_pipeline.cli.main may catch errors of the store" not in found

@@ -7,10 +7,10 @@ from parity_data import case_names
 
 from slt_pipeline.errors import SltError
 from slt_pipeline.metrics.bleu import corpus_bleu
-from slt_pipeline.metrics.gloss_cleanup import clean_phoenix14, clean_phoenix14t
 from slt_pipeline.metrics.protocols import ScoringProtocol, score_translation
 from slt_pipeline.metrics.rouge import corpus_rouge, sentence_rouge
 from slt_pipeline.metrics.wer import RecognitionScores, align, error_counts, word_error_rate
+from slt_pipeline.text.gloss_cleanup import clean_phoenix14, clean_phoenix14t
 from slt_pipeline.text.normalise import to_half_width
 
 DATA_SETS = case_names("metrics", "data")

@@ -1,5 +1,7 @@
 """Features are of one engine, precision and kind of device, in a store and in what was trained on it."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from slt_pipeline.stages.translate import Translate
 from slt_pipeline.systems import recogniser
 from slt_pipeline.systems.features import require_features_of
 from slt_pipeline.systems.recogniser import trained_encoder
+from slt_pipeline.video import by_torchcodec
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -57,6 +60,33 @@ def test_a_translator_reads_what_the_engine_of_its_store_makes(toy, stages, tmp_
     assert said in refusal(opened, recipe)
 
 
+def test_a_store_says_which_decoder_made_it_and_takes_no_other(own, stages, tmp_path, monkeypatch):
+    """A decoder that is asked for frames and gives none: PyAV reads what torchcodec cannot."""
+    asked = []
+
+    def fail(path, **_):
+        asked.append(path)
+        raise RuntimeError("not one frame")
+
+    monkeypatch.setattr(by_torchcodec, "_lacking", lambda device: None)
+    monkeypatch.setattr(by_torchcodec, "_decoders", lambda: SimpleNamespace(VideoDecoder=fail))
+    monkeypatch.setattr(recogniser, "version", {"av": "18", "torchcodec": "0.17"}.get)
+    recipe = own.recipe(video__decoder="torchcodec")
+    assert "was made with video.decoder = 'pyav', but now it is 'torchcodec'; set it back" in refusal(
+        stages["extract"], recipe
+    )
+    said = "was made with store.video.decoder = 'pyav', but now it is 'torchcodec'; "
+    assert said in refusal(opened, recipe)
+    elsewhere = own.recipe(video__decoder="torchcodec", extract__store=tmp_path / "store")
+    assert stages["extract"](elsewhere, split="dev", device="cpu").written == len(asked) == 2
+    made = FeatureStore.open(elsewhere.store)
+    assert (made.fingerprint["video.decoder"], made.recorded["decoder"]) == ("torchcodec", "torchcodec 0.17")
+    auto = own.recipe(video__decoder="auto", extract__store=tmp_path / "store")
+    message = refusal(stages["extract"], auto)
+    assert "was made with video.decoder = 'torchcodec', but now it is 'pyav'" in message
+    assert opened(own.recipe(video__decoder="auto"), device="cpu")
+
+
 def test_a_joint_run_takes_any_engine(joint, bf16_here):
     """It was trained on pixels, by S3D itself."""
     from slt_pipeline.config.recipe import recipe_of_run
@@ -77,11 +107,11 @@ def test_another_kind_of_device_is_said_and_translates(own, caplog):
 
 def test_stores_and_runs_from_before_there_were_engines_are_of_torch_in_float32(own, stages, bf16_here):
     def forget(header):
-        for key in ("encoder.engine", "encoder.precision", "device"):
+        for key in ("encoder.engine", "encoder.precision", "video.decoder", "device"):
             del header["fingerprint"][key]
 
     def unsay(inputs):
-        for key in ("store.encoder.engine", "store.encoder.precision", "store.device"):
+        for key in ("store.encoder.engine", "store.encoder.precision", "store.video.decoder", "store.device"):
             del inputs[key]
 
     recipe = own.recipe()

@@ -143,11 +143,11 @@ def test_a_stream_that_the_store_lacks_is_named(own, stages):
 def test_clips_without_what_a_stage_needs_are_named(own, stages):
     manifest = own.root / "corpus" / "manifest.jsonl"
     lines = [json.loads(line) for line in manifest.read_text().splitlines()]
-    lines[0]["gloss"] = None
+    lines[0]["text"] = None
     manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
     shutil.rmtree(own.recipe().run_folder("gloss2text_train"))
     message = refusal(stages["gloss2text_train"], own.recipe())
-    assert "1 train clips have no gloss" in message
+    assert "1 train clips have no text" in message
     assert lines[0]["id"] in message
 
 

@@ -3,12 +3,16 @@
 from stage_tools import change_clips
 
 
-def test_a_test_split_without_glosses_or_without_clips_does_not_keep_an_encoder_from_training(own, stages):
+def test_a_test_split_without_glosses_or_without_clips_does_not_keep_an_encoder_from_training(own, stages, caplog):
     manifest = own.root / "corpus" / "manifest.jsonl"
-    change_clips(manifest, {clip.id: {"gloss": None} for clip in own.of("test")})
+    nobody = {own.of("train")[0].id: {"gloss": None}, own.of("train")[1].id: {"gloss": ()}}
+    nobody |= {clip.id: {"gloss": None} for clip in (own.of("dev")[0], *own.of("test"))}
+    change_clips(manifest, nobody)
     stages["visual_train"](
         own.recipe(runs_dir=own.root / "bare", visual_train__init="null", encoder__s3d__freeze_blocks=0), device="cpu"
     )
+    assert "visual-train: 2 of 6 train clips have no gloss and are left out" in caplog.text
+    assert "visual-train: 1 of 2 dev clips have no gloss and are left out" in caplog.text
     lines = [line for line in manifest.read_text(encoding="utf-8").splitlines(True) if '"split": "test"' not in line]
     manifest.write_text("".join(lines), encoding="utf-8")
     result = stages["visual_train"](

@@ -193,7 +193,7 @@ def test_a_pruned_vocabulary_renumbers_and_survives_a_round_trip(trained, tmp_pa
     ("kept", "message"),
     [
         ([1, 0, 2, 3], "special id 0 became 1"),
-        ([0, 1, 2, 3], "language de_DE .* was pruned away"),
+        ([0, 1, 2, 3], "language de_DE .* was pruned away; prune again for it, or choose one that is left: none"),
     ],
 )
 def test_a_map_that_breaks_the_model_is_refused(trained, kept, message):
@@ -222,9 +222,52 @@ def test_a_folder_without_a_model_is_refused(tmp_path):
         Tokenizer.load(tmp_path)
 
 
-def test_a_language_unknown_to_mbart_is_refused(trained):
-    with pytest.raises(SltError, match="'de_DGS' is none of mBART's codes"):
-        Tokenizer(trained.model, "de_DGS")
+@pytest.mark.parametrize("code", ["de_DGS", "German", "", "de"])
+def test_what_is_no_spoken_language_is_refused(trained, code):
+    with pytest.raises(SltError, match=f"'{code}' is no spoken language such as de_DE, en_XX or pl_PL"):
+        Tokenizer(trained.model, code)
+
+
+def test_a_language_that_mbart_lacks_has_the_id_behind_the_last(trained, tmp_path):
+    """So that all others keep theirs, in a pruned vocabulary too."""
+    polish = Tokenizer(trained.model, "pl_PL")
+    assert (polish.vocab_size, polish.language_id) == (trained.vocab_size + 1, trained.vocab_size)
+    assert polish.gloss_pieces("<mask>") == trained.gloss_pieces("<mask>")
+    assert polish.encode_target(["regen ."]).decoder_input_ids[0, 0] == polish.language_id
+    assert polish.decode([polish.language_id, *polish.encode("regen ."), polish.eos_id]) == "regen ."
+    kept = [0, 1, 2, 3, *dict.fromkeys(trained.encode("am montag regen ."))]
+    pruned = Tokenizer(trained.model, "pl_PL", {old: new for new, old in enumerate(kept)})
+    assert (pruned.vocab_size, pruned.language_id) == (len(kept) + 1, len(kept))
+    for number, tokenizer in enumerate((polish, pruned)):
+        tokenizer.save(tmp_path / str(number))
+        again = Tokenizer.load(tmp_path / str(number))
+        assert (again.digest(), again.language_id) == (tokenizer.digest(), tokenizer.language_id)
+
+
+@pytest.mark.parametrize(
+    ("spoken", "signed", "beside"),
+    [
+        ("pl_PL", "pl_PJM", "pl_PL"),
+        ("el_GR", "el_GSS", "el_GR"),
+        ("en_XX", "en_ASL", "en_XX"),
+        ("en_GB", "en_BSL", "en_GB"),
+        ("de_DE", "en_ASL", "en_XX"),
+        ("pt_BR", "pt_Libras", "pt_BR"),
+        ("de_DE", "fil_FSL", "de_DE"),
+        ("fr_XX", "de_DGS", "de_DE"),
+        ("de_DE", "zh_CSL", "zh_CN"),
+    ],
+)
+def test_a_sign_language_stands_for_the_spoken_one_beside_it(trained, spoken, signed, beside):
+    tokenizer = Tokenizer(trained.model, spoken)
+    assert tokenizer.gloss_pieces(signed) == tokenizer.gloss_pieces(beside)
+    assert tokenizer.gloss_pieces(beside) == [Tokenizer(trained.model, beside).language_id]
+
+
+def test_where_the_language_beside_was_pruned_away_the_target_stands_for_it(trained):
+    kept = [0, 1, 2, 3, trained.language_id]
+    pruned = Tokenizer(trained.model, "de_DE", {old: new for new, old in enumerate(kept)})
+    assert pruned.gloss_pieces("en_ASL") == pruned.gloss_pieces("de_DE") == [4]
 
 
 def test_training_is_deterministic_and_covers_its_texts(trained):

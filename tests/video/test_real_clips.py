@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not DATA.is_dir(), reason="real clips: ../shared
     ("name", "num_frames", "width", "height", "fps"),
     [
         ("asl_sentence_sign-translate.mp4", 107, 320, 240, 25.0),
-        ("asl_dailymoth_0043626.gif", 181, 224, 224, 25.0),
+        ("asl_dailymoth_0043626.gif", 181, 224, 224, 24.0),
         ("asl_house.gif", 73, 320, 240, 25.0),
         ("wave_pose-format_test.mp4", 58, 540, 720, 29.92),
     ],

@@ -9,11 +9,12 @@ import pytest
 from video_files import copy_packets, grey_pictures, levels, write_stamped
 
 from slt_pipeline.errors import SltError
+from slt_pipeline.video import packets
 from slt_pipeline.video.base import decoded_length
 from slt_pipeline.video.container import ContainerVideo
 from slt_pipeline.video.fit import fit_frame, placed
 from slt_pipeline.video.reader import open_video
-from slt_pipeline.video.timing import timing_of
+from slt_pipeline.video.timing import timing_of, timing_of_decoded
 
 PHONE = [0, 33, 66, 100, 133, 300, 333, 366, 700, 716, 733, 750]
 RATES = [12.5, 24, 25, Fraction(30000, 1001), 50, 60]
@@ -127,8 +128,16 @@ def test_a_recording_that_begins_between_key_frames_has_the_frames_that_decode(t
     assert levels(video.read()) == pytest.approx(levels(grey_pictures(24)[8:]), abs=2)
 
 
-def test_packets_that_show_nothing_are_no_frames(tmp_path):
+def test_hidden_packets_are_known_before_they_are_decoded(tmp_path):
+    """Of VP8 encoded in two passes: pictures that only later ones refer to."""
+    source = write_stamped(tmp_path / "a.webm", grey_pictures(12), [40 * i for i in range(12)], codec="libvpx")
+    video = open_video(copy_packets(tmp_path / "b.webm", source, hidden=(5, 11)))
+    assert video.num_frames == len(video.read()) == 10
+
+
+def test_packets_that_show_nothing_are_no_frames(tmp_path, monkeypatch):
     """Two packets of twelve are decoded and never shown: what is shown at their times is the frame before."""
+    monkeypatch.setattr(packets, "_hidden", lambda packet: False)  # as of a codec where nobody can tell
     source = write_stamped(tmp_path / "a.webm", grey_pictures(12), [40 * i for i in range(12)], codec="libvpx")
     path = copy_packets(tmp_path / "b.webm", source, hidden=(5, 11))
     video, whole = open_video(path), levels(open_video(source).read())
@@ -137,6 +146,50 @@ def test_packets_that_show_nothing_are_no_frames(tmp_path):
     assert video.num_frames == decoded_length(open_video(path)) == 10
     assert video.times == pytest.approx(np.array(shown) / 25)
     assert levels(video.read()) == levels(open_video(path).read()) == [whole[index] for index in shown]
+
+
+@pytest.mark.parametrize(
+    ("steps", "claimed", "rate"),
+    [
+        ([40] * 9, 25, 25),
+        ([33, 33, 34] * 9, 30, 30),
+        ([33, 33, 34] * 9, 1000 / 33, 1000 / 33),
+        ([40] * 9, 50, 25),
+        ([1] * 9, 25, 1000),
+        ([40] * 9 + [3000], 25, 25),
+        ([80] * 3 + [40] * 9, 12, 25),
+        ([40, 40, 50] * 5, 25, 1000 / 43.33),
+        ([], 25, 25),
+    ],
+    ids=["as claimed", "rounded", "about", "wrong", "slow motion", "a pause", "a dark part", "a GIF", "one frame"],
+)
+def test_the_rate_is_that_of_the_times_whatever_is_claimed(steps, claimed, rate):
+    timing = timing_of(np.cumsum([0, *steps]).tolist(), 40, 1 / 1000, fps=25)
+    assert timing.rate(claimed) == pytest.approx(rate, rel=1e-3)
+
+
+@pytest.mark.parametrize("rate", [1000, 90000])
+def test_a_rate_that_is_but_the_unit_of_the_stamps_is_none(tmp_path, rate):
+    """As recorders in browsers write."""
+    video = open_video(write_stamped(tmp_path / "a.mkv", grey_pictures(12), [40 * i for i in range(12)], rate=rate))
+    assert video.fps == pytest.approx(25) and video.seconds == pytest.approx(0.48, abs=0.04)
+
+
+def test_a_clock_that_jumps_is_a_step_of_the_nominal_rate():
+    stamps = [0, 40, 80, 10**9, 10**9 + 40]
+    timing = timing_of(stamps, 10**9, 1 / 1000, fps=10)
+    assert timing.times == pytest.approx([0, 0.04, 0.08, 0.18, 0.22]) and timing.seconds == pytest.approx(0.32)
+    assert timing.stamped and timing.keys.tolist() == stamps
+    assert timing_of([0, 40, 20040], 40, 1 / 1000, fps=10).seconds == pytest.approx(20.08)
+    assert timing_of([0, 40, 20040], 40, 1 / 1000, fps=10, longest=10).seconds == pytest.approx(0.18)
+
+
+def test_where_frames_come_in_another_order_than_stamps_say_when_they_are_decoded_is_taken():
+    """As `ffmpeg` does: by which of the two is broken less often."""
+    stamps = [(0, 2), (3, 3), (2, 4), (4, 5), (1, None)]
+    timing = timing_of_decoded(stamps, 1, 1 / 25, fps=25)
+    assert timing.times == pytest.approx(np.arange(5) / 25) and not timing.stamped
+    assert timing_of_decoded([(0, 2), (1, 2), (2, 2)], 1, 1 / 25, fps=25).stamped
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
@@ -177,3 +230,16 @@ def test_frames_come_forward_only(tmp_path):
         next(video.frames([2, 5]))
     first, again = video.frames([1, 1])
     assert first is again
+
+
+@pytest.mark.parametrize("size", [(40000, 4), (4, 40000)])
+def test_a_strip_is_not_made_large_to_be_cut(size):
+    """A tall scan of 160,000 pixels, scaled to cover 64 x 64, would be 41 million."""
+    picture = np.zeros((*size, 3), np.uint8)
+    picture[size[0] // 4 : -size[0] // 4, size[1] // 4 : -size[1] // 4] = 200
+    tracemalloc.start()
+    fitted = fit_frame(picture, 64, 64)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert fitted.shape == (64, 64, 3) and fitted[32, 32, 0] == 200 and fitted[32, 0, 0] in (0, 200)
+    assert peak < 4 * picture.nbytes

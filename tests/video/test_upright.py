@@ -130,3 +130,72 @@ def test_a_frame_is_let_go_when_the_next_one_comes(tmp_path):
     finally:
         gc.enable()
     assert max(alive) < before + 5
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+def test_sixteen_bits_of_grey_are_turned_too(tmp_path, orientation, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    (tmp_path / "a").mkdir()
+    Image.fromarray(corners()[..., 0].astype(np.uint16) * 257).save(tmp_path / f"a/1{suffix}", exif=exif)
+    assert np.array_equal(open_video(tmp_path / "a").read()[0], ORIENTATIONS[orientation](corners()))
+
+
+@pytest.mark.parametrize(
+    ("suffix", "mode"),
+    [
+        *((".png", mode) for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")),
+        *((".tif", mode) for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "I;16B")),
+        *((".bmp", mode) for mode in ("1", "L", "P", "RGB", "RGBA")),
+        *((".jpg", mode) for mode in ("L", "RGB", "CMYK")),
+        *((".webp", mode) for mode in ("RGB", "RGBA")),
+    ],
+)
+def test_every_kind_of_pixels_keeps_its_brightness(tmp_path, mode, suffix):
+    deep = {"I;16": "<u2", "I;16B": ">u2"}.get(mode)
+    grey = corners()[..., 0] // 200 * 255 if mode == "1" else corners()[..., 0]
+    picture = Image.fromarray((grey.astype(np.uint16) * 257).astype(deep) if deep else np.stack([grey] * 3, 2))
+    (tmp_path / "a").mkdir()
+    picture = picture if deep else picture.quantize(8) if mode == "P" else picture.convert(mode)
+    picture.save(tmp_path / f"a/1{suffix}", quality=100, lossless=True)
+    assert np.abs(open_video(tmp_path / "a").read()[0][..., 1].astype(int) - grey).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("pixels", "said"),
+    [
+        (np.ones((32, 48), np.float32), "more than 16 bits"),
+        (np.ones((32, 48), np.int32), "more than 16 bits"),
+    ],
+)
+def test_pixels_whose_brightness_nobody_knows_are_refused_by_name(tmp_path, pixels, said):
+    (tmp_path / "a").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "a/1.tif")
+    with pytest.raises(SltError, match=rf"frame 1\.tif is not a readable picture: pixels of {said}"):
+        open_video(tmp_path / "a")
+
+
+def test_a_tiff_whose_grey_is_inverted_is_refused_by_name(tmp_path):
+    (tmp_path / "a").mkdir()
+    file = tmp_path / "a/1.tif"
+    Image.fromarray(corners()[..., 0].astype(np.uint16) * 257).save(file, tiffinfo={262: 0})
+    data = file.read_bytes()
+    meaning = b"\x06\x01\x03\x00\x01\x00\x00\x00"
+    file.write_bytes(data.replace(meaning + b"\x01", meaning + b"\x00"))
+    with pytest.raises(SltError, match="grey of 16 bits, kind 0, that is not read; save it in 8 bits"):
+        open_video(tmp_path / "a")
+
+
+def test_a_program_named_as_a_picture_is_not_run(tmp_path):
+    """Pillow gives PostScript to Ghostscript."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a/1.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
+    with pytest.raises(SltError, match=r"1\.png is not a readable picture: cannot identify"):
+        open_video(tmp_path / "a")
+
+
+def test_colours_that_ffmpeg_cannot_convert_are_one_line(tmp_path):
+    path = write_stamped(tmp_path / "a.mp4", [corners()] * 3, [0, 40, 80], options={"colorspace": "ycgco"})
+    with pytest.raises(SltError, match=r"a\.mp4: its pixels \(yuv420p, colour matrix 8\) cannot be converted"):
+        open_video(path).read()

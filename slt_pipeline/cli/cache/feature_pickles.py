@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from slt_pipeline.cli.options import Command, load, recipe_options
+from slt_pipeline.cli.options import OUT_FILE, Command, load, recipe_options
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -80,7 +80,7 @@ def import_pickle(pickles, store, stream, dtype, backend, facts, max_gib) -> Non
 
 @click.command("export-pickle", cls=Command)
 @click.argument("store", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.argument("pickle", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("pickle", type=OUT_FILE)
 @recipe_options
 @click.option("--manifest", type=_FILE, help="Which clips, their glosses and texts.  [default: the recipe's]")
 @click.option("--split", default="all", show_default=True, help="Of the manifest: train, dev, test or all.")

@@ -1,7 +1,7 @@
 import pytest
 
 from slt_pipeline.errors import SltError
-from slt_pipeline.metrics.gloss_cleanup import clean_phoenix14, clean_phoenix14t
+from slt_pipeline.text.gloss_cleanup import clean_phoenix14, clean_phoenix14t
 
 
 @pytest.mark.parametrize(
