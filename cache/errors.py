@@ -21,6 +21,11 @@ class MadeByOtherError(StoreError):
     """A store that is sound, and was made by something else than was asked for."""
 
 
+def is_missing(error: StoreError) -> bool:
+    """Say whether it is that a file is not there: what it held may have moved since it was looked up."""
+    return isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.ENOENT
+
+
 def cannot_read(where: str, error: OSError) -> StoreError:
     """Return the error for a file that the system does not let us read."""
     kind = DamagedError if error.errno in (errno.ENOENT, errno.EIO) else StoreError
@@ -33,6 +38,6 @@ _CURES = {
     errno.EPERM: "check its permissions",
     errno.EMFILE: "allow this process more open files (ulimit -n)",
     errno.ENFILE: "allow this machine more open files",
-    errno.ENOENT: f"{REPAIR}; if clips were removed meanwhile, open the store again",
+    errno.ENOENT: REPAIR,
     errno.EIO: REPAIR,
 }

@@ -9,6 +9,7 @@ import numpy as np
 
 from cache.compression import CODECS, MAX_CHUNK_STEPS, Compression
 from cache.errors import StoreError
+from cache.places.base import Files
 from cache.provenance import canonical
 from cache.seal import complaints, known, seal, unseal
 
@@ -51,6 +52,8 @@ class Header:
 
     chunk_steps: the rows of an inner chunk of a Zarr store that is not compressed; None in those of format 1, whose
         chunks always have all `shard_steps` rows.
+    id: random, so that a store that was made anew at the same path is not taken for the old one. Empty in stores of the
+        first edition.
     """
 
     backend: str
@@ -60,6 +63,7 @@ class Header:
     compression: Compression | None = None
     recorded: dict[str, Any] = field(default_factory=dict)
     chunk_steps: int | None = None
+    id: str = ""
 
     def __post_init__(self) -> None:
         if self.backend not in CODECS:
@@ -113,6 +117,7 @@ class Header:
         document = {
             "format": FORMAT,
             "format_version": COMPRESSED if self.compression else CHUNKED if self.chunk_steps else PLAIN,
+            **({"id": self.id} if self.id else {}),
             "backend": self.backend,
             "shard_steps": self.shard_steps,
             **({"compression": self.compression.to_json()} if self.compression else {}),
@@ -139,3 +144,8 @@ class Header:
             packed = document.get("compression")
             compression = known(Compression, packed) if packed else None
             return known(cls, {**document, "streams": streams, "compression": compression})
+
+
+def read_header(files: Files) -> Header:
+    """Return what the store.json of a place says. Raises DamagedError if it is damaged, OSError if it is not there."""
+    return Header.from_bytes(files.read(HEADER_PATH), files.describe(HEADER_PATH))

@@ -1,23 +1,39 @@
 """The index: which clip lies where. A sealed JSON record a shard, in a file of its own; that file is the commit.
 
-`index/00000007.json` appears, complete, by a rename: then shard 7 is in the store, and not before.
-A writer owns shard 7 from the moment it makes `index/00000007.claim`, which it removes after the commit.
+`index/00000007.json` appears, complete, under a name that nobody had: then shard 7 is in the store, and not before.
+A writer owns shard 7 from the moment it makes `index/00000007.claim`, which it removes after the commit. What is given
+up leaves an empty `index/00000007.gone`: a number is never given twice, and every number has one of the three, so that
+a record that is lost leaves a hole that is seen.
 """
 
-import errno
 import os
+import re
+import uuid
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from threading import Lock
+from typing import NamedTuple
+from weakref import WeakSet
 
-from cache.errors import StoreError
-from cache.header import Header
+from cache.errors import DamagedError, MadeByOtherError, NotFoundError, StoreError
+from cache.header import HEADER_PATH, Header, read_header
 from cache.places.base import Files
 from cache.record import Record
+from cache.seal import seal
 
 FOLDER, TEMPORARY = "index", "tmp"
+FAR = 1 << 31
+"""Numbers from here on are nobody's: what bears one was not made by a writer."""
+_NAME = re.compile(r"([0-9]{8,10})\.(json|claim|gone)")
 Place = tuple[Record, int, int]
 """Where a clip is: the record of its shard, its first row in it, its length."""
+
+
+class Claim(NamedTuple):
+    """The right to write a shard. data: what the claim's file says; nobody else's says the same."""
+
+    shard: int
+    data: bytes
 
 
 class Index:
@@ -25,9 +41,14 @@ class Index:
 
     def __init__(self, files: Files, header: Header) -> None:
         self._files, self._header, self.root = files, header, files.root
+        self._version: object = None  # of store.json, as far as it has been compared
         self._lock = ForkLock()
+        self._high = -1  # the highest number that is known to be taken
+        self._open: set[int] = set()  # claimed and not yet committed when we looked
+        self._dropped: list[str] = []
+        self.records: dict[int, Record] = {}
         self._take({})
-        self.refresh()
+        self._look()
 
     def _take(self, documents: dict[int, Record]) -> None:
         """Know these records and no others. What others read while this happens is either the old or the new."""
@@ -37,112 +58,172 @@ class Index:
         records = {shard: documents[shard] for shard in sorted(documents) if shard not in replaced}
         for record in records.values():
             _put(record, places, doubled)
+        if self.records:
+            gone = [record for shard, record in self.records.items() if shard not in records]
+            self._dropped += [path for record in gone for path in record.files]
         self._documents = documents  # shard -> every record that is there, also those that are replaced
         self.records, self.doubled = records, doubled  # `doubled`: clip -> its shards, if several: the lowest counts
         self.places = places
+        self._high = max(self._high, max(replaced | documents.keys(), default=-1))
 
     def refresh(self) -> None:
         """Take in what has been committed, and what removed, since the last look.
 
         Raises:
-            StoreError: if a record is damaged; what was known before is known still.
+            StoreError: if a record is damaged, or this is another store by now; what was known before is known still.
         """
+        self.require_same_store()
         with self._lock:
             self._look()
 
-    def _look(self) -> None:
-        found: dict[int, Record] = {}
-        there = records_there(self._files)
-        while True:
-            complete = self._read([shard for shard in there if shard not in self._documents], found)
-            gone = not self._documents.keys() <= {*there}
-            if complete and not found and not gone:
-                return
-            if complete and self._files.lists_at_once:
-                break
-            before, there = there, records_there(self._files)
-            if there == before:  # a folder that changes while it is listed may be listed without what was always in it
-                break
-        if not complete:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.root))
-        fresh = [found[shard] for shard in there if shard in found]
-        later = min((record.shard for record in fresh), default=0) > max(self._documents, default=-1)
-        if gone or any(record.replaces for record in fresh) or not later:
-            return self._take({shard: found.get(shard) or self._documents[shard] for shard in there})
-        for record in fresh:
-            self._add(record)
+    def news(self) -> None:
+        """Take in what has been committed since the last look, without listing the folder: its cost is by what is new.
 
-    def _read(self, shards: Sequence[int], found: dict[int, Record]) -> bool:
-        """Read those of the records into `found` that are not in it; say whether none was removed meanwhile."""
-        missing = [shard for shard in shards if shard not in found]
-        try:
-            for shard, data in zip(missing, self._files.read_each(map(record_path, missing)), strict=True):
-                where = self._files.describe(record_path(shard))
-                record = Record.from_bytes(data, where, self._header)
-                if record.shard != shard:
-                    raise StoreError(f"{where} is the record of shard {record.shard}: give it back its own name")
-                found[shard] = record
-        except FileNotFoundError:
-            return False
-        return True
-
-    def commit(self, record: Record, temporary: str) -> None:
-        """Make a claimed shard part of the store, for good, in one step."""
-        if not self._files.exists(claim_path(record.shard)):
-            raise StoreError(
-                f"{self.root} was repaired or pruned while shard {record.shard} was being written, which is given up: "
-                "run again when that is done"
-            )
-        self.put(record, temporary)
-
-    def put(self, record: Record, temporary: str) -> None:
-        """As `commit`, whatever has become of the claim."""
-        put_record(self._files, record, temporary)
+        Raises:
+            StoreError: as `refresh` does.
+        """
+        self.require_same_store()
         with self._lock:
-            self._know(record)
+            self._add_all(self._beyond({}))
 
-    def _know(self, record: Record) -> None:
-        if record.shard > max(self._documents, default=-1):
-            self._add(record)
-        else:
-            self._take({**self._documents, record.shard: record})
+    def require_same_store(self) -> None:
+        """Raise StoreError if the store that was opened is no longer the one that is there."""
+        try:
+            version = self._files.version(HEADER_PATH)
+            same = version == self._version or read_header(self._files) == self._header
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NotFoundError(f"the store {self.root} was removed since it was opened: make it again") from error
+        if not same:
+            raise MadeByOtherError(
+                f"{self.root} is another store than the one that was opened, which was removed: open it again"
+            )
+        self._version = version
 
-    def unlink(self, shards: Sequence[int]) -> None:
-        """Remove records that others stand for."""
-        unlink_records(self._files, shards)
-        for shard in shards:
-            self._documents.pop(shard, None)
-            self.records.pop(shard, None)
+    def _look(self) -> None:
+        """List the folder once, and look beyond it for what was committed meanwhile."""
+        names = self._files.names(FOLDER)
+        there, taken = numbers(names, "json"), {*numbers(names)}
+        self._high = max(self._high, _highest(names))
+        self._open = {shard for shard in taken - {*there} if shard <= self._high}
+        found = self._read([shard for shard in there if shard not in self._documents])
+        if not self._files.lists_at_once:
+            # A folder that changes while it is listed may be listed without what was always in it, and what was removed
+            # before it was read has been replaced by something that may not have been listed.
+            unseen = {*range(self._high + 1)} - taken if self._header.id else set()
+            found |= self._read(sorted(unseen - self._documents.keys()))
+            found = self._beyond(found)
+        missing = self._documents.keys() - {*there}
+        gone = {shard for shard in missing if not self._files.exists(record_path(shard))}
+        if gone:
+            return self._take({s: r for s, r in {**self._documents, **found}.items() if s not in gone})
+        self._add_all(found)
 
-    def claim(self) -> int:
-        """Return a shard number that is ours alone."""
-        return claim_number(self._files)
+    def _beyond(self, found: dict[int, Record]) -> dict[int, Record]:
+        """Add the records of higher numbers than any known, and of those that were claimed at the last look."""
+        for shard in sorted(self._open - self._documents.keys() - found.keys()):
+            found |= self._read([shard])
+            if shard in found or not self._files.exists(claim_path(shard)):
+                self._open.discard(shard)
+                found |= self._read([shard])
+        while True:
+            shard = self._high + 1
+            claimed = self._files.exists(claim_path(shard))
+            new = self._read([shard])
+            if not new and claimed:
+                self._open.add(shard)
+            elif not new and not self._files.exists(gone_path(shard)):
+                return found
+            found |= new
+            self._high = shard
 
-    def release(self, shard: int) -> None:
-        """Give up a claim: after the commit, or when the shard cannot be written."""
-        self._files.remove(claim_path(shard))
+    def _read(self, shards: Sequence[int]) -> dict[int, Record]:
+        """Return the records of these shards, without those that are not there (any more) or are of another store."""
+        found: dict[int, Record] = {}
+        for shard, data in _read_each(self._files, shards):
+            where = self._files.describe(record_path(shard))
+            record = Record.from_bytes(data, where, self._header)
+            if record.shard != shard:
+                raise DamagedError(f"{where} is the record of shard {record.shard}: give it back its own name")
+            if record.store in ("", self._header.id):
+                found[shard] = record
+        return found
+
+    def _add_all(self, found: dict[int, Record]) -> None:
+        """Know more records."""
+        if not found:
+            return
+        if min(found) <= max(self._documents, default=-1) or any(record.replaces for record in found.values()):
+            return self._take({**self._documents, **found})
+        for shard in sorted(found):
+            self._documents[shard] = self.records[shard] = found[shard]
+            _put(found[shard], self.places, self.doubled)
+
+    def dropped_files(self) -> list[str]:
+        """Return the files that no record names any more since the last call."""
+        dropped, self._dropped = self._dropped, []
+        return dropped
 
     def next_shard(self) -> int:
-        """Return the number after the highest that is committed or claimed."""
-        return _next_number(self._files)
+        """Return the number after the highest that is taken."""
+        self.news()
+        return self._high + 1
+
+    def claim(self) -> Claim:
+        """Return the right to write a shard, of a number that nobody ever had."""
+        return claim_number(self._files, self._header, self._high)
+
+    def require_mine(self, claim: Claim) -> None:
+        """Raise StoreError if a claim is no longer ours: its owner was judged dead, or the store is another one."""
+        self.require_same_store()
+        if not _says(self._files, claim):
+            raise StoreError(
+                f"{self.root} was repaired or pruned while shard {claim.shard} was being written, which is given up: "
+                "run again when that is done"
+            )
+
+    def commit(self, record: Record, claim: Claim, temporary: str) -> None:
+        """Make a claimed shard part of the store, for good, in one step.
+
+        Raises:
+            StoreError: if the claim is no longer ours; then the shard is no part of the store.
+        """
+        self.require_mine(claim)
+        put_record(self._files, record, temporary)
+        try:
+            self.require_mine(claim)
+        except StoreError as error:
+            if not isinstance(error, NotFoundError | MadeByOtherError):  # what it wrote may be gone already
+                give_up(self._files, [record.shard])
+            raise
+        with self._lock:
+            self._add_all({record.shard: record})
+            self._high = max(self._high, record.shard)
+
+    def require_alone(self, record: Record) -> None:
+        """Raise StoreError if another process has committed one of our clips between our look and our own commit."""
+        self.news()
+        for clip, shards in self.doubled.items():
+            if record.shard in shards:
+                raise StoreError(
+                    f"clip {clip!r} was written to {self.root} by another process at the same moment, and is in it "
+                    "twice: repair it, which drops one of them, and give every writer its own clips"
+                )
+
+    def forget(self, shards: Iterable[int]) -> None:
+        """Remove records that others stand for, from the store too."""
+        give_up(self._files, shards)
+        with self._lock:
+            self._take({shard: record for shard, record in self._documents.items() if shard not in {*shards}})
+
+    def all_replaced(self, shards: Iterable[int]) -> list[int]:
+        """Return these shards and those that they stand for."""
+        known = [self._documents[shard] for shard in shards if shard in self._documents]
+        return sorted({*shards, *(shard for record in known for shard in record.replaces)})
 
     def position(self, clip: str) -> tuple[Record, int]:
         """Return the record that holds a clip, and the clip's position in its lists."""
         record, row, _ = self.places[clip]
         return record, bisect_left(record.rows, row)
-
-    def _add(self, record: Record) -> None:
-        """Know one more record, of the highest number of all."""
-        self._documents[record.shard] = record
-        old = [self.records[shard] for shard in record.replaces if shard in self.records]
-        if old and self.doubled:
-            return self._take(self._documents)
-        for gone in old:
-            del self.records[gone.shard]
-            for clip in gone.clips:
-                del self.places[clip]
-        self.records[record.shard] = record
-        _put(record, self.places, self.doubled)
 
 
 def _put(record: Record, places: dict[str, Place], doubled: dict[str, set[int]]) -> None:
@@ -153,54 +234,93 @@ def _put(record: Record, places: dict[str, Place], doubled: dict[str, set[int]])
             doubled.setdefault(clip, {first[0].shard}).add(record.shard)
 
 
-def _numbers(names: Iterable[str], kind: str | None = None) -> list[int]:
-    """Return the shard numbers in the names of records and claims, or of one `kind`; other files are ignored."""
-    parts = (name.partition(".") for name in names)
-    kinds = (kind,) if kind else ("json", "claim")
-    return sorted(
-        int(number) for number, _, rest in parts if rest in kinds and 8 <= len(number) <= 12 and number.isdecimal()
-    )
+def _read_each(files: Files, shards: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+    """Yield (shard, the bytes of its record) of those that are there."""
+    answers = iter(files.read_each([record_path(shard) for shard in shards]))
+    for shard in shards:
+        try:
+            data = next(answers, None)
+            yield shard, files.read(record_path(shard)) if data is None else data
+        except FileNotFoundError:
+            continue
 
 
-def claim_number(files: Files) -> int:
-    """Return a shard number that is ours alone."""
-    shard = _next_number(files)
+def _says(files: Files, claim: Claim) -> bool:
+    try:
+        return files.read(claim_path(claim.shard)) == claim.data
+    except FileNotFoundError:
+        return False
+
+
+def claim_number(files: Files, header: Header, high: int | None = None) -> Claim:
+    """Return the right to write a shard, of a number that nobody ever had.
+
+    high: a number below which all are taken; looked up if None.
+    """
+    data = seal({"store": header.id, "writer": uuid.uuid4().hex})
+    shard = (_highest(files.names(FOLDER)) if high is None else high) + 1
     while True:
-        if files.claim(claim_path(shard)):
-            # Its owner may have committed it, and somebody replaced it, between our two looks: no number is used twice.
-            if shard > max(records_there(files), default=-1):
-                return shard
+        if files.claim(claim_path(shard), data):
+            # Its owner may have committed it, or given it up, between our two looks.
+            if not files.exists(record_path(shard)) and not files.exists(gone_path(shard)):
+                files.sync(FOLDER)  # so that data of a number that nothing tells of are those of a lost record
+                return Claim(shard, data)
             files.remove(claim_path(shard))
-            shard = _next_number(files)
-        else:
-            shard += 1
-
-
-def _next_number(files: Files) -> int:
-    return max(_numbers(files.names(FOLDER)), default=-1) + 1
+        shard += 1
 
 
 def put_record(files: Files, record: Record, temporary: str) -> None:
-    """Write a record; it appears whole."""
-    files.write_whole(record_path(record.shard), record.to_bytes(), temporary)
+    """Write a record; it appears whole, under a name that nobody had."""
+    files.write(temporary, [record.to_bytes()])
+    files.rename_new(temporary, record_path(record.shard))
     files.sync(FOLDER)
 
 
-def unlink_records(files: Files, shards: Iterable[int]) -> None:
-    """Remove records that others stand for, for good."""
+def give_up(files: Files, shards: Iterable[int]) -> None:
+    """Let shards be gone for good: their claims and records, but never their numbers."""
+    shards = list(shards)
+    if not shards:
+        return
     for shard in shards:
+        try:
+            files.write(gone_path(shard), [])
+        except FileExistsError:
+            continue
+    files.sync(FOLDER)
+    for shard in shards:
+        files.remove(claim_path(shard))
         files.remove(record_path(shard))
     files.sync(FOLDER)
 
 
-def records_there(files: Files) -> list[int]:
-    """Return the numbers of all records in the index, readable or not."""
-    return _numbers(files.names(FOLDER), "json")
+def _highest(names: Iterable[str]) -> int:
+    """Return the highest number that was given. A claim far beyond what is there is nobody's."""
+    names = list(names)
+    taken = {*numbers(names)}
+    high = max([*numbers(names, "json"), *numbers(names, "gone")], default=-1)
+    while high + 1 in taken:
+        high += 1
+    return high
 
 
-def claims_there(files: Files) -> list[int]:
-    """Return the numbers of all claims in the index."""
-    return _numbers(files.names(FOLDER), "claim")
+def numbers(names: Iterable[str], kind: str | None = None) -> list[int]:
+    """Return the shard numbers in the names of records, claims and what is gone, or of one `kind`, in order."""
+    kinds = (kind,) if kind else ("json", "claim", "gone")
+    found = (int(match[1]) for name in names if (match := _NAME.fullmatch(name)) and match[2] in kinds)
+    return sorted({number for number in found if number < FAR})
+
+
+def lost_numbers(files: Files, header: Header, with_data: Iterable[int]) -> list[int]:
+    """Return the numbers that were given, and of which nothing says what has become of them: their records are lost.
+
+    with_data: numbers of which there are data.
+    """
+    if not header.id:  # the first edition left gaps
+        return []
+    names = files.names(FOLDER)
+    missing = {*range(_highest(names)), *with_data} - {*numbers(names)}
+    paths = (record_path, claim_path, gone_path, record_path)  # a claim may become a record while we look
+    return [shard for shard in sorted(missing) if not any(files.exists(path(shard)) for path in paths)]
 
 
 def record_path(shard: int) -> str:
@@ -213,16 +333,35 @@ def claim_path(shard: int) -> str:
     return f"{FOLDER}/{shard:08d}.claim"
 
 
+def gone_path(shard: int) -> str:
+    """Return the file that says that a shard's number was given, and that nothing has it any more."""
+    return f"{FOLDER}/{shard:08d}.gone"
+
+
+_locks: "WeakSet[ForkLock]" = WeakSet()
+
+
 class ForkLock:
     """A lock among threads, which a forked process finds free even if a thread held it that it does not have."""
 
     def __init__(self) -> None:
-        self._lock, self._process = Lock(), os.getpid()
+        self._lock = Lock()
+        _locks.add(self)
+
+    def renew(self) -> None:
+        """Be free."""
+        self._lock = Lock()
 
     def __enter__(self) -> None:
-        if self._process != os.getpid():
-            self._lock, self._process = Lock(), os.getpid()
         self._lock.acquire()
 
     def __exit__(self, *error: object) -> None:
         self._lock.release()
+
+
+def _renew_locks() -> None:
+    for lock in list(_locks):
+        lock.renew()
+
+
+os.register_at_fork(after_in_child=_renew_locks)

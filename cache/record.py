@@ -38,6 +38,7 @@ class Record:
         are compressed that is every byte}.
     replaces: shards that this one stands for from now on; their records do not count any more. If nothing is left of
         them it is a record without clips and files: its number, and theirs, are never given to another shard.
+    store: the id of the store that it was written for; empty in records of the first edition.
     """
 
     shard: int
@@ -50,13 +51,20 @@ class Record:
     extents: dict[str, Extent]
     files: dict[str, dict[str, Any]]
     replaces: list[int] = field(default_factory=list)
+    store: str = ""
 
     def to_bytes(self) -> bytes:
         """Return the bytes of the index file."""
         document = {key.name: getattr(self, key.name) for key in fields(self)}
-        if not self.replaces:
-            del document["replaces"]
+        for key in ("replaces", "store"):
+            if not document[key]:
+                del document[key]
         return seal({**document, "extents": {name: extent.to_json() for name, extent in self.extents.items()}})
+
+    @property
+    def copy_path(self) -> str:
+        """The file beside the data that says the same as the one in the index; empty if there are no data."""
+        return f"{min(self.files)}.json" if self.files else ""
 
     @classmethod
     def from_bytes(cls, data: bytes, where: str, header: Header) -> "Record":

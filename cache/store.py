@@ -3,6 +3,7 @@
 B: clips of a batch. T: steps of a clip. D: width of a stream.
 """
 
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +13,8 @@ import numpy as np
 
 from cache.backends import backend_of
 from cache.compression import Compression
-from cache.errors import MadeByOtherError, NotFoundError, StoreError
-from cache.header import CHUNK_STEPS, DEFAULT_SHARD_STEPS, HEADER_PATH, Header, StreamSpec
+from cache.errors import DamagedError, MadeByOtherError, NotFoundError, StoreError, is_missing
+from cache.header import CHUNK_STEPS, DEFAULT_SHARD_STEPS, HEADER_PATH, Header, StreamSpec, read_header
 from cache.index import ForkLock, Index, Place
 from cache.places import files_at
 from cache.places.base import Files
@@ -40,7 +41,7 @@ class FeatureStore:
         self.check: Check = check
         self._files = files
         with _reading(files):
-            self._header = Header.from_bytes(files.read(HEADER_PATH), files.describe(HEADER_PATH))
+            self._header = read_header(files)
             self._index = Index(files, self._header)
         self._rows = _Streams(files, self._header, self._index, resident, check)
 
@@ -75,8 +76,16 @@ class FeatureStore:
             StoreError: if there is something at `path`, or it cannot be written.
         """
         files = files or files_at(path, durable=durable)
-        chunk_steps = CHUNK_STEPS if backend == "zarr" and compression is None else None
-        header = Header(backend, dict(streams), shard_steps, fingerprint, compression, recorded or {}, chunk_steps)
+        header = Header(
+            backend,
+            dict(streams),
+            shard_steps,
+            fingerprint,
+            compression,
+            recorded or {},
+            chunk_steps=CHUNK_STEPS if backend == "zarr" and compression is None else None,
+            id=uuid.uuid4().hex,
+        )
         header.require_streams_apart()
         try:
             initial_files = {HEADER_PATH: header.to_bytes(), **backend_of(header).metadata(header, 0)}
@@ -212,13 +221,21 @@ class FeatureStore:
 
     def read(self, clip_id: str, stream: str, start: int | None = None, stop: int | None = None) -> np.ndarray:
         """Return the steps [start, stop) of a clip as a new array (T, D); `start` and `stop` as in a slice."""
-        return self._rows[stream].read(clip_id, start, stop)
+        try:
+            return self._rows[stream].read(clip_id, start, stop)
+        except DamagedError as error:
+            self._look_again(error)
+            return self._rows[stream].read(clip_id, start, stop)
 
     def read_batch(self, clip_ids: Sequence[str], stream: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the clips padded with zeros (B, T, D), and their lengths (B,) int64."""
         if isinstance(clip_ids, str):
             raise StoreError(f"clip_ids is the text {clip_ids!r}: give a list of clip ids")
-        return self._rows[stream].read_batch(clip_ids)
+        try:
+            return self._rows[stream].read_batch(clip_ids)
+        except DamagedError as error:
+            self._look_again(error)
+            return self._rows[stream].read_batch(clip_ids)
 
     def writer(self) -> Writer:
         """Return a writer, to be used as `with store.writer() as writer: writer.write(...)`."""
@@ -231,6 +248,13 @@ class FeatureStore:
         with _reading(self._files):
             self._index.refresh()
         self._rows.forget()
+        self._files.forget(self._index.dropped_files())
+
+    def _look_again(self, error: DamagedError) -> None:
+        """Refresh if a file was missing: its clips may have been written anew, without those that were removed."""
+        if not is_missing(error):
+            raise error
+        self.refresh()
 
     def __repr__(self) -> str:
         return f"FeatureStore({str(self.path)!r}, {self.backend}, {len(self)} clips, streams {', '.join(self.streams)})"

@@ -14,7 +14,7 @@ from cache.backends import backend_of
 from cache.compression import Compression
 from cache.errors import StoreError
 from cache.header import Header
-from cache.index import TEMPORARY, Index, record_path
+from cache.index import TEMPORARY, Claim, Index, claim_path, give_up, record_path
 from cache.places.base import Files
 from cache.provenance import is_text
 from cache.record import Extent, Record, WrittenFile
@@ -94,6 +94,9 @@ class Writer:
             return
         try:
             self._commit()
+        except StoreError:
+            self._clear()
+            raise
         except OSError as error:
             with contextlib.suppress(OSError, StoreError):  # what failed may have come after the commit itself
                 self._index.refresh()
@@ -116,70 +119,75 @@ class Writer:
             self._clear()
 
     def _commit(self) -> None:
-        files, index, backend = self._files, self._index, backend_of(self._header)
-        index.refresh()
+        files, index = self._files, self._index
+        index.news()
         for clip in filter(self._is_there, self._pending):
-            given_up = len(self._pending)
-            self._clear()
             raise StoreError(
-                f"clip {clip!r} was written to {self._files.root} by another process meanwhile, so the {given_up} "
+                f"clip {clip!r} was written to {files.root} by another process meanwhile, so the {len(self._pending)} "
                 "clips of this shard are given up: give every writer its own clips"
             )
-        shard = index.claim()
-        temporary = f"{TEMPORARY}/{shard:08d}.{uuid.uuid4().hex}"
-        written: list[WrittenFile] = []
+        while not self._commit_as(index.claim()):
+            pass
+
+    def _commit_as(self, claim: Claim) -> bool:
+        """Commit under this number; False if it was given to somebody before, whose claim a power cut has taken."""
+        files, index, backend = self._files, self._index, backend_of(self._header)
+        temporary = f"{TEMPORARY}/{claim.shard:08d}.{uuid.uuid4().hex}"
+        made: list[str] = []
         try:
             arrays = {name: buffer[: self._used] for name, buffer in self._buffers.items()}
-            extents, written = backend.write_shard(files, self._header, shard, arrays, temporary)
-            for file in written:
-                files.sync(file.temporary)
-            for file in written:
-                files.rename(file.temporary, file.final)
+            extents, written = backend.write_shard(files, self._header, claim.shard, arrays, temporary)
+            record = self._record(claim.shard, extents, written)
+            files.write(f"{temporary}.copy", [record.to_bytes()])
+            index.require_mine(claim)
+            names = {file.temporary: file.final for file in written} | {f"{temporary}.copy": record.copy_path}
+            for source, target in names.items():
+                try:
+                    files.rename_new(source, target)
+                except FileExistsError:
+                    return False
+                made.append(target)
             backend.publish(files, self._header, index, temporary)
-            for folder in sorted({file.final.rpartition("/")[0] for file in written}):
+            for folder in sorted({path.rpartition("/")[0] for path in made}):
                 files.sync(folder)
-            index.commit(self._record(shard, extents, written), f"{temporary}.record")
+            index.commit(record, claim, f"{temporary}.record")
             if not self.replaces:
-                self._require_alone(shard)
+                index.require_alone(record)
+            return True
         finally:
-            with contextlib.suppress(OSError):  # what cannot be removed now does no harm
-                self._clean_up(shard, temporary, written)
+            with contextlib.suppress(OSError, StoreError):  # what cannot be removed now does no harm
+                self._clean_up(claim.shard, temporary, made)
 
     def _record(self, shard: int, extents: dict[str, Extent], written: list[WrittenFile]) -> Record:
         return Record(
             shard=shard,
             steps=self._used,
             clips=list(self._pending),
-            rows=self._rows,
-            lengths=self._lengths,
-            sources=self._sources,
-            checksums=self._checksums,
-            replaces=list(self.replaces),
+            rows=list(self._rows),
+            lengths=list(self._lengths),
+            sources=list(self._sources),
+            checksums={name: list(checksums) for name, checksums in self._checksums.items()},
+            replaces=self._index.all_replaced(self.replaces),
+            store=self._header.id,
             extents=extents,
             files={file.final: {"bytes": file.bytes, "rest": file.rest} for file in written},
         )
 
-    def _require_alone(self, shard: int) -> None:
-        """Raise StoreError if another process has committed one of our clips between our look and our own commit."""
-        self._index.refresh()
-        for clip, shards in self._index.doubled.items():
-            if shard in shards:
-                raise StoreError(
-                    f"clip {clip!r} was written to {self._files.root} by another process at the same moment, and is in "
-                    "it twice: repair it, which drops one of them, and give every writer its own clips"
-                )
-
     def _is_there(self, clip_id: str) -> bool:
         return clip_id in self._index.places and not self.replaces
 
-    def _clean_up(self, shard: int, temporary: str, written: list[WrittenFile]) -> None:
-        if not self._files.exists(record_path(shard)):
-            for file in written:
-                self._files.remove(file.final)
+    def _clean_up(self, shard: int, temporary: str, made: list[str]) -> None:
+        """Remove what is ours and of no use any more."""
         for name in self._files.names(TEMPORARY):
             if f"{TEMPORARY}/{name}".startswith(temporary):
                 self._files.remove(f"{TEMPORARY}/{name}")
-        self._index.release(shard)
+        self._index.require_same_store()  # or what lies there under our names is that of others
+        if self._files.exists(record_path(shard)):
+            self._files.remove(claim_path(shard))
+            return
+        for path in made:
+            self._files.remove(path)
+        give_up(self._files, [shard])
 
     def _checked_length(self, where: str, features: Mapping[str, np.ndarray]) -> int:
         streams = self._header.streams

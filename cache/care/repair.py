@@ -16,10 +16,10 @@ import numpy as np
 from cache.backends import backend_of
 from cache.care import Progress, ignore
 from cache.care.leftovers import remove_leftovers
-from cache.care.verify import read_header, read_records, verify
+from cache.care.verify import copies_to_mend, read_header, read_records, verify
 from cache.errors import REPAIR, StoreError
 from cache.header import HEADER_PATH, Header
-from cache.index import TEMPORARY, claim_number, claim_path, put_record, unlink_records
+from cache.index import TEMPORARY, claim_number, claim_path, give_up, put_record
 from cache.places import files_at
 from cache.places.base import Files
 from cache.reading import read_rows
@@ -62,9 +62,9 @@ def repair(path: str | Path, *, files: Files | None = None, progress: Progress =
         header = read_header(files)
         unreadable = sorted(lost.keys() - {record.shard for record in read_records(files, header)[0]})
         if unreadable:
-            with _standing_for(files, unreadable) as record:
+            with _standing_for(files, header, unreadable) as record:
                 put_record(files, record, _temporary())
-            unlink_records(files, unreadable)
+            give_up(files, unreadable)
         return Dropped(_drop(files, header, lost), len(unreadable))
 
 
@@ -107,12 +107,15 @@ def _drop(files: Files, header: Header, unwanted: dict[int, set[str]], progress:
         progress(row_bytes * records[shard].steps, total)
     remaining = remove_leftovers(files, read)
     # The highest number is kept, whatever it stands for, lest it be given away again.
-    store._index.unlink([record.shard for record in remaining[:-1] if not record.clips])
+    store._index.forget([record.shard for record in remaining[:-1] if not record.clips])
     num_shards = max((record.shard for record in remaining if record.clips), default=-1) + 1
     for file, _ in backend_of(header).check_metadata(files, header, num_shards):
         data = backend_of(header).metadata(header, store._index.next_shard())[file]
         files.write_whole(file, data, _temporary())
         files.sync(file.rpartition("/")[0])
+    for path, _, data in copies_to_mend(files, remaining):
+        files.write_whole(path, data, _temporary())
+        files.sync(path.rpartition("/")[0])
     return sorted({clip for clips in unwanted.values() for clip in clips if clip not in store})
 
 
@@ -129,9 +132,10 @@ def _with_second_copies(records: dict[int, Record], unwanted: dict[int, set[str]
 def _rewrite(store: FeatureStore, header: Header, record: Record, unwanted: set[str]) -> None:
     files, index = store._files, store._index
     if unwanted >= set(record.clips):
-        with _standing_for(files, [record.shard]) as nothing:
-            index.put(nothing, _temporary())
-        return index.unlink([record.shard])
+        with _standing_for(files, header, index.all_replaced([record.shard])) as nothing:
+            put_record(files, nothing, _temporary())
+        index.news()
+        return index.forget([record.shard])
     with store.writer() as writer:
         writer.replaces.append(record.shard)
         columns = zip(record.clips, record.rows, record.lengths, record.sources, strict=True)
@@ -145,15 +149,15 @@ def _rewrite(store: FeatureStore, header: Header, record: Record, unwanted: set[
                 if hex_crc32(rows.data) != record.checksums[name][position]:
                     raise StoreError(f"clip {clip!r}, stream {name!r} of {files.root} is damaged: {REPAIR}")
             writer.write(clip, features, source=source)
-    index.unlink([record.shard])
+    index.forget([record.shard])
 
 
 @contextmanager
-def _standing_for(files: Files, shards: list[int]) -> Iterator[Record]:
-    """Yield a record without clips that stands for shards, so that their numbers are not given to others."""
-    number = claim_number(files)
+def _standing_for(files: Files, header: Header, shards: list[int]) -> Iterator[Record]:
+    """Yield a record without clips that stands for shards."""
+    number = claim_number(files, header).shard
     try:
-        yield Record(number, 0, [], [], [], [], {}, {}, {}, replaces=shards)
+        yield Record(number, 0, [], [], [], [], {}, {}, {}, replaces=shards, store=header.id)
     finally:
         files.remove(claim_path(number))
 

@@ -3,6 +3,7 @@
 `verify` reads every byte that `store.json`, the index and the data have, and finds any single flipped bit in them.
 """
 
+import contextlib
 import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,10 +15,10 @@ import numpy as np
 
 from cache.backends import backend_of
 from cache.care import Progress, ignore
-from cache.care.leftovers import find_leftovers
+from cache.care.leftovers import find_leftovers, shard_of
 from cache.errors import StoreError, cannot_read
 from cache.header import HEADER_PATH, Header
-from cache.index import record_path, records_there
+from cache.index import FOLDER, lost_numbers, numbers, record_path
 from cache.places import files_at
 from cache.places.base import Files
 from cache.reading import read_rows
@@ -92,10 +93,13 @@ def verify(
     records, found = read_records(files, header)
     owners: dict[str, int] = {}
     total = sum(record.steps * spec.row_bytes for record in records for spec in header.streams.values())
+    found += [Damage(path, reason) for path, reason, _ in copies_to_mend(files, records)]
     for record in records:
-        found += _check_record(record, owners)
+        damages = list(_check_record(record, owners))
         for file in record.files:
-            found += _check_file(files, header, record, file, lambda done: progress(done, total))
+            damages += _check_file(files, header, record, file, lambda done: progress(done, total))
+        if damages and files.exists(record_path(record.shard)):  # or it was replaced while we read, and goes first
+            found += damages
     num_shards = max((record.shard for record in records if record.clips), default=-1) + 1
     for file, reason in backend_of(header).check_metadata(files, header, num_shards):
         found.append(Damage(file, reason))
@@ -109,10 +113,12 @@ def read_header(files: Files) -> Header:
 
 def read_records(files: Files, header: Header) -> tuple[list[Record], list[Damage]]:
     """Return the records that count, and those that cannot be read."""
-    found = [_read_record(files, header, shard) for shard in records_there(files)]
+    found = [_read_record(files, header, shard) for shard in numbers(files.names(FOLDER), "json")]
+    data = {shard for path in files.walk("data") if (shard := shard_of(path)) is not None}
+    lost = [Damage(record_path(shard), "it is missing", shard, None) for shard in lost_numbers(files, header, data)]
     records = [record for record in found if isinstance(record, Record)]
     replaced = {shard for record in records for shard in record.replaces}
-    damages = [damage for damage in found if isinstance(damage, Damage)]
+    damages = [damage for damage in found if isinstance(damage, Damage)] + lost
     return [record for record in records if record.shard not in replaced], damages
 
 
@@ -134,7 +140,21 @@ def _read_record(files: Files, header: Header, shard: int) -> Record | Damage | 
         return Damage(path, str(error), shard, None)
     if record.shard != shard:
         return Damage(path, f"it is the record of shard {record.shard}", shard, None)
+    if record.store not in ("", header.id):
+        return Damage(path, "it is of another store", shard, ())
     return record
+
+
+def copies_to_mend(files: Files, records: list[Record]) -> Iterator[tuple[str, str, bytes]]:
+    """Yield (file, what is wrong with it, what it should be) of the copies of records that lie beside the data."""
+    for record in records:
+        if not record.store or not record.clips:
+            continue
+        data, expected = b"", record.to_bytes()
+        with contextlib.suppress(OSError):
+            data = files.read(record.copy_path)
+        if data != expected and files.exists(record_path(record.shard)):
+            yield record.copy_path, "it is not the copy of its record", expected
 
 
 def _size(measure: Callable[[str], int], path: str) -> int:

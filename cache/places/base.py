@@ -22,7 +22,7 @@ class Files:
     """
 
     root: Path
-    open_files: dict[str, int]
+    open_files: dict[str, Any]
 
     writable = False
     """Whether a store can be made and changed here."""
@@ -32,6 +32,10 @@ class Files:
     def read(self, path: str) -> bytes:
         """Return a whole small file. Raises FileNotFoundError if it is not there."""
         raise NotImplementedError
+
+    def version(self, path: str) -> object:
+        """Return what is another if the file is another. Raises FileNotFoundError if it is not there."""
+        return self.read(path)
 
     def read_each(self, paths: Iterable[str]) -> Iterable[bytes]:
         """Return whole small files."""
@@ -81,19 +85,18 @@ class Files:
         self._refuse()
 
     def write(self, path: str, parts: Iterable[Any], size: int | None = None) -> None:
-        """Write a new file from buffers; with `size`, end it with a hole of zeros up to that many bytes."""
+        """Write a new file from buffers, on to the disk; with `size`, a hole of zeros fills it up."""
         del path, parts, size
         self._refuse()
 
     def write_whole(self, path: str, data: bytes, temporary: str) -> None:
         """Write a small file, which appears whole, by way of a temporary name; its folder is for the caller to sync."""
         self.write(temporary, [data])
-        self.sync(temporary)
         self.rename(temporary, path)
 
-    def sync(self, path: str) -> None:
-        """Wait until the file's bytes (or the folder's names) are on the disk."""
-        del path
+    def sync(self, folder: str) -> None:
+        """Wait until the names in a folder are on the disk."""
+        del folder
         self._refuse()
 
     def rename(self, source: str, target: str) -> None:
@@ -101,9 +104,14 @@ class Files:
         del source, target
         self._refuse()
 
-    def claim(self, path: str) -> bool:
-        """Make a file that says who we are if nobody has it yet; say whether it was us."""
-        del path
+    def rename_new(self, source: str, target: str) -> None:
+        """Give a file its final name. Raises FileExistsError where that is taken, whoever takes it meanwhile."""
+        del source, target
+        self._refuse()
+
+    def claim(self, path: str, data: bytes) -> bool:
+        """Make a file of these bytes, and show that we live until it is removed; False if somebody has it already."""
+        del path, data
         self._refuse()
 
     def claim_is_live(self, path: str) -> bool:
@@ -120,6 +128,11 @@ class Files:
         """Return the seconds since a file or folder was last changed, by the file system's own clock."""
         del path
         self._refuse()
+
+    def forget(self, paths: Iterable[str]) -> None:
+        """Close files that nobody asks for any more, once nobody is reading from them."""
+        for path in paths:
+            self.open_files.pop(path, None)
 
     def close(self) -> None:
         """Close what is open; what is read later opens it anew."""

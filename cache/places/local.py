@@ -2,14 +2,17 @@
 
 import contextlib
 import errno
+import fcntl
 import os
+import re
 import resource
-import socket
 import tempfile
 import uuid
 from collections.abc import Iterable
+from functools import lru_cache
 from os import preadv
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import numpy as np
@@ -19,8 +22,26 @@ from cache.places.base import Files
 
 # Half of what the process may open, the rest is left to others. Files beyond that are opened for each read.
 MAX_OPEN_FILES = min(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
-# Seconds after which a claim is given up: of a process that is there (another one by then), of one that is unknown.
-OLD, LATE = 24 * 3600.0, 3600.0
+# Where a lock that is held proves that its holder lives, and one that is not proves that it does not.
+_LOCKS_ARE_PROOF = {
+    "bcachefs",
+    "btrfs",
+    "ext2",
+    "ext3",
+    "ext4",
+    "f2fs",
+    "jfs",
+    "overlay",
+    "ramfs",
+    "tmpfs",
+    "xfs",
+    "zfs",
+}
+BEAT, LATE = (
+    60.0,
+    3600.0,
+)  # Seconds between the signs of life of a claim elsewhere, and without one until it is given up.
+_CLAIM = b'{"store":'  # how claims begin whose makers hold a lock; others are of unknown owners
 
 
 class LocalFiles(Files):
@@ -31,14 +52,15 @@ class LocalFiles(Files):
     """
 
     writable = True
-    num_open = 0
-    """Descriptors that all stores of this process keep open."""
 
     def __init__(self, root: str | Path, *, durable: bool = True) -> None:
         self.root = Path(root).absolute()
         self._durable = durable
         self._prefix = f"{self.root}/"
-        self.open_files: dict[str, int] = {}  # path -> descriptor of the files that are kept open
+        self.open_files = {}
+        self._claims: dict[
+            str, tuple[int, Event]
+        ] = {}  # path -> the descriptor that holds its lock, the end of its life
 
     # Reading
 
@@ -68,6 +90,11 @@ class LocalFiles(Files):
         """Return the bytes that a file takes on the disk: fewer than its size where it has holes."""
         return os.stat(self._prefix + path).st_blocks * 512  # noqa: PTH116
 
+    def version(self, path: str) -> object:
+        """As in `Files`, without reading it."""
+        found = os.stat(self._prefix + path)  # noqa: PTH116
+        return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
     def walk(self, folder: str) -> list[str]:
         """Return all files below a folder, sorted."""
         found = [path for path in Path(self._prefix + folder).rglob("*") if not path.is_dir()]
@@ -75,14 +102,15 @@ class LocalFiles(Files):
 
     def read_into(self, path: str, offset: int, out: np.ndarray) -> None:
         """Fill `out` (contiguous) from the bytes at `offset`. Raises StoreError where the file ends too early."""
-        try:
-            done = preadv(self.open_files[path], (out,), offset)  # pyright: ignore[reportArgumentType]
-        except KeyError:
+        descriptor = self.open_files.get(path)
+        if descriptor is None:
             return self._open_and_read(path, offset, out)
+        try:
+            done = preadv(descriptor, (out,), offset)  # pyright: ignore[reportArgumentType]
         except OSError as error:
             raise cannot_read(self.describe(path), error) from error
         if done != out.nbytes:
-            self._read_all(self.open_files[path], path, offset, out)
+            self._read_all(descriptor, path, offset, out)
 
     def read_many(self, wanted: Iterable[tuple[str, int, np.ndarray]]) -> None:
         """Do `read_into` for each (path, offset, out)."""
@@ -127,55 +155,90 @@ class LocalFiles(Files):
             raise
 
     def write(self, path: str, parts: Iterable[Any], size: int | None = None) -> None:
-        """Write a new file from buffers; with `size`, end it with a hole of zeros up to that many bytes."""
-        target = Path(self._prefix + path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _write_file(target, parts, size)
+        """As in `Files`. What has written the bytes waits for them, so that an error of the disk reaches it."""
+        self._make_folders(path)
+        _write_file(Path(self._prefix + path), parts, size, durable=self._durable)
 
-    def sync(self, path: str) -> None:
-        """Wait until the file's bytes (or the folder's names) are on the disk."""
+    def sync(self, folder: str) -> None:
+        """Wait until the names in a folder are on the disk."""
         if self._durable:
-            _sync_path(Path(self._prefix + path))
+            _sync_path(Path(self._prefix + folder))
 
     def rename(self, source: str, target: str) -> None:
         """Give a file its final name, replacing what has it."""
-        Path(self._prefix + target).parent.mkdir(parents=True, exist_ok=True)  # some copying tools drop empty folders
+        self._make_folders(target)
         os.replace(self._prefix + source, self._prefix + target)  # noqa: PTH105
 
-    def claim(self, path: str) -> bool:
-        """Make a file that says who we are if nobody has it yet; say whether it was us."""
-        target = Path(self._prefix + path)
-        target.parent.mkdir(exist_ok=True)
+    def rename_new(self, source: str, target: str) -> None:
+        """Give a file its final name. Raises FileExistsError where that is taken, whoever takes it meanwhile."""
+        self._make_folders(target)
         try:
-            _write_file(target, [f"{socket.gethostname()} {os.getpid()}\n".encode()], None)
-        except FileExistsError:
-            return False
-        except OSError:  # a full disk has room for a name, if for nothing else
-            target.unlink(missing_ok=True)
-            raise
+            os.link(self._prefix + source, self._prefix + target)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS):
+                raise
+            if self.exists(
+                target
+            ):  # a file system without links: that nobody takes it meanwhile is for claims to see to
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from None
+            return os.rename(self._prefix + source, self._prefix + target)  # noqa: PTH104
+        Path(self._prefix + source).unlink()
+
+    def claim(self, path: str, data: bytes) -> bool:
+        """As in `Files`: the file appears with its content and a lock on it, which ends with this process."""
+        temporary = f"tmp/{uuid.uuid4().hex}.claim"
+        self._make_folders(temporary)
+        descriptor = os.open(self._prefix + temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
+        try:
+            os.write(descriptor, data)
+            with contextlib.suppress(OSError):  # a file system without locks: signs of life are all there is
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            try:
+                self.rename_new(temporary, path)
+            except FileExistsError:
+                return False
+            self._claims[path] = descriptor, Event()
+        finally:
+            if path not in self._claims or self._claims[path][0] != descriptor:
+                Path(self._prefix + temporary).unlink(missing_ok=True)
+                os.close(descriptor)
+        if not self._locks_are_proof():
+            Thread(target=_beat, args=(self._prefix + path, self._claims[path][1]), daemon=True).start()
         return True
 
     def claim_is_live(self, path: str) -> bool:
-        """Say whether the process that made a claim is still there; of another machine's we know how old it is."""
+        """Say whether whoever made a claim is still there: by its lock, or by when it last gave a sign of life."""
         try:
-            host, _, process = self.read(path).decode().rstrip().rpartition(" ")
-            age = self.age(path)
+            with Path(self._prefix + path).open("r+b") as file:
+                if file.read(len(_CLAIM)) != _CLAIM or not self._locks_are_proof():
+                    return self.age(path) < LATE
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    return True
+                return False
         except FileNotFoundError:
             return False
-        if host != socket.gethostname() or not process.isdigit():
-            return age < LATE
-        with contextlib.suppress(PermissionError):  # then it is there
-            try:
-                os.kill(int(process), 0)
-            except (ProcessLookupError, OverflowError):
-                return False
-        return age < OLD
+
+    def _locks_are_proof(self) -> bool:
+        return _file_system(self.root) in _LOCKS_ARE_PROOF
+
+    def _make_folders(self, path: str) -> None:
+        """Make the folders that a file lies in, as some copying tools drop empty ones; but never the store's own."""
+        folder, *inner = path.split("/")[:-1]
+        Path(self._prefix + folder).mkdir(exist_ok=True)
+        if inner:
+            Path(self._prefix + "/".join([folder, *inner])).mkdir(parents=True, exist_ok=True)
 
     def remove(self, path: str) -> None:
         """Remove a file or empty folder, if it is there. Raises StoreError if links make it lie outside the store."""
         target = Path(self._prefix + path)
         if not target.parent.resolve().is_relative_to(self.root.resolve()):
             raise StoreError(f"{target} lies in {target.parent.resolve()}, not in the store, and was not removed")
+        if path in self._claims:
+            descriptor, end = self._claims.pop(path)
+            end.set()
+            os.close(descriptor)
         with contextlib.suppress(FileNotFoundError):
             target.rmdir() if target.is_dir() and not target.is_symlink() else target.unlink()
 
@@ -185,10 +248,12 @@ class LocalFiles(Files):
             return os.fstat(now.fileno()).st_mtime - os.stat(self._prefix + path).st_mtime  # noqa: PTH116
 
     def close(self) -> None:
-        """Close every open file."""
-        while self.open_files:
-            os.close(self.open_files.popitem()[1])
-            LocalFiles.num_open -= 1
+        """Close every open file that nobody is reading just now, and end our claims."""
+        self.open_files.clear()
+        while self._claims:
+            descriptor, end = self._claims.popitem()[1]
+            end.set()
+            os.close(descriptor)
 
     def __getstate__(self) -> dict[str, Any]:
         return {"root": self.root, "durable": self._durable}
@@ -202,17 +267,12 @@ class LocalFiles(Files):
 
     def _open_and_read(self, path: str, offset: int, out: np.ndarray) -> None:
         try:
-            descriptor = os.open(self._prefix + path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = _Descriptor(os.open(self._prefix + path, os.O_RDONLY | os.O_CLOEXEC))
         except OSError as error:
             raise cannot_read(self.describe(path), error) from error
-        # Kept files are never closed while the store lives, as another thread may be reading from them.
-        keep = LocalFiles.num_open < MAX_OPEN_FILES and self.open_files.setdefault(path, descriptor) == descriptor
-        LocalFiles.num_open += keep
-        try:
-            self._read_all(descriptor, path, offset, out)
-        finally:
-            if not keep:
-                os.close(descriptor)
+        if _Descriptor.num_open <= MAX_OPEN_FILES:
+            self.open_files.setdefault(path, descriptor)
+        self._read_all(descriptor, path, offset, out)
 
     def _read_all(self, descriptor: int, path: str, offset: int, out: np.ndarray) -> None:
         view, count = out.reshape(-1).view(np.uint8).data, 0
@@ -227,7 +287,44 @@ class LocalFiles(Files):
             count += more
 
 
-def _write_file(path: Path, parts: Iterable[Any], size: int | None) -> None:
+class _Descriptor(int):
+    """A descriptor that is closed when nobody has it any more: a thread that reads from it does."""
+
+    num_open = 0
+
+    def __init__(self, number: int) -> None:
+        del number
+        _Descriptor.num_open += 1
+
+    def __del__(self) -> None:
+        _Descriptor.num_open -= 1
+        os.close(self)
+
+
+def _beat(path: str, end: Event) -> None:
+    """Give a sign of life until the end."""
+    while not end.wait(BEAT):
+        with contextlib.suppress(OSError):
+            os.utime(path)
+
+
+@lru_cache(64)
+def _file_system(folder: Path) -> str:
+    """Return the name of the file system that a folder is on, as Linux says it; empty if that is not to be known."""
+    found = ("", "")
+    with contextlib.suppress(OSError):
+        where = os.fsencode(folder.resolve()) + b"/"
+        for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
+            mount, _, kind = line.partition(b" - ")
+            point = (
+                re.sub(rb"\\([0-7]{3})", lambda code: bytes([int(code[1], 8)]), mount.split()[4]).rstrip(b"/") + b"/"
+            )
+            if where.startswith(point) and len(point) >= len(found[0]):
+                found = point, kind.split()[0].decode()
+    return found[1]
+
+
+def _write_file(path: Path, parts: Iterable[Any], size: int | None, *, durable: bool = False) -> None:
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666)
     try:
         for part in parts:
@@ -236,6 +333,8 @@ def _write_file(path: Path, parts: Iterable[Any], size: int | None) -> None:
                 view = view[os.write(descriptor, view) :]
         if size is not None:
             os.ftruncate(descriptor, size)
+        if durable:
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

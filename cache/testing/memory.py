@@ -78,26 +78,32 @@ class MemoryFiles(Files):
         self._names[path] = _Inode(
             b"".join(bytes(memoryview(part).cast("B")) for part in parts).ljust(size or 0, b"\0")
         )
+        self._names[path].on_disk = self._names[path].data
 
     def put(self, path: str, data: bytes) -> None:
         """Replace the bytes of a file, behind the store's back."""
         self._names[path] = _Inode(data)
+        self._names[path].on_disk = data
 
-    def sync(self, path: str) -> None:
-        """Let a file's bytes, or a folder's names, survive a power cut."""
-        if path in self._names:
-            self._names[path].on_disk = self._names[path].data
+    def sync(self, folder: str) -> None:
+        """Let a folder's names survive a power cut."""
         for name in {*self._names, *self._names_on_disk}:
-            if name.rpartition("/")[0] == path:
+            if name.rpartition("/")[0] == folder:
                 _copy_entry(self._names, self._names_on_disk, name)
 
     def rename(self, source: str, target: str) -> None:
         """Give a file its final name."""
         self._names[target] = self._names.pop(source)
 
-    def claim(self, path: str) -> bool:
-        """Make an empty file if nobody has it yet; say whether it was us."""
-        return path not in self._names and bool(self._names.setdefault(path, _Inode(b"")))
+    def rename_new(self, source: str, target: str) -> None:
+        """Give a file a final name that nothing has."""
+        if target in self._names:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+        self.rename(source, target)
+
+    def claim(self, path: str, data: bytes) -> bool:
+        """Make a file if nobody has it yet; say whether it was us."""
+        return path not in self._names and bool(self._names.setdefault(path, _Inode(data)))
 
     def claim_is_live(self, path: str) -> bool:
         """Say whether the process that made the claim is still there: not after a kill or a power cut."""

@@ -29,20 +29,20 @@ class FaultyFiles(MemoryFiles):
         if stop:
             self._count()
 
-    def sync(self, path: str) -> None:
+    def sync(self, folder: str) -> None:
         """Sync, or fail."""
         self._count()
-        super().sync(path)
+        super().sync(folder)
 
     def rename(self, source: str, target: str) -> None:
         """Rename, or fail."""
         self._count()
         super().rename(source, target)
 
-    def claim(self, path: str) -> bool:
+    def claim(self, path: str, data: bytes) -> bool:
         """Claim, or fail."""
         self._count()
-        return super().claim(path)
+        return super().claim(path, data)
 
     def remove(self, path: str) -> None:
         """Remove, or fail."""

@@ -4,9 +4,8 @@ import errno
 import multiprocessing
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from socket import gethostname
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from cache import FeatureStore, StoreError, StreamSpec
 from cache.care.convert import convert, merge
 from cache.care.repair import Dropped, remove, repair
 from cache.care.verify import info, verify
+from cache.places.local import LocalFiles
 from cache.testing import STREAMS, assert_holds, make_clips
 from cache.testing.memory import MemoryFiles
 
@@ -65,9 +65,16 @@ def test_clips_are_removed_while_another_process_commits_and_neither_loses_one(
 
         armed = False
 
-        def sync(self, path: str) -> None:
-            super().sync(path)
-            if self.armed and path.startswith(moment.rstrip("/")):
+        def rename_new(self, source: str, target: str) -> None:
+            super().rename_new(source, target)
+            self.prune(target)
+
+        def write(self, path: str, parts: Iterable[Any], size: int | None = None) -> None:
+            super().write(path, parts, size)
+            self.prune(path)
+
+        def prune(self, path: str) -> None:
+            if self.armed and path.startswith(moment):
                 self.armed = False
                 remove("s", [A], files=self) if care == "remove" else repair("s", files=self)
 
@@ -85,30 +92,50 @@ def test_clips_are_removed_while_another_process_commits_and_neither_loses_one(
     assert_holds(store, expected)
 
 
-def test_a_claim_counts_as_long_as_its_process_lives(local: FeatureStore) -> None:
-    claim, name = local.path / "index" / "00000077.claim", "index/00000077.claim"
-    files = local._files
-    for text, is_live in [
-        (f"{gethostname()} {os.getpid()}\n", True),
-        (f"{gethostname()} 999999999\n", False),
-        ("another-machine 1\n", True),
-        ("", True),
-    ]:
-        claim.write_text(text)
-        assert files.claim_is_live(name) is is_live
-    os.utime(claim, (time.time() - 2 * 3600,) * 2)
-    assert not files.claim_is_live(name)
-    claim.write_text(f"{gethostname()} {os.getpid()}\n")
-    os.utime(claim, (time.time() - 25 * 3600,) * 2)
-    assert not files.claim_is_live(name), "another process has its number by now"
-    claim.unlink()
-    assert not files.claim_is_live(name)
+def test_a_claim_counts_as_long_as_its_maker_holds_it_however_long_that_is(local: FeatureStore) -> None:
+    name, others = "index/00000077.claim", LocalFiles(local.path)
+    assert local._files.claim(name, b'{"store":"x"}')
+    assert not others.claim(name, b'{"store":"y"}')
+    os.utime(local.path / name, (time.time() - 30 * 24 * 3600,) * 2)
+    assert others.claim_is_live(name)
+    local._files.close()  # as the system does when the process ends
+    assert not others.claim_is_live(name)
+    others.remove(name)
+    assert not others.claim_is_live(name)
+
+
+@pytest.mark.parametrize("content", [b"", b"another-machine 1\n", b"host \xc2\xb2\n", b"\xff\xfe", b"9" * 5000])
+def test_a_claim_that_says_nothing_counts_for_an_hour(local: FeatureStore, content: bytes) -> None:
+    name = "index/00000077.claim"
+    (local.path / name).write_bytes(content)
+    assert local._files.claim_is_live(name)
+    os.utime(local.path / name, (time.time() - 2 * 3600,) * 2)
+    assert not local._files.claim_is_live(name)
+
+
+def test_where_locks_prove_nothing_a_claim_counts_for_an_hour_after_its_last_sign_of_life(
+    local: FeatureStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cache.places.local._file_system", lambda folder: "nfs4")
+    monkeypatch.setattr("cache.places.local.BEAT", 0.01)
+    name, others = "index/00000077.claim", LocalFiles(local.path)
+    assert local._files.claim(name, b'{"store":"x"}')
+    long_ago = time.time() - 2 * 3600
+    os.utime(local.path / name, (long_ago,) * 2)
+    end = time.monotonic() + 10
+    while not others.claim_is_live(name) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert others.claim_is_live(name)
+    local._files.close()
+    time.sleep(0.05)
+    os.utime(local.path / name, (long_ago,) * 2)
+    assert not others.claim_is_live(name)
 
 
 def test_a_writer_whose_claim_was_taken_away_commits_nothing() -> None:
     class Robbed(MemoryFiles):
-        def sync(self, path: str) -> None:
-            super().sync(path)
+        def write(self, path: str, parts: Iterable[Any], size: int | None = None) -> None:
+            super().write(path, parts, size)
             for name in [name for name in self.names("index") if name.endswith(".claim")]:
                 super().remove(f"index/{name}")
 
@@ -125,8 +152,13 @@ def doubled() -> tuple[MemoryFiles, dict[str, Any]]:
     """A is in shard 0 and, with other numbers, in shard 1."""
     files, apart = memory(pick(A, B)), MemoryFiles()
     other = {name: array + 1 for name, array in CLIPS[A].items()}
-    fill(FeatureStore.create("s", streams=STREAMS, fingerprint={}, files=apart), pick(D), {A: other, C: CLIPS[C]})
-    for path in ("data/wide/c.1.0", "data/narrow/c.1.0", "index/00000001.json"):
+    FeatureStore.create("s", streams=STREAMS, fingerprint={}, files=apart)
+    apart.put("store.json", files.read("store.json"))
+    fill(FeatureStore.open("s", mode="a", files=apart), pick(D), {A: other, C: CLIPS[C]})
+    for path in (
+        *("data/wide/c.1.0", "data/narrow/c.1.0"),
+        *("data/narrow/c.1.0.json", "index/00000001.json"),
+    ):
         files.put(path, apart.read(path))
     for name in STREAMS:
         files.put(f"data/{name}/zarr.json", apart.read(f"data/{name}/zarr.json"))
@@ -356,5 +388,5 @@ def test_a_full_disk_leaves_no_claim(local: FeatureStore, monkeypatch: pytest.Mo
     with monkeypatch.context() as patch:
         patch.setattr("os.write", full)
         with pytest.raises(OSError, match="No space"):
-            local._files.claim("index/00000009.claim")
+            local._files.claim("index/00000009.claim", b"{}")
     assert not list((local.path / "index").glob("*.claim"))

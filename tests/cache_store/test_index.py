@@ -132,12 +132,12 @@ def test_two_writers_that_commit_a_clip_at_the_same_moment_are_told_and_it_is_re
 
         other: FeatureStore | None = None
 
-        def rename(self, source: str, target: str) -> None:
+        def rename_new(self, source: str, target: str) -> None:
             if target.startswith("index/") and self.other is not None:
                 writer, self.other = self.other.writer(), None
                 writer.write("both", CLIPS[next(iter(CLIPS))])
                 writer.commit()
-            super().rename(source, target)
+            super().rename_new(source, target)
 
     files = Raced()
     ours = FeatureStore.create("s", streams=STREAMS, fingerprint={}, files=files)

@@ -213,7 +213,7 @@ def test_an_object_store_is_not_written(folder: Path, change: Callable[[], Any])
 
 @pytest.mark.parametrize("operation", ["create", "write", "sync", "rename", "claim", "remove", "age"])
 def test_no_operation_that_changes_a_file_is_inherited(server: ObjectServer, operation: str) -> None:
-    arguments = {"rename": ("a", "b"), "write": ("a", []), "create": ({},)}.get(operation, ("a",))
+    arguments = {"rename": ("a", "b"), "claim": ("a", b""), "write": ("a", []), "create": ({},)}.get(operation, ("a",))
     assert refusal(lambda: getattr(ObjectFiles(URL), operation)(*arguments)) == (
         f"{URL} is an object store, which is read only: change a local copy and upload that"
     )

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cache import FeatureStore, StreamSpec
-from cache.places.local import LocalFiles
+from cache.places.local import _Descriptor
 from cache.testing import STREAMS, assert_holds, make_clips
 
 NUM_KILLS = int(os.environ.get("SLT_NUM_KILLS", "25"))  # of each backend; 200 on request
@@ -146,7 +146,7 @@ def test_threads_read_what_one_thread_reads(tmp_path: Path, monkeypatch: pytest.
     from concurrent.futures import ThreadPoolExecutor
 
     gc.collect()
-    monkeypatch.setattr("cache.places.local.MAX_OPEN_FILES", LocalFiles.num_open + 3)
+    monkeypatch.setattr("cache.places.local.MAX_OPEN_FILES", _Descriptor.num_open + 3)
     FeatureStore.create(
         tmp_path / "s", streams={"wide": StreamSpec(6), "narrow": StreamSpec(3)}, fingerprint={}, shard_steps=16
     )

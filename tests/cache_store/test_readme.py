@@ -61,7 +61,7 @@ def test_the_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert scope["lengths"].tolist() == [28, 31]
     assert scope["store"].keys() == ["clip-1", "clip-2"]
     exec(compile(BLOCKS[1], "cache/README.md", "exec"), scope)
-    assert [path.name for path in Path("single/data").iterdir()] == ["00000000.h5"]
+    assert [path.name for path in Path("single/data").glob("*.h5")] == ["00000000.h5"]
     assert FeatureStore.open("single").keys() == ["clip-1"]
 
 

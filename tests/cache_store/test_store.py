@@ -15,7 +15,7 @@ from nobody import as_nobody
 
 from cache import FeatureStore, StoreError, StreamSpec
 from cache.index import claim_path
-from cache.places.local import LocalFiles
+from cache.places.local import _Descriptor
 from cache.provenance import canonical, differences, fingerprint_hash
 from cache.seal import seal
 from cache.testing import STREAMS, assert_holds, make_clips
@@ -201,7 +201,7 @@ def test_temporary_files_are_removed_when_they_are_old(store: FeatureStore) -> N
 
 def test_more_shards_than_open_files(store: FeatureStore, monkeypatch: pytest.MonkeyPatch) -> None:
     gc.collect()
-    monkeypatch.setattr("cache.places.local.MAX_OPEN_FILES", LocalFiles.num_open + 2)
+    monkeypatch.setattr("cache.places.local.MAX_OPEN_FILES", _Descriptor.num_open + 2)
     limited = FeatureStore.open(store.path)
     for _ in range(2):
         assert_holds(limited, CLIPS)
@@ -217,12 +217,12 @@ def test_a_claim_that_was_given_up_after_its_commit_is_not_taken_again() -> None
 
         other: FeatureStore | None = None
 
-        def claim(self, path: str) -> bool:
+        def claim(self, path: str, data: bytes) -> bool:
             if self.other is not None:
                 writer, self.other = self.other.writer(), None
                 writer.write("theirs", CLIPS[next(iter(CLIPS))])
                 writer.commit()
-            return super().claim(path)
+            return super().claim(path, data)
 
     files = Raced()
     ours = FeatureStore.create("s", streams=STREAMS, fingerprint={}, files=files)

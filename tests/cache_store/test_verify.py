@@ -5,7 +5,6 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from socket import gethostname
 from typing import Any
 
 import numpy as np
@@ -134,9 +133,10 @@ def test_a_damaged_header_cannot_be_repaired(make_store: Any) -> None:
 @BACKENDS
 def test_leftovers_are_no_damage_and_repair_removes_them(make_store: Any, backend: str) -> None:
     path = make_store(backend)
-    (path / "index" / "00000099.claim").write_text(f"{gethostname()} 999999999\n")
+    number = FeatureStore.open(path)._index.next_shard()
+    (path / "index" / f"{number:08d}.claim").write_bytes(seal({"store": "", "writer": "who is dead"}))
     (path / "tmp" / "0123.wide").write_bytes(b"1")
-    stray = path / "data" / ("wide/c.99.0" if backend == "zarr" else "00000099.h5")
+    stray = path / "data" / (f"wide/c.{number}.0" if backend == "zarr" else f"{number:08d}.h5")
     stray.write_bytes(b"2")
     assert verify(path) == []
     assert info(FeatureStore.open(path))["unfinished_files"] == 3

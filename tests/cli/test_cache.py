@@ -1,6 +1,5 @@
 import json
 from pathlib import Path
-from socket import gethostname
 
 import numpy as np
 import pytest
@@ -8,6 +7,7 @@ from stores import STREAMS, tree
 
 from cache import Compression, FeatureStore
 from cache.care.verify import verify
+from cache.seal import seal
 from slt_pipeline.errors import SltError
 
 FINGERPRINT = {"encoder_weights": "5f3a" * 16, "transform": {"size": 224, "mean": [0.5]}, "slt": "1.0.0"}
@@ -167,10 +167,13 @@ def test_repair_drops_what_is_damaged_and_keeps_the_rest(slt, make_store):
 def test_repair_removes_what_killed_writers_left(slt, make_store):
     path = make_store()
     before = tree(path)
-    (path / "index" / "00000007.claim").write_text(f"{gethostname()} 999999999\n")
+    number = FeatureStore.open(path)._index.next_shard()
+    claim = path / "index" / f"{number:08d}.claim"
+    claim.write_bytes(seal({"store": "", "writer": "who is dead"}))
     (path / "tmp" / "f00d").write_bytes(b"1")
-    (path / "data" / "s3d" / "c.7.0").write_bytes(b"2")
+    (path / "data" / "s3d" / f"c.{number}.0").write_bytes(b"2")
     assert slt("cache", "repair", "features").output == "features: 0 clips dropped\n"
+    claim.with_suffix(".gone").unlink()  # the number is never given again
     assert tree(path) == before
 
 
