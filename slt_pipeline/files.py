@@ -62,7 +62,7 @@ def require_place(path: Path, *, folder: bool = False) -> None:
         above = next(place for place in places if _is_there(place))
         if not above.is_dir():
             raise SltError(f"{path}: cannot be written: {above} is no folder")
-        if not os.access(above, os.W_OK | os.X_OK):
+        if not os.access(above, os.W_OK | os.X_OK, effective_ids=True):
             raise SltError(f"{path}: cannot be written: no permission to write in {above}")
         if not shutil.disk_usage(above).free:
             raise SltError(f"{path}: cannot be written: no space left on the disk of {above}")

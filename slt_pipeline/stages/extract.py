@@ -17,7 +17,7 @@ from slt_pipeline.corpora.features import require_unchanged
 from slt_pipeline.corpora.load import load_clips, media_root
 from slt_pipeline.corpora.manifest import read_manifest
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import held, write_json_lines
+from slt_pipeline.files import held, require_place, write_json_lines
 from slt_pipeline.models.taps import stream_widths
 from slt_pipeline.systems.features import fingerprint, read_rejected, rejected_path, require_features_of
 from slt_pipeline.systems.left_out import Unreadable
@@ -57,6 +57,7 @@ def extract(recipe: Recipe, *, split: str = "all", device: str = "auto", strict:
     Raises:
         SltError: the store was made by other weights or settings, or clips of it have other media now.
     """
+    require_place(_local_store(recipe), folder=True)
     recogniser = open_recogniser(recipe, pick_device(device))
     manifest = recipe.corpus.manifest
     clips = read_manifest(manifest) if split == "all" else load_clips(manifest, split)

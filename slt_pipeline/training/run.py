@@ -14,7 +14,7 @@ from slt_pipeline.config.provenance import differences, flatten, require_made_wi
 from slt_pipeline.config.recipe import Recipe, save_recipe
 from slt_pipeline.config.training import TrainingConfig
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import held, read_json, write_json
+from slt_pipeline.files import held, read_json, require_place, write_json
 from slt_pipeline.training import distributed
 from slt_pipeline.training.checkpoint import BEST, aside, list_checkpoints, save_checkpoint
 from slt_pipeline.training.loop import train
@@ -204,6 +204,8 @@ def _found(
         _require_made_of(folder, inputs, more + _CURE.format(to_keep_both=to_keep_both))
     done = folder / RESULT
     result = read_json(done) if done.is_file() and not overwrite else None
+    if result is None:
+        require_place(folder, folder=True)
     return Run(folder, stage, inputs, anew=overwrite, result=result)
 
 

@@ -19,6 +19,7 @@ from slt_pipeline.errors import SltError
 _MAX_BYTES = 256 * 2**20
 """A member that unpacks to more is refused before it is unpacked: no picture does."""
 
+_DEFLATE64 = 9
 _ENTRY, _END = struct.Struct("<4s4xH18x3H12x"), struct.Struct("<4s4H2LH")
 _END64, _LOCATOR = struct.Struct("<4sQ2H2L4Q"), struct.Struct("<4sLQL")
 
@@ -75,12 +76,19 @@ class Folder:
             SltError: it cannot be unpacked.
         """
         info = self._members[name]
+        if info.flag_bits & 1:
+            raise SltError(f"{self._where}{name}: is encrypted; unpack the archive")
         if info.file_size > _MAX_BYTES:
             raise SltError(f"{self._where}{name}: unpacks to {info.file_size} bytes, more than a picture would")
         try:
             return self._file.read(info)
         except MemoryError:
             raise
+        except NotImplementedError:
+            method = "deflate64" if info.compress_type == _DEFLATE64 else f"method {info.compress_type}"
+            raise SltError(
+                f"{self._where}{name}: is packed by {method}, which is not read; unpack the archive"
+            ) from None
         except Exception as error:  # zlib.error and its kin in other compressors share no base class
             raise SltError(f"{self._where}{name}: cannot be unpacked: {one_line(error)}") from None
 

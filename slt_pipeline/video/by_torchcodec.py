@@ -3,7 +3,6 @@
 torchcodec is an extra (`gpu`) and brings torch, so that it is imported when a video is opened with it.
 """
 
-import importlib
 import io
 from collections.abc import Iterator
 from functools import lru_cache
@@ -108,7 +107,9 @@ def _lacking(device: str) -> str | None:
 
 
 def _decoders() -> ModuleType:
-    return importlib.import_module("torchcodec.decoders")
+    from torchcodec import decoders  # pyright: ignore[reportMissingImports]
+
+    return decoders
 
 
 def _small_video() -> bytes:

@@ -31,6 +31,9 @@ _FORMATS = (
 _DEFAULT = 5_000_000
 """Pixels by which `ffmpeg`, of several video streams, takes the default one for larger than it is."""
 
+_DEFERRED = ("h264", "hevc")
+"""Codecs of which FFmpeg cannot tell when a frame of an AVI is shown, if that is another order than they come in."""
+
 _NO_RATE = 1000
 """Frames per second from which a rate is but the unit of the time stamps, which FFmpeg gives for want of a rate."""
 
@@ -191,7 +194,8 @@ class ContainerVideo(Video):
                 self._nominal = next((float(rate) for rate in rates if rate and rate < _NO_RATE), self._nominal)
                 begins_anew = bool(container.format.flags & Flags.ts_discont.value)
                 self._longest = LONGEST_OF_STREAMS if begins_anew else LONGEST
-                self._reordered = container.format.name == "avi" and stream.codec_context.has_b_frames
+                deferred = stream.codec_context.has_b_frames and stream.codec_context.codec.canonical_name in _DEFERRED
+                self._reordered = container.format.name == "avi" and deferred
                 self._aspect = stream.sample_aspect_ratio or Fraction(1)
                 self._time_base = float(stream.time_base or 1 / self._nominal)
                 stream.codec_context.thread_count = 1  # data-loader workers are the parallelism

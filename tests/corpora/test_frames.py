@@ -114,7 +114,7 @@ def test_a_batch_keeps_its_size_and_names_what_was_replaced_where_the_loop_looks
     ],
 )
 def test_whatever_reading_a_clip_raises_is_a_reason(five, monkeypatch, error, reason):
-    def open_video(reference, root, fps):
+    def open_video(reference, root, fps, decode_on):
         if reference == "a":
             raise error
         return real(reference, root, fps)

@@ -24,6 +24,7 @@ OWN_WRITES = {
     "slt_pipeline/training/run.py: aside(folder).rename": "a run folder, put back whole",
     "slt_pipeline/training/run.py: self.folder.rename": "a run folder, moved aside whole",
     "slt_pipeline/training/runlog.py: self.path.open": "metrics.jsonl grows by a line at a time",
+    "slt_pipeline/video/by_torchcodec.py: av.open": "a small video in memory",
 }
 
 

@@ -87,12 +87,6 @@ def without_rights(work):
     return found
 
 
-def opened_to_all(folder):
-    """Let everybody into a folder and those above it, so far as they are the test's own."""
-    for place in (folder, *folder.parents[:3]):
-        place.chmod(0o777)
-
-
 # Names
 
 
@@ -267,8 +261,8 @@ def test_a_camera_file_of_any_suffix_is_a_clip(tmp_path, film, name, codec, form
     assert report.num_clips == {"train": 1}, report.rejected
 
 
-def test_what_cannot_be_read_is_counted_and_listed_and_the_rest_is_imported(tmp_path, monkeypatch, film):
-    place = tmp_path / "signs" / "RAIN"
+def test_what_cannot_be_read_is_counted_and_listed_and_the_rest_is_imported(public, monkeypatch, film):
+    place = public / "signs" / "RAIN"
     for name in ("a.mp4", "z.mp4", "closed.mp4", "shut/1.mp4", "../SNOW/1.mp4"):
         film(place / name)
     (place / "empty.mp4").touch()
@@ -284,8 +278,7 @@ def test_what_cannot_be_read_is_counted_and_listed_and_the_rest_is_imported(tmp_
         monkeypatch.undo()
     for name in ("closed.mp4", "shut", "../SNOW"):
         (place / name).chmod(0)
-    opened_to_all(tmp_path)
-    report = without_rights(lambda: vars_of(import_class_folders(tmp_path / "signs", tmp_path / "m.jsonl")))
+    report = without_rights(lambda: vars_of(import_class_folders(public / "signs", public / "m.jsonl")))
     (place / "shut").chmod(0o700)
     (place / "../SNOW").chmod(0o700)
     assert report[0] == {"train": 2}, report
@@ -301,14 +294,13 @@ def vars_of(report):
     return report.num_clips, report.rejected
 
 
-def test_all_videos_of_a_manifest_that_cannot_be_read_are_reported_at_once(tmp_path, film, line):
+def test_all_videos_of_a_manifest_that_cannot_be_read_are_reported_at_once(public, film, line):
     for name in ("a.mp4", "b.mp4", "c.mp4"):
-        film(tmp_path / name)
-    (tmp_path / "b.mp4").chmod(0)
+        film(public / name)
+    (public / "b.mp4").chmod(0)
     names = ["a.mp4", "b.mp4", "x" * 300, "missing.mp4", "../out.mp4", "\ud800.mp4", "c.mp4"]
-    (tmp_path / "m.jsonl").write_text("".join(line(name, f"clip {n}") for n, name in enumerate(names)))
-    opened_to_all(tmp_path)
-    found = without_rights(lambda: [(p.line, p.kind) for p in validate(tmp_path / "m.jsonl").problems])
+    (public / "m.jsonl").write_text("".join(line(name, f"clip {n}") for n, name in enumerate(names)))
+    found = without_rights(lambda: [(p.line, p.kind) for p in validate(public / "m.jsonl").problems])
     assert found == [*((number, "video") for number in (2, 3, 4, 5)), (6, "bad-line")]
 
 
@@ -349,15 +341,14 @@ def test_a_linked_clip_is_left_out_with_the_cure_and_a_linked_folder_is_read(tmp
     ids=" ".join,
 )
 @pytest.mark.parametrize("place", ["file/results/x", "link/results/x", "n" * 300, "closed/x", "full/x"])
-def test_a_place_that_cannot_be_written_is_one_line_before_the_work(tmp_path, monkeypatch, command, place):
-    (tmp_path / "file").touch()
-    (tmp_path / "link").symlink_to("nowhere")
-    (tmp_path / "closed").mkdir(mode=0o500)
-    (tmp_path / "full").mkdir()
-    (tmp_path / "signs").mkdir()
-    monkeypatch.chdir(tmp_path)
+def test_a_place_that_cannot_be_written_is_one_line_before_the_work(public, monkeypatch, command, place):
+    (public / "file").touch()
+    (public / "link").symlink_to("nowhere")
+    (public / "closed").mkdir(mode=0o500)
+    (public / "full").mkdir()
+    (public / "signs").mkdir()
+    monkeypatch.chdir(public)
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 0 if "full" in str(path) else 1}))
-    opened_to_all(tmp_path)
 
     def run():
         try:
