@@ -22,6 +22,8 @@ from cache.seal import hex_crc32
 Resident = Literal["no", "auto", "yes"]
 Check = Literal["never", "first", "always"]
 RESIDENT, CHECK = get_args(Resident), get_args(Check)
+KEPT_PLACES = 1 << 16
+"""Clips whose places a process keeps worked out, so that what it holds does not grow with the store."""
 LARGE = 1 << 20
 """Bytes that are not taken because a record says that they are in a file: the file's own size is asked first."""
 AUTO_SHARE = 0.5
@@ -41,7 +43,10 @@ class Rows(Protocol):
 
 
 class PlainRows(dict[str, tuple[str, int, int]]):
-    """Clip id -> (file, offset in bytes, steps), worked out once, so that a read costs a look-up and a system call."""
+    """Clip id -> (file, offset in bytes, steps), worked out once, so that a read costs a look-up and a system call.
+
+    As many as `KEPT_PLACES` are kept.
+    """
 
     def __init__(self, stream: str, spec: StreamSpec, index: Index, files: Files) -> None:
         super().__init__()
@@ -88,6 +93,8 @@ class PlainRows(dict[str, tuple[str, int, int]]):
         offset = extent.offset + row * self._row_bytes
         if length * self._row_bytes > LARGE:
             _require_bytes(self._files, extent.file, offset + length * self._row_bytes)
+        if len(self) >= KEPT_PLACES:
+            self.clear()
         self[clip_id] = place = (extent.file, offset, length)
         return place
 

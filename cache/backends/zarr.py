@@ -99,10 +99,11 @@ def write_shard(
             if header.piece_steps is None:
                 size = header.shard_steps * spec.row_bytes
                 tail = bytes(size - rows.nbytes)
+                files.write(f"{temporary}.{name}", [rows], size)
             else:
                 tail = _padding_and_table(header, spec, len(rows), header.piece_steps)
                 size = rows.nbytes + len(tail)
-            files.write(f"{temporary}.{name}", [rows, tail])
+                files.write(f"{temporary}.{name}", [rows, tail])
             rest = crc32(tail)
         written.append(WrittenFile(f"{temporary}.{name}", final, size, f"{rest:08x}"))
     return extents, written

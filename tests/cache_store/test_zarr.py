@@ -214,3 +214,12 @@ def test_what_zarr_writes_into_a_shard_is_found(tmp_path: Path) -> None:
     array[:1] = 7
     lost = {clip for damage in verify(store.path) for clip in damage.clips or ()}
     assert lost == {ONE}
+
+
+def test_a_reader_of_many_clips_keeps_the_places_of_a_few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cache.reading.KEPT_PLACES", 3)
+    store = make(tmp_path / "s")
+    for _ in range(2):
+        assert_holds(store, CLIPS)
+    kept: Any = store._rows["wide"]
+    assert len(kept) <= 3
