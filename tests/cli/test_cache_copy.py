@@ -62,7 +62,7 @@ def test_a_single_file_is_one_hdf5_file(slt, make_store):
 
     make_store()
     slt("cache", "convert", "features", "copy", "--backend", "hdf5", "--single-file")
-    (file,) = Path("copy/data").iterdir()
+    (file,) = Path("copy/data").glob("*.h5")
     with h5py.File(file) as opened:
         assert opened["s3d"].shape == (14, 4)
         assert opened["s3d"][2:5].tolist() == [[NEAR_ONE] * 4] * 3
