@@ -17,6 +17,7 @@ CODECS = {"zarr": ("blosc", "zstd"), "hdf5": ("gzip",)}
 """The backends, and what compression each can write that every tool for it reads without a plug-in."""
 _MANTISSA_BITS = {"float16": 10, "float32": 23}
 _MAX_LEVEL = 9
+MAX_CHUNK_STEPS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Compression:
         known = sorted(codec for codecs in CODECS.values() for codec in codecs)
         if self.codec not in known:
             raise StoreError(f"compression {self.codec!r} is not one of {', '.join(known)}")
-        for name, low, high in (("level", 1, _MAX_LEVEL), ("keep_bits", 1, 23), ("chunk_steps", 1, 1 << 20)):
+        for name, low, high in (("level", 1, _MAX_LEVEL), ("keep_bits", 1, 23), ("chunk_steps", 1, MAX_CHUNK_STEPS)):
             value = getattr(self, name)
             if not (name == "keep_bits" and value is None) and not (type(value) is int and low <= value <= high):
                 raise StoreError(f"compression {name} {value!r} is not a whole number from {low} to {high}")
@@ -75,17 +76,22 @@ class Compression:
             np.copyto(bits, np.asarray(BitRound(self.keep_bits).encode(rows)), where=(bits & infinity) != infinity)
 
     def unpacker(self, size: int, itemsize: int) -> Callable[[np.ndarray], np.ndarray]:
-        """Return what turns a piece as stored (bytes) into `size` bytes, the rows one after the other, both uint8."""
+        """Return what turns a piece as stored (bytes) into `size` bytes, the rows one after the other, both uint8.
+
+        A piece that would unpack to another size is refused before its memory is taken.
+        """
         unpack = _unpack(self.codec)
 
         def checked(piece: np.ndarray) -> np.ndarray:
             try:
-                data = np.frombuffer(unpack(piece, size, itemsize), np.uint8)
+                data = np.frombuffer(unpack(piece, size), np.uint8)
+                if data.nbytes != size:
+                    raise _another_size(data.nbytes, size)
+                return _unshuffle(data, itemsize) if self.codec == "gzip" else data
+            except DamagedError:
+                raise
             except (ValueError, RuntimeError, SystemError, MemoryError, zlib.error) as error:
                 raise DamagedError(f"does not unpack ({error or 'out of memory'}): {REPAIR}") from error
-            if data.nbytes != size:
-                raise DamagedError(f"unpacks to {data.nbytes} bytes, {size} needed: {REPAIR}")
-            return data
 
         return checked
 
@@ -106,18 +112,17 @@ class Compression:
 
 
 @cache
-def _unpack(codec: str) -> Callable[[np.ndarray, int, int], Any]:
-    """Return what unpacks (piece, size, itemsize), and takes no memory for more than `size` bytes, whatever it says."""
+def _unpack(codec: str) -> Callable[[np.ndarray, int], Any]:
+    """Return what unpacks a piece (bytes) if it says that it has `size` bytes, and takes no more memory than that."""
     if codec == "gzip":
-        return lambda piece, size, itemsize: _unshuffle(_inflate(piece, size), itemsize)
+        return _inflate
     from numcodecs.registry import get_codec
 
-    decode, told = get_codec({"id": codec}).decode, {"zstd": _zstd_size, "blosc": _blosc_size}[codec]
+    decode, said = get_codec({"id": codec}).decode, {"blosc": _blosc_size, "zstd": _zstd_size}[codec]
 
-    def unpack(piece: np.ndarray, size: int, itemsize: int) -> Any:
-        del itemsize
-        if (tells := told(piece[:18].tobytes(), len(piece))) != size:
-            raise DamagedError(f"unpacks to {tells} bytes, {size} needed: {REPAIR}")
+    def unpack(piece: np.ndarray, size: int) -> Any:
+        if (found := said(piece.tobytes())) != size:
+            raise _another_size(found, size)
         return decode(piece)
 
     return unpack
@@ -125,33 +130,39 @@ def _unpack(codec: str) -> Callable[[np.ndarray, int, int], Any]:
 
 def _inflate(piece: np.ndarray, size: int) -> bytes:
     stream = zlib.decompressobj()
-    data = stream.decompress(piece.data, size + 1)
-    if len(data) > size:
-        raise DamagedError(f"unpacks to more than the {size} bytes needed: {REPAIR}")
-    if not stream.eof:
-        raise ValueError("it ends too early")
+    data = stream.decompress(piece.data, size + 1)  # one byte more tells that there is more
+    if len(data) <= size and not stream.eof:
+        raise ValueError("its end is missing")
     return data
 
 
-def _blosc_size(header: bytes, length: int) -> int:
-    """Return the bytes that Blosc's header tells (README_CHUNK_FORMAT.rst of github.com/Blosc/c-blosc)."""
-    if (
-        length < 16 or int.from_bytes(header[12:16], "little") != length
-    ):  # Blosc reads as many bytes as its header says there are
+def _blosc_size(piece: bytes) -> int:
+    """Return the bytes that blosc's header says there are (README_CHUNK_FORMAT.rst of github.com/Blosc/c-blosc)."""
+    if len(piece) < 16 or int.from_bytes(piece[12:16], "little") != len(
+        piece
+    ):  # blosc reads as many bytes as its header says there are
         raise ValueError("blosc's header tells another size")
-    return int.from_bytes(header[4:8], "little")
+    return int.from_bytes(piece[4:8], "little")
 
 
-def _zstd_size(header: bytes, length: int) -> int:
-    """Return the bytes that the header of a frame tells (RFC 8878, section 3.1.1.1)."""
-    if header[:4] != b"\x28\xb5\x2f\xfd" or length < 6:
-        raise ValueError("it is no frame of zstd")
-    descriptor = header[4]
-    alone = descriptor >> 5 & 1
-    start, width = 6 - alone + (0, 1, 2, 4)[descriptor & 3], (alone, 2, 4, 8)[descriptor >> 6]
-    return int.from_bytes(header[start : start + width], "little") + (256 if width == 2 else 0)
+def _zstd_size(piece: bytes) -> int:
+    """Return the bytes that the header of a zstd frame says there are (RFC 8878, 3.1.1.1)."""
+    piece = piece[:18].ljust(18, b"\0")
+    if piece[:4] != b"\x28\xb5\x2f\xfd":
+        raise ValueError("it is no zstd frame")
+    kind, single = piece[4] >> 6, piece[4] >> 5 & 1
+    width = (single, 2, 4, 8)[kind]
+    if not width:
+        raise ValueError("zstd's header tells no size")
+    start = 6 - single + (0, 1, 2, 4)[piece[4] & 3]  # after a window, unless it is single, and a dictionary's number
+    return int.from_bytes(piece[start : start + width], "little") + (256 if kind == 1 else 0)
 
 
-def _unshuffle(data: bytes, itemsize: int) -> np.ndarray:
+def _another_size(found: int, size: int) -> DamagedError:
+    more = " or more" if found == size + 1 else ""
+    return DamagedError(f"unpacks to {found}{more} bytes, {size} needed: {REPAIR}")
+
+
+def _unshuffle(data: np.ndarray, itemsize: int) -> np.ndarray:
     """Undo HDF5's shuffle filter: it puts the first byte of every number first, then every second one, and so on."""
-    return np.ascontiguousarray(np.frombuffer(data, np.uint8).reshape(itemsize, -1).T).reshape(-1)
+    return np.ascontiguousarray(data.reshape(itemsize, -1).T).reshape(-1)

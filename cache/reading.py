@@ -12,14 +12,20 @@ from typing import Literal, NoReturn, Protocol, get_args
 import numpy as np
 from numpy import empty
 
-from cache.errors import REPAIR, DamagedError, NotFoundError, StoreError
+from cache.errors import REPAIR, DamagedError, NotFoundError, StoreError, cannot_read
 from cache.header import Header, StreamSpec
 from cache.index import Index, Place
 from cache.places.base import Files
 from cache.record import Record
+from cache.seal import hex_crc32
 
 Resident = Literal["no", "auto", "yes"]
-RESIDENT = get_args(Resident)
+Check = Literal["never", "first", "always"]
+RESIDENT, CHECK = get_args(Resident), get_args(Check)
+KEPT_PLACES = 1 << 16
+"""Clips whose places a process keeps worked out, so that what it holds does not grow with the store."""
+LARGE = 1 << 20
+"""Bytes that are not taken because a record says that they are in a file: the file's own size is asked first."""
 AUTO_SHARE = 0.5
 """Part of the free memory that `auto` takes: the rest is for what is computed with the features."""
 
@@ -37,7 +43,10 @@ class Rows(Protocol):
 
 
 class PlainRows(dict[str, tuple[str, int, int]]):
-    """Clip id -> (file, offset in bytes, steps), worked out once, so that a read costs a look-up and a system call."""
+    """Clip id -> (file, offset in bytes, steps), worked out once, so that a read costs a look-up and a system call.
+
+    As many as `KEPT_PLACES` are kept.
+    """
 
     def __init__(self, stream: str, spec: StreamSpec, index: Index, files: Files) -> None:
         super().__init__()
@@ -62,22 +71,31 @@ class PlainRows(dict[str, tuple[str, int, int]]):
     def read_batch(self, clip_ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """As in `Rows`: one positional read a clip, straight into its place in the batch."""
         places = [self[clip_id] for clip_id in clip_ids]
-        lengths = np.array([length for _, _, length in places], np.int64)
-        steps = int(lengths.max(initial=0))
-        out = np.empty((len(places), steps, self._dim), self._dtype)
-        wanted = []
+        lengths = [length for _, _, length in places]
+        steps, open_files, wanted = max(lengths, default=0), self._open_files, []
+        out = empty((len(places), steps, self._dim), self._dtype)
         for features, (file, offset, length) in zip(out, places, strict=True):
             if length < steps:
                 features[length:] = 0
                 features = features[:length]
+            try:  # as in `read`
+                if preadv(open_files[file], (features,), offset) == features.nbytes:  # pyright: ignore[reportArgumentType]
+                    continue
+            except (KeyError, OSError):
+                pass
             wanted.append((file, offset, features))
         self._files.read_many(wanted)
-        return out, lengths
+        return out, np.array(lengths, np.int64)
 
     def __missing__(self, clip_id: str) -> tuple[str, int, int]:
         record, row, length = find(self._index, clip_id)
         extent = record.extents[self._stream]
-        self[clip_id] = place = (extent.file, extent.offset + row * self._row_bytes, length)
+        offset = extent.offset + row * self._row_bytes
+        if length * self._row_bytes > LARGE:
+            _require_bytes(self._files, extent.file, offset + length * self._row_bytes)
+        if len(self) >= KEPT_PLACES:
+            self.clear()
+        self[clip_id] = place = (extent.file, offset, length)
         return place
 
 
@@ -92,7 +110,7 @@ class PackedRows:
         """As in `Rows`."""
         record, row, length = find(self._index, clip_id)
         start, stop, _ = slice(start, stop).indices(length)
-        out = np.empty((max(0, stop - start), self._spec.dim), self._spec.numpy_dtype)
+        out = _zeros((max(0, stop - start), self._spec.dim), self._spec, f"clip {clip_id!r}")
         read_rows(self._files, self._header, record, self._stream, row + start, out)
         return out
 
@@ -100,10 +118,43 @@ class PackedRows:
         """As in `Rows`: the pieces of all clips are fetched at once, each one once."""
         places = [find(self._index, clip_id) for clip_id in clip_ids]
         lengths = np.array([length for _, _, length in places], np.int64)
-        out = np.zeros((len(places), int(lengths.max(initial=0)), self._spec.dim), self._spec.numpy_dtype)
+        shape = (len(places), int(lengths.max(initial=0)), self._spec.dim)
+        out = _zeros(shape, self._spec, f"a batch of {len(places)} clips")
         wanted = [(record, row, features[:length]) for (record, row, length), features in zip(places, out, strict=True)]
         _read_packed(self._files, self._header, self._stream, wanted)
         return out, lengths
+
+
+class CheckedRows:
+    """The rows of another reader, each clip compared with its checksum: the first time that it is read, or always."""
+
+    def __init__(self, rows: Rows, stream: str, index: Index, check: Check) -> None:
+        self._rows, self._stream, self._index, self._always = rows, stream, index, check == "always"
+        self._sound: set[str] = set()
+
+    def read(self, clip_id: str, start: int | None, stop: int | None) -> np.ndarray:
+        """As in `Rows`: a checksum is of a whole clip, which is read for it."""
+        if clip_id in self._sound:
+            return self._rows.read(clip_id, start, stop)
+        features = self._rows.read(clip_id, None, None)
+        self._compare(clip_id, features)
+        return features if start is None and stop is None else features[start:stop].copy()
+
+    def read_batch(self, clip_ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """As in `Rows`."""
+        out, lengths = self._rows.read_batch(clip_ids)
+        if not self._sound.issuperset(clip_ids):
+            for clip_id, features, length in zip(clip_ids, out, lengths.tolist(), strict=True):
+                if clip_id not in self._sound:
+                    self._compare(clip_id, features[:length])
+        return out, lengths
+
+    def _compare(self, clip_id: str, features: np.ndarray) -> None:
+        find(self._index, clip_id)
+        record, position = self._index.position(clip_id)
+        require_sum(features, record, position, self._stream, self._index.root)
+        if not self._always:
+            self._sound.add(clip_id)
 
 
 class _Table(dict[str, tuple[int, int]]):
@@ -139,16 +190,18 @@ class ResidentRows:
         return out, lengths
 
 
-def rows_of(stream: str, header: Header, index: Index, files: Files, resident: Resident) -> Rows:
-    """Return the reader of a stream, which is held in memory as `resident` says.
+def rows_of(stream: str, header: Header, index: Index, files: Files, resident: Resident, check: Check) -> Rows:
+    """Return the reader of a stream, which is held in memory as `resident` says, and compared as `check` says.
 
     Raises:
-        StoreError: if it does not fit there, naming both sizes, before anything is read.
+        StoreError: if it does not fit there, naming both sizes, before anything is read; or if it is held and damaged.
     """
     spec = header.streams[stream]
     rows: Rows = (
         PackedRows(stream, header, index, files) if header.compression else PlainRows(stream, spec, index, files)
     )
+    if check != "never":
+        rows = CheckedRows(rows, stream, index, check)
     if resident == "no":
         return rows
     places = list(index.places.items())
@@ -167,7 +220,10 @@ def rows_of(stream: str, header: Header, index: Index, files: Files, resident: R
     flat = np.empty((num_steps, spec.dim), spec.numpy_dtype)
     for record in records:
         start = first[record.shard]
-        read_rows(files, header, record, stream, 0, flat[start : start + record.steps])
+        shard = flat[start : start + record.steps]
+        read_rows(files, header, record, stream, 0, shard)
+        for position, (row, length) in enumerate(zip(record.rows, record.lengths, strict=True)):
+            require_sum(shard[row : row + length], record, position, stream, files.root)
     table = _Table(index, {clip: (first[record.shard] + row, length) for clip, (record, row, length) in places})
     return ResidentRows(flat, table)
 
@@ -204,6 +260,8 @@ def _read_packed(files: Files, header: Header, stream: str, wanted: list[tuple[R
                 raise DamagedError(f"{files.describe(file)} has too few pieces for row {row} on: {REPAIR}")
             start, stop = pieces[number]
             if (file, start) not in packed:
+                if stop - start > LARGE:
+                    _require_bytes(files, file, stop)
                 packed[file, start] = np.empty(stop - start, np.uint8)
             parts.append(((file, start), skip, out[done : done + chunk_steps - skip]))
             done += chunk_steps - skip
@@ -218,6 +276,29 @@ def _read_packed(files: Files, header: Header, stream: str, wanted: list[tuple[R
             raise DamagedError(f"{where}: {error}") from None
     for piece, skip, out in parts:
         out[...] = rows[piece][skip : skip + len(out)]
+
+
+def require_sum(features: np.ndarray, record: Record, position: int, stream: str, root: object) -> None:
+    """Raise DamagedError if the rows (T, D) of a clip are not those that were written, by its checksum."""
+    if hex_crc32(features.data) != record.checksums[stream][position]:
+        raise DamagedError(f"clip {record.clips[position]!r}, stream {stream!r} of {root} is damaged: {REPAIR}")
+
+
+def _zeros(shape: tuple[int, ...], spec: StreamSpec, what: str) -> np.ndarray:
+    try:
+        return np.zeros(shape, spec.numpy_dtype)
+    except (MemoryError, ValueError) as error:
+        raise StoreError(f"{what} of {shape} numbers does not fit into memory: read less at once") from error
+
+
+def _require_bytes(files: Files, path: str, end: int) -> None:
+    """Raise DamagedError if a file ends before `end`: before the memory is taken that a record says it needs."""
+    try:
+        size = files.size(path)
+    except OSError as error:
+        raise cannot_read(files.describe(path), error) from error
+    if size < end:
+        raise DamagedError(f"{files.describe(path)} has {size} bytes, {end} needed: {REPAIR}")
 
 
 def find(index: Index, clip_id: str) -> Place:

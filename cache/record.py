@@ -94,6 +94,8 @@ def _faults(record: Record, header: Header) -> Iterable[str]:
         yield "a number in it is not whole, or is negative"
     if not all(type(clip) is str and clip for clip in record.clips) or len(set(record.clips)) < len(record.clips):
         yield "its clips are not texts, each another"
+    if not all(source is None or type(source) is str for source in record.sources):
+        yield "its sources are not texts"
     columns = [record.rows, record.lengths, record.sources, *record.checksums.values()]
     if any(len(column) != len(record.clips) for column in columns):
         yield "its lists are not equally long"

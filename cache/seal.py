@@ -41,8 +41,9 @@ def unseal(data: bytes, where: str) -> dict[str, Any]:
     """Return the document of `seal`, without `crc32`. Raises DamagedError if a single bit of it has changed."""
     if not is_sealed(data):
         raise DamagedError(f"{where} is damaged, its checksum does not match: {REPAIR}")
-    document = json.loads(data)
-    del document["crc32"]
+    with complaints(where):
+        document = json.loads(data)
+        del document["crc32"]
     return document
 
 

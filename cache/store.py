@@ -14,12 +14,12 @@ import numpy as np
 from cache.backends import backend_of
 from cache.compression import Compression
 from cache.errors import DamagedError, MadeByOtherError, NotFoundError, StoreError, is_missing
-from cache.header import DEFAULT_SHARD_STEPS, HEADER_PATH, Header, StreamSpec, read_header
+from cache.header import CHUNK_STEPS, DEFAULT_SHARD_STEPS, HEADER_PATH, Header, StreamSpec, read_header
 from cache.index import ForkLock, Index, Place
 from cache.places import files_at
 from cache.places.base import Files
 from cache.provenance import require_same
-from cache.reading import RESIDENT, Resident, Rows, find, rows_of
+from cache.reading import CHECK, RESIDENT, Check, Resident, Rows, find, rows_of
 from cache.writer import Writer
 
 LARGEST_SHARD = 1 << 40  # bytes of a stream
@@ -33,15 +33,18 @@ class FeatureStore:
     several threads. What other processes commit after opening is seen after `refresh`.
     """
 
-    def __init__(self, files: Files, mode: Literal["r", "a"], resident: Resident = "no") -> None:
+    def __init__(
+        self, files: Files, mode: Literal["r", "a"], resident: Resident = "no", check: Check = "never"
+    ) -> None:
         """Use `create` or `open` instead."""
         self.path, self.mode = files.root, mode
         self.resident: Resident = resident
+        self.check: Check = check
         self._files = files
         with _reading(files):
             self._header = read_header(files)
             self._index = Index(files, self._header)
-        self._rows = _Streams(files, self._header, self._index, resident)
+        self._rows = _Streams(files, self._header, self._index, resident, check)
 
     @classmethod
     def create(
@@ -76,8 +79,16 @@ class FeatureStore:
         files = files or files_at(path, durable=durable)
         _require_small(streams, shard_steps)
         header = Header(
-            backend, dict(streams), shard_steps, fingerprint, compression, recorded or {}, id=uuid.uuid4().hex
+            backend,
+            dict(streams),
+            shard_steps,
+            fingerprint,
+            compression,
+            recorded or {},
+            chunk_steps=CHUNK_STEPS if backend == "zarr" and compression is None else None,
+            id=uuid.uuid4().hex,
         )
+        header.require_streams_apart()
         try:
             initial_files = {HEADER_PATH: header.to_bytes(), **backend_of(header).metadata(header, 0)}
             files.create(initial_files, folders=("data", "index", "tmp"))
@@ -99,6 +110,7 @@ class FeatureStore:
         fingerprint: dict[str, Any] | None = None,
         mode: Literal["r", "a"] = "r",
         resident: Resident = "no",
+        check: Check = "never",
         durable: bool = True,
         files: Files | None = None,
     ) -> "FeatureStore":
@@ -110,6 +122,9 @@ class FeatureStore:
             mode: `r` or `a`.
             resident: whether a stream is held whole from the first time it is read: `no`, it is read from the files;
                 `yes`, in memory; `auto`, in memory if it takes at most half of what is free.
+            check: when what is read is compared with the checksum of its clip: `never`, which is what is read fastest;
+                `first`, the first time that this process reads the clip; `always`. What is held in memory is compared
+                when it is read into it, and not again.
             durable: as in `create`.
             files: another place than `path`, for tests.
 
@@ -121,6 +136,8 @@ class FeatureStore:
             raise StoreError(f"mode {mode!r} is not 'r' (read) or 'a' (read and write)")
         if resident not in RESIDENT:
             raise StoreError(f"resident {resident!r} is not one of {', '.join(RESIDENT)}")
+        if check not in CHECK:
+            raise StoreError(f"check {check!r} is not one of {', '.join(CHECK)}")
         if mode == "a" and resident != "no":
             raise StoreError(f"resident {resident!r} is for reading: open the store with mode='r'")
         files = files or files_at(path, durable=durable)
@@ -128,7 +145,7 @@ class FeatureStore:
             files.require_writable()
         if not files.exists(HEADER_PATH):
             raise NotFoundError(f"there is no feature store at {files.root}: make it first")
-        store = cls(files, mode, resident)
+        store = cls(files, mode, resident, check)
         if fingerprint is not None:
             require_same(store.fingerprint, fingerprint, f"the store {store.path}")
         return store
@@ -245,7 +262,7 @@ class FeatureStore:
         return f"FeatureStore({str(self.path)!r}, {self.backend}, {len(self)} clips, streams {', '.join(self.streams)})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"files": self._files, "mode": self.mode, "resident": self.resident}
+        return {"files": self._files, "mode": self.mode, "resident": self.resident, "check": self.check}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)
@@ -274,10 +291,11 @@ def _reading(files: Files) -> Iterator[None]:
 class _Streams(dict[str, Rows]):
     """Stream name -> the reader of its rows, made on first use."""
 
-    def __init__(self, files: Files, header: Header, index: Index, resident: Resident) -> None:
+    def __init__(self, files: Files, header: Header, index: Index, resident: Resident, check: Check) -> None:
         super().__init__()
         self._files, self._header, self._index = files, header, index
         self._resident: Resident = resident
+        self._check: Check = check
         self._lock = ForkLock()
 
     def __missing__(self, stream: str) -> Rows:
@@ -294,5 +312,5 @@ class _Streams(dict[str, Rows]):
         header, index, files = self._header, self._index, self._files
         if stream not in header.streams:
             raise NotFoundError(f"stream {stream!r} is not in {files.root}, it has {', '.join(header.streams)}")
-        self[stream] = rows = rows_of(stream, header, index, files, self._resident)
+        self[stream] = rows = rows_of(stream, header, index, files, self._resident, self._check)
         return rows

@@ -75,12 +75,13 @@ class Writer:
         length = self._checked_length(where, features)
         if self._used + length > self._steps:
             self.commit()
-        rows = slice(self._used, self._used + length)
+        checksums: dict[str, str] = {}
         for name, array in features.items():
-            out = self._buffers[name][rows]
-            _copy_finite(f"{where}, stream {name!r}", np.asarray(array), out, self._header.compression)
-        for name, buffer in self._buffers.items():
-            self._checksums[name].append(hex_crc32(buffer[rows].data))
+            out = self._buffers[name][self._used : self._used + length]
+            _copy_finite(where, name, np.asarray(array), out, self._header.compression)
+            checksums[name] = hex_crc32(out.data)  # while the processor has them at hand
+        for name, checksum in checksums.items():
+            self._checksums[name].append(checksum)
         self._pending[clip_id] = None
         self._sources.append(source)
         self._rows.append(self._used)
@@ -239,10 +240,13 @@ def _plain(where: str, array: np.ndarray) -> np.ndarray:
         raise StoreError(f"{where} is no array of (steps, width): {error}") from error
 
 
-def _copy_finite(where: str, array: np.ndarray, out: np.ndarray, compression: Compression | None) -> None:
+def _copy_finite(where: str, stream: str, array: np.ndarray, out: np.ndarray, compression: Compression | None) -> None:
     """Copy (T, D) into `out`, rounding or widening. Raises StoreError if any number in `out` is not finite."""
-    with np.errstate(over="ignore"):  # said below, with the clip's name
+    if array.dtype == out.dtype:
         out[...] = array
+    else:
+        with np.errstate(over="ignore"):  # said below, with the clip's name
+            out[...] = array
     if compression:
         compression.round(out)
     if not _all_finite(out):
@@ -251,7 +255,8 @@ def _copy_finite(where: str, array: np.ndarray, out: np.ndarray, compression: Co
         rounded = f" rounded to {compression.keep_bits} bits" if compression and compression.keep_bits else ""
         reason = f"does not fit into {out.dtype.name}{rounded}" if np.isfinite(value) else "is not finite"
         raise StoreError(
-            f"{where}: {value} at step {step}, feature {feature} {reason}: nothing of the clip was written"
+            f"{where}, stream {stream!r}: {value} at step {step}, feature {feature} {reason}: "
+            "nothing of the clip was written"
         )
 
 

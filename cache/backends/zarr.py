@@ -1,8 +1,11 @@
 """The Zarr backend: a plain Zarr v3 group in `data/`, an array a stream, a chunk a shard.
 
-The metadata is a few lines of JSON and an uncompressed chunk is its rows, so neither writing nor reading needs the zarr
-library; with compression a chunk is in Zarr's sharding format, and the library writes it.
+A chunk is in Zarr's sharding format: inner chunks of a few rows each, and at its end a table of where they are. Not
+compressed, they are the rows as they are, in order from the first byte on, as many as there are: so a shard takes what
+it holds, our reader needs neither the table nor the zarr library, and that library reads a few rows for any clip. With
+compression it is the library that writes the chunk. In a store of format 1 a chunk is `shard_steps` rows and no table.
 Zarr v3 core specification: https://zarr-specs.readthedocs.io/en/latest/v3/core/index.html
+Its sharding codec: https://zarr-specs.readthedocs.io/en/latest/v3/codecs/sharding-indexed/index.html
 """
 
 import json
@@ -17,6 +20,9 @@ from cache.index import Index
 from cache.places.base import Files
 from cache.record import Extent, WrittenFile
 from cache.seal import crc32
+
+FAR = 1 << 20
+"""Shards beyond the last one that no dead writers explain: a number that far off is nobody's."""
 
 
 def metadata(header: Header, num_shards: int) -> dict[str, bytes]:
@@ -38,7 +44,7 @@ def check_metadata(files: Files, header: Header, num_shards: int) -> list[tuple[
             continue
         if data != expected:  # the shape may be larger: shards that were claimed and never committed count as well
             described = _num_shards(data, header)
-            if described < num_shards:
+            if not num_shards <= described <= num_shards + FAR:
                 found.append((path, f"it describes {described} shards, there are {num_shards}"))
             elif data != metadata(header, described)[path]:
                 found.append((path, "it is not byte for byte as it was written"))
@@ -46,12 +52,13 @@ def check_metadata(files: Files, header: Header, num_shards: int) -> list[tuple[
 
 
 def array_metadata(header: Header, spec: StreamSpec, num_shards: int) -> bytes:
-    """Return zarr.json of a stream: shape (num_shards * shard_steps, dim), rows of no clip read as zero."""
+    """Return zarr.json of a stream: shape (num_shards * rows of a chunk, dim), rows of no clip read as zero."""
     codecs: list[dict[str, Any]] = [_LITTLE_ENDIAN]
-    if header.compression:
+    if header.piece_steps:
+        packed = [header.compression.zarr_codec(spec.numpy_dtype.itemsize)] if header.compression else []
         sharding = {
-            "chunk_shape": [header.compression.chunk_steps, spec.dim],
-            "codecs": [_LITTLE_ENDIAN, header.compression.zarr_codec(spec.numpy_dtype.itemsize)],
+            "chunk_shape": [header.piece_steps, spec.dim],
+            "codecs": [_LITTLE_ENDIAN, *packed],
             "index_codecs": [_LITTLE_ENDIAN, {"name": "crc32c"}],
             "index_location": "end",
         }
@@ -60,9 +67,9 @@ def array_metadata(header: Header, spec: StreamSpec, num_shards: int) -> bytes:
         {
             "zarr_format": 3,
             "node_type": "array",
-            "shape": [num_shards * header.shard_steps, spec.dim],
+            "shape": [num_shards * _chunk_rows(header), spec.dim],
             "data_type": spec.dtype,
-            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [header.shard_steps, spec.dim]}},
+            "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [_chunk_rows(header), spec.dim]}},
             "chunk_key_encoding": {"name": "default", "configuration": {"separator": "."}},
             "fill_value": 0.0,
             "codecs": codecs,
@@ -88,12 +95,30 @@ def write_shard(
             extents[name] = Extent(final, pieces=pieces)
             size, rest = len(chunk), crc32(chunk)
         else:
-            size = header.shard_steps * spec.row_bytes
-            files.write(f"{temporary}.{name}", [rows], size)
             extents[name] = Extent(final)
-            rest = crc32(bytes(size - rows.nbytes))
+            if header.piece_steps is None:
+                size = header.shard_steps * spec.row_bytes
+                tail = bytes(size - rows.nbytes)
+                files.write(f"{temporary}.{name}", [rows], size)
+            else:
+                tail = _padding_and_table(header, spec, len(rows), header.piece_steps)
+                size = rows.nbytes + len(tail)
+                files.write(f"{temporary}.{name}", [rows, tail])
+            rest = crc32(tail)
         written.append(WrittenFile(f"{temporary}.{name}", final, size, f"{rest:08x}"))
     return extents, written
+
+
+def _padding_and_table(header: Header, spec: StreamSpec, num_rows: int, piece_steps: int) -> bytes:
+    """Return what follows the rows of a chunk: zeros up to the end of its last piece, and the table of its pieces."""
+    from google_crc32c import value as crc32c
+
+    used, piece_bytes = -(-num_rows // piece_steps), piece_steps * spec.row_bytes
+    table = np.full((_chunk_rows(header) // piece_steps, 2), _NOTHING, "<u8")  # (offset, bytes) of each piece
+    table[:used, 0] = np.arange(used) * piece_bytes
+    table[:used, 1] = piece_bytes
+    data = table.tobytes()
+    return bytes(used * piece_bytes - num_rows * spec.row_bytes) + data + crc32c(data).to_bytes(4, "little")
 
 
 def _compress(header: Header, spec: StreamSpec, rows: np.ndarray) -> tuple[bytes, list[list[int]]]:
@@ -108,7 +133,7 @@ def _compress(header: Header, spec: StreamSpec, rows: np.ndarray) -> tuple[bytes
     array = zarr.open_array(MemoryStore(stored), mode="r+").with_config({"write_empty_chunks": True})
     array[: len(rows)] = rows
     chunk = stored["c.0.0"].to_bytes()
-    num_pieces = header.shard_steps // header.compression.chunk_steps
+    num_pieces = _chunk_rows(header) // header.compression.chunk_steps
     index = np.frombuffer(chunk[-16 * num_pieces - 4 : -4], "<u8").reshape(num_pieces, 2)
     used = -(-len(rows) // header.compression.chunk_steps)
     return chunk, [[int(offset), int(offset + size)] for offset, size in index[:used]]
@@ -130,7 +155,14 @@ def publish(files: Files, header: Header, index: Index, temporary: str) -> None:
         covered = min(_num_shards(files.read(_metadata_path(name)), header) for name in header.streams)
 
 
+_NOTHING = (1 << 64) - 1  # in the table, of a piece that is not there
 _LITTLE_ENDIAN = {"name": "bytes", "configuration": {"endian": "little"}}
+
+
+def _chunk_rows(header: Header) -> int:
+    """Return the rows of a chunk: `shard_steps`, in whole pieces."""
+    piece = header.piece_steps or 1
+    return -(-header.shard_steps // piece) * piece
 
 
 def _metadata_path(stream: str) -> str:
@@ -139,8 +171,8 @@ def _metadata_path(stream: str) -> str:
 
 def _num_shards(data: bytes, header: Header) -> int:
     """Return how many shards zarr.json says there are; 0 if it is not readable."""
-    shape = re.search(rb'"shape": \[\s*([0-9]{1,18}),', data)
-    return int(shape[1]) // header.shard_steps if shape else 0
+    shape = re.search(rb'"shape": \[\s*([0-9]{1,30}),', data)
+    return int(shape[1]) // _chunk_rows(header) if shape else 0
 
 
 def _json(document: dict[str, Any]) -> bytes:

@@ -44,7 +44,7 @@ def open_features(recipe: Recipe, *, features_in: FeaturesIn = "files") -> Featu
         raise SltError(
             f"no feature store at {path}; make it with `slt extract --split all` and the same recipe{OR_USE_ENCODER}"
         )
-    store = FeatureStore.open(path, resident=_RESIDENT[features_in])
+    store = FeatureStore.open(path, resident=_RESIDENT[features_in], check="first")  # which costs next to nothing
     if recipe.encoder_folder.exists():
         require_features_of(store, recipe, trained_encoder(recipe))
     else:

@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
@@ -25,6 +25,7 @@ from cache import FeatureStore, StreamSpec
 DIM, STREAM, BACKENDS = 832, "s3d", ("zarr", "hdf5")
 SPECS = {STREAM: StreamSpec(DIM, "float16")}
 ROW_BYTES = SPECS[STREAM].row_bytes
+NUM_SLICES = 32
 IN_MEMORY = ("tmpfs", "ramfs", "devtmpfs", "hugetlbfs")
 
 
@@ -79,10 +80,15 @@ class Setting:
         """Bytes of all features."""
         return sum(stop - start for start, stop in self.places.values()) * ROW_BYTES
 
-    def clips_in_memory(self) -> dict[str, np.ndarray]:
-        """Return clip id -> (T, D) float16, an array of its own for each."""
+    def clips_in_memory(self, clip_ids: list[str] | None = None) -> dict[str, np.ndarray]:
+        """Return clip id -> (T, D) float16, an array of its own for each; of all clips if none are named."""
         rows = np.load(self.npy, mmap_mode="r")
-        return {clip_id: np.array(rows[start:stop]) for clip_id, (start, stop) in self.places.items()}
+        return {clip_id: np.array(rows[slice(*self.places[clip_id])]) for clip_id in clip_ids or self.places}
+
+    def batches(self, clip_ids: list[str], size: int) -> list[list[str]]:
+        """Return the clips in a random order, in whole batches."""
+        order = np.random.default_rng(3).permutation(clip_ids).tolist()
+        return [order[start : start + size] for start in range(0, len(order) - size + 1, size)]
 
     def shuffled(self, seed: int) -> list[str]:
         """Return the clip ids in a random order."""
@@ -112,11 +118,20 @@ def make_setting(folder: Path, num_clips: int, repeats: int, seed: int = 0) -> S
 
 def write_store(path: Path, clips: dict[str, np.ndarray], backend: str, *, durable: bool) -> Path:
     """Write clips (T, D) to a new store."""
-    store = FeatureStore.create(path, streams=SPECS, fingerprint={}, backend=backend, durable=durable)
+    fill(make_store(path, backend, durable=durable), clips)
+    return path
+
+
+def make_store(path: Path, backend: str, *, durable: bool) -> FeatureStore:
+    """Make an empty store."""
+    return FeatureStore.create(path, streams=SPECS, fingerprint={}, backend=backend, durable=durable)
+
+
+def fill(store: FeatureStore, clips: dict[str, np.ndarray]) -> None:
+    """Write clips (T, D) to a store."""
     with store.writer() as writer:
         for clip_id, features in clips.items():
             writer.write(clip_id, {STREAM: features})
-    return path
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -126,24 +141,51 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def rounds(contenders: dict[str, Callable[[], object]], repeats: int) -> dict[str, list[float]]:
-    """Return name -> seconds of each of `repeats` rounds; in a round each runs once, another one first every time."""
-    found: dict[str, list[float]] = {name: [] for name in contenders}
-    names = list(contenders)
+class Times:
+    """Seconds of each slice of a work, in each of several rounds: (rounds, slices)."""
+
+    def __init__(self) -> None:
+        self.rounds: list[list[float]] = []
+
+    @property
+    def best(self) -> float:
+        """All slices, each in its best round: what the work takes when nobody else has the processor."""
+        return sum(map(min, zip(*self.rounds, strict=True)))
+
+    @property
+    def totals(self) -> list[float]:
+        """The whole work, in each round."""
+        return [sum(slices) for slices in self.rounds]
+
+
+def rounds(contenders: Mapping[str, tuple[Callable[[list[Any]], object], list[Any]]], repeats: int) -> dict[str, Times]:
+    """Return name -> how long each of (what it does to a list of items, its items) takes.
+
+    The items are split into slices of milliseconds, which the contenders do in turns, another one first every time: so
+    what else runs on the machine hits all of them alike, and seldom the same slice in every round.
+    """
+    names, found = list(contenders), {name: Times() for name in contenders}
+    for run, items in contenders.values():
+        run(items)
     for number in range(repeats):
-        turn = number % len(names)
-        for name in names[turn:] + names[:turn]:
-            found[name].append(seconds(contenders[name]))
+        for times in found.values():
+            times.rounds.append([])
+        for part in range(NUM_SLICES):
+            turn = (number + part) % len(names)
+            for name in names[turn:] + names[:turn]:
+                run, items = contenders[name]
+                chosen = items[len(items) * part // NUM_SLICES : len(items) * (part + 1) // NUM_SLICES]
+                found[name].rounds[-1].append(seconds(lambda run=run, chosen=chosen: run(chosen)))
     return found
 
 
-def ratio(ours: list[float], baseline: list[float], scale: float = 1.0) -> tuple[float, str]:
+def ratio(ours: Times, baseline: Times, scale: float = 1.0) -> tuple[float, str]:
     """Return how many times as fast we are as the baseline, best of each, and a note with the median of the rounds.
 
     scale: our work over the baseline's, where it does only a part of it.
     """
-    middle = statistics.median(theirs / mine for mine, theirs in zip(ours, baseline, strict=True))
-    return min(baseline) / min(ours) * scale, f"median {middle * scale:.4g}x"
+    middle = statistics.median(theirs / mine for mine, theirs in zip(ours.totals, baseline.totals, strict=True))
+    return baseline.best / ours.best * scale, f"median {middle * scale:.4g}x"
 
 
 def fresh(function: str, **arguments: Any) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def cold(setting: Setting) -> list[Row]:
         if not fetched:  # some disks do not account for what they read
             fetched, witness = result["cached"], "by mincore: /proc/self/io shows 0 on this disk"
         note = f"{witness}; by mincore {result['cached'] / result['asked']:.3g}x"
-        asked, aim = f"{result['asked'] / 1e6:.1f} MB asked", "" if name == "memory map" else "<= 1.7"
+        asked, aim = f"{result['asked'] / 1e6:.1f} MB asked", "" if name == "memory map" else "<= 1.3"
         case = f"cold clip reads, {name}: {num} clips"
         shown += [
             Row(case, f"{fetched / 1e6:.1f} MB fetched", asked, fetched / result["asked"], aim=aim, note=note),

@@ -10,9 +10,7 @@ from slt_pipeline.corpora.device_features import DeviceFeatures
 
 def resident(setting: Setting) -> list[Row]:
     """Padded batches of a stream that is held whole, against reading them from files in the page cache."""
-    order = setting.shuffled(4)
-    wanted = [order[start : start + BATCH] for start in range(0, len(order) - BATCH + 1, BATCH)]
-    shown = []
+    wanted, shown = setting.batches([*setting.places], BATCH), []
     for backend in BACKENDS:
         path = setting.stores[backend]
         files, held = FeatureStore.open(path), FeatureStore.open(path, resident="yes")
@@ -21,16 +19,16 @@ def resident(setting: Setting) -> list[Row]:
             on_device = DeviceFeatures(files, STREAM, torch.device("cuda"))
             ways |= {"files, copied": (files, "cuda"), "device": (on_device, "cuda")}
         runs = {
-            name: lambda store=store, device=device: _batches(store, device, wanted)
+            name: lambda batches, store=store, device=device: _batches(store, device, batches)
             for name, (store, device) in ways.items()
         }
-        if len({run() for run in runs.values()}) > 1:
+        if len({run(wanted) for run in runs.values()}) > 1:
             raise SystemExit(f"{backend}: the ways to read do not give the same numbers")
-        times = rounds(runs, setting.repeats)
+        times = rounds({name: (run, wanted) for name, run in runs.items()}, setting.repeats)
         for ours, baseline in (("memory", "files"), ("device", "files, copied")):
             if ours in ways:
                 value, note = ratio(times[ours], times[baseline])
-                cells = (f"{len(wanted) / min(times[name]):,.0f}/s" for name in (ours, baseline))
+                cells = (f"{len(wanted) / times[name].best:,.0f}/s" for name in (ours, baseline))
                 where = torch.cuda.get_device_name() if ours == "device" else "memory"
                 case = f"batches of {BATCH}, held in {where}, {backend} / {baseline}"
                 shown.append(Row(case, *cells, value, note=note))

@@ -301,7 +301,7 @@ def test_a_piece_of_another_size_is_refused(backend: str, codec: str) -> None:
     pack = {"blosc": numcodecs.Blosc().encode, "zstd": numcodecs.Zstd().encode, "gzip": zlib.compress}[codec]
     unpack = Compression(codec).unpacker(48, 2)
     assert unpack(np.frombuffer(pack(bytes(48)), np.uint8)).tolist() == [0] * 48
-    with pytest.raises(StoreError, match=r"unpacks to (96 bytes, 48|more than the 48 bytes) needed: verify the store"):
+    with pytest.raises(StoreError, match=r"unpacks to (96|49 or more) bytes, 48 needed: verify the store"):
         unpack(np.frombuffer(pack(bytes(96)), np.uint8))
     with pytest.raises(StoreError, match="does not unpack"):
         unpack(np.empty(0, np.uint8))

@@ -36,13 +36,13 @@ def run(code: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("library", "backend"), [("zarr", "zarr"), ("h5py", "hdf5")])
-def test_a_store_is_read_by_the_plain_library_in_five_lines(
+def test_a_store_is_read_by_the_plain_library_in_a_few_lines(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str, backend: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     expected = make_store(backend)
     (code,) = [block for block in BLOCKS if f"pathlib, {library}\n" in block]
-    assert len([line for line in code.splitlines() if line]) == 5
+    assert len([line for line in code.splitlines() if line]) <= 7
     np.testing.assert_array_equal(run(code)["features"], expected, strict=True)
 
 

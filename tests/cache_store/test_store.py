@@ -59,6 +59,7 @@ def test_the_zarr_metadata_is_what_zarr_itself_writes(tmp_path: Path, store: Fea
             shape=(rows, spec.dim),
             dtype=spec.dtype,
             chunks=(16, spec.dim),
+            shards=(16, spec.dim),
             compressors=None,
             dimension_names=["step", "feature"],
             attributes={"num_shards": rows // 16},
@@ -86,8 +87,8 @@ def test_a_newer_format_is_refused(store: FeatureStore) -> None:
     path = store.path / "store.json"
     document = json.loads(path.read_bytes())
     del document["crc32"]
-    path.write_bytes(seal({**document, "format_version": 3}))
-    with pytest.raises(StoreError, match="has format version 3, this program reads up to 2: update"):
+    path.write_bytes(seal({**document, "format_version": 4}))
+    with pytest.raises(StoreError, match="has format version 4, this program reads up to 3: update"):
         FeatureStore.open(store.path)
     path.write_bytes(seal({**document, "made_on": "a key of the future"}))
     assert_holds(FeatureStore.open(store.path), CLIPS)

@@ -217,7 +217,7 @@ def test_what_is_no_store_or_of_a_later_version_is_no_damage(make_store: Any, tm
                 care(tmp_path / name)
     header = json.loads((path / "store.json").read_bytes())
     del header["crc32"]
-    (path / "store.json").write_bytes(seal({**header, "format_version": 3}))
+    (path / "store.json").write_bytes(seal({**header, "format_version": 4}))
     for care in (verify, repair):
-        with pytest.raises(StoreError, match="has format version 3, this program reads up to 2: update"):
+        with pytest.raises(StoreError, match="has format version 4, this program reads up to 3: update"):
             care(path)

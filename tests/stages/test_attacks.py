@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from stage_tools import CPU, change_clips, change_json, refusal
 
-from cache import FeatureStore
+from cache import DamagedError, FeatureStore
 from slt_pipeline.errors import SltError
 from slt_pipeline.stages.translate import Translate
+from slt_pipeline.systems.features import open_features
 from slt_pipeline.systems.tasks import Systems
 from slt_pipeline.systems.translator import open_gloss2text
 from slt_pipeline.text.train_tokenizer import train_tokenizer
@@ -241,3 +242,15 @@ def test_a_number_is_of_the_weights_that_were_loaded_whatever_is_best_by_now(own
     loaded = best_checkpoint(folder, made_by="").weights_hash
     change_json(next(folder.glob("checkpoints/*/meta.json")), lambda meta: meta.update(weights="0" * 64))
     assert systems.made_by("sign2text")["checkpoints"] == {"translator": loaded[:12]}
+
+
+def test_a_bit_that_flipped_in_the_store_is_told_by_clip_and_not_trained_on(own):
+    recipe = own.recipe()
+    store = open_features(recipe)
+    clip, stream = store.keys()[0], next(iter(store.streams))
+    file = recipe.store / "data" / stream / "c.0.0"
+    data = bytearray(file.read_bytes())
+    data[0] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(DamagedError, match=f"clip '{clip}', stream '{stream}' of .* is damaged: verify the store"):
+        open_features(recipe).read_batch([clip], stream)
