@@ -8,6 +8,7 @@ Whoever has the store open sees it by `refresh`.
 
 import uuid
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -212,8 +213,9 @@ def _clear(files: Files, header: Header) -> list[Record]:
     move_records(files, contents.replaced)
     move_data(files, contents.leftovers)
     for path in contents.temporary:
-        if not path.endswith(".claim") or files.age(path) > YOUNG:
-            files.remove(path)
+        with suppress(FileNotFoundError):  # made into a claim meanwhile
+            if not path.endswith(".claim") or files.age(path) > YOUNG:
+                files.remove(path)
     dead = contents.claims - contents.live
     done = {record.shard for record in records} & dead
     give_up(files, sorted(dead - done))
