@@ -105,7 +105,9 @@ def test_a_header_that_lacks_something_is_one_line(store: FeatureStore) -> None:
 def test_nothing_outside_a_store_is_removed_through_a_link(
     store: FeatureStore, tmp_path: Path, folder: str, care: Callable[[Path], object]
 ) -> None:
-    home, name = tmp_path / "home", {"tmp": "thesis.tex", "data": "00000077.h5"}[folder]
+    number = store._index.next_shard()
+    (store.path / "index" / f"{number:08d}.gone").touch()
+    home, name = tmp_path / "home", {"tmp": "thesis.tex", "data": f"{number:08d}.h5"}[folder]
     (store.path / folder).rename(home)
     (home / name).write_text("chapter 1")
     (store.path / folder).symlink_to(home)
