@@ -47,6 +47,7 @@ class Index:
         self._lock = ForkLock()
         self._high = -1  # the highest number that is known to be taken
         self._open: set[int] = set()  # claimed and not yet committed when we looked
+        self._gone: set[int] = set()  # shards of tables that were given up since
         self._dropped: list[str] = []
         self._documents: dict[int, Record] = {}
         self.places = Places([], set())
@@ -56,11 +57,12 @@ class Index:
         """Know these records and tables, no others. What others read meanwhile is either the old or the new."""
         tables = self.places.tables if tables is None else tables
         replaced = {shard for record in documents.values() for shard in record.replaces}
-        replaced.update(*(table.replaced for table in tables))
+        replaced.update(self._gone, *(table.replaced for table in tables))
         places = Places(tables, replaced)
         for shard in sorted(documents.keys() - replaced):
             places.put(documents[shard])
-        for shard in replaced - self.places.replaced:
+        left_out = self._documents.keys() - documents.keys() - shards_of(tables)
+        for shard in left_out | (replaced - self.places.replaced):
             self._dropped += self._record(shard).files if self._has(shard) else ()
         self._documents = documents  # shard -> every record that is in no table, also those that are replaced
         self.places = places
@@ -136,10 +138,12 @@ class Index:
         missing = self._documents.keys() - kinds["json"]
         gone = {shard for shard in missing if not self._files.exists(record_path(shard))}
         documents = {s: r for s, r in {**self._documents, **found}.items() if s not in gone}
-        if not agree(tables, tabled, kinds["json"], documents):
+        given_up = (tabled - kinds["json"]) & kinds["gone"]
+        if not agree(tables, tabled, kinds["json"] | given_up, documents):
             tables, tabled = [], set()
             documents |= self._read([shard for shard in there if shard not in documents])
-        if gone or tables != self.places.tables:
+        if gone or tables != self.places.tables or given_up != self._gone:
+            self._gone = given_up
             return self._take(documents, tables)
         self._add_all({shard: documents[shard] for shard in documents.keys() - self._documents.keys()})
 
@@ -261,9 +265,11 @@ class Index:
 
     def forget(self, shards: Iterable[int]) -> None:
         """Remove records that others stand for, from the store too."""
-        give_up(self._files, shards)
+        gone = {*shards}
+        give_up(self._files, gone)
         with self._lock:
-            self._take({shard: record for shard, record in self._documents.items() if shard not in {*shards}})
+            self._gone |= {shard for shard in gone if any(table.ordinals([shard]) for table in self.places.tables)}
+            self._take({shard: record for shard, record in self._documents.items() if shard not in gone})
 
     def all_replaced(self, shards: Iterable[int]) -> list[int]:
         """Return these shards and those that they stand for."""

@@ -128,6 +128,23 @@ def test_removed_clips_are_gone_and_the_others_read_on_whatever_tables_say(tmp_p
     assert verify(tmp_path / "s") == []
 
 
+def test_tables_hold_on_when_whole_shards_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader = make(tmp_path / "s", CLIPS)
+    gone = [clip for shard in (0, 2) for clip in reader._index.records[shard].clips]
+    left = {clip: features for clip, features in CLIPS.items() if clip not in gone}
+    remove(tmp_path / "s", gone)
+    make(tmp_path / "s", {"last": CLIPS[gone[0]]})  # now nothing stands for what was removed any more
+    left["last"] = CLIPS[gone[0]]
+    reader.refresh()
+    assert_holds(reader, left)
+    again = FeatureStore.open(tmp_path / "s")
+    assert_holds(again, left)
+    assert again._index.places.tables != []
+    assert remove(tmp_path / "s", list(left)) == sorted(left)
+    assert FeatureStore.open(tmp_path / "s").keys() == []
+    assert verify(tmp_path / "s") == []
+
+
 @pytest.mark.parametrize("harm", ["gone", "empty", "cut", "of another store", "no table"])
 def test_a_table_that_cannot_be_used_is_done_without(tmp_path: Path, harm: str) -> None:
     store = make(tmp_path / "s", CLIPS)
