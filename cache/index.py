@@ -6,27 +6,29 @@ up leaves an empty `index/00000007.gone`: a number is never given twice, and eve
 a record that is lost leaves a hole that is seen.
 """
 
-import os
+import contextlib
 import re
 import uuid
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from threading import Lock
 from typing import NamedTuple
-from weakref import WeakSet
 
 from cache.errors import DamagedError, MadeByOtherError, NotFoundError, StoreError
 from cache.header import HEADER_PATH, Header, read_header
+from cache.lookup import ForkLock, Places, agree, shards_of
 from cache.places.base import Files
 from cache.record import Record
 from cache.seal import seal
+from cache.table import Shard, Table, open_tables, piece_of, write_table
 
 FOLDER, TEMPORARY = "index", "tmp"
+CLIPS_UNTABLED, RECORDS_UNTABLED = 4096, 64
+"""From so many on, clips and records that are in no table get one."""
+GROWTH = 4
+"""A table is made one with what follows it once that has a fourth of its clips."""
 FAR = 1 << 31
 """Numbers from here on are nobody's: what bears one was not made by a writer."""
 _NAME = re.compile(r"([0-9]{8,10})\.(json|claim|gone)")
-Place = tuple[Record, int, int]
-"""Where a clip is: the record of its shard, its first row in it, its length."""
 
 
 class Claim(NamedTuple):
@@ -45,26 +47,44 @@ class Index:
         self._lock = ForkLock()
         self._high = -1  # the highest number that is known to be taken
         self._open: set[int] = set()  # claimed and not yet committed when we looked
+        self._gone: set[int] = set()  # shards of tables that were given up since
         self._dropped: list[str] = []
-        self.records: dict[int, Record] = {}
-        self._take({})
+        self._documents: dict[int, Record] = {}
+        self.places = Places([], set())
         self._look()
 
-    def _take(self, documents: dict[int, Record]) -> None:
-        """Know these records and no others. What others read while this happens is either the old or the new."""
+    def _take(self, documents: dict[int, Record], tables: Sequence[Table] | None = None) -> None:
+        """Know these records and tables, no others. What others read meanwhile is either the old or the new."""
+        tables = self.places.tables if tables is None else tables
         replaced = {shard for record in documents.values() for shard in record.replaces}
-        places: dict[str, Place] = {}
-        doubled: dict[str, set[int]] = {}
-        records = {shard: documents[shard] for shard in sorted(documents) if shard not in replaced}
-        for record in records.values():
-            _put(record, places, doubled)
-        if self.records:
-            gone = [record for shard, record in self.records.items() if shard not in records]
-            self._dropped += [path for record in gone for path in record.files]
-        self._documents = documents  # shard -> every record that is there, also those that are replaced
-        self.records, self.doubled = records, doubled  # `doubled`: clip -> its shards, if several: the lowest counts
+        replaced.update(self._gone, *(table.replaced for table in tables))
+        places = Places(tables, replaced)
+        for shard in sorted(documents.keys() - replaced):
+            places.put(documents[shard])
+        left_out = self._documents.keys() - documents.keys() - shards_of(tables)
+        for shard in left_out | (replaced - self.places.replaced):
+            self._dropped += self._record(shard).files if self._has(shard) else ()
+        self._documents = documents  # shard -> every record that is in no table, also those that are replaced
         self.places = places
-        self._high = max(self._high, max(replaced | documents.keys(), default=-1))
+        self._high = max(self._high, max(replaced | documents.keys(), default=-1), *(t.stop - 1 for t in tables), -1)
+
+    @property
+    def records(self) -> dict[int, Record]:
+        """The records that count, by their shards. Those of tables know all but their `checksums` as a record does."""
+        return self.places.records()
+
+    @property
+    def doubled(self) -> dict[str, set[int]]:
+        """Clip -> its shards, if it is in several: the lowest counts."""
+        return self.places.doubled
+
+    def _has(self, shard: int) -> bool:
+        return shard in self._documents or any(table.ordinals([shard]) for table in self.places.tables)
+
+    def _record(self, shard: int) -> Record:
+        if shard in self._documents:
+            return self._documents[shard]
+        return next(table.shard(o) for table in self.places.tables for o in table.ordinals([shard]))  # pyright: ignore[reportReturnType]
 
     def refresh(self) -> None:
         """Take in what has been committed, and what removed, since the last look.
@@ -102,21 +122,30 @@ class Index:
     def _look(self) -> None:
         """List the folder once, and look beyond it for what was committed meanwhile."""
         names = self._files.names(FOLDER)
-        there, taken = numbers(names, "json"), {*numbers(names)}
-        self._high = max(self._high, _highest(names))
-        self._open = {shard for shard in taken - {*there} if shard <= self._high}
-        found = self._read([shard for shard in there if shard not in self._documents])
+        kinds = _numbers(names)
+        there, taken = sorted(kinds["json"]), kinds["json"] | kinds["claim"] | kinds["gone"]
+        self._high = max(self._high, _highest(kinds))
+        self._open = {shard for shard in kinds["claim"] - kinds["json"] if shard <= self._high}
+        tables = list(self.places.tables) or open_tables(self._files, self._header, names)
+        tabled = shards_of(tables)
+        found = self._read([shard for shard in there if shard not in self._documents and shard not in tabled])
         if not self._files.lists_at_once:
             # A folder that changes while it is listed may be listed without what was always in it, and what was removed
             # before it was read has been replaced by something that may not have been listed.
-            unseen = {*range(self._high + 1)} - taken if self._header.id else set()
+            unseen = {*range(self._high + 1)} - taken if self._header.id else set[int]()
             found |= self._read(sorted(unseen - self._documents.keys()))
             found = self._beyond(found)
-        missing = self._documents.keys() - {*there}
+        missing = self._documents.keys() - kinds["json"]
         gone = {shard for shard in missing if not self._files.exists(record_path(shard))}
-        if gone:
-            return self._take({s: r for s, r in {**self._documents, **found}.items() if s not in gone})
-        self._add_all(found)
+        documents = {s: r for s, r in {**self._documents, **found}.items() if s not in gone}
+        given_up = (tabled - kinds["json"]) & kinds["gone"]
+        if not agree(tables, tabled, kinds["json"] | given_up, documents):
+            tables, tabled = [], set()
+            documents |= self._read([shard for shard in there if shard not in documents])
+        if gone or tables != self.places.tables or given_up != self._gone:
+            self._gone = given_up
+            return self._take(documents, tables)
+        self._add_all({shard: documents[shard] for shard in documents.keys() - self._documents.keys()})
 
     def _beyond(self, found: dict[int, Record]) -> dict[int, Record]:
         """Add the records of higher numbers than any known, and of those that were claimed at the last look."""
@@ -150,13 +179,15 @@ class Index:
 
     def _add_all(self, found: dict[int, Record]) -> None:
         """Know more records."""
+        self._open -= found.keys()
         if not found:
             return
-        if min(found) <= max(self._documents, default=-1) or any(record.replaces for record in found.values()):
+        newest = max(self._documents, default=max((table.stop - 1 for table in self.places.tables), default=-1))
+        if min(found) <= newest or any(record.replaces for record in found.values()):
             return self._take({**self._documents, **found})
         for shard in sorted(found):
-            self._documents[shard] = self.records[shard] = found[shard]
-            _put(found[shard], self.places, self.doubled)
+            self._documents[shard] = found[shard]
+            self.places.put(found[shard])
 
     def dropped_files(self) -> list[str]:
         """Return the files that no record names any more since the last call."""
@@ -198,6 +229,29 @@ class Index:
         with self._lock:
             self._add_all({record.shard: record})
             self._high = max(self._high, record.shard)
+            if len(self.places.untabled) >= CLIPS_UNTABLED or len(self._documents) >= RECORDS_UNTABLED:
+                with contextlib.suppress(OSError):  # it can be done without
+                    self._tabulate(f"{temporary}.table")
+
+    def _tabulate(self, temporary: str) -> None:
+        """Put what is in no table into one; tables of about the same size become one, so that there are few."""
+        tables, replaced = [*self.places.tables], {*self.places.replaced}
+        first, stop = (tables[-1].stop if tables else 0), min({self._high + 1, *self._open})
+        records = [self._documents[s] for s in sorted(self._documents) if s not in replaced and first <= s < stop]
+        records = [record for record in records if record.clips]
+        if first >= stop or any(s < first and s not in replaced and r.clips for s, r in self._documents.items()):
+            return  # a claim that was thought dead was committed: the records below have to be read until repair
+        pieces, size = [piece_of(records, list(self._header.streams))], sum(len(record.clips) for record in records)
+        merged: list[Table] = []
+        while tables and len(tables[-1]) <= GROWTH * size:
+            merged.append(tables.pop())
+            pieces[:0] = merged[-1].pieces(merged[-1].ordinals(replaced))
+            size, first = size + len(merged[-1]), merged[-1].first
+        name = write_table(self._files, self._header, (first, stop), pieces, sorted(replaced), temporary)
+        tables.append(Table(self._files, self._header, name))
+        self._take({s: r for s, r in self._documents.items() if s >= stop}, tables)
+        for table in merged:
+            self._files.remove(table.name)
 
     def require_alone(self, record: Record) -> None:
         """Raise StoreError if another process has committed one of our clips between our look and our own commit."""
@@ -211,27 +265,21 @@ class Index:
 
     def forget(self, shards: Iterable[int]) -> None:
         """Remove records that others stand for, from the store too."""
-        give_up(self._files, shards)
+        gone = {*shards}
+        give_up(self._files, gone)
         with self._lock:
-            self._take({shard: record for shard, record in self._documents.items() if shard not in {*shards}})
+            self._gone |= {shard for shard in gone if any(table.ordinals([shard]) for table in self.places.tables)}
+            self._take({shard: record for shard, record in self._documents.items() if shard not in gone})
 
     def all_replaced(self, shards: Iterable[int]) -> list[int]:
         """Return these shards and those that they stand for."""
-        known = [self._documents[shard] for shard in shards if shard in self._documents]
+        known = [self._record(shard) for shard in shards if self._has(shard)]
         return sorted({*shards, *(shard for record in known for shard in record.replaces)})
 
     def position(self, clip: str) -> tuple[Record, int]:
         """Return the record that holds a clip, and the clip's position in its lists."""
         record, row, _ = self.places[clip]
-        return record, bisect_left(record.rows, row)
-
-
-def _put(record: Record, places: dict[str, Place], doubled: dict[str, set[int]]) -> None:
-    for clip, row, length in zip(record.clips, record.rows, record.lengths, strict=True):
-        place = (record, row, length)
-        first = places.setdefault(clip, place)
-        if first is not place:
-            doubled.setdefault(clip, {first[0].shard}).add(record.shard)
+        return record, record.position(row) if isinstance(record, Shard) else bisect_left(record.rows, row)
 
 
 def _read_each(files: Files, shards: Sequence[int]) -> Iterator[tuple[int, bytes]]:
@@ -258,7 +306,7 @@ def claim_number(files: Files, header: Header, high: int | None = None) -> Claim
     high: a number below which all are taken; looked up if None.
     """
     data = seal({"store": header.id, "writer": uuid.uuid4().hex})
-    shard = (_highest(files.names(FOLDER)) if high is None else high) + 1
+    shard = (_highest(_numbers(files.names(FOLDER))) if high is None else high) + 1
     while True:
         if files.claim(claim_path(shard), data):
             # Its owner may have committed it, or given it up, between our two looks.
@@ -293,21 +341,26 @@ def give_up(files: Files, shards: Iterable[int]) -> None:
     files.sync(FOLDER)
 
 
-def _highest(names: Iterable[str]) -> int:
+def _highest(kinds: dict[str, set[int]]) -> int:
     """Return the highest number that was given. A claim far beyond what is there is nobody's."""
-    names = list(names)
-    taken = {*numbers(names)}
-    high = max([*numbers(names, "json"), *numbers(names, "gone")], default=-1)
-    while high + 1 in taken:
+    high = max(kinds["json"] | kinds["gone"], default=-1)
+    while high + 1 in kinds["claim"]:
         high += 1
     return high
 
 
-def numbers(names: Iterable[str], kind: str | None = None) -> list[int]:
-    """Return the shard numbers in the names of records, claims and what is gone, or of one `kind`, in order."""
-    kinds = (kind,) if kind else ("json", "claim", "gone")
-    found = (int(match[1]) for name in names if (match := _NAME.fullmatch(name)) and match[2] in kinds)
-    return sorted({number for number in found if number < FAR})
+def numbers(names: Iterable[str], kind: str) -> list[int]:
+    """Return the shard numbers in the names of all records (`json`), claims (`claim`) or what is gone (`gone`)."""
+    return sorted(_numbers(names)[kind])
+
+
+def _numbers(names: Iterable[str]) -> dict[str, set[int]]:
+    found: dict[str, set[int]] = {"json": set(), "claim": set(), "gone": set()}
+    for name in names:
+        match = _NAME.fullmatch(name)
+        if match and (number := int(match[1])) < FAR:
+            found[match[2]].add(number)
+    return found
 
 
 def lost_numbers(files: Files, header: Header, with_data: Iterable[int]) -> list[int]:
@@ -317,8 +370,8 @@ def lost_numbers(files: Files, header: Header, with_data: Iterable[int]) -> list
     """
     if not header.id:  # the first edition left gaps
         return []
-    names = files.names(FOLDER)
-    missing = {*range(_highest(names)), *with_data} - {*numbers(names)}
+    kinds = _numbers(files.names(FOLDER))
+    missing = {*range(_highest(kinds)), *with_data}.difference(*kinds.values())
     paths = (record_path, claim_path, gone_path, record_path)  # a claim may become a record while we look
     return [shard for shard in sorted(missing) if not any(files.exists(path(shard)) for path in paths)]
 
@@ -336,32 +389,3 @@ def claim_path(shard: int) -> str:
 def gone_path(shard: int) -> str:
     """Return the file that says that a shard's number was given, and that nothing has it any more."""
     return f"{FOLDER}/{shard:08d}.gone"
-
-
-_locks: "WeakSet[ForkLock]" = WeakSet()
-
-
-class ForkLock:
-    """A lock among threads, which a forked process finds free even if a thread held it that it does not have."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        _locks.add(self)
-
-    def renew(self) -> None:
-        """Be free."""
-        self._lock = Lock()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *error: object) -> None:
-        self._lock.release()
-
-
-def _renew_locks() -> None:
-    for lock in list(_locks):
-        lock.renew()
-
-
-os.register_at_fork(after_in_child=_renew_locks)

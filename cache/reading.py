@@ -14,7 +14,8 @@ from numpy import empty
 
 from cache.errors import REPAIR, DamagedError, NotFoundError, StoreError, cannot_read
 from cache.header import Header, StreamSpec
-from cache.index import Index, Place
+from cache.index import Index
+from cache.lookup import Place
 from cache.places.base import Files
 from cache.record import Record
 from cache.seal import hex_crc32

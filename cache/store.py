@@ -15,7 +15,8 @@ from cache.backends import backend_of
 from cache.compression import Compression
 from cache.errors import DamagedError, MadeByOtherError, NotFoundError, StoreError, is_missing
 from cache.header import CHUNK_STEPS, DEFAULT_SHARD_STEPS, HEADER_PATH, Header, StreamSpec, read_header
-from cache.index import ForkLock, Index, Place
+from cache.index import Index
+from cache.lookup import ForkLock, Place
 from cache.places import files_at
 from cache.places.base import Files
 from cache.provenance import require_same

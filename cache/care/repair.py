@@ -24,6 +24,7 @@ from cache.places import files_at
 from cache.places.base import Files
 from cache.record import Record
 from cache.store import FeatureStore
+from cache.table import unsound_tables
 
 SHARE = 10
 """More than one clip, and more than one in so many, are dropped only if that is said."""
@@ -202,6 +203,8 @@ def _drop(files: Files, header: Header, unwanted: dict[int, set[str]], progress:
     empty = [record for record in remaining if not record.clips]
     give_up(files, sorted({shard for record in empty for shard in (record.shard, *record.replaces)}))
     _describe(files, header, store, remaining)
+    for path in unsound_tables(files, header):
+        files.remove(path)
     store.refresh()
     return sorted({clip for clips in unwanted.values() for clip in clips if clip not in store})
 

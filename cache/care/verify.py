@@ -21,6 +21,7 @@ from cache.places.base import Files
 from cache.reading import read_rows
 from cache.record import Record
 from cache.seal import crc32, hex_crc32, is_sealed
+from cache.table import unsound_tables
 
 PIECE = 1 << 24  # bytes read at once
 
@@ -73,6 +74,7 @@ def _check_all(
     for record in contents.records:
         found += _check_owners(record, owners)
         found += checked[record.shard]
+    found += [Damage(path, "it is not what it was") for path in unsound_tables(files, header)]
     num_shards = max((record.shard for record in contents.records if record.clips), default=-1) + 1
     found += [Damage(file, reason) for file, reason in backend_of(header).check_metadata(files, header, num_shards)]
     return found

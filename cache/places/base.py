@@ -34,6 +34,10 @@ class Files:
         """Return a whole small file. Raises FileNotFoundError if it is not there."""
         raise NotImplementedError
 
+    def map(self, path: str) -> Any:
+        """Return a file as a buffer, of which no more is read than is used where the place can do that."""
+        return self.read(path)
+
     def version(self, path: str) -> object:
         """Return what is another if the file is another. Raises FileNotFoundError if it is not there."""
         return self.read(path)

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fcntl
+import mmap
 import os
 import re
 import resource
@@ -90,6 +91,11 @@ class LocalFiles(Files):
     def disk_usage(self, path: str) -> int:
         """Return the bytes that a file takes on the disk: fewer than its size where it has holes."""
         return os.stat(self._prefix + path).st_blocks * 512  # noqa: PTH116
+
+    def map(self, path: str) -> Any:
+        """As in `Files`: its pages are shared by all processes."""
+        with Path(self._prefix + path).open("rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def version(self, path: str) -> object:
         """As in `Files`, without reading it."""

@@ -52,6 +52,7 @@ def test_what_killed_writers_left_goes_too(store: Path, tmp_path: Path) -> None:
     (store / "index" / "00000099.claim").touch()
     (store / "tmp" / f"00000099.{'f00d' * 8}.wide").write_bytes(b"1")
     (store / "tmp" / ("f00d" * 8)).write_bytes(b"2")
+    (store / "index" / "00000000-00000004.table").write_bytes(b"of a table that was torn")
     (store / "data" / "wide" / "c.99.0").write_bytes(b"3")
     delete(store)
     assert tree(tmp_path) == {}

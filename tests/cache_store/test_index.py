@@ -105,8 +105,9 @@ def test_a_header_that_lacks_something_is_one_line(store: FeatureStore) -> None:
 def test_nothing_outside_a_store_is_removed_through_a_link(
     store: FeatureStore, tmp_path: Path, folder: str, care: Callable[[Path], object]
 ) -> None:
-    home, name = tmp_path / "home", {"tmp": "f00d" * 8, "data": "wide/c.77.0"}[folder]
-    (store.path / "index" / "00000077.claim").write_bytes(seal({"store": "", "writer": "who is dead"}))
+    number = store._index.next_shard()
+    home, name = tmp_path / "home", {"tmp": "f00d" * 8, "data": f"wide/c.{number}.0"}[folder]
+    (store.path / "index" / f"{number:08d}.gone").touch()
     (store.path / folder).rename(home)
     (home / name).write_text("chapter 1")
     (store.path / folder).symlink_to(home)
