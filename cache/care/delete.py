@@ -13,6 +13,7 @@ from cache.header import FORMAT, HEADER_PATH
 from cache.index import FOLDER, TEMPORARY, claim_path, numbers
 from cache.places.local import LocalFiles
 from cache.seal import is_sealed, unseal
+from cache.table import NAME as TABLE
 
 FOLDERS = (FOLDER, "data", TEMPORARY, LOST)
 """In the order of deletion: a store whose index goes first is at any moment a whole store of fewer clips."""
@@ -127,7 +128,8 @@ class _Ours:
         ):
             return True
         if name.startswith(f"{FOLDER}/"):
-            return bool(numbers([name.removeprefix(f"{FOLDER}/")]))
+            inner = name.removeprefix(f"{FOLDER}/")
+            return bool(numbers([inner]) or TABLE.fullmatch(inner))
         data = self._pattern.fullmatch(name.removeprefix(f"{LOST}/"))
         if not data or self._highest is None or int(data[1]) <= self._highest:
             return bool(data)
