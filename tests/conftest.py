@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 TESTS = Path(__file__).parent
 
@@ -14,6 +15,9 @@ os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("SLT_TEST_CUDA", "")  # expe
 os.environ.pop("SLT_RECIPE", None)
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when torch is first imported, after this file
+
+settings.register_profile("the same each time", derandomize=True, print_blob=True)
+settings.load_profile("the same each time")
 
 
 @pytest.fixture(scope="session")

@@ -107,10 +107,11 @@ def test_characters_that_nobody_sees_are_found_wherever_they_stand(corpus, name)
         line("g", "guten tag" + character),
     )
     report = validate(path, open_videos=False)
-    assert [(problem.line, problem.kind) for problem in report.problems] == [(n, "characters") for n in range(1, 7)]
+    found = [problem for problem in report.problems if problem.kind != "gloss-space"]  # some are white space, too
+    assert [(problem.line, problem.kind) for problem in found] == [(n, "characters") for n in range(1, 7)]
     fields = ("text", "id", "video", "signer", "gloss", "text")
-    assert [p.message.partition(" ")[0] for p in report.problems] == list(fields)
-    assert all(f"U+{ord(character):04X} " in problem.message for problem in report.problems)
+    assert [p.message.partition(" ")[0] for p in found] == list(fields)
+    assert all(f"U+{ord(character):04X} " in problem.message for problem in found)
     assert character not in "".join(report.lines())
 
 

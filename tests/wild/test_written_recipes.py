@@ -237,7 +237,7 @@ def test_overrides_come_out_of_recipe_show_as_they_went_in(tmp_path, seed, rate,
         f"seed={seed}",
         f"visual_train.training.optimiser.lr.default={rate!r}",
         f"visual_train.training.bucket={str(bucket).lower()}",
-        f"description={write_yaml(words).removesuffix('...' + chr(10)).strip()}",
+        f"description={write_yaml(words).removesuffix('...' + chr(10)).strip(chr(10))}",
     ]
     arguments = [part for override in given_as for part in ("-o", override)]
     shown = CliRunner().invoke(cli, ["recipe", "show", *arguments], catch_exceptions=False).output
