@@ -2,7 +2,7 @@
 
 import errno
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from cache.care import looking
@@ -155,6 +155,11 @@ def lost_shard(path: str) -> int | None:
     return int(name[1]) if name else None
 
 
+def taken_numbers(names: Collection[str]) -> set[int]:
+    """Return the numbers of shards in the names of what lies in the index."""
+    return {number for kind in ("json", "claim", "gone") for number in numbers(names, kind)}
+
+
 def _read_all(files: Files, header: Header) -> tuple[set[int], list[Record], list[Damage]]:
     """Return the numbers that are taken, all records, and those that cannot be read at a second look either."""
     names = files.names(FOLDER)
@@ -167,7 +172,7 @@ def _read_all(files: Files, header: Header) -> tuple[set[int], list[Record], lis
             files.reload(record_path(shard))
             found[shard] = _read(files, header, shard) if shard in there else None
     records = [record for record in found.values() if isinstance(record, Record)]
-    return {*numbers(names)}, records, [record for record in found.values() if isinstance(record, Damage)]
+    return taken_numbers(names), records, [record for record in found.values() if isinstance(record, Damage)]
 
 
 def _read(files: Files, header: Header, shard: int) -> Record | Damage | None:

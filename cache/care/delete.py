@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cache.care import caring
-from cache.care.contents import LOST, LOST_RECORD, TEMPORARY_FILE, data_pattern
+from cache.care.contents import LOST, LOST_RECORD, TEMPORARY_FILE, data_pattern, taken_numbers
 from cache.errors import StoreError, cannot_read
 from cache.header import FORMAT, HEADER_PATH
 from cache.index import FOLDER, TEMPORARY, claim_path, numbers
@@ -106,7 +106,7 @@ class _Ours:
         backend = "hdf5" if header.get("backend") == "hdf5" else "zarr"
         self._pattern = re.compile(data_pattern(backend, map(re.escape, sorted(self._streams))), re.ASCII)
         self._root, self._id = root, header.get("id")
-        self._highest = max(numbers(path.name for path in (root / FOLDER).glob("*")), default=None)
+        self._highest = max(taken_numbers([path.name for path in (root / FOLDER).glob("*")]), default=None)
         self._described = {"data/zarr.json", *(f"data/{stream}/zarr.json" for stream in self._streams)}
 
     def folder(self, name: str) -> bool:
@@ -129,7 +129,7 @@ class _Ours:
             return True
         if name.startswith(f"{FOLDER}/"):
             name = name.removeprefix(f"{FOLDER}/")
-            return bool(numbers([name]) or TABLE.fullmatch(name))
+            return bool(taken_numbers([name]) or TABLE.fullmatch(name))
         data = self._pattern.fullmatch(name.removeprefix(f"{LOST}/"))
         if not data or self._highest is None or int(data[1]) <= self._highest:
             return bool(data)
