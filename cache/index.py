@@ -349,9 +349,10 @@ def _highest(kinds: dict[str, set[int]]) -> int:
     return high
 
 
-def numbers(names: Iterable[str], kind: str) -> list[int]:
-    """Return the shard numbers in the names of all records (`json`), claims (`claim`) or what is gone (`gone`)."""
-    return sorted(_numbers(names)[kind])
+def numbers(names: Iterable[str], kind: str | None = None) -> list[int]:
+    """Return the shard numbers in the names of records (`json`), claims (`claim`), what is gone (`gone`), or of all."""
+    kinds = _numbers(names)
+    return sorted(set().union(*kinds.values()) if kind is None else kinds[kind])
 
 
 def _numbers(names: Iterable[str]) -> dict[str, set[int]]:
@@ -361,19 +362,6 @@ def _numbers(names: Iterable[str]) -> dict[str, set[int]]:
         if match and (number := int(match[1])) < FAR:
             found[match[2]].add(number)
     return found
-
-
-def lost_numbers(files: Files, header: Header, with_data: Iterable[int]) -> list[int]:
-    """Return the numbers that were given, and of which nothing says what has become of them: their records are lost.
-
-    with_data: numbers of which there are data.
-    """
-    if not header.id:  # the first edition left gaps
-        return []
-    kinds = _numbers(files.names(FOLDER))
-    missing = {*range(_highest(kinds)), *with_data}.difference(*kinds.values())
-    paths = (record_path, claim_path, gone_path, record_path)  # a claim may become a record while we look
-    return [shard for shard in sorted(missing) if not any(files.exists(path(shard)) for path in paths)]
 
 
 def record_path(shard: int) -> str:

@@ -12,8 +12,7 @@ from cache.store import FeatureStore
 def info(store: FeatureStore) -> dict[str, Any]:
     """Return what there is to know about a store, as JSON: clips, steps, shards, fill, bytes, streams, fingerprint."""
     index, files = store._index, store._files
-    records, places = dict(index.records), dict(index.places)  # another thread may refresh meanwhile
-    shards = [record for record in records.values() if record.clips]
+    shards = [record for record in index.records.values() if record.clips]
     steps = sum(record.steps for record in shards)
     with looking(files):
         contents = look(files, store._header)
@@ -24,9 +23,9 @@ def info(store: FeatureStore) -> dict[str, Any]:
         return {
             "path": str(store.path),
             "backend": store.backend,
-            "clips": len(places),
+            "clips": sum(len(record.clips) for record in shards),
             "steps": steps,
-            "longest_clip": max((length for _, _, length in places.values()), default=0),
+            "longest_clip": max((length for record in shards for length in record.lengths), default=0),
             "shards": len(shards),
             "shard_steps": store.shard_steps,
             "fill": round(steps / (len(shards) * store.shard_steps), 4) if shards else 0.0,
