@@ -23,7 +23,7 @@ def info(store: FeatureStore) -> dict[str, Any]:
         return {
             "path": str(store.path),
             "backend": store.backend,
-            "clips": sum(len(record.clips) for record in shards),
+            "clips": len(store),
             "steps": steps,
             "longest_clip": max((length for record in shards for length in record.lengths), default=0),
             "shards": len(shards),
