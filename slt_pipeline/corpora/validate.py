@@ -136,8 +136,9 @@ def validate(
             message = f"the id was already used on line {earlier}"
             report.problems.append(Problem(number, "duplicate-id", message, clip.id))
         report.clips[number] = clip
-        report.problems += [Problem(number, "characters", message, clip.id) for message in hidden_in(clip, raw)]
-        report.problems += [Problem(*found) for found in glosses.look_at(number, clip.id, typed_glosses(raw.decode()))]
+        typed = typed_glosses(raw.decode())
+        report.problems += [Problem(number, "characters", message, clip.id) for message in hidden_in(clip, typed)]
+        report.problems += [Problem(*found) for found in glosses.look_at(number, clip.id, typed)]
         _check_labels(clip, number, vocabulary, sampling, report)
         if open_videos:
             _check_video(clip, number, root, decode, strict, report)
