@@ -327,18 +327,21 @@ def put_record(files: Files, record: Record, temporary: str) -> None:
 def give_up(files: Files, shards: Iterable[int]) -> None:
     """Let shards be gone for good: their claims and records, but never their numbers."""
     shards = list(shards)
-    if not shards:
-        return
+    if keep_numbers(files, shards):
+        for shard in shards:
+            files.remove(claim_path(shard))
+            files.remove(record_path(shard))
+        files.sync(FOLDER)
+
+
+def keep_numbers(files: Files, shards: Sequence[int]) -> bool:
+    """See to it that the numbers of shards are not given again once their records are out of the index."""
     for shard in shards:
-        try:
+        with contextlib.suppress(FileExistsError):
             files.write(gone_path(shard), [])
-        except FileExistsError:
-            continue
-    files.sync(FOLDER)
-    for shard in shards:
-        files.remove(claim_path(shard))
-        files.remove(record_path(shard))
-    files.sync(FOLDER)
+    if shards:
+        files.sync(FOLDER)
+    return bool(shards)
 
 
 def _highest(kinds: dict[str, set[int]]) -> int:

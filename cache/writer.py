@@ -158,6 +158,9 @@ class Writer:
             if not self.replaces:
                 index.require_alone(record)
             return True
+        except OSError:
+            index.require_mine(claim)  # or that is why
+            raise
         finally:
             with contextlib.suppress(OSError, StoreError):  # what cannot be removed now does no harm
                 self._clean_up(claim.shard, temporary, made)

@@ -16,7 +16,7 @@ from cache.care.contents import LOST, all_files, look, lost_records, lost_shard,
 from cache.care.convert import checksum
 from cache.errors import REPAIR, DamagedError, StoreError
 from cache.header import Header
-from cache.index import FOLDER, give_up, record_path
+from cache.index import give_up, keep_numbers, record_path
 from cache.places import files_at
 from cache.places.base import Files
 from cache.reading import read_rows
@@ -110,7 +110,7 @@ def move_records(files: Files, shards: Iterable[int]) -> None:
     shards = [shard for shard in shards if files.exists(record_path(shard))]
     if not shards:
         return
-    files.sync(FOLDER)  # before anything goes, what stands for it must be on the disk
+    keep_numbers(files, shards)  # what stands for them is on the disk then, too
     for shard in shards:
         files.rename(record_path(shard), _free_name(files, shard))
     files.sync(LOST)

@@ -96,6 +96,7 @@ class MemoryFiles(Files):
 
     def rename(self, source: str, target: str) -> None:
         """Give a file its final name."""
+        self._inode(source)
         self._names[target] = self._names.pop(source)
 
     def rename_new(self, source: str, target: str) -> None:
