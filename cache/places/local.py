@@ -171,7 +171,7 @@ class LocalFiles(Files):
         self._make_folders(temporary)
         descriptor = os.open(self._prefix + temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o666)
         try:
-            os.write(descriptor, data)
+            _write_all(descriptor, data)
             with contextlib.suppress(OSError):  # a file system without locks: signs of life are all there is
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             try:
@@ -328,13 +328,18 @@ def _file_system(folder: Path) -> str:
     return found[1]
 
 
+def _write_all(descriptor: int, data: Any) -> None:
+    """Write it to the end: on a disk that is full the kernel takes a part, and says no to the rest."""
+    view = memoryview(data).cast("B")
+    while len(view):
+        view = view[os.write(descriptor, view) :]
+
+
 def _write_file(path: Path, parts: Iterable[Any], size: int | None, *, durable: bool = False) -> None:
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o666)
     try:
         for part in parts:
-            view = memoryview(part).cast("B")
-            while len(view):
-                view = view[os.write(descriptor, view) :]
+            _write_all(descriptor, part)
         if size is not None:
             os.ftruncate(descriptor, size)
         if durable:
