@@ -45,6 +45,29 @@ def replacing(path: Path) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder beside `path`; it takes the place of `path` when the block ends well.
+
+    If the block raises, `path` is left as it was. A folder that was there is moved aside first, and taken away last.
+    """
+    path = Path(os.path.realpath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch, before = (path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex[:12]}.{end}") for end in ("tmp", "before"))
+    try:
+        scratch.mkdir()
+        yield scratch
+        if path.exists():
+            path.rename(before)
+        scratch.rename(path)
+    except BaseException:
+        if before.exists() and not path.exists():
+            before.rename(path)
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    shutil.rmtree(before, ignore_errors=True)
+
+
 def require_place(path: Path, *, folder: bool = False) -> None:
     """Refuse a place where nothing can be written, before work is done for it; nothing is made.
 

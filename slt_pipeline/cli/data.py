@@ -193,20 +193,18 @@ def kinetics(annotations, videos, out, media_root, strict) -> None:
     _show(import_kinetics(annotations, videos, out, **options))
 
 
-@import_.command()
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--out", type=OUT_FOLDER, help="Folder to write.  [default: FOLDER]")
-def mbart(folder, out) -> None:
-    """Turn the pickled tables of an mBART folder into JSON.
+@import_.command(hidden=True, context_settings={"ignore_unknown_options": True})
+@click.argument("arguments", nargs=-1)
+def mbart(arguments) -> None:
+    """Say where this has gone: to slt lm import.
 
     \b
-    The pickles are read by an unpickler that refuses everything but plain data.
     Example:
       $ slt data import mbart weights/mbart_de
     """
-    from slt_pipeline.corpora.mbart_folder import import_mbart
+    from slt_pipeline.errors import SltError
 
-    _show(import_mbart(folder, out))
+    raise SltError("`slt data import mbart` is now `slt lm import`; see `slt lm import --help`")
 
 
 for _command in (import_sentences.table, import_sentences.how2sign, import_sentences.elan):

@@ -36,6 +36,8 @@ COMMANDS = {
     "recipe": "recipe:recipe",
     "cache": "cache.care:cache",
     "weights": "weights:weights",
+    "lm": "lm:lm",
+    "vocab": "vocab:vocab",
 }
 
 SHARED = frozenset({"visual-pretrain", "visual-train", "extract", "gloss2text-train", "translate-train", "joint-train"})

@@ -10,7 +10,7 @@ from slt_pipeline.files import json_line, write_text
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.text.tokenizer import ID_MAP_FILE, PUBLISHED_ID_MAPS, check_id_map
 
-GLOSS_TABLE = "gloss2ids.pkl"
+GLOSS_TABLE, GLOSS_IDS_FILE = "gloss2ids.pkl", "gloss2ids.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +25,30 @@ class MBartImport:
         return [f"{path}: {number} ids" for path, number in self.written.items()]
 
 
-def import_mbart(folder: Path, out: Path | None = None) -> MBartImport:
-    """Write `map_ids.json` and `gloss2ids.json` of the pickles of the same names.
-
-    Args:
-        folder: The published folder.
-        out: Where to write; None: beside the pickles, where `text.tokenizer` looks.
-
-    Returns:
-        What was written.
+def import_mbart(folder: Path) -> MBartImport:
+    """Write `map_ids.json` and `gloss2ids.json` beside the pickles of the same names, where `text.tokenizer` looks.
 
     Raises:
         SltError: a pickle asks for anything but plain data, or is no such table; then nothing is written.
+    """
+    tables = read_tables(folder)
+    if not tables:
+        raise SltError(
+            f"{folder}: neither {', '.join(PUBLISHED_ID_MAPS)} nor {GLOSS_TABLE}; name a published mBART folder"
+        )
+    written = {}
+    for name, table in tables.items():
+        path = folder / name
+        write_text(path, json_line(table))
+        written[path] = len(table)
+    return MBartImport(written)
+
+
+def read_tables(folder: Path) -> dict[str, dict[Any, int]]:
+    """Read the pickled tables that a published folder has, by the names that they get as JSON.
+
+    Raises:
+        SltError: a pickle asks for anything but plain data, or is no such table.
     """
     tables: dict[str, dict[Any, int]] = {}
     for name in PUBLISHED_ID_MAPS:
@@ -44,18 +56,9 @@ def import_mbart(folder: Path, out: Path | None = None) -> MBartImport:
             tables[ID_MAP_FILE] = read_table(path, int)
             check_id_map(tables[ID_MAP_FILE], str(path))
     if (path := folder / GLOSS_TABLE).is_file():
-        tables["gloss2ids.json"] = read_table(path, str)
-        GlossVocabulary.from_dict(tables["gloss2ids.json"])
-    if not tables:
-        raise SltError(
-            f"{folder}: neither {', '.join(PUBLISHED_ID_MAPS)} nor {GLOSS_TABLE}; name a published mBART folder"
-        )
-    written = {}
-    for name, table in tables.items():
-        path = (out or folder) / name
-        write_text(path, json_line(table))
-        written[path] = len(table)
-    return MBartImport(written)
+        tables[GLOSS_IDS_FILE] = read_table(path, str)
+        GlossVocabulary.from_dict(tables[GLOSS_IDS_FILE])
+    return tables
 
 
 def read_table(path: Path, key: type) -> dict[Any, int]:

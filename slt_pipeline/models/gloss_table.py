@@ -7,9 +7,11 @@ import torch
 from torch import Tensor
 
 from slt_pipeline.errors import SltError
-from slt_pipeline.models.mbart import read_tensors
+from slt_pipeline.models.mbart_files import read_tensors
 
-EMBEDDINGS_FILE = "gloss_embeddings.bin"
+EMBEDDINGS_FILE = "gloss_embeddings.safetensors"
+"""As `slt lm gloss-embed` writes them."""
+PUBLISHED_EMBEDDINGS_FILE = "gloss_embeddings.bin"
 
 
 def gloss_vectors(
@@ -39,18 +41,20 @@ def gloss_vectors(
 
 
 def read_gloss_embeddings(folder: Path | None, d_model: int) -> dict[str, Tensor] | None:
-    """Read the published `gloss_embeddings.bin` of an mBART folder; `None` where there is none.
+    """Read the gloss vectors of an mBART folder, its own or the published; `None` where there are none.
 
     Raises:
-        SltError: it is damaged or holds vectors of another width.
+        SltError: the file is damaged or holds vectors of another width.
     """
-    if folder is None or not (folder / EMBEDDINGS_FILE).is_file():
+    names = (EMBEDDINGS_FILE, PUBLISHED_EMBEDDINGS_FILE)
+    path = next((folder / name for name in names if folder and (folder / name).is_file()), None)
+    if path is None:
         return None
-    stored = read_tensors(folder / EMBEDDINGS_FILE)
+    stored = read_tensors(path)
     for name, vector in stored.items():
         if tuple(vector.shape) != (d_model,):
             raise SltError(
-                f"{folder / EMBEDDINGS_FILE}: the vector of {name!r} is {tuple(vector.shape)}, mBART is {d_model} "
+                f"{path}: the vector of {name!r} is {tuple(vector.shape)}, mBART is {d_model} "
                 "wide; make the file from the same mBART"
             )
     return stored

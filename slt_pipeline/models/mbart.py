@@ -1,19 +1,16 @@
 """mBART as transformers has it, built from our configuration or from a local folder (FACTS 6.1)."""
 
-import json
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import MBartConfig as HFMBartConfig
 from transformers import MBartForConditionalGeneration
 
 from slt_pipeline.config.translator import MBartConfig
 from slt_pipeline.errors import SltError
+from slt_pipeline.models.mbart_files import TIED_NAMES, read_config, read_weights, shared_embedding
 
 # fairseq's numbering, the same in every mBART, pruned or not
 BOS_ID, PAD_ID, EOS_ID = 0, 1, 2
@@ -23,8 +20,6 @@ _ARCHITECTURE = (
     *("encoder_layers", "encoder_attention_heads", "encoder_ffn_dim", "encoder_layerdrop", "activation_dropout"),
     *("decoder_layers", "decoder_attention_heads", "decoder_ffn_dim", "decoder_layerdrop"),
 )
-# the text embedding under its other names
-TIED_NAMES = ("lm_head.weight", "model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight")
 _SHARED = "model.shared.weight"
 
 
@@ -55,7 +50,7 @@ def build_mbart(
             "use the tokenizer of the same folder"
         )
     model = _new(config, settings)
-    load_mbart_weights(model, _read_weights(config.folder), source=str(config.folder))
+    load_mbart_weights(model, read_weights(config.folder), source=str(config.folder))
     return model
 
 
@@ -80,17 +75,7 @@ def load_mbart_weights(model: MBartForConditionalGeneration, state: dict[str, Te
         SltError: names or shapes differ, or what is tied here has values of its own.
     """
     state = dict(state)
-    if _SHARED not in state:
-        copies = [state[name] for name in TIED_NAMES if name in state]
-        if not copies:
-            raise SltError(f"mBART weights {source}: no {_SHARED}; this is no mBART for translation")
-        state[_SHARED] = copies[0]
-    for name in TIED_NAMES:
-        if name in state and not torch.equal(state[name], state[_SHARED]):
-            raise SltError(
-                f"mBART weights {source}: {name} is not {_SHARED}; here one embedding serves for both, "
-                "take an mBART whose embeddings are tied"
-            )
+    state[_SHARED] = shared_embedding(state, source)
     own = model.state_dict()
     state.update(dict.fromkeys(TIED_NAMES, state[_SHARED]))
     state.setdefault("final_logits_bias", torch.zeros(1, state[_SHARED].shape[0]))
@@ -107,21 +92,6 @@ def load_mbart_weights(model: MBartForConditionalGeneration, state: dict[str, Te
                 "use the config.json and tokenizer of the same folder"
             )
     model.load_state_dict(state)
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Read a .safetensors or a torch file of named tensors; nothing else in a torch file is loaded.
-
-    Raises:
-        SltError: it is damaged or holds something else.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, SafetensorError, UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise SltError(f"weights {path}: not a file of named tensors ({reason}); fetch it anew") from error
 
 
 def text_embedding(model: MBartForConditionalGeneration) -> Tensor:
@@ -178,28 +148,5 @@ def _new(config: MBartConfig, settings: dict[str, object]) -> MBartForConditiona
 
 
 def _read_settings(folder: Path) -> dict[str, object]:
-    try:
-        raw = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SltError(
-            f"mBART folder {folder}: config.json cannot be read ({error}); name a Hugging Face mBART folder"
-        ) from error
-    if raw.get("model_type") != "mbart":
-        raise SltError(
-            f"mBART folder {folder}: model_type is {raw.get('model_type')!r}, not 'mbart'; name another folder"
-        )
-    settings = {key: raw[key] for key in _ARCHITECTURE if key in raw}
-    if "vocab_size" not in settings:
-        raise SltError(
-            f"mBART folder {folder}: config.json has no vocab_size; name a complete Hugging Face mBART folder"
-        )
-    return settings
-
-
-def _read_weights(folder: Path) -> dict[str, Tensor]:
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        if (folder / name).is_file():
-            return read_tensors(folder / name)
-    raise SltError(
-        f"mBART folder {folder}: neither model.safetensors nor pytorch_model.bin; fetch or convert the weights"
-    )
+    raw = read_config(folder)
+    return {key: raw[key] for key in _ARCHITECTURE if key in raw}

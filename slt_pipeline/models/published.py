@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from slt_pipeline.config.encoder import S3DConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.models.matching import NO_USE, Match, lay_beside
-from slt_pipeline.models.mbart import TIED_NAMES
+from slt_pipeline.models.mbart_files import TIED_NAMES
 from slt_pipeline.models.s3d import BLOCK_ENDS, S3D
 from slt_pipeline.models.weights import s3d_name
 

@@ -19,7 +19,9 @@ from slt_pipeline.corpora.labels import GlossInputs
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import file_hash, read_json, write_json
 from slt_pipeline.models.build import build_translator
+from slt_pipeline.models.gloss_table import EMBEDDINGS_FILE
 from slt_pipeline.models.mbart import architecture
+from slt_pipeline.models.mbart_files import weight_files
 from slt_pipeline.models.sign_to_text import SignToText
 from slt_pipeline.models.taps import HeadFront, StoredTap, Taps, stream_widths
 from slt_pipeline.models.translator import Translator
@@ -35,7 +37,7 @@ LANGUAGE_FILE = "mbart.json"
 GLOSS_SUFFIX = "gls"
 """What closes the glosses that Gloss2Text reads, whichever system its mBART is for (FACTS 6.4)."""
 _SIZES = ("d_model", "num_layers", "num_heads", "ffn_dim", "max_positions")
-_MBART_FILES = ("config.json", "model.safetensors", "pytorch_model.bin", "gloss_embeddings.bin")
+_MBART_FILES = ("config.json", "model.safetensors", "pytorch_model.bin", "gloss_embeddings.bin")  # always told
 
 
 class Translations(NamedTuple):
@@ -141,8 +143,7 @@ def language_inputs(recipe: Recipe, suffix: str) -> dict[str, Any]:
     """Return what decides the language side of a translator that closes its sources by `suffix`: for a run's inputs."""
     config = recipe.translator
     names = ("mbart", "gloss_table", "freeze_gloss_table", "label_smoothing")
-    folder = config.mbart.folder
-    files = {name: folder / name if folder else None for name in _MBART_FILES}
+    files = dict.fromkeys(_MBART_FILES) | _mbart_files(config.mbart.folder)
     return {
         "text": recipe.text,
         **tokenizer_files(recipe.text),
@@ -151,6 +152,14 @@ def language_inputs(recipe: Recipe, suffix: str) -> dict[str, Any]:
             name.replace(".", "_"): file_hash(path) if path and path.is_file() else None for name, path in files.items()
         },
     }
+
+
+def _mbart_files(folder: Path | None) -> dict[str, Path]:
+    """Return the files of mBART's folder that decide a result, by name; none of a folder that is there no more."""
+    if folder is None or not folder.is_dir():
+        return {}
+    rest = [path for path in (*weight_files(folder), folder / EMBEDDINGS_FILE) if path.is_file()]
+    return {path.name: path for path in (*(folder / name for name in _MBART_FILES), *rest)}
 
 
 def build_gloss2text(recipe: Recipe, vocabularies: Vocabularies, folder: Path | None = None) -> Translator:

@@ -65,7 +65,7 @@ class GlossVocabulary:
         """
         spellings: dict[str, Counter[str]] = {}
         for gloss in (gloss for sequence in glosses if sequence for gloss in sequence):
-            spellings.setdefault(_key(gloss), Counter())[_name(gloss)] += 1
+            spellings.setdefault(_key(gloss), Counter())[gloss_name(gloss)] += 1
         # The commonest spelling names a class, the first by the alphabet of those that are as common.
         names = {min(found, key=lambda name: (-found[name], name)): found.total() for found in spellings.values()}
         if layout == "recognition":
@@ -103,7 +103,7 @@ class GlossVocabulary:
         except (OSError, ValueError) as error:
             cure = "`slt visual-train` writes glosses.json, `slt gloss2text-train` gloss_inputs.json"
             if path.suffix == ".pkl":
-                cure = f"`slt data import mbart {shlex.quote(str(path.parent))}` makes JSON of a published table"
+                cure = f"`slt lm import {shlex.quote(str(path.parent))}` makes JSON of a published table"
             raise SltError(f"gloss vocabulary {path}: {error}; {cure}") from error
         if isinstance(content, dict):
             return cls.from_dict(content)
@@ -134,7 +134,7 @@ class GlossVocabulary:
         return tuple(large if self._find(large) == self._find(name) else name for name, large in written)
 
     def _find(self, gloss: str, default: int = -1) -> int:
-        return self._lookup.get(_name(gloss), self._lookup.get(_key(gloss), default))
+        return self._lookup.get(gloss_name(gloss), self._lookup.get(_key(gloss), default))
 
     def id_of(self, name: str) -> int:
         """Return the id of a name as it stands, e.g. of the language code `de_DGS`.
@@ -164,7 +164,7 @@ class GlossVocabulary:
         return hash(self.names)
 
 
-def _name(gloss: str) -> str:
+def gloss_name(gloss: str) -> str:
     """Return a gloss as names are kept."""
     return nfc(gloss_form(gloss).lower())
 

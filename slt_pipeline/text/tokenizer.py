@@ -110,6 +110,26 @@ class Tokenizer:
             return max(self.id_map.values()) + 1
         return max(self._mask, self._codes[self.language]) + 1
 
+    @property
+    def added_tokens(self) -> dict[str, int]:
+        """Ids of special tokens, language codes and `<mask>`, by name, in the order of mBART's file (FACTS 6.1)."""
+        specials = dict(zip(_SPECIALS, range(_NUM_SPECIALS), strict=True))
+        codes = {code: old for code, old in self._codes.items() if old < self._mask}
+        olds = specials | codes | {"<mask>": self._mask} | self._codes
+        return {name: self._new_id(old) for name, old in olds.items() if self.id_map is None or old in self.id_map}
+
+    def with_ids(self, ids: Sequence[int]) -> "Tokenizer":
+        """Return the tokenizer of a model that has these ids alone, numbered anew in this order."""
+        id_map = {self._old_id(number): new for new, number in enumerate(ids)}
+        return Tokenizer(self.model, self.language, id_map, self.detokenise)
+
+    def scored_names(self) -> list[tuple[str, float]]:
+        """Return the name of every id, in order, with its score in the SentencePiece model; of added tokens 0."""
+        added = {number: name for name, number in self.added_tokens.items()}
+        olds = {number: self._old_id(number) - 1 for number in range(self.vocab_size) if number not in added}
+        pieces = {n: (self._pieces.id_to_piece(old), self._pieces.get_score(old)) for n, old in olds.items()}
+        return [pieces.get(number) or (added[number], 0.0) for number in range(self.vocab_size)]
+
     @classmethod
     def load(
         cls,
@@ -143,7 +163,7 @@ class Tokenizer:
         if id_map is None and pickled:
             raise SltError(
                 f"tokenizer folder {folder}: {pickled[0]} is a pickle, which is not opened; "
-                f"`slt data import mbart {shlex.quote(str(folder))}` makes {ID_MAP_FILE} of it"
+                f"`slt lm import {shlex.quote(str(folder))}` makes {ID_MAP_FILE} of it"
             )
         return cls(
             model_file.read_bytes(),

@@ -41,12 +41,6 @@ def test_the_tables_are_written_beside_the_pickles(folder, name):
     assert report.lines() == [f"{path / 'map_ids.json'}: 7 ids", f"{path / 'gloss2ids.json'}: 6 ids"]
 
 
-def test_the_tables_go_where_they_are_told_to(folder, tmp_path):
-    import_mbart(folder(map_ids=IDS), tmp_path / "new" / "place")
-    assert [path.name for path in (tmp_path / "new" / "place").iterdir()] == ["map_ids.json"]
-    assert not (tmp_path / "map_ids.json").exists()
-
-
 @pytest.mark.parametrize(
     ("contents", "message"),
     [

@@ -111,7 +111,7 @@ def test_a_missing_or_foreign_file_is_refused(tmp_path):
     with pytest.raises(SltError, match=r"missing\.json.*`slt visual-train` writes glosses\.json"):
         GlossVocabulary.load(tmp_path / "missing.json")
     (tmp_path / "gloss2ids.pkl").write_bytes(pickle.dumps({"regen": 0}))
-    with pytest.raises(SltError, match=r"gloss2ids\.pkl.*`slt data import mbart "):
+    with pytest.raises(SltError, match=r"gloss2ids\.pkl.*`slt lm import "):
         GlossVocabulary.load(tmp_path / "gloss2ids.pkl")
     (tmp_path / "number.json").write_text("3")
     with pytest.raises(SltError, match="expected a list of names"):

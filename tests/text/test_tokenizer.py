@@ -210,7 +210,7 @@ def test_a_published_pickle_map_is_not_opened(trained, tmp_path):
     trained.save(tmp_path)
     (tmp_path / "slt_tokenizer.json").unlink()
     (tmp_path / "map_ids.pkl").write_bytes(b"anything")
-    command = re.escape(f"`slt data import mbart {tmp_path}` makes map_ids.json of it")
+    command = re.escape(f"`slt lm import {tmp_path}` makes map_ids.json of it")
     with pytest.raises(SltError, match=rf"map_ids\.pkl is a pickle, which is not opened; {command}"):
         Tokenizer.load(tmp_path)
     (tmp_path / "map_ids.json").write_text(json.dumps({old: old for old in range(trained.vocab_size)}))

@@ -1,0 +1,145 @@
+"""The files of a Hugging Face mBART folder: settings, and weights in one file or in shards, mapped and not copied."""
+
+import json
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from slt_pipeline.errors import SltError
+from slt_pipeline.files import read_json
+
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+_WEIGHTS_FILES = (
+    *(WEIGHTS_FILE, "model.safetensors.index.json"),
+    *("pytorch_model.bin", "pytorch_model.bin.index.json"),
+)
+_SHARED = "model.shared.weight"
+# the text embedding under its other names
+TIED_NAMES = ("lm_head.weight", "model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Read the whole config.json of an mBART folder.
+
+    Raises:
+        SltError: it cannot be read, is of another kind of model, or says no size of vocabulary.
+    """
+    try:
+        raw = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SltError(
+            f"mBART folder {folder}: config.json cannot be read ({error}); name a Hugging Face mBART folder"
+        ) from error
+    kind = raw.get("model_type") if isinstance(raw, dict) else None
+    if kind != "mbart":
+        raise SltError(f"mBART folder {folder}: model_type is {kind!r}, not 'mbart'; name another folder")
+    if "vocab_size" not in raw:
+        raise SltError(
+            f"mBART folder {folder}: config.json has no vocab_size; name a complete Hugging Face mBART folder"
+        )
+    return raw
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files that hold a folder's weights: one, or an index and its shards.
+
+    Raises:
+        SltError: there are none, or the index names what is not there or not beside it.
+    """
+    path = next((folder / name for name in _WEIGHTS_FILES if (folder / name).is_file()), None)
+    if path is None:
+        raise SltError(
+            f"mBART folder {folder}: neither model.safetensors nor pytorch_model.bin; fetch or convert the weights"
+        )
+    if path.suffix != ".json":
+        return [path]
+    index = read_json(path)
+    names = index.get("weight_map") if isinstance(index, dict) else None
+    if not isinstance(names, dict) or not names or not all(isinstance(name, str) for name in names.values()):
+        raise SltError(f"{path}: no weight_map of names to files; fetch it anew")
+    shards = [folder / name for name in sorted(set(names.values()))]
+    for shard in shards:
+        if shard.parent != folder or not shard.is_file():
+            raise SltError(f"{path} names {shard.name}, which is not beside it; fetch all files of the folder")
+    return [path, *shards]
+
+
+def read_weights(folder: Path) -> dict[str, Tensor]:
+    """Read all weights of a folder; what is in its files is mapped, so that nothing is in memory before it is used.
+
+    Raises:
+        SltError: a file is missing or damaged, or an index promises a tensor that no shard has.
+    """
+    index, *shards = weight_files(folder)
+    if not shards:
+        return read_tensors(index)
+    state = {name: tensor for shard in shards for name, tensor in read_tensors(shard).items()}
+    if lost := sorted(read_json(index)["weight_map"].keys() - state.keys()):
+        raise SltError(
+            f"{index}: {len(lost)} tensors are in no shard, such as {lost[0]}; fetch all files of the folder"
+        )
+    return state
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Read a .safetensors or a torch file of named tensors; nothing else in a torch file is loaded.
+
+    Raises:
+        SltError: it is damaged or holds something else.
+    """
+    try:
+        state = load_file(path) if path.suffix == ".safetensors" else _read_torch(path)
+    except (OSError, RuntimeError, ValueError, SafetensorError, UnpicklingError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise SltError(f"weights {path}: not a file of named tensors ({reason}); fetch it anew") from error
+    if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
+        raise SltError(f"weights {path}: not a file of named tensors (it holds something else); fetch it anew")
+    return state
+
+
+def _read_torch(path: Path) -> Any:
+    with path.open("rb") as file:
+        is_zip = file.read(2) == b"PK"  # the format of before torch 1.6 cannot be mapped
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
+
+
+def shared_embedding(state: dict[str, Tensor], source: str) -> Tensor:
+    """Return the text embedding (V, M) of a state dict of transformers' names, under whichever of its names it is.
+
+    Raises:
+        SltError: there is none, or what is tied in mBART has values of its own.
+    """
+    found = [state[name] for name in (_SHARED, *TIED_NAMES) if name in state]
+    if not found:
+        raise SltError(f"mBART weights {source}: no {_SHARED}; this is no mBART for translation")
+    for name in TIED_NAMES:
+        if name in state and not torch.equal(state[name], found[0]):
+            raise SltError(
+                f"mBART weights {source}: {name} is not {_SHARED}; here one embedding serves for both, "
+                "take an mBART whose embeddings are tied"
+            )
+    return found[0]
+
+
+def with_rows(state: dict[str, Tensor], rows: list[int], source: str) -> dict[str, Tensor]:
+    """Return the state dict of an mBART that has those rows of a vocabulary alone, in their order (FACTS 6.1).
+
+    The text embedding, which also scores pieces, is kept once, with the bias of each; all else is the same tensors.
+
+    Args:
+        state: under transformers' names.
+        rows: rows of the text embedding.
+        source: of the weights, for messages.
+
+    Raises:
+        SltError: it is no mBART, or its embeddings are not tied.
+    """
+    embedding = shared_embedding(state, source)
+    kept = {name: tensor.contiguous() for name, tensor in state.items() if name not in TIED_NAMES}
+    bias = kept.get("final_logits_bias", torch.zeros(1, embedding.shape[0], dtype=embedding.dtype))
+    return kept | {_SHARED: embedding[rows], "final_logits_bias": bias[:, rows]}

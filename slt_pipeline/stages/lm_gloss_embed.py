@@ -1,0 +1,34 @@
+"""`slt lm gloss-embed`: a vector for each gloss of a vocabulary, the mean of its pieces (FACTS 6.1)."""
+
+from pathlib import Path
+
+from slt_pipeline.corpora.gloss_tables import read_gloss_table
+from slt_pipeline.models.gloss_table import gloss_vectors
+from slt_pipeline.models.mbart_files import shared_embedding
+from slt_pipeline.systems.mbart_folder import MBartFolder, require_new_file, write_tensors
+
+
+def lm_gloss_embed(
+    folder: Path, vocabulary: Path, to: Path, *, language: str | None = None, overwrite: bool = False
+) -> dict[str, int]:
+    """Write unscaled vectors (M,) by name, as published: of glosses, special tokens, and spoken and signed languages.
+
+    Args:
+        folder: an mBART folder, whole or pruned.
+        vocabulary: names in small letters; a list or table as JSON, or a published pickle.
+        to: safetensors file.
+        language: of the texts; None: as the folder says, else de_DE.
+        overwrite: replace the file.
+
+    Returns:
+        counts: vectors, names that have no piece, and glosses of whose pieces one is `<unk>`.
+    """
+    require_new_file(to, overwrite)
+    names = read_gloss_table(vocabulary).names
+    mbart = MBartFolder.open(folder, language)
+    pieces = {name: mbart.tokenizer.gloss_pieces(name) for name in names}
+    known = [name for name in names if pieces[name]]
+    rows = gloss_vectors(known, shared_embedding(dict(mbart.state), str(folder)).float(), pieces.__getitem__)
+    write_tensors(to, {name: row.clone() for name, row in zip(known, rows, strict=True)})
+    unknown = [name for name in known if mbart.tokenizer.unk_id in pieces[name] and name != "<unk>"]
+    return {"vectors": len(known), "without": len(names) - len(known), "unknown": len(unknown)}

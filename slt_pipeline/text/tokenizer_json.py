@@ -1,0 +1,105 @@
+"""A tokenizer as other programs read it: the files of transformers, with the same ids, pruned or not.
+
+`sentencepiece.bpe.model` numbers the pieces of the whole model, which no pruned model has; transformers takes
+`tokenizer.json` in its place. It segments by the pieces that are left: a text that needs no other is segmented as by
+the whole model; in any other one, where `Tokenizer` has `<unk>`, it falls back on shorter pieces.
+"""
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+from slt_pipeline.config.names import LANGUAGE_CODES
+from slt_pipeline.text.tokenizer import Tokenizer
+
+_UNIGRAM = 1
+# Fields of SentencePiece's ModelProto: the trainer's settings with its kind of model, the normaliser's with its rules.
+_TRAINER, _MODEL_TYPE, _NORMALISER, _RULES = 2, 3, 3, 2
+
+
+def tokenizer_files(tokenizer: Tokenizer, max_length: int) -> dict[str, Any]:
+    """Return the content of `tokenizer.json` and `tokenizer_config.json`, by name.
+
+    Nothing of a SentencePiece model of merges, whose merges a pruned model may lack: mBART's is a unigram model.
+
+    Args:
+        tokenizer: of the folder; sentences are closed by its language.
+        max_length: positions of the model.
+    """
+    fields = dict(_fields(tokenizer.model))
+    if dict(_fields(fields.get(_TRAINER, b""))).get(_MODEL_TYPE, _UNIGRAM) != _UNIGRAM:
+        return {}
+    rules = dict(_fields(fields.get(_NORMALISER, b""))).get(_RULES, b"")
+    added = tokenizer.added_tokens
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False) | {"special": True}
+    metaspace = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
+    tokens = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [{"id": number, "content": name, **flags} for name, number in added.items()],
+        "normalizer": {"type": "Sequence", "normalizers": _normalisers(rules)},
+        "pre_tokenizer": metaspace,
+        "post_processor": _ending(tokenizer),
+        "decoder": metaspace,
+        "model": {"type": "Unigram", "unk_id": tokenizer.unk_id, "vocab": tokenizer.scored_names()},
+    }
+    names = {"bos": "<s>", "cls": "<s>", "eos": "</s>", "sep": "</s>", "pad": "<pad>", "unk": "<unk>"}
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "model_max_length": max_length,
+        "clean_up_tokenization_spaces": False,
+        "src_lang": tokenizer.language,  # of MBartTokenizer, if it is asked for by name
+        "tgt_lang": tokenizer.language,
+        **{f"{kind}_token": name for kind, name in names.items()},
+        **({"mask_token": "<mask>"} if "<mask>" in added else {}),
+        "additional_special_tokens": [code for code in LANGUAGE_CODES if code in added],
+    }
+    return {"tokenizer.json": tokens, "tokenizer_config.json": settings}
+
+
+def _normalisers(rules: bytes) -> list[dict[str, Any]]:
+    """SentencePiece's own rules, then one space for several and none at the ends, as it does by itself."""
+    own = [{"type": "Precompiled", "precompiled_charsmap": base64.b64encode(rules).decode()}] if rules else []
+    strip = {"type": "Strip", "strip_left": True, "strip_right": True}
+    return [{"type": "NFC"}, *own, {"type": "Replace", "pattern": {"Regex": r"\s+"}, "content": " "}, strip]
+
+
+def _ending(tokenizer: Tokenizer) -> dict[str, Any]:
+    """Pieces, `</s>`, language: a sentence as mBART's encoder reads it."""
+    code = {number: name for name, number in tokenizer.added_tokens.items()}[tokenizer.language_id]
+    ends = {"</s>": tokenizer.eos_id, code: tokenizer.language_id}
+    last = [{"SpecialToken": {"id": name, "type_id": 0}} for name in ends]
+    first, second = ({"Sequence": {"id": name, "type_id": 0}} for name in "AB")
+    return {
+        "type": "TemplateProcessing",
+        "single": [first, *last],
+        "pair": [first, second, *last],
+        "special_tokens": {name: {"id": name, "ids": [number], "tokens": [name]} for name, number in ends.items()},
+    }
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
+    """Yield the fields of a protobuf message: numbers, or bytes."""
+    position = 0
+
+    def number() -> int:
+        nonlocal position
+        value = shift = 0
+        while True:
+            byte = message[position]
+            position += 1
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    while position < len(message):
+        key = number()
+        kind = key & 7
+        if kind == 0:
+            yield key >> 3, number()
+            continue
+        size = {1: 8, 5: 4}.get(kind) or number()
+        yield key >> 3, message[position : position + size]
+        position += size
