@@ -1,5 +1,6 @@
 # make demo    the whole pipeline on synthetic signing: video -> features -> store -> translators -> text with scores
 # make test    the test suite
+# make oldest  the tests of parity and mBART, with the oldest transformers that pyproject.toml allows
 # make lint    formatting, lint and types, as continuous integration runs them
 #
 # Each makes the virtual environment .venv if it is missing, repairs it if it is broken, and installs what it needs once.
@@ -15,7 +16,7 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint force
+.PHONY: help demo test oldest lint force
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -26,6 +27,19 @@ demo: .venv/base.stamp
 # One thread a worker: two workers with two threads each on two cores are slower than two with one.
 test: .venv/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+
+# It lies beside the environment, which keeps the newest, and is found before it.
+OLDEST := $(shell sed -nE 's/^ *"transformers>=([0-9.]+),.*/\1/p' pyproject.toml)
+oldest: .venv/oldest-$(OLDEST).stamp
+	OMP_NUM_THREADS=1 PYTHONPATH=.venv/oldest $(BIN)/python -m pytest -n 2 $(ARGS) \
+		tests/parity/test_translation.py tests/parity/test_cvslt.py tests/parity/test_checkpoints.py \
+		tests/models/test_mbart.py tests/models/test_translator.py tests/models/test_cvslt.py tests/stages/test_lm.py
+
+.venv/oldest-$(OLDEST).stamp: .venv/dev.stamp
+	rm -rf .venv/oldest .venv/oldest-*.stamp
+	$(BIN)/python -m pip install --quiet --target .venv/oldest 'transformers==$(OLDEST)'
+	PYTHONPATH=.venv/oldest $(BIN)/python -c 'import transformers; assert (transformers.__version__ + ".").startswith("$(OLDEST).")'
+	@touch $@
 
 lint: .venv/dev.stamp
 	$(BIN)/ruff format --check .

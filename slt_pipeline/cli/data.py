@@ -20,7 +20,7 @@ def data() -> None:
     """
 
 
-@data.group("import", cls=Group)
+@data.group("import", cls=Group, moved={"mbart": "slt lm import"})
 def import_() -> None:
     """Turn published files into a manifest, or into JSON.
 
@@ -191,20 +191,6 @@ def kinetics(annotations, videos, out, media_root, strict) -> None:
 
     options = {"media_root": media_root, "strict": strict, "progress": progress_bar()}
     _show(import_kinetics(annotations, videos, out, **options))
-
-
-@import_.command(hidden=True, context_settings={"ignore_unknown_options": True})
-@click.argument("arguments", nargs=-1)
-def mbart(arguments) -> None:
-    """Say where this has gone: to slt lm import.
-
-    \b
-    Example:
-      $ slt data import mbart weights/mbart_de
-    """
-    from slt_pipeline.errors import SltError
-
-    raise SltError("`slt data import mbart` is now `slt lm import`; see `slt lm import --help`")
 
 
 for _command in (import_sentences.table, import_sentences.how2sign, import_sentences.elan):

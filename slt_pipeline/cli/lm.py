@@ -57,8 +57,7 @@ def prune(folder, manifest, splits, to, language, overwrite) -> None:
     write no others. A piece that is not kept is <unk>. What was done is in slt_mbart.json.
     Example:
       $ slt lm prune mbart-large-cc25 --manifest mine/manifest.jsonl --to weights/mbart_mine
-      $ slt lm prune mbart-large-cc25 --manifest csl/manifest.jsonl --language zh_CN --split train --split dev \\
-            --split test --to weights/mbart_zh
+      $ slt lm prune cc25 --manifest csl.jsonl --language zh_CN --split train --split dev --split test --to mbart_zh
     """
     from slt_pipeline.stages.lm_prune import lm_prune
 

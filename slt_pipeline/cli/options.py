@@ -40,6 +40,29 @@ class Group(click.Group):
 
     command_class = Command
 
+    def __init__(self, *args: Any, moved: Mapping[str, str] | None = None, **given: Any) -> None:
+        """Take commands.
+
+        Args:
+            args: as click has them.
+            moved: commands that were here, and what they are called now.
+            given: as click has them.
+        """
+        super().__init__(*args, **given)
+        self.moved = moved or {}
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that is asked for.
+
+        Raises:
+            click.UsageError: there is none; one that has moved is named.
+        """
+        if args[0] in self.moved and not ctx.resilient_parsing:
+            ctx.fail(f"`{ctx.command_path} {args[0]}` is now `{self.moved[args[0]]}`.")
+        return super().resolve_command(ctx, args)
+
 
 class Place(click.ParamType):
     """A file or a folder to write: refused before any work where that cannot be done."""

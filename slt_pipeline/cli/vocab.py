@@ -13,7 +13,7 @@ def vocab() -> None:
 
     \b
     Example:
-      $ slt vocab build --manifest my/manifest.jsonl --to my/glosses.json
+      $ slt vocab build --manifest my/manifest.jsonl --to my/classes.json
     """
 
 
@@ -49,7 +49,7 @@ def build(manifest, splits, kind, gloss_language, to, overwrite) -> None:
     \b
     Example:
       $ slt vocab build --manifest my/manifest.jsonl --to my/glosses.json
-      $ slt vocab build --manifest my/manifest.jsonl --kind inputs --gloss-language en_ASL --to my/gloss_inputs.json
+      $ slt vocab build --manifest my/manifest.jsonl --kind inputs --gloss-language en_ASL --to my/asl_inputs.json
     """
     from slt_pipeline.stages.vocab_build import vocab_build
 

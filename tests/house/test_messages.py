@@ -72,7 +72,7 @@ def test_every_command_that_a_document_mentions_exists(path, monkeypatch):
 
 @pytest.mark.parametrize(
     "mention",
-    ["slt vocab build", "slt data import|sinth", "slt extract --splitt all", "slt cache rm x -r x --unsued"],
+    ["slt vocab built", "slt data import|sinth", "slt extract --splitt all", "slt cache rm x -r x --unsued"],
 )
 def test_a_mention_of_what_does_not_exist_is_found(mention, monkeypatch):
     assert _fault(mention, monkeypatch) is not None

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 from pydantic import ValidationError
-from safetensors.torch import save_file
-from toy_translator import TOKENIZER, toy_translator
+from safetensors.torch import load_file, save_file
+from toy_translator import CLASSES, TOKENIZER, gloss_inputs, toy_translator
+from transformers import MBartForConditionalGeneration
 
-from slt_pipeline.config.translator import MBartConfig
+from slt_pipeline.config.translator import MapperConfig, MBartConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.models.mbart import TIED_NAMES, build_mbart, text_embedding
 
@@ -103,20 +104,89 @@ def test_an_mbart_whose_embeddings_are_not_tied_is_refused_and_not_replaced(tmp_
     build_mbart(MBartConfig(folder=folder), 40)
 
 
-@pytest.mark.parametrize(
-    ("said", "scale"), [({"scale_embedding": True}, 4.0), ({"scale_embedding": False}, 1.0), ({}, 1.0)]
-)
-def test_sources_are_scaled_as_mbart_scales_what_it_embeds(tmp_path, said, scale):
-    folder, _ = _folder(tmp_path, "safetensors")
+SAID = [{"scale_embedding": True}, {"scale_embedding": False}, {}]
+
+
+def _said(folder: Path, said: dict) -> MBartConfig:
+    """A folder for the toy's tokenizer whose config.json says so of its scale."""
+    folder.mkdir()
     settings = {key: value for key, value in SETTINGS.items() if key != "scale_embedding"}
     (folder / "config.json").write_text(json.dumps({**settings, "vocab_size": TOKENIZER.vocab_size, **said}))
+    torch.manual_seed(0)
     mbart = build_mbart(SMALL, TOKENIZER.vocab_size)
+    torch.nn.init.normal_(text_embedding(mbart))
     save_file({n: v for n, v in mbart.state_dict().items() if n not in TIED_NAMES}, folder / "model.safetensors")
-    model = toy_translator(in_features=5, suffix="txt", mbart=MBartConfig(folder=folder))
-    assert model.scale == model.mbart.get_encoder().embed_tokens.embed_scale == scale
+    return MBartConfig(folder=folder)
+
+
+@pytest.fixture(params=SAID, ids=str)
+def scaled(request, tmp_path):
+    """The configuration of such a folder, and transformers' own model of it: what it makes of ids is right."""
+    config = _said(tmp_path / "mbart", request.param)
+    return config, MBartForConditionalGeneration.from_pretrained(tmp_path / "mbart").eval()
+
+
+def _pieces(*words: str) -> torch.Tensor:
+    """Ids (1, N) of words that are a piece each, and what closes a source."""
+    pieces = [TOKENIZER.gloss_pieces(word) for word in words]
+    assert all(len(ids) == 1 for ids in pieces)
+    return torch.tensor([[*(ids[0] for ids in pieces), TOKENIZER.eos_id, TOKENIZER.language_id]])
+
+
+def test_glosses_enter_as_transformers_embeds_their_pieces(scaled):
+    config, theirs = scaled
+    model, ids = toy_translator(mbart=config), _pieces("regen", "norden")
+    source = model.source(gloss_inputs([("REGEN", "NORDEN")]))
+    expected = theirs.get_encoder()(input_ids=ids).last_hidden_state
+    torch.testing.assert_close(model.encode(source), expected)
+    start = torch.tensor([[TOKENIZER.language_id, 40]])
+    found = model.decode(model.encode(source), source.mask, start)
+    torch.testing.assert_close(found, theirs(input_ids=ids, decoder_input_ids=start).logits)
+
+
+def test_a_certain_gloss_of_an_embedding_mapper_enters_as_transformers_embeds_it(scaled):
+    config, theirs = scaled
+    mapper = MapperConfig(type="embedding", input="gloss_probs")
+    model = toy_translator(len(CLASSES), mbart=config, mapper=mapper)
+    certain = torch.nn.functional.one_hot(torch.tensor([CLASSES.encode(["REGEN", "NORDEN"])]), len(CLASSES))
+    source = model.source({"features": certain.float(), "lengths": torch.tensor([2])})
+    expected = theirs.get_encoder()(input_ids=_pieces("regen", "norden")).last_hidden_state
+    torch.testing.assert_close(model.encode(source), expected)
+
+
+@pytest.mark.parametrize("system", ["mmtlb", "cvslt"])
+@pytest.mark.parametrize("suffix", ["txt", "gls"])
+def test_the_suffix_enters_as_transformers_embeds_it(scaled, suffix, system):
+    config, theirs = scaled
+    model = toy_translator(5, mbart=config, suffix=suffix, system=system)
     source = model.source({"features": torch.zeros(1, 2, 5), "lengths": torch.tensor([2])})
-    ends = torch.tensor([[TOKENIZER.eos_id, TOKENIZER.language_id]])
-    torch.testing.assert_close(source.vectors[:, 2:], model.mbart.get_encoder().embed_tokens(ends))
+    torch.testing.assert_close(source.vectors[:, 2:], theirs.get_encoder().embed_tokens(_pieces()))
+
+
+def test_texts_enter_the_posterior_of_cvslt_as_transformers_embeds_them(scaled):
+    config, theirs = scaled
+    model = toy_translator(5, mbart=config, suffix="txt", system="cvslt")
+    labels = TOKENIZER.encode_target(["im norden gibt es regen ."]).labels
+    expected = theirs.get_encoder()(input_ids=labels, attention_mask=(labels != 1).long()).last_hidden_state
+    found = model.encode(model.text_source(labels))
+    torch.testing.assert_close(found, expected)
+
+
+def test_weights_in_shards_are_read(tmp_path):
+    folder, state = _folder(tmp_path, "safetensors")
+    whole = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    parts = {f"model-0000{part}-of-00002.safetensors": sorted(whole)[part - 1 :: 2] for part in (1, 2)}
+    for file, names in parts.items():
+        save_file({name: whole[name] for name in names}, folder / file)
+    index = {"weight_map": {name: file for file, names in parts.items() for name in names}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    model = build_mbart(MBartConfig(folder=folder), 40)
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    index["weight_map"]["model.encoder.more"] = "model-00001-of-00002.safetensors"
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    with pytest.raises(SltError, match=r"1 tensors are in no shard, such as model\.encoder\.more"):
+        build_mbart(MBartConfig(folder=folder), 40)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path):
