@@ -183,6 +183,7 @@ def test_in_evaluation_nothing_is_drawn_and_the_prior_path_is_what_decoding_read
 @pytest.mark.parametrize("noise", ["independent", "shared"])
 def test_in_training_each_path_draws_its_own_noise_or_both_share_one_draw(noise):
     model, clips = cvslt(noise=noise).train(), batch(0, 1, 2)
+    model.mbart.eval()  # older versions of transformers draw a number for each layer in training, too
     drawn: list[torch.Tensor] = []
     for path in model.paths(model.source(clips), clips["labels"]):
         assert path is not None
