@@ -121,7 +121,7 @@ def _remove(store: FeatureStore, log: "_Log", rng: random.Random, seen: "_Journa
     log.note(removing=chosen)
     for _ in range(50):
         try:
-            log.note(removed=remove(store.path, chosen, files=_quick(store)))
+            log.note(removed=remove(store.path, chosen, many=True, files=_quick(store)))
             break
         except StoreError as error:
             if "another process" not in str(error):

@@ -61,10 +61,10 @@ def test_a_removal_that_stops_at_any_operation_loses_none_that_stay(
 ) -> None:
     for place in each_operation(20):
         write(create(place, backend, compression))
-        until_stopped(place, lambda place=place: remove("store", GONE, files=place))
+        until_stopped(place, lambda place=place: remove("store", GONE, many=True, files=place))
         for left in place.after_kill(), *place.after_power_cuts():
             check_holds(left, KEPT)
-            remove("store", GONE, files=left)
+            remove("store", GONE, many=True, files=left)
             assert verify("store", files=left) == []
             assert_holds(FeatureStore.open("store", files=left), KEPT)
 

@@ -149,7 +149,7 @@ def test_a_removal_is_undone_by_one_command(tmp_path: Path, backend: str) -> Non
     store = make(tmp_path / "store", backend)
     reader = FeatureStore.open(store)
     gone = [IDS[0], *IDS[4:6], IDS[23]]
-    assert remove(store, gone) == sorted(gone)
+    assert remove(store, gone, many=True) == sorted(gone)
     assert remove(store, IDS[1:3]) == sorted(IDS[1:3])
     assert verify(store) == []
     np.testing.assert_array_equal(reader.read(IDS[4], "wide"), CLIPS[IDS[4]]["wide"])
@@ -169,7 +169,7 @@ def test_a_removal_is_undone_by_one_command(tmp_path: Path, backend: str) -> Non
 @BACKENDS
 def test_after_a_purge_nothing_comes_back_and_the_space_is_free(tmp_path: Path, backend: str) -> None:
     store = make(tmp_path / "store", backend)
-    remove(store, IDS[:12])
+    remove(store, IDS[:12], many=True)
     facts = info(FeatureStore.open(store))
     assert facts["lost_bytes"] > 0
     assert purge(store) == facts["lost_bytes"]
@@ -184,7 +184,7 @@ def test_after_a_purge_nothing_comes_back_and_the_space_is_free(tmp_path: Path, 
 def test_a_restoration_or_purge_that_stops_at_any_operation_loses_nothing_and_goes_on(care: Any) -> None:
     for place in each_operation(3):
         fill(FeatureStore.create("s", streams=STREAMS, fingerprint={}, files=place))
-        remove("s", IDS[1:4], files=place)
+        remove("s", IDS[1:4], many=True, files=place)
         for folder in ("index", "lost", "data/wide", "data/narrow"):
             place.sync(folder)
         until_stopped(place, lambda place=place: care("s", files=place))
