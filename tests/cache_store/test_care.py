@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from faulty import each_operation, until_stopped
 from nobody import as_nobody
 
 from cache import FeatureStore, StoreError, StreamSpec
@@ -246,19 +245,6 @@ def test_what_the_disk_cannot_give_back_is_damage_that_repair_drops(path: str) -
 
 
 # A file system that refuses
-
-
-def test_an_operation_that_fails_during_removal_is_one_error_and_the_second_try_ends_it() -> None:
-    for files in each_operation(10, error=OSError(errno.EIO, os.strerror(errno.EIO))):
-        memory(pick(A, B), pick(C), files=files)
-        try:
-            until_stopped(files, lambda files=files: remove("s", [A], files=files))
-        except StoreError as error:
-            assert os.strerror(errno.EIO) in str(error)
-        assert {B, C} <= set(FeatureStore.open("s", files=files))
-        remove("s", [A], files=files)
-        assert verify("s", files=files) == []
-        assert_holds(FeatureStore.open("s", files=files), pick(B, C))
 
 
 def test_a_commit_of_which_only_the_sync_failed_is_taken_in() -> None:
