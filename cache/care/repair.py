@@ -110,25 +110,23 @@ def remove(
     clips: Collection[str],
     *,
     yes: bool = False,
-    many: bool = False,
     files: Files | None = None,
     progress: Progress = ignore,
 ) -> list[str]:
     """Remove clips, and what killed writers left, and return those that were there.
 
-    They go to `lost/`: `cache.care.lost.purge` frees their space.
+    However many they are: each is named. They go to `lost/`: `cache.care.lost.purge` frees their space.
 
     Args:
         path: the store's folder.
         clips: their ids.
-        yes: do it even if more than a tenth of the clips would go, or the data are away.
-        many: do it even if more than a tenth would go, unless the data are away.
+        yes: do it even if the data are away.
         files: another place than `path`, for tests.
         progress: told of the clips that stay in the shards that are written anew.
 
     Raises:
         StoreError: if a record of the index is damaged; if a clip that is to stay cannot be read; if the data are away;
-            if more than a tenth would go; or if others are repairing or pruning.
+            or if others are repairing or pruning.
     """
     if isinstance(clips, str):
         raise StoreError(f"clips is the text {clips!r}: give a list of clip ids")
@@ -138,8 +136,6 @@ def remove(
         going = {record.shard: gone for record in _readable(files, contents) if (gone := wanted & set(record.clips))}
         if not yes:
             _require_data(files, contents)
-        if not (yes or many):
-            _require_little(files, contents, Dropped(sorted(set().union(*going.values()))))
         return _drop(files, header, contents, going, progress)
 
 

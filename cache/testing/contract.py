@@ -312,12 +312,12 @@ class StoreContract:
         clips = make_clips(20)
         self.fill(store, clips)
         gone = list(clips)[3:11]
-        assert remove(store.path, [*gone, "nobody"], many=True, files=place) == gone
+        assert remove(store.path, [*gone, "nobody"], files=place) == gone
         assert verify(store.path, files=place) == []
         assert_holds(self.reopen(store), {clip_id: clips[clip_id] for clip_id in clips if clip_id not in gone})
         self.fill(self.reopen(store, mode="a"), {clip_id: clips[clip_id] for clip_id in gone})
         assert_holds(self.reopen(store), clips)
-        assert sorted(remove(store.path, list(clips), many=True, files=place)) == sorted(clips)
+        assert sorted(remove(store.path, list(clips), files=place)) == sorted(clips)
         assert self.reopen(store).keys() == []
 
     def test_a_reader_sees_removals_after_refresh_and_never_another_clip(
@@ -337,7 +337,7 @@ class StoreContract:
         for reader in readers:
             reader.refresh()
             assert_holds(reader, {first: clips[first], third: clips[third]})
-        remove(store.path, [first, third], many=True, files=place)
+        remove(store.path, [first, third], files=place)
         self.fill(self.reopen(store, mode="a"), {second: clips[fourth]})
         for reader in readers:
             reader.refresh()

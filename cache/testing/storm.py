@@ -137,7 +137,7 @@ def _remove(store: FeatureStore, log: "_Log", rng: random.Random, seen: "_Journa
         else rng.sample(clips, min(len(clips), rng.randrange(1, 9)))
     )
     log.note(removing=chosen)
-    removed = _in_turn(lambda: remove(store.path, chosen, many=True, files=_quick(store)))
+    removed = _in_turn(lambda: remove(store.path, chosen, files=_quick(store)))
     log.note(**({} if removed is None else {"removed": removed}))
     if rng.random() < 0.3:
         purge(store.path, files=_quick(store))

@@ -170,7 +170,7 @@ def doubled() -> tuple[MemoryFiles, dict[str, Any]]:
 def test_pruning_a_store_with_a_clip_in_two_shards_keeps_the_first(gone: list[str]) -> None:
     files, _ = doubled()
     store = FeatureStore.open("s", files=files)
-    assert remove("s", gone, many=True, files=files) == sorted(gone)
+    assert remove("s", gone, files=files) == sorted(gone)
     expected = {clip: CLIPS[clip] for clip in (A, B, C) if clip not in gone}
     assert verify("s", files=files) == []
     store.refresh()

@@ -69,7 +69,7 @@ def lose(*kinds: str) -> Callable[[MemoryFiles], set[str]]:
 
 
 def remove_some(place: MemoryFiles) -> set[str]:
-    remove("s", GONE, many=True, files=place)
+    remove("s", GONE, files=place)
     return set()
 
 

@@ -311,6 +311,6 @@ def test_a_store_of_which_records_are_missing_can_go(store: Path) -> None:
 
 
 def test_a_store_with_removed_clips_can_go(store: Path) -> None:
-    remove(store, list(CLIPS)[:2], many=True)
+    remove(store, list(CLIPS)[:2])
     delete(store)
     assert not store.exists()

@@ -131,7 +131,7 @@ def test_a_number_is_not_given_again_after_its_record_was_removed(tmp_path: Path
     slow = FeatureStore.open(tmp_path / "s", mode="a", durable=False)
     for clip in (TWO, THREE):
         fill(FeatureStore.open(tmp_path / "s", mode="a", durable=False), [clip])
-    remove(tmp_path / "s", [TWO, THREE], many=True)
+    remove(tmp_path / "s", [TWO, THREE])
     fill(slow, [TWO])
     assert_holds(FeatureStore.open(tmp_path / "s"), {ONE: CLIPS[ONE], TWO: CLIPS[TWO]})
 
@@ -199,7 +199,7 @@ def test_a_reader_reads_on_beside_a_removal_and_gives_the_space_back(tmp_path: P
     reader, late = FeatureStore.open(tmp_path / "s"), FeatureStore.open(tmp_path / "s")
     assert_holds(reader, CLIPS)
     gone = [*CLIPS][::4]
-    remove(tmp_path / "s", gone, many=True)
+    remove(tmp_path / "s", gone)
     left = {clip: features for clip, features in CLIPS.items() if clip not in gone}
     for clip, features in left.items():
         np.testing.assert_array_equal(late.read(clip, "wide"), features["wide"])

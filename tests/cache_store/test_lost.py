@@ -103,16 +103,11 @@ def test_more_than_a_tenth_goes_only_if_that_is_said_and_a_single_clip_goes(stor
     assert len(told[0].clips) == 4
 
 
-def test_more_than_a_tenth_is_removed_only_if_that_is_said_and_nothing_if_the_data_are_away(store: Path) -> None:
-    before = tree(store)
-    with pytest.raises(StoreError, match=r"about 3 of 24 clips would be dropped, more than one in 10, so nothing was"):
-        remove(store, IDS[:3])
-    assert tree(store) == before
-    assert remove(store, IDS[:2]) == IDS[:2]
-    assert remove(store, IDS[2:9], many=True) == sorted(IDS[2:9])
+def test_clips_that_are_named_are_removed_however_many_but_not_while_the_data_are_away(store: Path) -> None:
+    assert remove(store, IDS[:9]) == sorted(IDS[:9])
     (store / "data").rename(store.parent / "disk")
     with pytest.raises(StoreError, match="none of the files that should be in data"):
-        remove(store, IDS[9:], many=True)
+        remove(store, IDS[9:])
     (store.parent / "disk").rename(store / "data")
     assert remove(store, IDS[9:], yes=True) == sorted(IDS[9:])
     assert restore(store).clips == sorted(IDS)
@@ -164,7 +159,7 @@ def test_a_removal_is_undone_by_one_command(tmp_path: Path, backend: str) -> Non
     store = make(tmp_path / "store", backend)
     reader = FeatureStore.open(store)
     gone = [IDS[0], *IDS[4:6], IDS[23]]
-    assert remove(store, gone, many=True) == sorted(gone)
+    assert remove(store, gone) == sorted(gone)
     assert remove(store, IDS[1:3]) == sorted(IDS[1:3])
     assert verify(store) == []
     np.testing.assert_array_equal(reader.read(IDS[4], "wide"), CLIPS[IDS[4]]["wide"])
@@ -184,7 +179,7 @@ def test_a_removal_is_undone_by_one_command(tmp_path: Path, backend: str) -> Non
 @BACKENDS
 def test_after_a_purge_nothing_comes_back_and_the_space_is_free(tmp_path: Path, backend: str) -> None:
     store = make(tmp_path / "store", backend)
-    remove(store, IDS[:12], many=True)
+    remove(store, IDS[:12])
     facts = info(FeatureStore.open(store))
     assert facts["lost_bytes"] > 0
     assert purge(store) == facts["lost_bytes"]

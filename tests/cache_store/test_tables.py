@@ -114,7 +114,7 @@ def test_removed_clips_are_gone_and_the_others_read_on_whatever_tables_say(tmp_p
     reader = make(tmp_path / "s", CLIPS)
     gone = list(CLIPS)[3:40:5]
     left = {clip: features for clip, features in CLIPS.items() if clip not in gone}
-    assert remove(tmp_path / "s", gone, many=True) == sorted(gone)
+    assert remove(tmp_path / "s", gone) == sorted(gone)
     assert verify(tmp_path / "s") == []
     reader.refresh()
     assert_holds(reader, left)
@@ -132,7 +132,7 @@ def test_tables_hold_on_when_whole_shards_are_removed(tmp_path: Path, monkeypatc
     reader = make(tmp_path / "s", CLIPS)
     gone = [clip for shard in (0, 2) for clip in reader._index.records[shard].clips]
     left = {clip: features for clip, features in CLIPS.items() if clip not in gone}
-    remove(tmp_path / "s", gone, many=True)
+    remove(tmp_path / "s", gone)
     make(tmp_path / "s", {"last": CLIPS[gone[0]]})  # now nothing stands for what was removed any more
     left["last"] = CLIPS[gone[0]]
     reader.refresh()
@@ -140,7 +140,7 @@ def test_tables_hold_on_when_whole_shards_are_removed(tmp_path: Path, monkeypatc
     again = FeatureStore.open(tmp_path / "s")
     assert_holds(again, left)
     assert again._index.places.tables != []
-    assert remove(tmp_path / "s", list(left), many=True) == sorted(left)
+    assert remove(tmp_path / "s", list(left)) == sorted(left)
     assert FeatureStore.open(tmp_path / "s").keys() == []
     assert verify(tmp_path / "s") == []
 

@@ -144,7 +144,7 @@ def test_a_second_run_over_its_own_output_changes_no_byte(slt, make_store):
 def test_a_copy_that_was_stopped_goes_on(slt, make_store):
     make_store()
     slt("cache", "convert", "features", "copy")
-    remove("copy", ["c0", "c3"], many=True)
+    remove("copy", ["c0", "c3"])
     assert "4 clips, 14 steps" in slt("cache", "convert", "features", "copy").output
     assert float(FeatureStore.open("copy").read("c3", "s3d")[4, 3]) == 3 + 2**-9
 

@@ -80,7 +80,7 @@ def rm(stores, clips, ends_with_null, unused, purge, recipe_name, overrides, dry
     for path, why in unwanted.items():
         if clips or unused:
             with byte_bar("rm") as progress:
-                removed = remove(path, why, yes=yes, many=True, progress=progress)  # as was confirmed
+                removed = remove(path, why, yes=yes, progress=progress)
             cure = "" if purge or not removed else f"; `slt cache restore {path}` brings them back"
             click.echo(f"{path}: {len(removed):,} clips removed{cure}")
         if purge:
