@@ -7,6 +7,7 @@ a record that is lost leaves a hole that is seen.
 """
 
 import contextlib
+import errno
 import re
 import uuid
 from bisect import bisect_left
@@ -17,8 +18,8 @@ from cache.errors import DamagedError, MadeByOtherError, NotFoundError, StoreErr
 from cache.header import HEADER_PATH, Header, read_header
 from cache.lookup import ForkLock, Places, agree, shards_of
 from cache.places.base import Files
-from cache.record import Record
-from cache.seal import seal
+from cache.record import Record, copy_path
+from cache.seal import is_sealed, seal
 from cache.table import Shard, Table, open_tables, piece_of, write_table
 
 FOLDER, TEMPORARY = "index", "tmp"
@@ -170,7 +171,8 @@ class Index:
         found: dict[int, Record] = {}
         for shard, data in _read_each(self._files, shards):
             where = self._files.describe(record_path(shard))
-            record = Record.from_bytes(data, where, self._header)
+            record = None if is_sealed(data) else record_beside(self._files, self._header, shard)
+            record = record or Record.from_bytes(data, where, self._header)
             if record.shard != shard:
                 raise DamagedError(f"{where} is the record of shard {record.shard}: give it back its own name")
             if record.store in ("", self._header.id):
@@ -203,23 +205,31 @@ class Index:
         """Return the right to write a shard, of a number that nobody ever had."""
         return claim_number(self._files, self._header, self._high)
 
+    def is_mine(self, claim: Claim) -> bool:
+        """Say whether a claim is there, and ours."""
+        try:
+            return self._files.read(claim_path(claim.shard)) == claim.data
+        except FileNotFoundError:
+            return False
+
     def require_mine(self, claim: Claim) -> None:
         """Raise StoreError if a claim is no longer ours: its owner was judged dead, or the store is another one."""
         self.require_same_store()
-        if not _says(self._files, claim):
+        if not self.is_mine(claim):
             raise StoreError(
                 f"{self.root} was repaired or pruned while shard {claim.shard} was being written, which is given up: "
                 "run again when that is done"
             )
 
     def commit(self, record: Record, claim: Claim, temporary: str) -> None:
-        """Make a claimed shard part of the store, for good, in one step.
+        """Make a claimed shard part of the store, for good, in one step: its record gets its name.
 
         Raises:
             StoreError: if the claim is no longer ours; then the shard is no part of the store.
         """
         self.require_mine(claim)
-        put_record(self._files, record, temporary)
+        self._files.rename_new(temporary, record_path(record.shard))
+        self._files.sync(FOLDER)
         try:
             self.require_mine(claim)
         except StoreError as error:
@@ -232,6 +242,7 @@ class Index:
             if len(self.places.untabled) >= CLIPS_UNTABLED or len(self._documents) >= RECORDS_UNTABLED:
                 with contextlib.suppress(OSError):  # it can be done without
                     self._tabulate(f"{temporary}.table")
+                self._files.remove(f"{temporary}.table")
 
     def _tabulate(self, temporary: str) -> None:
         """Put what is in no table into one; tables of about the same size become one, so that there are few."""
@@ -282,6 +293,19 @@ class Index:
         return record, record.position(row) if isinstance(record, Shard) else bisect_left(record.rows, row)
 
 
+def record_beside(files: Files, header: Header, shard: int) -> Record | None:
+    """Return the record of a shard as the copy of it beside its data says it, if that is there and sound.
+
+    It counts for a record that is in the index and damaged: what was removed has left the index, and its copy has not.
+    """
+    path = copy_path(header, shard)
+    try:
+        record = Record.from_bytes(files.read(path), files.describe(path), header)
+    except (OSError, StoreError):
+        return None
+    return record if (record.shard, record.store) == (shard, header.id) else None
+
+
 def _read_each(files: Files, shards: Sequence[int]) -> Iterator[tuple[int, bytes]]:
     """Yield (shard, the bytes of its record) of those that are there."""
     answers = iter(files.read_each([record_path(shard) for shard in shards]))
@@ -291,17 +315,16 @@ def _read_each(files: Files, shards: Sequence[int]) -> Iterator[tuple[int, bytes
             yield shard, files.read(record_path(shard)) if data is None else data
         except FileNotFoundError:
             continue
-
-
-def _says(files: Files, claim: Claim) -> bool:
-    try:
-        return files.read(claim_path(claim.shard)) == claim.data
-    except FileNotFoundError:
-        return False
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            yield shard, b""  # which is damaged
 
 
 def claim_number(files: Files, header: Header, high: int | None = None) -> Claim:
     """Return the right to write a shard, of a number that nobody ever had.
+
+    Its name is for the caller to sync, before data have that number: those of which nothing tells are of a lost record.
 
     high: a number below which all are taken; looked up if None.
     """
@@ -311,7 +334,6 @@ def claim_number(files: Files, header: Header, high: int | None = None) -> Claim
         if files.claim(claim_path(shard), data):
             # Its owner may have committed it, or given it up, between our two looks.
             if not files.exists(record_path(shard)) and not files.exists(gone_path(shard)):
-                files.sync(FOLDER)  # so that data of a number that nothing tells of are those of a lost record
                 return Claim(shard, data)
             files.remove(claim_path(shard))
         shard += 1

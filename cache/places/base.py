@@ -3,7 +3,7 @@
 All paths are strings relative to the store's folder, with `/` between their parts.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -89,10 +89,16 @@ class Files:
         del files, folders
         self._refuse()
 
-    def write(self, path: str, parts: Iterable[Any], size: int | None = None) -> None:
-        """Write a new file from buffers, on to the disk; with `size`, a hole of zeros fills it up."""
-        del path, parts, size
+    def write(self, path: str, parts: Iterable[Any]) -> None:
+        """Write a new file from buffers, on to the disk."""
+        del path, parts
         self._refuse()
+
+    def write_each(self, parts: Mapping[str, Iterable[Any]], folder: str) -> None:
+        """Write new files as `write` does, and wait for the names in a folder too."""
+        for path in parts:
+            self.write(path, parts[path])
+        self.sync(folder)
 
     def write_whole(self, path: str, data: bytes, temporary: str) -> None:
         """Write a small file, which appears whole, by way of a temporary name; its folder is for the caller to sync."""
