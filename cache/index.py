@@ -64,7 +64,7 @@ class Index:
             places.put(documents[shard])
         left_out = self._documents.keys() - documents.keys() - shards_of(tables)
         for shard in left_out | (replaced - self.places.replaced):
-            self._dropped += self._record(shard).files if self._has(shard) else ()
+            self._dropped += record.files if (record := self._record(shard)) else ()
         self._documents = documents  # shard -> every record that is in no table, also those that are replaced
         self.places = places
         self._high = max(self._high, max(replaced | documents.keys(), default=-1), *(t.stop - 1 for t in tables), -1)
@@ -74,18 +74,9 @@ class Index:
         """The records that count, by their shards. Those of tables know all but their `checksums` as a record does."""
         return self.places.records()
 
-    @property
-    def doubled(self) -> dict[str, set[int]]:
-        """Clip -> its shards, if it is in several: the lowest counts."""
-        return self.places.doubled
-
-    def _has(self, shard: int) -> bool:
-        return shard in self._documents or any(table.ordinals([shard]) for table in self.places.tables)
-
-    def _record(self, shard: int) -> Record:
-        if shard in self._documents:
-            return self._documents[shard]
-        return next(table.shard(o) for table in self.places.tables for o in table.ordinals([shard]))  # pyright: ignore[reportReturnType]
+    def _record(self, shard: int) -> Record | Shard | None:
+        found = (table.shard(o) for table in self.places.tables for o in table.ordinals([shard]))
+        return self._documents.get(shard) or next(found, None)
 
     def refresh(self) -> None:
         """Take in what has been committed, and what removed, since the last look.
@@ -205,17 +196,13 @@ class Index:
         """Return the right to write a shard, of a number that nobody ever had."""
         return claim_number(self._files, self._header, self._high)
 
-    def is_mine(self, claim: Claim) -> bool:
-        """Say whether a claim is there, and ours."""
-        try:
-            return self._files.read(claim_path(claim.shard)) == claim.data
-        except FileNotFoundError:
-            return False
-
     def require_mine(self, claim: Claim) -> None:
         """Raise StoreError if a claim is no longer ours: its owner was judged dead, or the store is another one."""
         self.require_same_store()
-        if not self.is_mine(claim):
+        said = None
+        with contextlib.suppress(FileNotFoundError):
+            said = self._files.read(claim_path(claim.shard))
+        if said != claim.data:
             raise StoreError(
                 f"{self.root} was repaired or pruned while shard {claim.shard} was being written, which is given up: "
                 "run again when that is done"
@@ -267,24 +254,16 @@ class Index:
     def require_alone(self, record: Record) -> None:
         """Raise StoreError if another process has committed one of our clips between our look and our own commit."""
         self.news()
-        for clip, shards in self.doubled.items():
+        for clip, shards in self.places.doubled.items():
             if record.shard in shards:
                 raise StoreError(
                     f"clip {clip!r} was written to {self.root} by another process at the same moment, and is in it "
                     "twice: repair it, which drops one of them, and give every writer its own clips"
                 )
 
-    def forget(self, shards: Iterable[int]) -> None:
-        """Remove records that others stand for, from the store too."""
-        gone = {*shards}
-        give_up(self._files, gone)
-        with self._lock:
-            self._gone |= {shard for shard in gone if any(table.ordinals([shard]) for table in self.places.tables)}
-            self._take({shard: record for shard, record in self._documents.items() if shard not in gone})
-
     def all_replaced(self, shards: Iterable[int]) -> list[int]:
         """Return these shards and those that they stand for."""
-        known = [self._record(shard) for shard in shards if self._has(shard)]
+        known = [record for record in map(self._record, shards) if record]
         return sorted({*shards, *(shard for record in known for shard in record.replaces)})
 
     def position(self, clip: str) -> tuple[Record, int]:
@@ -374,10 +353,9 @@ def _highest(kinds: dict[str, set[int]]) -> int:
     return high
 
 
-def numbers(names: Iterable[str], kind: str | None = None) -> list[int]:
-    """Return the shard numbers in the names of records (`json`), claims (`claim`), what is gone (`gone`), or of all."""
-    kinds = _numbers(names)
-    return sorted(set().union(*kinds.values()) if kind is None else kinds[kind])
+def numbers(names: Iterable[str], kind: str) -> list[int]:
+    """Return the shard numbers in the names of records (`json`), claims (`claim`) or what is gone (`gone`)."""
+    return sorted(_numbers(names)[kind])
 
 
 def _numbers(names: Iterable[str]) -> dict[str, set[int]]:

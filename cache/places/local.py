@@ -112,12 +112,6 @@ class LocalFiles(Files):
         if done != out.nbytes:
             self._read_all(descriptor, path, offset, out)
 
-    def read_many(self, wanted: Iterable[tuple[str, int, np.ndarray]]) -> None:
-        """Do `read_into` for each (path, offset, out)."""
-        read_into = self.read_into
-        for path, offset, out in wanted:
-            read_into(path, offset, out)
-
     def describe(self, path: str) -> str:
         """Return the file's full name for messages."""
         return self._prefix + path
