@@ -24,7 +24,7 @@ from cache.places.base import Files
 from cache.places.create import create, sync_path
 
 # Half of what the process may open, the rest is left to others. Files beyond that are opened for each read.
-MAX_OPEN_FILES = min(4096, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+MAX_OPEN_FILES = min(1 << 14, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
 # Where a lock that is held proves that its holder lives, and one that is not proves that it does not.
 _LOCKS_ARE_PROOF = frozenset(
     ("bcachefs", "btrfs", "ext2", "ext3", "ext4", "f2fs", "jfs", "overlay", "ramfs", "tmpfs", "xfs", "zfs")
