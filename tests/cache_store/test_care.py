@@ -17,6 +17,7 @@ from cache.care.convert import convert, merge
 from cache.care.info import info
 from cache.care.repair import Dropped, remove, repair
 from cache.care.verify import verify
+from cache.index import record_path
 from cache.places.local import LocalFiles
 from cache.testing import STREAMS, assert_holds, make_clips
 from cache.testing.memory import MemoryFiles
@@ -204,8 +205,9 @@ def test_a_refresh_that_meets_damage_leaves_the_store_as_it_was(resident: Any) -
     assert_holds(reader, pick(A, B))
     fill(FeatureStore.open("s", mode="a", files=files), pick(C), pick(D))
     remove("s", [A], files=files)
-    name = [name for name in files.names("index") if name.endswith(".json")][-1]
-    files.put(f"index/{name}", files.read(f"index/{name}").replace(b'"', b"'", 1))
+    _, last = FeatureStore.open("s", files=files)._index.records.popitem()
+    for path in (record_path(last.shard), last.copy_path):
+        files.put(path, files.read(path).replace(b'"', b"'", 1))
     with pytest.raises(StoreError, match="its checksum does not match"):
         reader.refresh()
     assert sorted(reader.keys()) == [A, B]
