@@ -10,7 +10,7 @@ import numpy as np
 
 from cache.errors import StoreError, cannot_read
 from cache.header import Header
-from cache.index import FOLDER, TEMPORARY, claim_path, numbers, record_path
+from cache.index import FOLDER, TEMPORARY, claim_path, numbers, record_beside, record_path
 from cache.places.base import Files
 from cache.reading import read_rows, require_sum
 from cache.record import Record
@@ -27,6 +27,9 @@ _Read = TypeVar("_Read")
 
 class Fault(str):
     """Why a file is not what was written."""
+
+    sealed = False
+    """Whether it is what was written after all, and makes no sense."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class Contents:
 
     records: those that count, by number.
     damaged: records that cannot be read.
+    beside: number of such a record -> what the copy beside its data says, which counts, if that is sound.
     replaced: numbers of records that are there and do not count, as others stand for them.
     claims: numbers that are claimed; `live`, those by a writer that is still there.
     lost: records in `lost/`, by their path; the files that they name lie where they were.
@@ -63,6 +67,7 @@ class Contents:
 
     records: list[Record]
     damaged: list[Damage]
+    beside: dict[int, Record]
     replaced: list[int]
     claims: set[int]
     live: set[int]
@@ -81,7 +86,7 @@ def look(files: Files, header: Header, *, ask_claims: bool = False) -> Contents:
         data, temporary = files.walk("data"), files.walk(TEMPORARY)
         claims = set(numbers(files.names(FOLDER), "claim"))
         live = {shard for shard in claims if ask_claims and files.claim_is_live(claim_path(shard))}
-        taken, found, damaged = _read_all(files, header)
+        taken, found, damaged, beside = _read_all(files, header)
         in_lost = {path: shard for path in files.walk(LOST) if (shard := lost_shard(path)) is not None}
         parsed = {path: _parsed(files, header, path) for path in in_lost}
     except OSError as error:
@@ -101,6 +106,7 @@ def look(files: Files, header: Header, *, ask_claims: bool = False) -> Contents:
     return Contents(
         records=[record for record in found if record.shard not in replaced],
         damaged=damaged,
+        beside=beside,
         replaced=[record.shard for record in found if record.shard in replaced],
         claims=claims,
         live=live,
@@ -185,8 +191,8 @@ def taken_numbers(names: Collection[str]) -> set[int]:
     return {number for kind in ("json", "claim", "gone") for number in numbers(names, kind)}
 
 
-def _read_all(files: Files, header: Header) -> tuple[set[int], list[Record], list[Damage]]:
-    """Return the numbers that are taken, all records, and those that cannot be read at a second look either."""
+def _read_all(files: Files, header: Header) -> tuple[set[int], list[Record], list[Damage], dict[int, Record]]:
+    """Return the numbers that are taken, all records, what is damaged at a second look, and what stands beside that."""
     names = files.names(FOLDER)
     found = {shard: _read(files, header, shard) for shard in numbers(names, "json")}
     doubtful = [shard for shard, record in found.items() if isinstance(record, Damage)]
@@ -196,15 +202,22 @@ def _read_all(files: Files, header: Header) -> tuple[set[int], list[Record], lis
     if doubtful:
         there = set(numbers(names := files.names(FOLDER), "json"))
         found = {shard: record for shard, record in found.items() if shard in there or shard not in doubtful}
-    records = [record for record in found.values() if isinstance(record, Record)]
-    return taken_numbers(names), records, [record for record in found.values() if isinstance(record, Damage)]
+    damaged = [record for record in found.values() if isinstance(record, Damage)]
+    mended = [shard for shard, record in found.items() if isinstance(record, Damage) and record.shard is None]
+    beside = {shard: record for shard in mended if (record := record_beside(files, header, shard))}
+    records = [record for record in (found | beside).values() if isinstance(record, Record)]
+    return taken_numbers(names), records, damaged, beside
 
 
 def _read(files: Files, header: Header, shard: int) -> Record | Damage:
-    """Return a record, or what is wrong with it."""
+    """Return a record, or what is wrong with it; no clip is lost where the copy beside the data is sound."""
     path = record_path(shard)
     record = _parsed(files, header, path)
     if isinstance(record, Fault):
+        # One that is sealed and makes no sense was written so, and so was its copy.
+        beside = None if record.sealed else record_beside(files, header, shard)
+        if beside:
+            return Damage(path, f"{record}; {beside.copy_path} stands for it, of which repair makes it anew")
         return Damage(path, record, shard, None)
     if record.shard != shard:
         return Damage(path, f"it is the record of shard {record.shard}", shard, None)
@@ -220,4 +233,7 @@ def _parsed(files: Files, header: Header, path: str) -> Record | Fault:
         return data
     if not is_sealed(data):
         return Fault("its checksum does not match")
-    return attempt(files, path, lambda: Record.from_bytes(data, files.describe(path), header))
+    record = attempt(files, path, lambda: Record.from_bytes(data, files.describe(path), header))
+    if isinstance(record, Fault):
+        record.sealed = True
+    return record

@@ -19,7 +19,7 @@ from cache.care.lost import move_data, move_records
 from cache.care.verify import check, verify
 from cache.errors import REPAIR, StoreError
 from cache.header import HEADER_PATH, Header, read_header
-from cache.index import TEMPORARY, claim_path, give_up, put_record, record_path
+from cache.index import FOLDER, TEMPORARY, claim_path, give_up, put_record, record_path
 from cache.places.base import Files
 from cache.record import Record
 from cache.store import FeatureStore
@@ -55,7 +55,7 @@ def repair(
 ) -> Dropped:
     """Drop what is damaged, keep every clip that is not, and remove leftovers. What goes, goes to `lost/`.
 
-    A record that is missing is made anew, if the copy of it beside the data is there.
+    A record that is missing or damaged is made anew, if the copy of it beside the data is there and sound.
 
     Args:
         path: the store's folder.
@@ -93,6 +93,10 @@ def repair(
         tell(plan)
         for record in filter(None, anew.values()):
             put_record(files, record, _temporary())
+        for shard, record in contents.beside.items():
+            if record_path(shard) in seen:
+                files.write_whole(record_path(shard), record.to_bytes(), _temporary())
+                files.sync(FOLDER)
         move_records(files, unreadable)
         give_up(files, holes)
         if yes:

@@ -77,7 +77,7 @@ def check(files: Files, header: Header, record: Record, advance: Callable[[int],
     if record.store and record.clips:
         paths = record_path(record.shard), record.copy_path
         said, copied = (attempt(files, path, lambda path=path: files.read(path)) for path in paths)
-        if not isinstance(said, Fault) and said != copied:
+        if not isinstance(said, Fault) and is_sealed(said) and said != copied:
             what = "it is not as the record in the index" if files.exists(record.copy_path) else "it is missing"
             found.append(Damage(record.copy_path, what))
     return found

@@ -114,6 +114,31 @@ def test_clips_that_are_named_are_removed_however_many_but_not_while_the_data_ar
     assert_holds(FeatureStore.open(store), CLIPS)
 
 
+@BACKENDS
+def test_a_damaged_record_whose_copy_is_sound_costs_no_clip_and_is_made_anew(tmp_path: Path, backend: str) -> None:
+    store = make(tmp_path / "store", backend)
+    record = store / "index" / "00000003.json"
+    before = record.read_bytes()
+    flip(record, 40)
+    assert_holds(FeatureStore.open(store), CLIPS)
+    (found,) = verify(store)
+    assert (found.file, found.clips) == ("index/00000003.json", ())
+    with pytest.raises(StoreError, match="repair"):
+        remove(store, IDS[:1])
+    assert repair(store) == Dropped([])
+    assert record.read_bytes() == before
+    assert verify(store) == []
+
+
+def test_a_damaged_record_and_a_damaged_copy_are_lost_clips(store: Path) -> None:
+    flip(store / "index" / "00000003.json", 40)
+    (copy,) = (store / "data").rglob("c.3.0.json")
+    flip(copy, 40)
+    assert [found.clips for found in verify(store) if found.clips is None]
+    assert repair(store, yes=True).num_records == 1
+    assert set(FeatureStore.open(store)) == set(IDS) - set(IDS[6:8])
+
+
 def test_what_goes_is_said_before_it_goes() -> None:
     files, seen = MemoryFiles(), []
     fill(FeatureStore.create("s", streams=STREAMS, fingerprint={}, files=files))
