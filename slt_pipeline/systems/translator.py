@@ -18,6 +18,7 @@ from slt_pipeline.corpora.features import FeatureDataset, require_stream
 from slt_pipeline.corpora.labels import GlossInputs
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import file_hash, read_json, write_json
+from slt_pipeline.models.beam_search import Generation
 from slt_pipeline.models.build import build_translator
 from slt_pipeline.models.gloss_table import EMBEDDINGS_FILE
 from slt_pipeline.models.mbart import architecture
@@ -40,11 +41,37 @@ _SIZES = ("d_model", "num_layers", "num_heads", "ffn_dim", "max_positions")
 _MBART_FILES = ("config.json", "model.safetensors", "pytorch_model.bin", "gloss_embeddings.bin")  # always told
 
 
+class Scored(NamedTuple):
+    """A text and its log-probability, divided by its length in pieces ** length_penalty."""
+
+    text: str
+    score: float
+
+
+NBest = list[Scored]
+"""Texts of one source, best first."""
+
+
 class Translations(NamedTuple):
     """Texts of a batch, best first, `num_return` rows a source; with scores if they were asked for."""
 
     texts: list[str]
     scores: list[float] | None
+
+    def nbest(self, num_return: int) -> list[NBest]:
+        """Return the texts of each source with their scores; none where there are no scores."""
+        rows = [Scored(text, round(score, 4)) for text, score in zip(self.texts, self.scores or (), strict=False)]
+        return [rows[i : i + num_return] for i in range(0, len(rows), num_return)]
+
+
+class Outputs(NamedTuple):
+    """What a translator made of clips, in their order."""
+
+    texts: list[str]
+    nbest: list[NBest]
+    """The best texts of each clip with scores, as many as were asked for; empty: none were."""
+    logits: list[torch.Tensor]
+    """Gloss logits (S,K) of each clip, where it recognises; else empty."""
 
 
 @dataclass(frozen=True)
@@ -58,13 +85,21 @@ class Gloss2Text:
 
     def translate(self, glosses: Sequence[Sequence[str]], generation: GenerationConfig, batch_size: int) -> list[str]:
         """Return the text of every sequence of glosses."""
+        return self.outputs(glosses, generation, batch_size).texts
+
+    def outputs(
+        self, glosses: Sequence[Sequence[str]], generation: GenerationConfig, batch_size: int, *, num_best: int = 0
+    ) -> Outputs:
+        """Return the text of every sequence of glosses, and its `num_best` best ones with scores."""
         encode, device = GlossInputs(self.vocabularies.glosses), _device(self.model)
-        texts: list[str] = []
+        made, num_return = Outputs([], [], []), max(num_best, 1)
+        settings = {**generation.model_dump(), "num_return": num_return, "with_scores": num_best > 0}
         for i in range(0, len(glosses), batch_size):
             batch = {name: ids.to(device) for name, ids in encode.encode(glosses[i : i + batch_size]).items()}
-            found = self.model.generate(self.model.source(batch), **generation.model_dump())
-            texts += self.vocabularies.text.decode_batch(found.ids)
-        return texts
+            found = _read(self.vocabularies, self.model.generate(self.model.source(batch), **settings))
+            made.texts.extend(found.texts[::num_return])
+            made.nbest.extend(found.nbest(num_return))
+        return made
 
 
 @dataclass(frozen=True)
@@ -102,32 +137,46 @@ class Sign2Text:
     ) -> Translations:
         """Return the texts of a batch of taps; from the posterior with `oracle`, labels (B, N) of the right texts."""
         settings = {**generation.model_dump(), "num_return": num_return, "with_scores": with_scores, "oracle": oracle}
-        found = self.model.generate(taps, **settings)
-        scores = None if found.scores is None else found.scores.tolist()
-        return Translations(self.vocabularies.text.decode_batch(found.ids), scores)
+        return _read(self.vocabularies, self.model.generate(taps, **settings))
 
     def translate_features(
-        self, features: FeatureDataset, generation: GenerationConfig, batch_size: int, *, oracle: bool = False
-    ) -> tuple[list[str], list[torch.Tensor]]:
-        """Return the text of every clip, and where `recognises` its gloss logits (S,K), in the order of the clips.
+        self,
+        features: FeatureDataset,
+        generation: GenerationConfig,
+        batch_size: int,
+        *,
+        oracle: bool = False,
+        num_best: int = 0,
+    ) -> Outputs:
+        """Return the text of every clip, and where `recognises` its gloss logits, in the order of the clips.
 
         Args:
             features: clips in a store; for the oracle with the labels of their texts.
             generation: the search.
             batch_size: clips at once.
             oracle: decode from the posterior, which knows the right texts: an upper bound, no translation.
+            num_best: how many texts of each clip come with scores.
         """
         texts: dict[str, str] = {}
+        nbest: dict[str, NBest] = {}
+        wanted: dict[str, Any] = {"num_return": max(num_best, 1), "with_scores": num_best > 0}
         logits: dict[str, torch.Tensor] = {}
         for clips in self.batches(features, batch_size, alike=oracle):
             batch = features.batch(clips)
             taps = self.taps(batch)
-            found = self.translate(taps, generation, oracle=batch["labels"].to(self.device) if oracle else None)
-            texts |= dict(zip((clip.id for clip in clips), found.texts, strict=True))
+            right = batch["labels"].to(self.device) if oracle else None
+            found, ids = self.translate(taps, generation, **wanted, oracle=right), [clip.id for clip in clips]
+            texts |= zip(ids, found.texts[:: wanted["num_return"]], strict=True)
+            nbest |= zip(ids, found.nbest(wanted["num_return"]), strict=False)  # empty where none are asked for
             if self.recognises and taps.gloss_logits is not None:
                 rows = zip(clips, taps.gloss_logits.cpu(), batch["lengths"].tolist(), strict=True)
                 logits |= {clip.id: row[:length] for clip, row, length in rows}
-        return [texts[clip.id] for clip in features.clips], [logits[clip.id] for clip in features.clips if logits]
+        ids = [clip.id for clip in features.clips]
+        return Outputs(
+            [texts[name] for name in ids],
+            [nbest[name] for name in ids if nbest],
+            [logits[name] for name in ids if logits],
+        )
 
     def batches(self, features: FeatureDataset, batch_size: int, *, alike: bool = False) -> Iterator[list[Clip]]:
         """Yield batches; of equal length where padding would reach a result, as through the published head."""
@@ -137,6 +186,11 @@ class Sign2Text:
             groups.setdefault(features.length(clip) if alike else 0, []).append(clip)
         for clips in groups.values():
             yield from (clips[i : i + batch_size] for i in range(0, len(clips), batch_size))
+
+
+def _read(vocabularies: Vocabularies, found: Generation) -> Translations:
+    scores = None if found.scores is None else found.scores.tolist()
+    return Translations(vocabularies.text.decode_batch(found.ids), scores)
 
 
 def language_inputs(recipe: Recipe, suffix: str) -> dict[str, Any]:
