@@ -30,7 +30,7 @@ from slt_pipeline.metrics.pairs import Level, check_pairs, spaced
 from slt_pipeline.metrics.rouge import corpus_rouge, sentence_rouge
 from slt_pipeline.metrics.significance import Sums
 from slt_pipeline.metrics.standard_wer import standard_error_counts
-from slt_pipeline.metrics.wer import RecognitionScores, error_counts, scores_of_counts
+from slt_pipeline.metrics.wer import RecognitionScores, error_counts, scores_of_counts, word_error_rate
 from slt_pipeline.text.gloss_cleanup import clean_phoenix14, clean_phoenix14t
 from slt_pipeline.text.gloss_form import capitals, caseless
 from slt_pipeline.text.normalise import nfc, single_spaced, to_half_width
@@ -103,7 +103,11 @@ class ScoringProtocol:
         Raises:
             SltError: unequal or zero numbers of sentences.
         """
-        return scores_of_counts(self._error_counts(hypotheses, references).sum(axis=0))
+        check_pairs(hypotheses, references)
+        pair = self.prepare_gloss(hypotheses), self.prepare_gloss(references)
+        if self.wer_costs == "published":
+            return word_error_rate(*pair)
+        return scores_of_counts(standard_error_counts(*pair).sum(axis=0))
 
     def text_sums(self, hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, Sums]:
         """What BLEU-4, ROUGE-L and chrF sum over sentences: for tests of significance."""
