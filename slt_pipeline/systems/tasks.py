@@ -23,13 +23,12 @@ from slt_pipeline.errors import SltError
 from slt_pipeline.files import text_hash
 from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.systems.features import FeatureStore, encodable, open_features
+from slt_pipeline.systems.outputs import NBest, Outputs
 from slt_pipeline.systems.recogniser import CLASSES_FILE, recognise
 from slt_pipeline.systems.scores import Look, look_at, score_glosses, score_texts, score_times
 from slt_pipeline.systems.times import GlossTimes, clip_times
 from slt_pipeline.systems.translator import (
     Gloss2Text,
-    NBest,
-    Outputs,
     Sign2Text,
     open_gloss2text,
     open_sign2text,

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -18,7 +18,6 @@ from slt_pipeline.corpora.features import FeatureDataset, require_stream
 from slt_pipeline.corpora.labels import GlossInputs
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import file_hash, read_json, write_json
-from slt_pipeline.models.beam_search import Generation
 from slt_pipeline.models.build import build_translator
 from slt_pipeline.models.gloss_table import EMBEDDINGS_FILE
 from slt_pipeline.models.mbart import architecture
@@ -27,6 +26,7 @@ from slt_pipeline.models.sign_to_text import SignToText
 from slt_pipeline.models.taps import HeadFront, StoredTap, Taps, stream_widths
 from slt_pipeline.models.translator import Translator
 from slt_pipeline.models.visual_head import VisualHead
+from slt_pipeline.systems.outputs import NBest, Outputs, Translations, read_texts
 from slt_pipeline.systems.parts import TRANSLATOR, best_of
 from slt_pipeline.systems.vocabularies import Vocabularies, tokenizer_files
 from slt_pipeline.training.checkpoint import Checkpoint, best_checkpoint
@@ -39,39 +39,6 @@ GLOSS_SUFFIX = "gls"
 """What closes the glosses that Gloss2Text reads, whichever system its mBART is for (FACTS 6.4)."""
 _SIZES = ("d_model", "num_layers", "num_heads", "ffn_dim", "max_positions")
 _MBART_FILES = ("config.json", "model.safetensors", "pytorch_model.bin", "gloss_embeddings.bin")  # always told
-
-
-class Scored(NamedTuple):
-    """A text and its log-probability, divided by its length in pieces ** length_penalty."""
-
-    text: str
-    score: float
-
-
-NBest = list[Scored]
-"""Texts of one source, best first."""
-
-
-class Translations(NamedTuple):
-    """Texts of a batch, best first, `num_return` rows a source; with scores if they were asked for."""
-
-    texts: list[str]
-    scores: list[float] | None
-
-    def nbest(self, num_return: int) -> list[NBest]:
-        """Return the texts of each source with their scores; none where there are no scores."""
-        rows = [Scored(text, round(score, 4)) for text, score in zip(self.texts, self.scores or (), strict=False)]
-        return [rows[i : i + num_return] for i in range(0, len(rows), num_return)]
-
-
-class Outputs(NamedTuple):
-    """What a translator made of clips, in their order."""
-
-    texts: list[str]
-    nbest: list[NBest]
-    """The best texts of each clip with scores, as many as were asked for; empty: none were."""
-    logits: list[torch.Tensor]
-    """Gloss logits (S,K) of each clip, where it recognises; else empty."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +63,7 @@ class Gloss2Text:
         settings = {**generation.model_dump(), "num_return": num_return, "with_scores": num_best > 0}
         for i in range(0, len(glosses), batch_size):
             batch = {name: ids.to(device) for name, ids in encode.encode(glosses[i : i + batch_size]).items()}
-            found = _read(self.vocabularies, self.model.generate(self.model.source(batch), **settings))
+            found = read_texts(self.vocabularies, self.model.generate(self.model.source(batch), **settings))
             made.texts.extend(found.texts[::num_return])
             made.nbest.extend(found.nbest(num_return))
         return made
@@ -137,7 +104,7 @@ class Sign2Text:
     ) -> Translations:
         """Return the texts of a batch of taps; from the posterior with `oracle`, labels (B, N) of the right texts."""
         settings = {**generation.model_dump(), "num_return": num_return, "with_scores": with_scores, "oracle": oracle}
-        return _read(self.vocabularies, self.model.generate(taps, **settings))
+        return read_texts(self.vocabularies, self.model.generate(taps, **settings))
 
     def translate_features(
         self,
@@ -186,11 +153,6 @@ class Sign2Text:
             groups.setdefault(features.length(clip) if alike else 0, []).append(clip)
         for clips in groups.values():
             yield from (clips[i : i + batch_size] for i in range(0, len(clips), batch_size))
-
-
-def _read(vocabularies: Vocabularies, found: Generation) -> Translations:
-    scores = None if found.scores is None else found.scores.tolist()
-    return Translations(vocabularies.text.decode_batch(found.ids), scores)
 
 
 def language_inputs(recipe: Recipe, suffix: str) -> dict[str, Any]:
