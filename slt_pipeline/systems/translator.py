@@ -139,11 +139,8 @@ class Sign2Text:
                 rows = zip(clips, taps.gloss_logits.cpu(), batch["lengths"].tolist(), strict=True)
                 logits |= {clip.id: row[:length] for clip, row, length in rows}
         ids = [clip.id for clip in features.clips]
-        return Outputs(
-            [texts[name] for name in ids],
-            [nbest[name] for name in ids if nbest],
-            [logits[name] for name in ids if logits],
-        )
+        best = [nbest[name] for name in ids if nbest]
+        return Outputs([texts[name] for name in ids], best, [logits[name] for name in ids if logits])
 
     def batches(self, features: FeatureDataset, batch_size: int, *, alike: bool = False) -> Iterator[list[Clip]]:
         """Yield batches; of equal length where padding would reach a result, as through the published head."""
