@@ -229,7 +229,8 @@ def read_json(path: Path) -> Any:
 
 def write_json_lines(path: Path, rows: Iterable[Any]) -> None:
     """Write one JSON value a line."""
-    write_text(path, "".join(json_line(row) for row in rows))
+    with replacing(path) as scratch, scratch.open("w", encoding="utf-8", newline="") as file:
+        file.writelines(map(json_line, rows))
 
 
 def read_json_lines(path: Path) -> list[Any]:

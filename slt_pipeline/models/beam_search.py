@@ -10,6 +10,9 @@ from transformers.modeling_outputs import BaseModelOutput
 from slt_pipeline.errors import SltError
 from slt_pipeline.models.mbart import EOS_ID
 
+_MOST_LOGITS = 2**26
+"""Logits that are held at once where hypotheses are scored: 256 MB in float32, and as much again of their softmax."""
+
 
 class Generation(NamedTuple):
     """Hypotheses, best first, `num_return` rows for each of B sources.
@@ -62,13 +65,18 @@ def beam_search(
         return Generation(ids, None)
     # The search could return them itself, but keeps for it the scores of all V pieces at every step: gigabytes.
     states, mask = (values.repeat_interleave(num_return, dim=0) for values in (states, mask))
-    logits = model(
-        encoder_outputs=BaseModelOutput(last_hidden_state=states),
-        attention_mask=mask,
-        decoder_input_ids=ids[:, :-1],
-        use_cache=False,
-    ).logits
-    return Generation(ids, _scores(logits, ids, max_length) / _lengths(ids) ** length_penalty)
+    rows = max(1, _MOST_LOGITS // (ids.shape[1] * mbart.config.vocab_size))
+    parts = []
+    for row in range(0, len(ids), rows):
+        part = slice(row, row + rows)
+        logits = model(
+            encoder_outputs=BaseModelOutput(last_hidden_state=states[part]),
+            attention_mask=mask[part],
+            decoder_input_ids=ids[part, :-1],
+            use_cache=False,
+        ).logits
+        parts.append(_scores(logits, ids[part], max_length))
+    return Generation(ids, torch.cat(parts) / _lengths(ids) ** length_penalty)
 
 
 def _scores(logits: Tensor, ids: Tensor, max_length: int) -> Tensor:

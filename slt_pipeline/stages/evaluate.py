@@ -9,15 +9,16 @@ from slt_pipeline.config.runs import holds_encoder
 from slt_pipeline.config.stages import Task
 from slt_pipeline.files import read_json, write_json
 from slt_pipeline.report.tables import text_table
-from slt_pipeline.systems.tasks import Systems
+from slt_pipeline.systems.predictions import write_predictions
+from slt_pipeline.systems.tasks import Decoded, Systems
 from slt_pipeline.training.devices import pick_device
 from slt_pipeline.training.run import Plan
 
 STAGE = "evaluate"
-SCORES_FILE, ORACLE_FILE = "scores.json", "oracle.json"
+SCORES_FILE, ORACLE_FILE, DETAILS_FILE = "scores.json", "oracle.json", "details.json"
 ORACLE = "sign2text (oracle)"
 """What a row is of that was decoded from the posterior; it stands in a file of its own, beside what is compared."""
-COLUMNS = ("task", "split", "wer", "bleu1", "bleu2", "bleu3", "bleu4", "rouge", "start_error", "end_error")
+COLUMNS = ("task", "split", "wer", "bleu1", "bleu2", "bleu3", "bleu4", "rouge", "chrf", "start_error", "end_error")
 
 
 def plan(recipe: Recipe, run: Path | None = None) -> Plan:
@@ -46,7 +47,7 @@ def evaluate(
     tasks: Sequence[Task] | None = None,
     oracle: bool = False,
 ) -> dict[str, Any]:
-    """Score tasks on every split of the recipe; `rows` holds the scores, `table` shows them.
+    """Score tasks on every split of the recipe; `rows` holds the scores, `table` shows them, `notes` what is odd.
 
     Rows of other tasks and splits that were scored before stay in `scores.json`.
 
@@ -64,25 +65,39 @@ def evaluate(
     # first: a system without a posterior is refused before the others decode
     known = [score_oracle(systems, split, folder) for split in recipe.evaluate.splits] if oracle else []
     rows = [score(systems, task, split, folder) for task in asked for split in recipe.evaluate.splits] + known
-    return {"rows": rows, "table": text_table(rows, columns=COLUMNS)}
+    scored = {(row["task"], row["split"]) for row in rows}
+    odd = [row for row in read_json(folder / DETAILS_FILE) if (row["task"], row["split"]) in scored]
+    notes = [
+        _said_of_protocol(rows[0]),
+        *(f"{row['task']} {row['split']}: {note}" for row in odd for note in row["notes"]),
+    ]
+    return {"rows": rows, "table": text_table(rows, columns=COLUMNS), "notes": notes}
 
 
 def score(systems: Systems, task: Task, split: str, folder: Path) -> dict[str, Any]:
     """Score one task on one split, write hypotheses and references, and put the row among those of `scores.json`."""
-    decoded = systems.decode(task, split)
-    row = {"task": task, "split": split, **decoded.scores, **systems.made_by(task)}
-    write_json(folder / f"{task}-{split}.json", {**row, "clips": decoded.pairs(task)})
-    _keep(folder / SCORES_FILE, row)
-    return row
+    return _written(systems, systems.decode(task, split), (task, split), f"{task}-{split}", folder / SCORES_FILE)
 
 
 def score_oracle(systems: Systems, split: str, folder: Path) -> dict[str, Any]:
     """Score one split decoded from the posterior, into files of its own: no row of a translator is compared with it."""
     decoded = systems.oracle(split)
-    row = {"task": ORACLE, "split": split, **decoded.scores, **systems.made_by("sign2text")}
-    write_json(folder / f"oracle-{split}.json", {**row, "clips": decoded.pairs("sign2text")})
-    _keep(folder / ORACLE_FILE, row)
+    return _written(systems, decoded, (ORACLE, split), f"oracle-{split}", folder / ORACLE_FILE)
+
+
+def _written(systems: Systems, decoded: Decoded, of: tuple[str, str], name: str, scores: Path) -> dict[str, Any]:
+    """Write what was decoded into a file of that name, put its row among the scores, and return the row."""
+    which = {"task": of[0], "split": of[1]}
+    digest, look = write_predictions(scores.parent, name, decoded.lines()), systems.look_at(decoded)
+    row = {**which, **decoded.scores, **systems.made_by(decoded.task), "predictions": digest}
+    _keep(scores.parent / DETAILS_FILE, {**which, **look.row(), "notes": look.notable(decoded.scores)})
+    _keep(scores, row)
     return row
+
+
+def _said_of_protocol(row: Mapping[str, Any]) -> str:
+    computed = "; ".join(f"{name} {signature}" for name, signature in row["signature"].items())
+    return f"protocol {row['protocol']}, version {row['protocol_version']}: {computed}"
 
 
 def _keep(path: Path, row: Mapping[str, Any]) -> None:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -26,6 +26,7 @@ from slt_pipeline.models.sign_to_text import SignToText
 from slt_pipeline.models.taps import HeadFront, StoredTap, Taps, stream_widths
 from slt_pipeline.models.translator import Translator
 from slt_pipeline.models.visual_head import VisualHead
+from slt_pipeline.systems.outputs import NBest, Outputs, Translations, read_texts
 from slt_pipeline.systems.parts import TRANSLATOR, best_of
 from slt_pipeline.systems.vocabularies import Vocabularies, tokenizer_files
 from slt_pipeline.training.checkpoint import Checkpoint, best_checkpoint
@@ -40,13 +41,6 @@ _SIZES = ("d_model", "num_layers", "num_heads", "ffn_dim", "max_positions")
 _MBART_FILES = ("config.json", "model.safetensors", "pytorch_model.bin", "gloss_embeddings.bin")  # always told
 
 
-class Translations(NamedTuple):
-    """Texts of a batch, best first, `num_return` rows a source; with scores if they were asked for."""
-
-    texts: list[str]
-    scores: list[float] | None
-
-
 @dataclass(frozen=True)
 class Gloss2Text:
     """Glosses to text."""
@@ -58,13 +52,21 @@ class Gloss2Text:
 
     def translate(self, glosses: Sequence[Sequence[str]], generation: GenerationConfig, batch_size: int) -> list[str]:
         """Return the text of every sequence of glosses."""
+        return self.outputs(glosses, generation, batch_size).texts
+
+    def outputs(
+        self, glosses: Sequence[Sequence[str]], generation: GenerationConfig, batch_size: int, *, num_best: int = 0
+    ) -> Outputs:
+        """Return the text of every sequence of glosses, and its `num_best` best ones with scores."""
         encode, device = GlossInputs(self.vocabularies.glosses), _device(self.model)
-        texts: list[str] = []
+        made, num_return = Outputs([], [], []), max(num_best, 1)
+        settings = {**generation.model_dump(), "num_return": num_return, "with_scores": num_best > 0}
         for i in range(0, len(glosses), batch_size):
             batch = {name: ids.to(device) for name, ids in encode.encode(glosses[i : i + batch_size]).items()}
-            found = self.model.generate(self.model.source(batch), **generation.model_dump())
-            texts += self.vocabularies.text.decode_batch(found.ids)
-        return texts
+            found = read_texts(self.vocabularies, self.model.generate(self.model.source(batch), **settings))
+            made.texts.extend(found.texts[::num_return])
+            made.nbest.extend(found.nbest(num_return))
+        return made
 
 
 @dataclass(frozen=True)
@@ -102,32 +104,43 @@ class Sign2Text:
     ) -> Translations:
         """Return the texts of a batch of taps; from the posterior with `oracle`, labels (B, N) of the right texts."""
         settings = {**generation.model_dump(), "num_return": num_return, "with_scores": with_scores, "oracle": oracle}
-        found = self.model.generate(taps, **settings)
-        scores = None if found.scores is None else found.scores.tolist()
-        return Translations(self.vocabularies.text.decode_batch(found.ids), scores)
+        return read_texts(self.vocabularies, self.model.generate(taps, **settings))
 
     def translate_features(
-        self, features: FeatureDataset, generation: GenerationConfig, batch_size: int, *, oracle: bool = False
-    ) -> tuple[list[str], list[torch.Tensor]]:
-        """Return the text of every clip, and where `recognises` its gloss logits (S,K), in the order of the clips.
+        self,
+        features: FeatureDataset,
+        generation: GenerationConfig,
+        batch_size: int,
+        *,
+        oracle: bool = False,
+        num_best: int = 0,
+    ) -> Outputs:
+        """Return the text of every clip, and where `recognises` its gloss logits, in the order of the clips.
 
         Args:
             features: clips in a store; for the oracle with the labels of their texts.
             generation: the search.
             batch_size: clips at once.
             oracle: decode from the posterior, which knows the right texts: an upper bound, no translation.
+            num_best: how many texts of each clip come with scores.
         """
         texts: dict[str, str] = {}
+        nbest: dict[str, NBest] = {}
+        wanted: dict[str, Any] = {"num_return": max(num_best, 1), "with_scores": num_best > 0}
         logits: dict[str, torch.Tensor] = {}
         for clips in self.batches(features, batch_size, alike=oracle):
             batch = features.batch(clips)
             taps = self.taps(batch)
-            found = self.translate(taps, generation, oracle=batch["labels"].to(self.device) if oracle else None)
-            texts |= dict(zip((clip.id for clip in clips), found.texts, strict=True))
+            right = batch["labels"].to(self.device) if oracle else None
+            found, ids = self.translate(taps, generation, **wanted, oracle=right), [clip.id for clip in clips]
+            texts |= zip(ids, found.texts[:: wanted["num_return"]], strict=True)
+            nbest |= zip(ids, found.nbest(wanted["num_return"]), strict=False)  # empty where none are asked for
             if self.recognises and taps.gloss_logits is not None:
                 rows = zip(clips, taps.gloss_logits.cpu(), batch["lengths"].tolist(), strict=True)
                 logits |= {clip.id: row[:length] for clip, row, length in rows}
-        return [texts[clip.id] for clip in features.clips], [logits[clip.id] for clip in features.clips if logits]
+        ids = [clip.id for clip in features.clips]
+        best = [nbest[name] for name in ids if nbest]
+        return Outputs([texts[name] for name in ids], best, [logits[name] for name in ids if logits])
 
     def batches(self, features: FeatureDataset, batch_size: int, *, alike: bool = False) -> Iterator[list[Clip]]:
         """Yield batches; of equal length where padding would reach a result, as through the published head."""

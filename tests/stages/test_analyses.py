@@ -152,7 +152,7 @@ def test_a_translators_own_row_is_what_evaluate_says(toy, mmtlb, cvslt, tmp_path
         (run, features) for run in ("toy", "other") for features in ("own", "another clip's", "noise", "nothing")
     ]
     wanted = rows(toy.results["evaluate"])["sign2text", "dev"]
-    names = ("bleu1", "bleu2", "bleu3", "bleu4", "rouge")
+    names = ("bleu1", "bleu2", "bleu3", "bleu4", "rouge", "chrf")
     assert {name: found.rows[0][name] for name in names} == {name: wanted[name] for name in names}
     table = _table(tmp_path / "grounding.csv")
     assert [float(row["rouge"]) for row in table] == [row["rouge"] for row in found.rows]
