@@ -279,7 +279,7 @@ class EvaluateConfig(Config):
     generation: GenerationConfig = GenerationConfig(num_beams=5)
     """Beam search of the translators."""
     batch_size: int = Field(default=32, ge=1)
-    """Clips decoded at once."""
+    """Clips decoded at once, in validation too: of the longest; of shorter ones as many as have as many steps."""
 
 
 class TranslateConfig(Config):

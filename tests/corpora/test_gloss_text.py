@@ -18,8 +18,7 @@ TEXTS = [
     "你好 吗",
 ]
 CLIPS = [
-    Clip(f"c{n}", f"{n}.mp4", 9, 25.0, "A", tuple(text.upper().split()), text, "train")
-    for n, text in enumerate(TEXTS)
+    Clip(f"c{n}", f"{n}.mp4", 9, 25.0, "A", tuple(text.upper().split()), text, "train") for n, text in enumerate(TEXTS)
 ]
 TOKENIZER = train_tokenizer(TEXTS * 3, vocab_size=90)
 GLOSSES = GlossVocabulary.build([clip.gloss for clip in CLIPS], layout="translation")
