@@ -54,7 +54,7 @@ def compare(a: Path, b: Path, task: Task, splits: Sequence[str], protocol: str |
     """
     pairs = _pairs(a, b, task, splits)
     rules = _protocol([path for _, *pair in pairs for path in pair], protocol)
-    return Compared(rules, [row for split, *pair in pairs for row in _rows(split, *pair, rules, draws)])
+    return Compared(rules, [row for split, mine, theirs in pairs for row in _rows(split, mine, theirs, rules, draws)])
 
 
 def _rows(split: str, a: Path, b: Path, rules: ScoringProtocol, draws: Draws) -> list[dict[str, Any]]:

@@ -13,8 +13,9 @@ from slt_pipeline.corpora.load import load_clips
 from slt_pipeline.files import read_json_lines
 from slt_pipeline.stages.translate import Translate
 from slt_pipeline.stages.translate_train import translate_train
+from slt_pipeline.systems.decoding import Gloss2Text
 from slt_pipeline.systems.features import open_features
-from slt_pipeline.systems.translator import Gloss2Text, open_sign2text
+from slt_pipeline.systems.translator import open_sign2text
 from slt_pipeline.training.checkpoint import best_checkpoint
 from slt_pipeline.training.optim import build_optimiser
 
