@@ -3,8 +3,8 @@
     make demo
     python tests/benchmarks/translate.py epoch decoding sweep ablation memory
 
-Parts: `epoch`, training and validation, at the demo's size and at width 512; `decoding`, of a split, in file order at the
-size of training batches, and as `slt evaluate` does; `sweep`, eight runs, one process after the other, and
+Parts: `epoch`, training and validation, at the demo's size and at width 512; `decoding`, of a split, in file order at
+the size of training batches, and as `slt evaluate` does; `sweep`, eight runs, one process after the other, and
 `slt sweep --jobs 2`; `ablation`, an epoch on the store, and on clips that are encoded anew; `memory`, of validation
 with the whole vocabulary of mBART. They read the demo's store and models, which stay as they are.
 """
