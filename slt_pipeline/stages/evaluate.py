@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from slt_pipeline.config.recipe import Recipe, save_recipe
-from slt_pipeline.config.runs import holds_encoder
+from slt_pipeline.config.runs import holds_encoder, holds_translator
 from slt_pipeline.config.stages import Task
 from slt_pipeline.files import read_json, write_json
 from slt_pipeline.report.tables import text_table
@@ -16,12 +16,14 @@ from slt_pipeline.training.run import Plan
 
 STAGE = "evaluate"
 SCORES_FILE, ORACLE_FILE, DETAILS_FILE = "scores.json", "oracle.json", "details.json"
+ENSEMBLE = "ensemble"
+"""Folder, within a run's own scores, of those of an ensemble that it leads."""
 ORACLE = "sign2text (oracle)"
 """What a row is of that was decoded from the posterior; it stands in a file of its own, beside what is compared."""
 COLUMNS = ("task", "split", "wer", "bleu1", "bleu2", "bleu3", "bleu4", "rouge", "chrf", "start_error", "end_error")
 
 
-def plan(recipe: Recipe, run: Path | None = None) -> Plan:
+def plan(recipe: Recipe, run: Path | None = None, others: Sequence[Path] = ()) -> Plan:
     """What the stage would read and write."""
     reads = {
         "clips": recipe.corpus.manifest,
@@ -30,11 +32,14 @@ def plan(recipe: Recipe, run: Path | None = None) -> Plan:
         "language model": recipe.language_folder,
         "translator": run or recipe.run_folder("translate_train"),
     }
-    return reads, {"scores": _folder(recipe, run)}
+    reads |= {f"member {number}": str(folder) for number, folder in enumerate(others, start=2)}
+    return reads, {"scores": _folder(recipe, run, others)}
 
 
 def own_tasks(recipe: Recipe, run: Path | None = None) -> tuple[Task, ...]:
-    """The tasks that a translator alone can do: with glosses where it, or the encoder of its run, makes its own."""
+    """The tasks that a run alone can do: with glosses where it, or the encoder of its run, makes its own."""
+    if run is not None and not holds_translator(run) and not holds_encoder(run):
+        return ("gloss2text",)
     recognises = recipe.translator.head == "trained" or (run is not None and holds_encoder(run))
     return ("sign2gloss", "sign2text") if recognises else ("sign2text",)
 
@@ -44,6 +49,7 @@ def evaluate(
     *,
     device: str = "auto",
     run: Path | None = None,
+    others: Sequence[Path] = (),
     tasks: Sequence[Task] | None = None,
     oracle: bool = False,
 ) -> dict[str, Any]:
@@ -54,13 +60,15 @@ def evaluate(
     Args:
         recipe: what to score, and how.
         device: where it computes.
-        run: folder of the translator, such as a sweep's winner, which its scores go into; None: the recipe's own.
+        run: folder of the translator, such as a sweep's winner, or of Gloss2Text, which its scores go into; None: the
+            recipe's own.
+        others: runs that write every text together with `run`; scores go into `evaluate/ensemble/` of it.
         tasks: what to score; None: the recipe's tasks.
         oracle: decode sign2text from the posterior, too, which knows the right texts.
     """
-    folder = _folder(recipe, run)
+    folder = _folder(recipe, run, others)
     save_recipe(recipe, folder)
-    systems = Systems(recipe, pick_device(device), run)
+    systems = Systems(recipe, pick_device(device), run, others)
     asked = recipe.evaluate.tasks if tasks is None else tasks
     # first: a system without a posterior is refused before the others decode
     known = [score_oracle(systems, split, folder) for split in recipe.evaluate.splits] if oracle else []
@@ -107,5 +115,6 @@ def _keep(path: Path, row: Mapping[str, Any]) -> None:
     write_json(path, list(rows.values()))
 
 
-def _folder(recipe: Recipe, run: Path | None) -> Path:
-    return run / STAGE if run else recipe.run_folder(STAGE)
+def _folder(recipe: Recipe, run: Path | None, others: Sequence[Path] = ()) -> Path:
+    folder = run / STAGE if run else recipe.run_folder(STAGE)
+    return folder / ENSEMBLE if others else folder

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from slt_pipeline.config.objective import is_zero
-from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.config.recipe import Recipe, recipe_of_run
+from slt_pipeline.config.runs import holds_translator
 from slt_pipeline.config.stages import Task
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.feasible import with_glosses
@@ -22,17 +23,13 @@ from slt_pipeline.corpora.times import reference_times
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import text_hash
 from slt_pipeline.metrics.protocols import get_protocol
+from slt_pipeline.systems.decoding import Gloss2Text, Sign2Text
 from slt_pipeline.systems.features import FeatureStore, encodable, open_features
 from slt_pipeline.systems.outputs import NBest, Outputs
 from slt_pipeline.systems.recogniser import CLASSES_FILE, recognise
 from slt_pipeline.systems.scores import Look, look_at, score_glosses, score_texts, score_times
 from slt_pipeline.systems.times import GlossTimes, clip_times
-from slt_pipeline.systems.translator import (
-    Gloss2Text,
-    Sign2Text,
-    open_gloss2text,
-    open_sign2text,
-)
+from slt_pipeline.systems.translator import open_gloss2text, open_sign2text
 from slt_pipeline.text.gloss_form import gloss_sentence
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 
@@ -84,16 +81,18 @@ class Decoded:
 class Systems:
     """The trained systems of a recipe, each opened once, when it is first asked for, and decoding a split once."""
 
-    def __init__(self, recipe: Recipe, device: torch.device, run: Path | None = None):
+    def __init__(self, recipe: Recipe, device: torch.device, run: Path | None = None, others: Sequence[Path] = ()):
         """Open nothing yet.
 
         Args:
             recipe: names the systems, and is what they are checked against.
             device: where they compute.
-            run: folder of the translator, such as a sweep's winner; None: the recipe's own.
+            run: folder of the translator, such as a sweep's winner, or of Gloss2Text; None: the recipe's own.
+            others: folders of runs of the same kind that write every text together with `run`.
         """
-        self.recipe, self.device = recipe, device
-        self.run = run or recipe.run_folder("translate_train")
+        self.recipe, self.device, self.others = recipe, device, others
+        self.language = run if run and not holds_translator(run) else None
+        self.run = run if run and not self.language else recipe.run_folder("translate_train")
         self._decoded: dict[tuple[str, ...], Outputs] = {}
         self._glosses: dict[str, tuple[str, ...]] = {}
 
@@ -172,9 +171,9 @@ class Systems:
         if task in ("sign2gloss", "sign2gloss2text") and not self._own_glosses:
             weights["encoder"] = self.store.fingerprint.get("encoder_weights", "unknown")
         if task in ("gloss2text", "sign2gloss2text"):
-            weights["language"] = self.gloss2text.weights
+            weights |= _weights("language", self.gloss2text)
         if task == "sign2text" or (task != "gloss2text" and self._own_glosses):
-            weights["translator"] = self.sign2text.weights
+            weights |= _weights("translator", self.sign2text)
         return {
             **get_protocol(self.recipe.corpus.protocol).described,
             "recipe": text_hash(self.recipe.model_dump_json(exclude=_NO_PART))[:12],
@@ -193,14 +192,26 @@ class Systems:
     @cached_property
     def gloss2text(self) -> Gloss2Text:
         """Glosses to text."""
-        return open_gloss2text(self.recipe, self.device)
+        first = open_gloss2text(self.recipe, self.device, self.language)
+        if not (self.language and self.others):
+            return first
+        return first.together_with([open_gloss2text(recipe_of_run(run), self.device, run) for run in self.others])
 
     @cached_property
     def sign2text(self) -> Sign2Text:
         """Features to text."""
         packed = self.store.compression
         reads = {"store": self.store.fingerprint, "store_keep_bits": packed and packed.keep_bits}
-        return open_sign2text(self.recipe, self.device, reads, self.run)
+        first = open_sign2text(self.recipe, self.device, reads, self.run)
+        others = {} if self.language else {run: recipe_of_run(run) for run in self.others}
+        for run, recipe in others.items():
+            if recipe.translator.stream != self.recipe.translator.stream:
+                raise SltError(
+                    f"{run} reads the stream {recipe.translator.stream}, {self.run} {self.recipe.translator.stream}; "
+                    "an ensemble of translators reads one, leave one of them out"
+                )
+        members = [open_sign2text(recipe, self.device, reads, run) for run, recipe in others.items()]
+        return first.together_with(members) if members else first
 
     @cached_property
     def classes(self) -> GlossVocabulary:
@@ -254,6 +265,11 @@ class Systems:
                 features, config.generation, config.batch_size, num_best=config.num_best
             )
         return self._decoded[key]
+
+
+def _weights(name: str, system: Gloss2Text | Sign2Text) -> dict[str, str]:
+    """Return the hash of a system's weights, and of those that write together with it."""
+    return {name: system.weights} | {f"{name} {n}": other.weights for n, other in enumerate(system.others, start=2)}
 
 
 def _references(task: Task, clips: Sequence[Clip]) -> list[str]:
