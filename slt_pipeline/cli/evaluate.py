@@ -16,13 +16,11 @@ class _Runs(click.ParamType):
         """Return the folders.
 
         Raises:
-            click.BadParameter: one of them is no folder, or there is one alone.
+            click.BadParameter: there is one alone.
         """
         if not isinstance(value, str):
             return value
         folders = [Path(part.strip()) for part in value.split(",") if part.strip()]
-        if gone := [folder for folder in folders if not folder.is_dir()]:
-            self.fail(f"Directory {str(gone[0])!r} does not exist.", param, ctx)
         if len(folders) < 2:
             self.fail(f"{value!r} is one run; name two or more, with commas between them, or use --run.", param, ctx)
         return folders

@@ -88,14 +88,7 @@ def gloss2text_train(
         )
         return score_texts(protocol, texts, dev)
 
-    dataset = GlossTextDataset(
-        clips,
-        vocabularies.text,
-        vocabularies.glosses,
-        seed=recipe.seed,
-        gloss_dropout=config.regularise.gloss_dropout,
-        piece_dropout=config.regularise.piece_dropout,
-    )
+    dataset = _dataset(recipe, clips, vocabularies)
     trainable = Trainable(
         model=model,
         parameter_groups=model.parameter_groups(objective.parts),
@@ -112,6 +105,18 @@ def gloss2text_train(
         names=[clip.id for clip in clips],
     )
     return run.train(trainable, config.training, recipe.seed, where)
+
+
+def _dataset(recipe: Recipe, clips: list[Clip], vocabularies: Vocabularies) -> GlossTextDataset:
+    noise = recipe.gloss2text_train.regularise
+    return GlossTextDataset(
+        clips,
+        vocabularies.text,
+        vocabularies.glosses,
+        seed=recipe.seed,
+        gloss_dropout=noise.gloss_dropout,
+        piece_dropout=noise.piece_dropout,
+    )
 
 
 def _clips(manifest: str, split: str) -> list[Clip]:

@@ -43,7 +43,7 @@ def test_runs_with_other_pieces_of_text_are_refused(own, second, slt):
     assert "member 2 of the ensemble has other pieces of text" in ended.err
 
 
-@pytest.mark.parametrize(("runs", "message"), [("{0}", "is one run"), ("{0},nowhere", "'nowhere' does not exist")])
+@pytest.mark.parametrize(("runs", "message"), [("{0}", "is one run"), ("{0},nowhere", "nowhere is no run folder")])
 def test_an_ensemble_is_two_runs_or_more_that_are_there(own, slt, runs, message):
     ended = slt("evaluate", "--ensemble", runs.format(own.recipe().run_folder("gloss2text_train")))
     assert ended.status == 2
