@@ -49,6 +49,7 @@ def gloss2text_train(
     """Train mBART on gloss to text; the best checkpoint is by dev BLEU-4."""
     require_own(recipe, "language")
     config, manifest, protocol = recipe.gloss2text_train, recipe.corpus.manifest, recipe.corpus.protocol
+    at_once = recipe.evaluate.batch_size
     run = find_run(recipe.run_folder(STAGE), STAGE, _inputs(recipe), overwrite=overwrite, extend=extend)
     if run.result is not None:
         return run.result
@@ -81,10 +82,7 @@ def gloss2text_train(
         assert isinstance(translator, Translator)
         system = Gloss2Text(translator, vocabularies)
         texts = distributed.shared_out(
-            dev,
-            lambda clips: system.translate(
-                [clip.gloss or () for clip in clips], config.generation, recipe.evaluate.batch_size
-            ),
+            dev, lambda clips: system.translate([clip.gloss or () for clip in clips], config.generation, at_once)
         )
         return score_texts(protocol, texts, dev)
 
