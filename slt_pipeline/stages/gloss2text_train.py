@@ -75,9 +75,6 @@ def gloss2text_train(
     run.begin(recipe, describe)
     objective = Objective({"translation": 1.0, "agreement": config.regularise.agreement})
 
-    def losses(translator: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return translator(batch, objective.parts)
-
     def validate(translator: torch.nn.Module) -> dict[str, float]:
         assert isinstance(translator, Translator)
         system = Gloss2Text(translator, vocabularies)
@@ -94,7 +91,7 @@ def gloss2text_train(
         padding=dataset.padding,
         num_items=len(clips),
         collate=as_it_is,
-        losses=losses,
+        losses=lambda translator, batch: translator(batch, objective.parts),
         objective=objective,
         validate=validate,
         score="bleu4",
