@@ -2,9 +2,9 @@
 
 import json
 import math
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from slt_pipeline.config.base import Config
 
@@ -12,16 +12,25 @@ _MOST = 10_000
 """Values of a key, or combinations of them, up to which they are listed."""
 
 
+def _number(value: Any) -> Any:
+    if isinstance(value, int | float):
+        return value
+    raise ValueError("Input should be a number")
+
+
+Number = Annotated[int | float, BeforeValidator(_number)]
+
+
 class SpaceConfig(Config):
     """The values that one key may have: `choices`, or the numbers from `low` to `high`."""
 
     choices: tuple[Any, ...] | None = Field(default=None, min_length=2)
     """Values without an order between them."""
-    low: int | float | None = None
+    low: Number | None = None
     """Smallest number. Where `low`, `high` and `step` are whole, so is what is tried: 1.0 is not."""
-    high: int | float | None = None
+    high: Number | None = None
     """Largest number."""
-    step: int | float | None = Field(default=None, gt=0)
+    step: Number | None = Field(default=None, gt=0)
     """Distance between numbers; None: 1 of whole numbers, and any other."""
     log: bool = False
     """Whether numbers are tried by their ratios, as rates are: as many below 1e-3 as above it, from 1e-4 to 1e-2."""

@@ -75,17 +75,7 @@ def translate_train(
     torch.manual_seed(recipe.seed)
     widths, vocabularies = widths_of(store), start.vocabularies
     model = start.build(widths)
-    check_texts(
-        vocabularies.text,
-        [*clips, *dev],
-        [store.length(clip.id) for clip in (*clips, *dev)],
-        max_positions=model.translator.mbart.config.max_position_embeddings,
-        generation=config.generation,
-        protocol=recipe.corpus.protocol,
-        side_by_side=model.translator.reads_text,
-    )
-    if model.front.recognises:
-        tell_what_ctc_cannot_learn(clips, dev, start.classes)
+    _look_at_labels(recipe, start, store, model, clips, dev)
     run.begin(recipe, lambda folder: start.describe(folder, model, widths))
     objective = Objective({part: weight for part, weight in config.objective.items() if part in model.parts})
     learns_text = not objective.parts.isdisjoint(model.translator.parts)
@@ -110,6 +100,23 @@ def translate_train(
         counts=infeasible if model.front.recognises and RECOGNITION in objective.parts else None,
     )
     return run.train(trainable, config.training, recipe.seed, where)
+
+
+def _look_at_labels(
+    recipe: Recipe, start: Start, store: FeatureStore, model: SignToText, clips: list[Clip], dev: list[Clip]
+) -> None:
+    """Say of texts and glosses what the model cannot learn, and refuse what it has no room for."""
+    check_texts(
+        start.vocabularies.text,
+        [*clips, *dev],
+        [store.length(clip.id) for clip in (*clips, *dev)],
+        max_positions=model.translator.mbart.config.max_position_embeddings,
+        generation=recipe.translate_train.generation,
+        protocol=recipe.corpus.protocol,
+        side_by_side=model.translator.reads_text,
+    )
+    if model.front.recognises:
+        tell_what_ctc_cannot_learn(clips, dev, start.classes)
 
 
 @dataclass(frozen=True)
