@@ -113,7 +113,7 @@ class SpaceConfig(Config):
 class SearchConfig(Config):
     """A search: each run tries what the scores on dev of those before it make likely to be better."""
 
-    keys: dict[str, SpaceConfig] = Field(min_length=1)
+    keys: dict[str, SpaceConfig] = Field(default={})
     """What may be tried, by key of the recipe."""
     runs: int | None = Field(default=None, ge=1)
     """Most runs, those before a restart with them."""
@@ -124,9 +124,13 @@ class SearchConfig(Config):
     prune: bool = True
     """Give up a run after a validation whose score, the best that it has had, is below the median of finished runs at
     that epoch."""
+    prune_after: int = Field(default=0, ge=0)
+    """Epochs that a run has before it may be pruned: low rates learn late, and may be best in the end."""
 
     @model_validator(mode="after")
-    def _ends(self) -> "SearchConfig":
+    def _begins_and_ends(self) -> "SearchConfig":
+        if not self.keys:
+            raise ValueError("keys is empty; give what may be tried, by key of the recipe")
         if self.runs is None and self.hours is None:
             raise ValueError("it has no end; give runs, hours or both")
         return self

@@ -105,7 +105,7 @@ def _job(sweep: Sweep, variant: Variant, device: str, overwrite: bool) -> Job:
     done = (folder / RESULT).is_file() and (folder / SCORED_FILE).is_file() and not overwrite
     pruning = None
     if config.search is not None and config.search.prune:
-        pruning = Pruning(config.search.startup, config.metric, sweep.folder, folder)
+        pruning = Pruning(config.search, config.metric, sweep.folder, folder)
     given = (variant, folder, device, overwrite, config.oracle, pruning)
     return Job(variant.slug, _run, given, here=done or variant.recipe is None)
 

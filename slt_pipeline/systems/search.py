@@ -114,7 +114,7 @@ class Search:
 class Pruning:
     """Whether a run is worth going on with, asked of it after a validation: plain data, for a process of its own."""
 
-    startup: int
+    search: SearchConfig
     metric: str
     sweep: Path
     """Folder of the search, with its journal."""
@@ -126,10 +126,11 @@ class Pruning:
         mine, rows = curve(self.run, self.metric), read_json_lines(self.sweep / RESULTS_FILE)
         others = [self.sweep / row["folder"] for row in rows if "scores" in row and "folder" in row]
         curves = [found for folder in others if folder != self.run and (found := curve(folder, self.metric))]
-        if not mine or len(curves) < self.startup:
+        startup = self.search.startup
+        if not mine or len(curves) < startup:
             return False
         with _optuna() as optuna:
-            pruner = optuna.pruners.MedianPruner(n_startup_trials=self.startup, n_min_trials=self.startup)
+            pruner = optuna.pruners.MedianPruner(startup, self.search.prune_after, n_min_trials=startup)
             study = _study(self.metric)
             states = optuna.trial.TrialState
             create = optuna.trial.create_trial

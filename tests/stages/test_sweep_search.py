@@ -161,6 +161,7 @@ def test_a_run_behind_the_median_is_given_up_and_says_so_everywhere(searching, b
     assert f"{folder} was pruned at epoch 1 by its search" in caplog.text
     # Whoever asks for this run by itself has it to its end.
     recipe = run_of_search(searching.recipe(search, epochs=3), pruned["values"], 3, 3).recipe
+    assert recipe is not None
     sweep_stage.translate_train(recipe, device="cpu", folder=folder)
     assert (folder / "result.json").is_file()
     assert not (folder / "pruned.json").exists()
@@ -267,6 +268,8 @@ def test_values_that_need_each_other_may_be_searched_together(searching):
 def test_a_search_without_an_end_without_dev_or_where_there_is_none_is_refused(searching):
     with pytest.raises(SltError, match="it has no end; give runs, hours or both"):
         searching(f"{{keys: {KEYS}}}")
+    with pytest.raises(SltError, match="keys is empty; give what may be tried"):
+        searching("{keys: {}, runs: 2}")
     with pytest.raises(SltError, match="a search decides by dev alone"):
         searching(f"{{keys: {KEYS}, runs: 2}}", evaluate__splits="[test]")
     with pytest.raises(SltError, match="sweep has no search; say what it may try"):
