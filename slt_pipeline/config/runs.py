@@ -8,6 +8,8 @@ SIGNS_FILE = "signs.json"
 """Isolated signs, by class: visual-pretrain writes it."""
 STREAMS_FILE = "streams.json"
 """Width of each stream that a translator of signs may read: translate-train and joint-train write it."""
+GLOSS_INPUTS_FILE = "gloss_inputs.json"
+"""Rows of the gloss table: gloss2text-train writes it, and what starts from that."""
 
 
 def holds_encoder(folder: Path) -> bool:
@@ -18,3 +20,8 @@ def holds_encoder(folder: Path) -> bool:
 def holds_translator(folder: Path) -> bool:
     """Return whether a run has a translator of signs."""
     return (folder / STREAMS_FILE).is_file()
+
+
+def holds_language_model(folder: Path) -> bool:
+    """Return whether a run is one of Gloss2Text."""
+    return (folder / GLOSS_INPUTS_FILE).is_file() and not holds_translator(folder)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from slt_pipeline.config.recipe import Recipe, save_recipe
-from slt_pipeline.config.runs import holds_encoder, holds_translator
+from slt_pipeline.config.runs import holds_encoder, holds_language_model
 from slt_pipeline.config.stages import Task
 from slt_pipeline.files import read_json, write_json
 from slt_pipeline.report.tables import text_table
@@ -38,7 +38,7 @@ def plan(recipe: Recipe, run: Path | None = None, others: Sequence[Path] = ()) -
 
 def own_tasks(recipe: Recipe, run: Path | None = None) -> tuple[Task, ...]:
     """The tasks that a run alone can do: with glosses where it, or the encoder of its run, makes its own."""
-    if run is not None and not holds_translator(run) and not holds_encoder(run):
+    if run is not None and holds_language_model(run):
         return ("gloss2text",)
     recognises = recipe.translator.head == "trained" or (run is not None and holds_encoder(run))
     return ("sign2gloss", "sign2text") if recognises else ("sign2text",)

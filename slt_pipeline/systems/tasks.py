@@ -11,7 +11,7 @@ import torch
 
 from slt_pipeline.config.objective import is_zero
 from slt_pipeline.config.recipe import Recipe, recipe_of_run
-from slt_pipeline.config.runs import holds_translator
+from slt_pipeline.config.runs import holds_language_model
 from slt_pipeline.config.stages import Task
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.feasible import with_glosses
@@ -91,8 +91,8 @@ class Systems:
             others: folders of runs of the same kind that write every text together with `run`.
         """
         self.recipe, self.device, self.others = recipe, device, others
-        self.language = run if run and not holds_translator(run) else None
-        self.run = run if run and not self.language else recipe.run_folder("translate_train")
+        self.language = run if run and holds_language_model(run) else None
+        self.run = run or recipe.run_folder("translate_train")
         self._decoded: dict[tuple[str, ...], Outputs] = {}
         self._glosses: dict[str, tuple[str, ...]] = {}
 
@@ -203,7 +203,7 @@ class Systems:
         packed = self.store.compression
         reads = {"store": self.store.fingerprint, "store_keep_bits": packed and packed.keep_bits}
         first = open_sign2text(self.recipe, self.device, reads, self.run)
-        others = {} if self.language else {run: recipe_of_run(run) for run in self.others}
+        others = {run: recipe_of_run(run) for run in self.others}
         for run, recipe in others.items():
             if recipe.translator.stream != self.recipe.translator.stream:
                 raise SltError(

@@ -7,6 +7,7 @@ from typing import Any
 
 from slt_pipeline.config.corpus import CorpusConfig
 from slt_pipeline.config.provenance import require_made_with
+from slt_pipeline.config.runs import GLOSS_INPUTS_FILE
 from slt_pipeline.config.text import TextConfig
 from slt_pipeline.corpora.load import load_clips
 from slt_pipeline.files import file_hash, read_json, write_json
@@ -16,7 +17,6 @@ from slt_pipeline.text.tokenizer import ID_MAP_FILE, META_FILE, MODEL_FILE, Toke
 from slt_pipeline.text.train_tokenizer import train_tokenizer
 
 TOKENIZER_FOLDER = "tokenizer"
-GLOSS_INPUTS_FILE = "gloss_inputs.json"
 DIGESTS_FILE = "vocabularies.json"
 
 

@@ -303,8 +303,9 @@ def test_damage_is_told_before_anything_is_encoded(own, slt, encoded):
 
 @pytest.mark.parametrize("file", ["index/00000001.json", "store.json"])
 def test_damage_that_keeps_a_store_from_opening_is_listed_too(own, slt, encoded, file):
-    path = own.recipe().store / file
-    path.write_bytes(path.read_bytes().replace(b'":', b'";', 1))
-    run = slt(*sampling(own, 10), own.recipe().store)
+    store = own.recipe().store
+    for path in (store / file, *(store / "data").rglob("c.1.0.json")):  # the copy of the record too
+        path.write_bytes(path.read_bytes().replace(b'":', b'";', 1))
+    run = slt(*sampling(own, 10), store)
     assert (run.status, encoded) == (1, [])
     assert f"{file}: its checksum does not match: its clips are lost\n" in run.out
