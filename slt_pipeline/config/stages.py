@@ -121,6 +121,19 @@ class ExtractConfig(Config):
         return self
 
 
+class RegulariseConfig(Config):
+    """Noise of training, and agreement in spite of it; published: none beside dropout."""
+
+    agreement: float = Field(default=0.0, ge=0)
+    """Weight of the divergence between two passes of a batch with other dropout (R-Drop; about 2), which takes twice
+    the time; 0: one pass."""
+    gloss_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the glosses of training that are read as `<unk>`."""
+    piece_dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the merges that are left out when a text of training is broken into pieces, so that it is another one
+    every time (BPE-dropout); needs a tokenizer of merges, as trained ones are."""
+
+
 class Gloss2TextTrainConfig(Config):
     """Language pre-training within the domain: glosses to text."""
 
@@ -131,6 +144,8 @@ class Gloss2TextTrainConfig(Config):
     freeze_embeddings: bool = False
     """Keep the text embedding (with the tied output layer) and the gloss table fixed: published (FACTS 6.4), and
     right only where both come from a pre-trained mBART."""
+    regularise: RegulariseConfig = RegulariseConfig()
+    """What keeps a model that starts at random from learning a small corpus by heart."""
 
 
 class TranslateTrainConfig(Config):
@@ -264,7 +279,7 @@ class EvaluateConfig(Config):
     generation: GenerationConfig = GenerationConfig(num_beams=5)
     """Beam search of the translators."""
     batch_size: int = Field(default=32, ge=1)
-    """Clips decoded at once."""
+    """Clips decoded at once, in validation too: of the longest; of shorter ones as many as have as many steps."""
 
 
 class TranslateConfig(Config):

@@ -71,6 +71,9 @@ class TrainingConfig(Config):
     """Learning rate over time."""
     precision: Literal["fp32", "fp16", "bf16"] = "fp32"
     """Number format of the forward pass; `fp16` and `bf16` by autocast, `fp16` also scales the loss."""
+    averaging: float | None = Field(default=None, gt=0, lt=1)
+    """Decay of the running mean of the weights, such as 0.999 a step: that mean is what is validated, kept and opened.
+    Its first steps decay faster, as (1 + step) / (10 + step). None: the weights as they are trained (as published)."""
     validate_every: int = Field(default=1, ge=1)
     """Epochs between validations; the last epoch is always validated."""
     checkpoint_minutes: float = Field(default=10.0, gt=0)

@@ -161,24 +161,6 @@ def _named(clip: Clip) -> str:
     return hashlib.sha256(made_from.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-class LabelDataset(Dataset):
-    """Batches of labels alone, by (epoch, index): what Gloss2Text trains on."""
-
-    def __init__(self, clips: Sequence[Clip], labels: Labeller):
-        self.clips, self.labels = list(clips), labels
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> dict[str, torch.Tensor]:
-        return self.labels([self.clips[index] for _, index in keys])
-
-    @property
-    def padding(self) -> dict[str, Padding]:
-        """How the tensors of a batch are padded."""
-        return padding_of(self.labels)
-
-
 def as_it_is(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Return the batch: the collate function of data sets that make whole batches."""
     return batch

@@ -1,13 +1,15 @@
-"""mBART's beam search, which is transformers' (FACTS 6.6)."""
+"""mBART's beam search, which is transformers' (FACTS 6.6), of one model or of several together."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
-from transformers import MBartForConditionalGeneration
+from transformers import LogitsProcessorList
 from transformers.modeling_outputs import BaseModelOutput
 
 from slt_pipeline.errors import SltError
+from slt_pipeline.models.ensemble import Member, TogetherWith, mean_log_probs
 from slt_pipeline.models.mbart import EOS_ID
 
 
@@ -24,9 +26,7 @@ class Generation(NamedTuple):
 
 @torch.no_grad()
 def beam_search(
-    mbart: MBartForConditionalGeneration,
-    states: Tensor,
-    mask: Tensor,
+    members: Sequence[Member],
     language_id: int,
     *,
     num_beams: int,
@@ -35,18 +35,21 @@ def beam_search(
     num_return: int = 1,
     with_scores: bool = False,
 ) -> Generation:
-    """Search from encoder states (B, S, M) with their mask (B, S); the output starts with `language_id`.
+    """Search from what each member knows of B sources; the output starts with `language_id`.
+
+    Of several members the mean of their probabilities is searched, piece by piece.
 
     Raises:
         SltError: more hypotheses are asked for than there are beams.
     """
     if num_return > num_beams:
         raise SltError(f"generation: {num_return} hypotheses asked for with {num_beams} beams; raise num_beams")
-    model = cast(Any, mbart)  # the protocol by which transformers types `generate` fits none of its own models
-    max_length = min(max_length, mbart.config.max_position_embeddings)
+    first, *others = members
+    model = cast(Any, first.mbart)  # the protocol by which transformers types `generate` fits none of its own models
+    max_length = min(max_length, *(member.mbart.config.max_position_embeddings for member in members))
     ids = model.generate(
-        encoder_outputs=BaseModelOutput(last_hidden_state=states),
-        attention_mask=mask,
+        encoder_outputs=BaseModelOutput(last_hidden_state=first.states),
+        attention_mask=first.mask,
         # without it transformers would put `<s>` in front of the language code
         decoder_start_token_id=language_id,
         forced_eos_token_id=EOS_ID,
@@ -57,24 +60,18 @@ def beam_search(
         early_stopping=False,
         do_sample=False,
         use_cache=True,
+        logits_processor=LogitsProcessorList([TogetherWith(others, num_beams)] if others else []),
     )
     if not with_scores:
         return Generation(ids, None)
     # The search could return them itself, but keeps for it the scores of all V pieces at every step: gigabytes.
-    states, mask = (values.repeat_interleave(num_return, dim=0) for values in (states, mask))
-    logits = model(
-        encoder_outputs=BaseModelOutput(last_hidden_state=states),
-        attention_mask=mask,
-        decoder_input_ids=ids[:, :-1],
-        use_cache=False,
-    ).logits
-    return Generation(ids, _scores(logits, ids, max_length) / _lengths(ids) ** length_penalty)
+    log_probs = mean_log_probs([member.repeated(num_return) for member in members], ids[:, :-1])
+    return Generation(ids, _scores(log_probs, ids, max_length) / _lengths(ids) ** length_penalty)
 
 
-def _scores(logits: Tensor, ids: Tensor, max_length: int) -> Tensor:
-    """Return the summed log-probabilities (B,) of `ids (B, N)`, whose first is given, under logits (B, N - 1, V)."""
-    pieces = ids[:, 1:, None]
-    each = logits.float().log_softmax(dim=-1).gather(-1, pieces).squeeze(-1)
+def _scores(log_probs: Tensor, ids: Tensor, max_length: int) -> Tensor:
+    """Return the summed log-probabilities (B,) of `ids (B, N)`, whose first is given, of `log_probs (B, N - 1, V)`."""
+    each = log_probs.gather(-1, ids[:, 1:, None]).squeeze(-1)
     steps = torch.arange(each.shape[1], device=ids.device)
     chosen = steps < _lengths(ids)[:, None]
     chosen &= steps < max_length - 2  # the last piece of a longest output is not chosen: it has to be `</s>`

@@ -2,28 +2,52 @@
 
 from collections.abc import Collection, Mapping
 
+import torch
 from torch import Tensor
 
-from slt_pipeline.models.label_smoothing import label_smoothed_loss
+from slt_pipeline.models.label_smoothing import smoothed_kl
 from slt_pipeline.models.language import EncoderInput
 from slt_pipeline.models.mbart import PAD_ID
 from slt_pipeline.models.translator import Translator
 
 
 class MMTLB(Translator):
-    """One loss, `translation`: the label-smoothed loss of the right text, piece by piece (FACTS 6.3)."""
+    """`translation`: the label-smoothed loss of the right text, piece by piece (FACTS 6.3).
 
-    parts = frozenset({"translation"})
+    `agreement`, which no published system of the two has: how far two passes with other dropout are apart, the mean of
+    both directions of their KL divergence (R-Drop, Liang et al. 2021). With it `translation` is the mean of both.
+    """
+
+    parts = frozenset({"translation", "agreement"})
 
     def losses(self, source: EncoderInput, batch: Mapping[str, Tensor], parts: Collection[str]) -> dict[str, Tensor]:
-        """Return `translation`, if it is among `parts`.
+        """Return those of the losses that are among `parts`: each summed over pieces, divided by B.
 
         Args:
             source: what `source` made of the batch.
             batch: `labels (B, N)`, `<pad>` where nothing is asked, and `decoder_input_ids (B, N)`.
             parts: names of the losses asked for.
         """
-        if "translation" not in parts:
+        if self.parts.isdisjoint(parts):
             return {}
-        logits = self.decode(self.states(source), source.mask, batch["decoder_input_ids"])
-        return {"translation": label_smoothed_loss(logits, batch["labels"], self.config.label_smoothing, PAD_ID)}
+        labels, inputs = batch["labels"], batch["decoder_input_ids"]
+        if "agreement" in parts:
+            source = EncoderInput(*(torch.cat([each, each]) for each in source))
+            labels, inputs = (torch.cat([each, each]) for each in (labels, inputs))
+        log_probs = self.decode(self.states(source), source.mask, inputs).float().log_softmax(dim=-1)
+        losses = {}
+        if "translation" in parts:
+            smoothing = self.config.label_smoothing
+            losses["translation"] = smoothed_kl(log_probs, labels, smoothing, PAD_ID) / labels.shape[0]
+        if "agreement" in parts:
+            losses["agreement"] = _divergence(*log_probs.chunk(2), valid=labels.chunk(2)[0] != PAD_ID)
+        return losses
+
+
+def _divergence(first: Tensor, second: Tensor, valid: Tensor) -> Tensor:
+    """Return (KL(first || second) + KL(second || first)) / 2 of log-probabilities (B, N, V).
+
+    Summed over the positions that are `valid (B, N)`, divided by B.
+    """
+    both = ((first.exp() - second.exp()) * (first - second)).sum(dim=-1)
+    return (both * valid).sum() / (2 * first.shape[0])

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from slt_pipeline.config.translator import TranslatorConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.models.beam_search import Generation, beam_search
+from slt_pipeline.models.ensemble import Member
 from slt_pipeline.models.language import EncoderInput, GlossNames, LanguageModel, TextVocabulary
 from slt_pipeline.models.mapper import Mapper
 
@@ -109,6 +110,7 @@ class Translator(LanguageModel, ABC):
         num_return: int = 1,
         with_scores: bool = False,
         oracle: Tensor | None = None,
+        others: Sequence[Member] = (),
     ) -> Generation:
         """Search the best texts (FACTS 6.6); call `eval()` before: dropout is not switched off here.
 
@@ -120,14 +122,13 @@ class Translator(LanguageModel, ABC):
             num_return: hypotheses for each row.
             with_scores: whether the hypotheses are scored, at the price of a further pass.
             oracle: labels (B, N) of the right text, to decode from the posterior; None: translate.
+            others: translators of the same sources and vocabulary that the text is searched together with.
 
         Raises:
             SltError: more hypotheses are asked for than there are beams, or the system has no posterior.
         """
         return beam_search(
-            self.mbart,
-            self.states(source) if oracle is None else self.oracle_states(source, oracle),
-            source.mask,
+            [self.member(source, oracle), *others],
             self.language_id,
             num_beams=num_beams,
             max_length=max_length,
@@ -135,6 +136,12 @@ class Translator(LanguageModel, ABC):
             num_return=num_return,
             with_scores=with_scores,
         )
+
+    @torch.no_grad()
+    def member(self, source: EncoderInput, oracle: Tensor | None = None) -> Member:
+        """Return what it knows of sources, for a search with others; `oracle` as in `generate`."""
+        states = self.states(source) if oracle is None else self.oracle_states(source, oracle)
+        return Member(self.mbart, states, source.mask)
 
     def parameter_groups(self, parts: Collection[str]) -> dict[str, list[nn.Parameter]]:
         """Return the parameters that have a part in the loss: `mapper`, and `translation` for mBART and gloss table.

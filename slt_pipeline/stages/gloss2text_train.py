@@ -8,8 +8,8 @@ import torch
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.feasible import with_glosses
-from slt_pipeline.corpora.features import LabelDataset, as_it_is
-from slt_pipeline.corpora.labels import GlossInputs, Labels, TextLabels
+from slt_pipeline.corpora.features import as_it_is
+from slt_pipeline.corpora.gloss_text import GlossTextDataset
 from slt_pipeline.corpora.load import load_clips
 from slt_pipeline.files import file_hash
 from slt_pipeline.models.translator import Translator
@@ -72,7 +72,7 @@ def gloss2text_train(
         save_architecture(folder, model)
 
     run.begin(recipe, describe)
-    objective = Objective({"translation": 1.0})
+    objective = Objective({"translation": 1.0, "agreement": config.regularise.agreement})
 
     def losses(translator: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return translator(batch, objective.parts)
@@ -80,13 +80,22 @@ def gloss2text_train(
     def validate(translator: torch.nn.Module) -> dict[str, float]:
         assert isinstance(translator, Translator)
         system = Gloss2Text(translator, vocabularies)
-        size = config.training.batch_size
         texts = distributed.shared_out(
-            dev, lambda clips: system.translate([clip.gloss or () for clip in clips], config.generation, size)
+            dev,
+            lambda clips: system.translate(
+                [clip.gloss or () for clip in clips], config.generation, recipe.evaluate.batch_size
+            ),
         )
         return score_texts(protocol, texts, dev)
 
-    dataset = LabelDataset(clips, Labels(TextLabels(vocabularies.text), GlossInputs(vocabularies.glosses)))
+    dataset = GlossTextDataset(
+        clips,
+        vocabularies.text,
+        vocabularies.glosses,
+        seed=recipe.seed,
+        gloss_dropout=config.regularise.gloss_dropout,
+        piece_dropout=config.regularise.piece_dropout,
+    )
     trainable = Trainable(
         model=model,
         parameter_groups=model.parameter_groups(objective.parts),
@@ -99,6 +108,7 @@ def gloss2text_train(
         validate=validate,
         score="bleu4",
         higher_is_better=True,
+        lengths=dataset.lengths() if config.training.bucket else None,
         names=[clip.id for clip in clips],
     )
     return run.train(trainable, config.training, recipe.seed, where)
@@ -118,5 +128,6 @@ def _inputs(recipe: Recipe) -> dict[str, Any]:
         **language_inputs(recipe, GLOSS_SUFFIX),
         "freeze_embeddings": config.freeze_embeddings,
         "generation": config.generation,
+        "regularise": config.regularise,
         "training": config.training,
     }

@@ -118,7 +118,7 @@ class _Validation:
 
         def decoded(clips: list[Clip]) -> list[tuple[str, tuple[tuple[str, ...], bool]]]:
             features = self.features.of(clips)
-            texts, logits = system.translate_features(features, config.generation, config.training.batch_size)
+            texts, logits = system.translate_features(features, config.generation, self.recipe.evaluate.batch_size)
             glosses = recognise(logits, self.start.classes, config.beam_size) if logits else [()] * len(clips)
             blank = [is_blank(each) for each in logits] or [False] * len(clips)
             return list(zip(texts, zip(glosses, blank, strict=True), strict=True))

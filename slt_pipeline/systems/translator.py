@@ -26,6 +26,7 @@ from slt_pipeline.models.sign_to_text import SignToText
 from slt_pipeline.models.taps import HeadFront, StoredTap, Taps, stream_widths
 from slt_pipeline.models.translator import Translator
 from slt_pipeline.models.visual_head import VisualHead
+from slt_pipeline.systems.decoding import decoding_batches
 from slt_pipeline.systems.parts import TRANSLATOR, best_of
 from slt_pipeline.systems.vocabularies import Vocabularies, tokenizer_files
 from slt_pipeline.training.checkpoint import Checkpoint, best_checkpoint
@@ -59,11 +60,13 @@ class Gloss2Text:
     def translate(self, glosses: Sequence[Sequence[str]], generation: GenerationConfig, batch_size: int) -> list[str]:
         """Return the text of every sequence of glosses."""
         encode, device = GlossInputs(self.vocabularies.glosses), _device(self.model)
-        texts: list[str] = []
-        for i in range(0, len(glosses), batch_size):
-            batch = {name: ids.to(device) for name, ids in encode.encode(glosses[i : i + batch_size]).items()}
+        texts = [""] * len(glosses)
+        for indices in decoding_batches([len(row) for row in glosses], batch_size):
+            encoded = encode.encode([glosses[index] for index in indices])
+            batch = {name: ids.to(device) for name, ids in encoded.items()}
             found = self.model.generate(self.model.source(batch), **generation.model_dump())
-            texts += self.vocabularies.text.decode_batch(found.ids)
+            for index, text in zip(indices, self.vocabularies.text.decode_batch(found.ids), strict=True):
+                texts[index] = text
         return texts
 
 
@@ -130,13 +133,11 @@ class Sign2Text:
         return [texts[clip.id] for clip in features.clips], [logits[clip.id] for clip in features.clips if logits]
 
     def batches(self, features: FeatureDataset, batch_size: int, *, alike: bool = False) -> Iterator[list[Clip]]:
-        """Yield batches; of equal length where padding would reach a result, as through the published head."""
+        """Yield batches of like length; of equal length where padding would reach a result (the published head)."""
         alike |= isinstance(self.model.front, HeadFront) and self.model.front.leaks
-        groups: dict[int, list[Clip]] = {}
-        for clip in features.clips:
-            groups.setdefault(features.length(clip) if alike else 0, []).append(clip)
-        for clips in groups.values():
-            yield from (clips[i : i + batch_size] for i in range(0, len(clips), batch_size))
+        lengths = [features.length(clip) for clip in features.clips]
+        for indices in decoding_batches(lengths, batch_size, alike=alike):
+            yield [features.clips[index] for index in indices]
 
 
 def language_inputs(recipe: Recipe, suffix: str) -> dict[str, Any]:

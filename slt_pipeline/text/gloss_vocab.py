@@ -26,7 +26,9 @@ from slt_pipeline.text.gloss_form import capitals, caseless, gloss_form
 from slt_pipeline.text.normalise import nfc
 
 BLANK = "<si>"
-RECOGNITION_SPECIALS = (BLANK, "<unk>", "<pad>", "</s>")
+UNKNOWN = "<unk>"
+"""What stands for a gloss that has no row."""
+RECOGNITION_SPECIALS = (BLANK, UNKNOWN, "<pad>", "</s>")
 TRANSLATION_SPECIALS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>", "zh_CN", "de_DE", "zh_CSL", "de_DGS")
 
 

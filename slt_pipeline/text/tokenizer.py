@@ -12,9 +12,11 @@ import hashlib
 import json
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
+import numpy as np
 import sentencepiece
 import torch
 
@@ -23,6 +25,7 @@ from slt_pipeline.config.text import Detokenise
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json, write_bytes, write_text
 from slt_pipeline.text.batch import pad_ids
+from slt_pipeline.text.bpe_dropout import BPEDropout
 from slt_pipeline.text.normalise import nfc, single_spaced
 
 MODEL_FILE = "sentencepiece.bpe.model"
@@ -187,15 +190,27 @@ class Tokenizer:
 
         The text is brought into NFC with single spaces; a pre-trained model normalises further (NFKC) by itself.
         """
-        return [self._new_id(piece + 1) if piece else _UNK for piece in self._pieces.encode(single_spaced(nfc(text)))]
+        return self._ids(self._pieces.encode(single_spaced(nfc(text))))
+
+    def encode_with_dropout(self, text: str, dropout: float, rng: np.random.Generator) -> list[int]:
+        """Return the same with some merges left out at random.
+
+        Raises:
+            SltError: the model is none of merges.
+        """
+        return self._ids(self._merges.encode(single_spaced(nfc(text)), dropout, rng))
 
     def encode_target(self, texts: Sequence[str]) -> Targets:
-        """Return labels and decoder inputs (FACTS 6.2).
+        """Return labels and decoder inputs of sentences (see `targets`)."""
+        return self.targets([self.encode(text) for text in texts])
+
+    def targets(self, pieces: Sequence[Sequence[int]]) -> Targets:
+        """Return labels and decoder inputs of the ids of sentences (FACTS 6.2).
 
         Labels are the pieces and `</s>`, then `<pad>`. Decoder inputs are the language code, the pieces and `</s>`;
         shorter rows carry the language code once more behind `</s>`, where the label is `<pad>`.
         """
-        rows = [[*self.encode(text), _EOS, self.language_id] for text in texts]
+        rows = [[*row, _EOS, self.language_id] for row in pieces]
         ids, lengths = pad_ids(rows, _PAD)
         labels = ids.scatter(1, lengths[:, None] - 1, _PAD)
         start = torch.full((len(rows), 1), self.language_id, dtype=torch.int64)
@@ -249,6 +264,13 @@ class Tokenizer:
         """Return all but the model: language, spelling, old ids in order of their new ids."""
         kept = None if self._old_ids is None else [self._old_ids[new] for new in range(self.vocab_size)]
         return {"language": self.language, "detokenise": self.detokenise, "kept": kept}
+
+    @cached_property
+    def _merges(self) -> BPEDropout:
+        return BPEDropout(self.model)
+
+    def _ids(self, pieces: Iterable[int]) -> list[int]:
+        return [self._new_id(piece + 1) if piece else _UNK for piece in pieces]
 
     def _new_id(self, old: int) -> int:
         return old if self.id_map is None else self.id_map.get(old, _UNK)

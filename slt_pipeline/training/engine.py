@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel
 
 from slt_pipeline.config.training import TrainingConfig
 from slt_pipeline.training import distributed
@@ -31,9 +32,15 @@ class Engine:
         self._dtype = _DTYPES.get(config.precision)
         self._clip_norm = config.optimiser.clip_norm
         self._scaler = torch.amp.GradScaler(device.type) if config.precision == "fp16" else None
+        self._average = _average(model, config.averaging) if config.averaging else None
         self.model: torch.nn.Module = model
         if distributed.world() > 1:
             self.model = _in_step(model, device)
+
+    @property
+    def result(self) -> torch.nn.Module:
+        """The model that is validated and saved: the running mean of the weights, or the trained ones themselves."""
+        return self._average.module if self._average else self.bare
 
     def autocast(self) -> AbstractContextManager:
         """Return the number format of the forward pass."""
@@ -66,6 +73,8 @@ class Engine:
         else:
             self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
+        if self._average:
+            self._average.update_parameters(self.bare)
         return float(norm) if measure and norm is not None else None
 
     def state(self) -> dict[str, Any]:
@@ -73,13 +82,34 @@ class Engine:
         return {
             "optimiser": self.optimiser.state_dict(),
             "scaler": self._scaler.state_dict() if self._scaler else None,
+            **({"trained": self.bare.state_dict(), "averaged": int(self._average.n_averaged)} if self._average else {}),
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
-        """Put back what `state` returned."""
+        """Put back what `state` returned; `result` holds the weights that were saved beside it already."""
+        if self._average:
+            self.bare.load_state_dict(state["trained"])
+            self._average.n_averaged.fill_(state["averaged"])
         self.optimiser.load_state_dict(dict(state["optimiser"]))
         if self._scaler and state["scaler"]:
             self._scaler.load_state_dict(state["scaler"])
+
+
+def _average(model: torch.nn.Module, decay: float) -> AveragedModel:
+    """Return the running mean of a model's weights: a copy, to which the weights after every step are added."""
+
+    @torch.no_grad()
+    def add(means: list[torch.Tensor], values: list[torch.Tensor], steps: torch.Tensor | int) -> None:
+        kept = min(decay, (1 + int(steps)) / (10 + int(steps)))
+        for mean, value in zip(means, values, strict=True):
+            if mean.is_floating_point():
+                mean.lerp_(value, 1 - kept)
+            else:
+                mean.copy_(value)
+
+    average = AveragedModel(model, multi_avg_fn=add, use_buffers=True)
+    average.n_averaged.fill_(1)  # the weights that training starts from count: the mean is one from the first step on
+    return average
 
 
 def _in_step(model: torch.nn.Module, device: torch.device) -> DistributedDataParallel:

@@ -31,6 +31,7 @@ from slt_pipeline.training.checkpoint import (
 from slt_pipeline.training.devices import loaders_alive, room_for_loaders
 from slt_pipeline.training.engine import Engine, to_device
 from slt_pipeline.training.loader import arrived, batch_loader, num_loaders
+from slt_pipeline.training.losses import Losses
 from slt_pipeline.training.optim import build_optimiser, rate_factor, set_rates
 from slt_pipeline.training.runlog import Meter, RunLog, in_words, means
 from slt_pipeline.training.speed import Speed
@@ -125,6 +126,7 @@ class _Run:
         self.trainable, self.config, self.folder, self.title = trainable, config, folder, title
         self.engine, self.batches = engine, batches
         self.position, self.meter, self.speed = _Position(), Meter(), Speed()
+        self.losses = Losses(title, waits=engine.device.type != "cpu")
         self.saved: Checkpoint | None = None
         self.rejected: dict[str, str] = {}
         self.norm: float | None = None
@@ -186,6 +188,7 @@ class _Run:
         order = distributed.highest(2 if stop() else int(due))
         validates = end_of_epoch and self._validates()
         if order or validates:
+            self.losses.read(self.meter)
             self._require_finite_weights()
             self._save()
         if order == 2:
@@ -213,13 +216,17 @@ class _Run:
             with self.engine.autocast():
                 losses = self.trainable.losses(self.engine.model, batch)
             total_loss = self.trainable.objective.total(losses, position.step)
-            value, values = float(total_loss.detach()), {name: float(loss.detach()) for name, loss in losses.items()}
-            self._require_finite(value, values)
+            self.losses.add(
+                self.meter,
+                total_loss,
+                losses,
+                where=f"step {position.step + 1}, batch {position.batch + 1} of epoch {position.epoch + 1}",
+                clips=self._names(position),
+                counts=self.trainable.counts(batch) if self.trainable.counts else {},
+            )
             weight = self.batches.weight(position.epoch, position.batch, config.accumulate)
             self.engine.backward(total_loss / weight)
-        clips = len(self.batches.share(position.epoch, position.batch))
-        self.meter.add(value, values, clips, self.trainable.counts(batch) if self.trainable.counts else {})
-        self.speed.clips += clips
+        self.speed.clips += len(self.batches.share(position.epoch, position.batch))
         if last:
             factor = rate_factor(
                 config.schedule, epoch=position.epoch, step=position.step, epochs=config.epochs, total_steps=total
@@ -235,6 +242,7 @@ class _Run:
 
     def _log_step(self) -> None:
         """Log the means since the last line, and the weights, rates and gradient of the step that was just made."""
+        self.losses.read(self.meter)
         found, self.meter = distributed.gathered(self.meter), Meter()
         if self.log is None:
             return
@@ -243,16 +251,10 @@ class _Run:
         record["weights"] = self.trainable.objective.weights(position.step - 1)
         self.log.write({**record, "lr": {group["name"]: group["lr"] for group in groups}, "grad_norm": self.norm})
 
-    def _require_finite(self, total: float, losses: Mapping[str, float]) -> None:
-        if not math.isfinite(total):
-            position, names = self.position, self.trainable.names
-            shown = ", ".join(f"{name} {value:g}" for name, value in [("loss", total), *losses.items()])
-            clips = [str(i) if names is None else names[i] for i in self.batches.share(position.epoch, position.batch)]
-            raise SltError(
-                f"{self.title}: step {position.step + 1}, batch {position.batch + 1} of epoch {position.epoch + 1} has "
-                f"{shown}, and training cannot go on from there; lower training.optimiser.lr, set "
-                f"training.optimiser.clip_norm, or look at its clips: {', '.join(clips)}"
-            )
+    def _names(self, position: _Position) -> list[str]:
+        """Return the names of this process's clips of a batch."""
+        names = self.trainable.names
+        return [str(i) if names is None else names[i] for i in self.batches.share(position.epoch, position.batch)]
 
     def _require_finite_weights(self) -> None:
         """A finite loss can have a gradient that is not: what it leaves behind is not saved over good weights."""
@@ -276,7 +278,7 @@ class _Run:
 
     def _validate(self, progress: tqdm) -> None:
         """Score the weights that have just been saved, in float32, and note the score in their checkpoint."""
-        position, model = self.position, self.engine.bare
+        position, model = self.position, self.engine.result
         model.eval()
         with torch.no_grad():
             scores = self.trainable.validate(model)
@@ -308,7 +310,7 @@ class _Run:
             validated = not (position.batch == 0 and self._validates())
             meta = {"epoch": position.epoch, **self._best(), "validated": validated, "processes": distributed.world()}
             root = self.folder / "checkpoints"
-            self.saved = save_checkpoint(root, position.step, self.engine.bare, state, meta)
+            self.saved = save_checkpoint(root, position.step, self.engine.result, state, meta)
             self._tidy()
             rejected = {name: reason for _, found in of_each for name, reason in found.items()}
             if rejected and self.trainable.on_rejected is not None:

@@ -13,7 +13,7 @@ from cache import Compression, FeatureStore, StoreError, StreamSpec
 from cache.testing import make_clips
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.device_features import DeviceFeatures
-from slt_pipeline.corpora.features import FeatureDataset, LabelDataset, as_it_is, clip_source, has_changed
+from slt_pipeline.corpora.features import FeatureDataset, as_it_is, clip_source, has_changed
 from slt_pipeline.errors import SltError
 from slt_pipeline.training.batches import EpochBatches
 
@@ -249,9 +249,3 @@ def test_the_source_of_a_clip_begins_with_what_stores_on_disk_have_noted(tmp_pat
     assert not has_changed(store, clip, tmp_path)  # which media it was made from was not written down
     (tmp_path / "videos" / "ä.mp4").unlink()
     assert not has_changed(store, same, tmp_path)  # they are away
-
-
-def test_labels_alone_come_by_epoch_and_index():
-    dataset = LabelDataset([clip_of(n) for n in (4, 5, 6)], labels)
-    assert len(dataset) == 3
-    assert dataset.__getitems__([(0, 2), (9, 0)])["numbers"].tolist() == [6, 4]

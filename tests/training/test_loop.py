@@ -329,3 +329,29 @@ def test_a_log_keeps_what_the_checkpoint_covers_and_drops_the_rest(tmp_path):
     assert read_json_lines(path) == [{"step": step} for step in (1, 2, 2, 3)]
     RunLog(path, resume_step=2)
     assert read_json_lines(path) == [{"step": step} for step in (1, 2, 2)]
+
+
+def test_the_running_mean_of_the_weights_is_what_is_scored_and_kept(tmp_path):
+    """By hand: of the mean so far, step n keeps min(decay, (1 + n) / (10 + n))."""
+    trained, scored_at = [], []
+    trainable = toy_trainable(dropout=0.0)
+    weight = next(trainable.model.parameters())
+
+    def losses(head, batch):
+        trained.append(weight.detach().clone())
+        return trainable.losses(head, batch)
+
+    def validate(model):
+        scored_at.append(next(model.parameters()).clone())
+        assert model is not trainable.model
+        return {"dev_loss": 1.0}
+
+    toy_train(tmp_path, replace(trainable, losses=losses, validate=validate), epochs=1, averaging=0.15)
+    trained = [*trained[1:], weight.detach()]
+    mean = next(toy_trainable(dropout=0.0).model.parameters()).detach()
+    for number, value in enumerate(trained, start=1):
+        mean = mean.lerp(value, 1 - min(0.15, (1 + number) / (10 + number)))
+    torch.testing.assert_close(scored_at[0], mean)
+    (kept,) = list_checkpoints(tmp_path / "checkpoints")
+    assert any(torch.equal(each, scored_at[0]) for each in kept.weights.values())
+    assert not torch.allclose(scored_at[0], weight)

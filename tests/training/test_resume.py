@@ -61,6 +61,18 @@ def test_k_steps_a_stop_and_the_rest_equal_an_unbroken_run(tmp_path, unbroken, b
     assert_same_end(tmp_path, unbroken)
 
 
+@pytest.mark.parametrize("batch", [4, 5, 6])
+def test_a_run_whose_weights_are_averaged_resumes_exactly_too(tmp_path, unbroken, batch):
+    toy_train(tmp_path / "unbroken", averaging=0.9)
+    stop_after(tmp_path / "stopped", batch, averaging=0.9)
+    toy_train(tmp_path / "stopped", averaging=0.9)
+    assert_same_end(tmp_path / "stopped", tmp_path / "unbroken")
+    newest = [list_checkpoints(each / "checkpoints")[-1] for each in (tmp_path / "unbroken", unbroken)]
+    assert not same(newest[0].weights, newest[1].weights)
+    trained = newest[0].load_state()["trained"]
+    assert all(torch.equal(value, trained[name]) for name, value in newest[1].weights.items())  # averaging only watches
+
+
 def test_three_stops_in_a_row_change_nothing(tmp_path, unbroken):
     assert [stop_after(tmp_path, 2), stop_after(tmp_path, 1), stop_after(tmp_path, 4)] == [2, 3, 7]
     toy_train(tmp_path)

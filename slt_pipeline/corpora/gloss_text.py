@@ -1,0 +1,77 @@
+"""Glosses and texts as training items, with the noise of training: what Gloss2Text learns from."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.corpora.labels import GlossInputs, TextLabels
+from slt_pipeline.corpora.padding import Padding
+from slt_pipeline.text.gloss_vocab import UNKNOWN, GlossVocabulary
+from slt_pipeline.text.tokenizer import Tokenizer
+
+
+class GlossTextDataset(Dataset):
+    """Batches by (epoch, index).
+
+    `gloss_input_ids (B, L)`, `gloss_input_lengths (B,)`, `labels (B, N)`, `decoder_input_ids (B, N)`.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        tokenizer: Tokenizer,
+        glosses: GlossVocabulary,
+        *,
+        seed: int,
+        gloss_dropout: float = 0.0,
+        piece_dropout: float = 0.0,
+    ):
+        """Take clips that have glosses and a text.
+
+        Args:
+            clips: in the order of their indices.
+            tokenizer: of the texts.
+            glosses: rows of the gloss table.
+            seed: with epoch and index it decides the noise of an item.
+            gloss_dropout: share of the glosses that are read as `<unk>`.
+            piece_dropout: share of the merges that are left out of a text.
+
+        Raises:
+            SltError: the tokenizer's model is none of merges, and some are to be left out.
+        """
+        self.clips, self.seed = list(clips), seed
+        self._texts, self._glosses = TextLabels(tokenizer), GlossInputs(glosses)
+        self.gloss_dropout, self.piece_dropout = gloss_dropout, piece_dropout
+        if piece_dropout:
+            tokenizer.encode_with_dropout("", piece_dropout, np.random.default_rng(0))
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitems__(self, keys: Sequence[tuple[int, int]]) -> dict[str, torch.Tensor]:
+        tokenizer, glosses, pieces = self._texts.tokenizer, [], []
+        for epoch, index in keys:
+            clip, rng = self.clips[index], np.random.default_rng([self.seed, epoch, index])
+            signed, text = clip.gloss or (), clip.text or ""
+            if self.gloss_dropout:
+                lost = rng.random(len(signed)) < self.gloss_dropout
+                signed = [UNKNOWN if gone else gloss for gloss, gone in zip(signed, lost, strict=True)]
+            glosses.append(signed)
+            if self.piece_dropout:
+                pieces.append(tokenizer.encode_with_dropout(text, self.piece_dropout, rng))
+            else:
+                pieces.append(tokenizer.encode(text))
+        return {**self._glosses.encode(glosses), **tokenizer.targets(pieces)._asdict()}
+
+    @property
+    def padding(self) -> dict[str, Padding]:
+        """How the tensors of a batch are padded."""
+        return {**self._glosses.padding, **self._texts.padding}
+
+    def lengths(self) -> list[int]:
+        """Return the length of every item, glosses and pieces together, without noise: for bucketing."""
+        tokenizer = self._texts.tokenizer
+        return [len(clip.gloss or ()) + len(tokenizer.encode(clip.text or "")) for clip in self.clips]

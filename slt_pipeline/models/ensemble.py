@@ -1,0 +1,93 @@
+"""Several translators that write one text together: the mean of their probabilities, piece by piece."""
+
+import math
+from collections.abc import Sequence
+from inspect import signature
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, EncoderDecoderCache, LogitsProcessor, MBartForConditionalGeneration
+from transformers.modeling_outputs import BaseModelOutput
+
+# its name in the declared releases of transformers; the newer ones warn of the older name
+_ARGUMENTS = signature(MBartForConditionalGeneration.forward).parameters
+_CACHE = "cache" if "cache" in _ARGUMENTS else "past_key_values"
+
+
+class Member(NamedTuple):
+    """What one translator knows of B sources: its mBART, states (B, S, M) with their mask (B, S).
+
+    Sources may be of other lengths and models of other sizes, but all have one vocabulary.
+    """
+
+    mbart: MBartForConditionalGeneration
+    states: Tensor
+    mask: Tensor
+
+    def repeated(self, times: int) -> "Member":
+        """Return the same with every source so many times in a row."""
+        return Member(self.mbart, *(each.repeat_interleave(times, dim=0) for each in (self.states, self.mask)))
+
+
+def mean_log_probs(members: Sequence[Member], inputs: Tensor) -> Tensor:
+    """Return the logarithms (B, N, V) of the mean probabilities behind each of `inputs (B, N)`."""
+    found = [
+        member.mbart(
+            encoder_outputs=BaseModelOutput(last_hidden_state=member.states),  # type: ignore[arg-type]
+            attention_mask=member.mask,
+            decoder_input_ids=inputs,
+            use_cache=False,
+        )
+        .logits.float()
+        .log_softmax(dim=-1)
+        for member in members
+    ]
+    return _log_mean(found)
+
+
+class TogetherWith(LogitsProcessor):
+    """Mixes the probabilities of other models into those of the one that searches.
+
+    They keep their own caches, in step with the search: what a beam goes on from is the beam that had its pieces.
+    """
+
+    def __init__(self, others: Sequence[Member], num_beams: int):
+        """Take the members beside the one that searches, and the beams that it has for each source."""
+        self._others = [member.repeated(num_beams) for member in others]
+        self._caches = [EncoderDecoderCache(DynamicCache(), DynamicCache()) for _ in others]
+        self._num_beams = num_beams
+        self._before: Tensor | None = None
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        """Return the logarithms of the mean probabilities (B * beams, V) of the piece behind `input_ids`."""
+        found = [scores.float().log_softmax(dim=-1)]  # a search without beams hands over logits
+        for member, cache in zip(self._others, self._caches, strict=True):
+            if self._before is not None:
+                cache.reorder_cache(self._parents(input_ids))
+            logits = member.mbart(
+                encoder_outputs=BaseModelOutput(last_hidden_state=member.states),  # type: ignore[arg-type]
+                attention_mask=member.mask,
+                decoder_input_ids=input_ids[:, -1:],
+                use_cache=True,
+                **{_CACHE: cache},
+            ).logits
+            found.append(logits[:, -1].float().log_softmax(dim=-1))
+        self._before = input_ids
+        return _log_mean(found).masked_fill(scores == -math.inf, -math.inf)  # what is ruled out stays so
+
+    def _parents(self, input_ids: Tensor) -> Tensor:
+        """Return for every row the row of the step before whose pieces it goes on from."""
+        assert self._before is not None
+        groups = (-1, self._num_beams)
+        now = input_ids[:, :-1].unflatten(0, groups)
+        before = self._before.unflatten(0, groups)
+        within = (now[:, :, None] == before[:, None]).all(dim=-1).long().argmax(dim=-1)
+        first = torch.arange(len(within), device=within.device)[:, None] * self._num_beams
+        return (first + within).flatten()
+
+
+def _log_mean(log_probs: Sequence[Tensor]) -> Tensor:
+    if len(log_probs) == 1:
+        return log_probs[0]
+    return torch.logsumexp(torch.stack(tuple(log_probs)), dim=0) - math.log(len(log_probs))
