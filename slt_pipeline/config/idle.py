@@ -40,7 +40,7 @@ _NOT_SWEPT = {
     **dict.fromkeys(
         (
             *("evaluate.tasks", "evaluate.splits", "evaluate.batch_size"),
-            *("translate_train.features_in", "translate_train.beam_size"),
+            *("translate_train.features_in", "translate_train.beam_size", "translator.gloss_input"),
         ),
         "it changes no score of a translator",
     ),

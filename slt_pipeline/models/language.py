@@ -163,6 +163,11 @@ class LanguageModel(nn.Module):
         fill = self.gloss_table.weight[self.gloss_table.padding_idx].detach()
         return self._close(self.gloss_table(ids), lengths, fill)
 
+    def _embed_pieces(self, ids: Tensor, lengths: Tensor) -> EncoderInput:
+        """Return the encoder input of `ids (B, P)`, pieces of glosses padded with `<pad>` (FACTS 13)."""
+        embedding = text_embedding(self.mbart)
+        return self._close(embedding[ids], lengths, embedding[PAD_ID].detach())
+
     def _close(self, vectors: Tensor, lengths: Tensor, fill: Tensor) -> EncoderInput:
         """Put the suffix behind each row of vectors (B, S - 2, M), then `fill (M,)`, and scale it all (FACTS 6.5)."""
         self.require_positions(vectors.shape[1] + 2, f"a source of {vectors.shape[1]} steps + 2")

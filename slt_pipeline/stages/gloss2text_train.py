@@ -55,13 +55,14 @@ def gloss2text_train(
     where = pick_device(device)
     require_precision(where, config.training.precision)
     clips, dev = (_clips(manifest, split) for split in ("train", "dev"))
-    vocabularies = Vocabularies.build(recipe.corpus, recipe.text)
+    vocabularies = Vocabularies.build(recipe.corpus, recipe.text, recipe.translator.gloss_input)
     torch.manual_seed(recipe.seed)
     model = build_gloss2text(recipe, vocabularies)
+    reader = vocabularies.gloss_reader(recipe.translator.gloss_input)
     check_texts(
         vocabularies.text,
         [*clips, *dev],
-        [len(clip.gloss or ()) for clip in (*clips, *dev)],
+        [reader.length(clip.gloss or ()) for clip in (*clips, *dev)],
         max_positions=model.mbart.config.max_position_embeddings,
         generation=config.generation,
         protocol=protocol,
@@ -91,7 +92,7 @@ def gloss2text_train(
     dataset = GlossTextDataset(
         clips,
         vocabularies.text,
-        vocabularies.glosses,
+        reader,
         seed=recipe.seed,
         gloss_dropout=config.regularise.gloss_dropout,
         piece_dropout=config.regularise.piece_dropout,

@@ -15,7 +15,7 @@ from slt_pipeline.config.taps import TAPS, Stream
 from slt_pipeline.config.translator import GenerationConfig
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.features import FeatureDataset, require_stream
-from slt_pipeline.corpora.labels import GlossInputs
+from slt_pipeline.corpora.labels import GlossReader
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import file_hash, read_json, write_json
 from slt_pipeline.models.build import build_translator
@@ -57,12 +57,16 @@ class Gloss2Text:
     weights: str = ""
     """Hash of the weights that were loaded; empty: in training."""
 
+    @property
+    def reader(self) -> GlossReader:
+        """What makes of glosses what its model reads."""
+        return self.vocabularies.gloss_reader(self.model.config.gloss_input)
+
     def translate(self, glosses: Sequence[Sequence[str]], generation: GenerationConfig, batch_size: int) -> list[str]:
         """Return the text of every sequence of glosses."""
-        encode, device = GlossInputs(self.vocabularies.glosses), _device(self.model)
-        texts = [""] * len(glosses)
-        for indices in decoding_batches([len(row) for row in glosses], batch_size):
-            encoded = encode.encode([glosses[index] for index in indices])
+        device, texts = _device(self.model), [""] * len(glosses)
+        for indices in decoding_batches([self.reader.length(row) for row in glosses], batch_size):
+            encoded = self.reader.encode([glosses[index] for index in indices])
             batch = {name: ids.to(device) for name, ids in encoded.items()}
             found = self.model.generate(self.model.source(batch), **generation.model_dump())
             for index, text in zip(indices, self.vocabularies.text.decode_batch(found.ids), strict=True):
@@ -143,7 +147,7 @@ class Sign2Text:
 def language_inputs(recipe: Recipe, suffix: str) -> dict[str, Any]:
     """Return what decides the language side of a translator that closes its sources by `suffix`: for a run's inputs."""
     config = recipe.translator
-    names = ("mbart", "gloss_table", "freeze_gloss_table", "label_smoothing")
+    names = ("mbart", "gloss_input", "gloss_table", "freeze_gloss_table", "label_smoothing")
     files = dict.fromkeys(_MBART_FILES) | _mbart_files(config.mbart.folder)
     return {
         "text": recipe.text,
@@ -249,7 +253,7 @@ def open_gloss2text(recipe: Recipe, device: torch.device, folder: Path | None = 
     folder = folder or recipe.language_folder
     checkpoint = trained_language_model(recipe, folder)
     mbart = {name: getattr(recipe.translator.mbart, name) for name in _SIZES}
-    now = {"language_model": {"mbart": mbart}}
+    now = {"language_model": {"mbart": mbart, "gloss_input": recipe.translator.gloss_input}}
     _require(folder, now, f"the language model in {folder}", "slt gloss2text-train")
     vocabularies = Vocabularies.load(folder)
     model = build_gloss2text(recipe, vocabularies, folder)
