@@ -117,7 +117,7 @@ class LanguageModel(nn.Module):
         return list(found.hidden_states)
 
     def text_source(self, labels: Tensor) -> EncoderInput:
-        """Return texts as the encoder reads them behind the signs: `labels (B, N)`, `<pad>` behind them (FACTS 9.1)."""
+        """Return texts as the encoder reads them: `labels (B, N)`, `<pad>` behind them (FACTS 9.1)."""
         return EncoderInput(text_embedding(self.mbart)[labels] * self.scale, (labels != PAD_ID).long())
 
     def decode(self, states: Tensor, mask: Tensor, decoder_input_ids: Tensor) -> Tensor:

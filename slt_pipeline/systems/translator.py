@@ -148,11 +148,18 @@ def language_inputs(recipe: Recipe, suffix: str) -> dict[str, Any]:
     """Return what decides the language side of a translator that closes its sources by `suffix`: for a run's inputs."""
     config = recipe.translator
     names = ("mbart", "gloss_input", "gloss_table", "freeze_gloss_table", "label_smoothing")
-    files = dict.fromkeys(_MBART_FILES) | _mbart_files(config.mbart.folder)
+    return {
+        **text_inputs(recipe),
+        "language_model": {**{name: getattr(config, name) for name in names}, "suffix": suffix},
+    }
+
+
+def text_inputs(recipe: Recipe) -> dict[str, Any]:
+    """Return what decides tokenizer and first weights of an mBART, its settings apart: for a run's inputs."""
+    files = dict.fromkeys(_MBART_FILES) | _mbart_files(recipe.translator.mbart.folder)
     return {
         "text": recipe.text,
         **tokenizer_files(recipe.text),
-        "language_model": {**{name: getattr(config, name) for name in names}, "suffix": suffix},
         "mbart_files": {
             name.replace(".", "_"): file_hash(path) if path and path.is_file() else None for name, path in files.items()
         },

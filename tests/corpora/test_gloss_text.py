@@ -104,4 +104,4 @@ def test_glosses_may_be_read_as_pieces_with_the_same_noise():
     assert TOKENIZER.decode(batch["gloss_piece_ids"][1, :length]) == TEXTS[0]
     noisy = items(GlossPieces(TOKENIZER), gloss_dropout=0.99).__getitems__(KEYS)
     assert set(noisy["gloss_piece_ids"].flatten().tolist()) == {TOKENIZER.unk_id, TOKENIZER.pad_id}
-    assert sum(items(GlossPieces(TOKENIZER)).lengths()) > sum(items().lengths())
+    assert GlossPieces(TOKENIZER).length(("REGENSCHNEE", "IM")) > 2
