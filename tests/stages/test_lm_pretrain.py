@@ -6,7 +6,7 @@ import pytest
 import torch
 from stage_tools import CPU, KilledError, refusal, weights
 from toy_system import toy_recipe
-from transformers import MBartForConditionalGeneration
+from transformers import AutoTokenizer, MBartForConditionalGeneration
 
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.manifest import write_manifest
@@ -60,6 +60,9 @@ def test_its_folder_is_an_mbart_for_transformers_and_for_gloss2text(german):
     theirs = MBartForConditionalGeneration.from_pretrained(folder)
     assert torch.equal(theirs.get_input_embeddings().weight, trained["mbart.model.shared.weight"])
     assert theirs.config.decoder_start_token_id == MBartFolder.open(folder).tokenizer.language_id
+    own, others = MBartFolder.open(folder).tokenizer, AutoTokenizer.from_pretrained(folder)
+    for text in (*GERMAN.split("\n"), "regenwolken  über dem süden", "ein ☂ und ☃☃ schnee"):
+        assert others(text)["input_ids"] == [*own.encode(text), own.eos_id, own.language_id]
     names = {"translator__mbart__folder": folder, "text__tokenizer": folder}
     started = german(**names, gloss2text_train__training__optimiser__lr="{default: 0}")
     gloss2text_train(started, device="cpu")
