@@ -149,7 +149,7 @@ def gloss_embed(folder, vocabulary, to, language, overwrite) -> None:
 @overwrite_option
 @extend_option
 def pretrain(**options) -> None:
-    """Train an mBART to restore running text: masked words, mixed sentences.
+    """Train an mBART to restore noised running text.
 
     \b
     Reads lm_pretrain.texts (a sentence a line, an empty line between documents) and the training texts of
@@ -159,4 +159,6 @@ def pretrain(**options) -> None:
       $ slt lm pretrain -r mine.yaml -o lm_pretrain.texts=[german.txt]
       $ slt gloss2text-train -r g2t/phoenix14t-pretrained
     """
-    train_stage("lm_pretrain", **options)
+    from slt_pipeline.stages.lm_pretrain import lm_pretrain
+
+    train_stage(lm_pretrain.__name__, **options)
