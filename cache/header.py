@@ -80,8 +80,8 @@ class Header:
         widest = max(spec.row_bytes for spec in self.streams.values())
         if self.shard_steps * widest > MAX_SHARD_BYTES:
             raise StoreError(
-                f"shard_steps {self.shard_steps} of {widest} bytes a step is more than a shard of {MAX_SHARD_BYTES} "
-                f"bytes: take {MAX_SHARD_BYTES // widest} or fewer"
+                f"a shard of {self.shard_steps} steps would take {self.shard_steps * widest:,} bytes, more than "
+                f"{MAX_SHARD_BYTES:,}, and is held in memory while it fills: make shard_steps smaller"
             )
         for name in ("fingerprint", "recorded"):
             if not isinstance(getattr(self, name), dict):

@@ -7,6 +7,7 @@ a record that is lost leaves a hole that is seen.
 """
 
 import contextlib
+import errno
 import re
 import uuid
 from bisect import bisect_left
@@ -17,8 +18,8 @@ from cache.errors import DamagedError, MadeByOtherError, NotFoundError, StoreErr
 from cache.header import HEADER_PATH, Header, read_header
 from cache.lookup import ForkLock, Places, agree, shards_of
 from cache.places.base import Files
-from cache.record import Record
-from cache.seal import seal
+from cache.record import Record, copy_path
+from cache.seal import is_sealed, seal
 from cache.table import Shard, Table, open_tables, piece_of, write_table
 
 FOLDER, TEMPORARY = "index", "tmp"
@@ -63,7 +64,7 @@ class Index:
             places.put(documents[shard])
         left_out = self._documents.keys() - documents.keys() - shards_of(tables)
         for shard in left_out | (replaced - self.places.replaced):
-            self._dropped += self._record(shard).files if self._has(shard) else ()
+            self._dropped += record.files if (record := self._record(shard)) else ()
         self._documents = documents  # shard -> every record that is in no table, also those that are replaced
         self.places = places
         self._high = max(self._high, max(replaced | documents.keys(), default=-1), *(t.stop - 1 for t in tables), -1)
@@ -73,18 +74,9 @@ class Index:
         """The records that count, by their shards. Those of tables know all but their `checksums` as a record does."""
         return self.places.records()
 
-    @property
-    def doubled(self) -> dict[str, set[int]]:
-        """Clip -> its shards, if it is in several: the lowest counts."""
-        return self.places.doubled
-
-    def _has(self, shard: int) -> bool:
-        return shard in self._documents or any(table.ordinals([shard]) for table in self.places.tables)
-
-    def _record(self, shard: int) -> Record:
-        if shard in self._documents:
-            return self._documents[shard]
-        return next(table.shard(o) for table in self.places.tables for o in table.ordinals([shard]))  # pyright: ignore[reportReturnType]
+    def _record(self, shard: int) -> Record | Shard | None:
+        found = (table.shard(o) for table in self.places.tables for o in table.ordinals([shard]))
+        return self._documents.get(shard) or next(found, None)
 
     def refresh(self) -> None:
         """Take in what has been committed, and what removed, since the last look.
@@ -170,7 +162,8 @@ class Index:
         found: dict[int, Record] = {}
         for shard, data in _read_each(self._files, shards):
             where = self._files.describe(record_path(shard))
-            record = Record.from_bytes(data, where, self._header)
+            record = None if is_sealed(data) else record_beside(self._files, self._header, shard)
+            record = record or Record.from_bytes(data, where, self._header)
             if record.shard != shard:
                 raise DamagedError(f"{where} is the record of shard {record.shard}: give it back its own name")
             if record.store in ("", self._header.id):
@@ -206,20 +199,24 @@ class Index:
     def require_mine(self, claim: Claim) -> None:
         """Raise StoreError if a claim is no longer ours: its owner was judged dead, or the store is another one."""
         self.require_same_store()
-        if not _says(self._files, claim):
+        said = None
+        with contextlib.suppress(FileNotFoundError):
+            said = self._files.read(claim_path(claim.shard))
+        if said != claim.data:
             raise StoreError(
                 f"{self.root} was repaired or pruned while shard {claim.shard} was being written, which is given up: "
                 "run again when that is done"
             )
 
     def commit(self, record: Record, claim: Claim, temporary: str) -> None:
-        """Make a claimed shard part of the store, for good, in one step.
+        """Make a claimed shard part of the store, for good, in one step: its record gets its name.
 
         Raises:
             StoreError: if the claim is no longer ours; then the shard is no part of the store.
         """
         self.require_mine(claim)
-        put_record(self._files, record, temporary)
+        self._files.rename_new(temporary, record_path(record.shard))
+        self._files.sync(FOLDER)
         try:
             self.require_mine(claim)
         except StoreError as error:
@@ -232,6 +229,7 @@ class Index:
             if len(self.places.untabled) >= CLIPS_UNTABLED or len(self._documents) >= RECORDS_UNTABLED:
                 with contextlib.suppress(OSError):  # it can be done without
                     self._tabulate(f"{temporary}.table")
+                self._files.remove(f"{temporary}.table")
 
     def _tabulate(self, temporary: str) -> None:
         """Put what is in no table into one; tables of about the same size become one, so that there are few."""
@@ -256,30 +254,35 @@ class Index:
     def require_alone(self, record: Record) -> None:
         """Raise StoreError if another process has committed one of our clips between our look and our own commit."""
         self.news()
-        for clip, shards in self.doubled.items():
+        for clip, shards in self.places.doubled.items():
             if record.shard in shards:
                 raise StoreError(
                     f"clip {clip!r} was written to {self.root} by another process at the same moment, and is in it "
                     "twice: repair it, which drops one of them, and give every writer its own clips"
                 )
 
-    def forget(self, shards: Iterable[int]) -> None:
-        """Remove records that others stand for, from the store too."""
-        gone = {*shards}
-        give_up(self._files, gone)
-        with self._lock:
-            self._gone |= {shard for shard in gone if any(table.ordinals([shard]) for table in self.places.tables)}
-            self._take({shard: record for shard, record in self._documents.items() if shard not in gone})
-
     def all_replaced(self, shards: Iterable[int]) -> list[int]:
         """Return these shards and those that they stand for."""
-        known = [self._record(shard) for shard in shards if self._has(shard)]
+        known = [record for record in map(self._record, shards) if record]
         return sorted({*shards, *(shard for record in known for shard in record.replaces)})
 
     def position(self, clip: str) -> tuple[Record, int]:
         """Return the record that holds a clip, and the clip's position in its lists."""
         record, row, _ = self.places[clip]
         return record, record.position(row) if isinstance(record, Shard) else bisect_left(record.rows, row)
+
+
+def record_beside(files: Files, header: Header, shard: int) -> Record | None:
+    """Return the record of a shard as the copy of it beside its data says it, if that is there and sound.
+
+    It counts for a record that is in the index and damaged: what was removed has left the index, and its copy has not.
+    """
+    path = copy_path(header, shard)
+    try:
+        record = Record.from_bytes(files.read(path), files.describe(path), header)
+    except (OSError, StoreError):
+        return None
+    return record if (record.shard, record.store) == (shard, header.id) else None
 
 
 def _read_each(files: Files, shards: Sequence[int]) -> Iterator[tuple[int, bytes]]:
@@ -291,17 +294,16 @@ def _read_each(files: Files, shards: Sequence[int]) -> Iterator[tuple[int, bytes
             yield shard, files.read(record_path(shard)) if data is None else data
         except FileNotFoundError:
             continue
-
-
-def _says(files: Files, claim: Claim) -> bool:
-    try:
-        return files.read(claim_path(claim.shard)) == claim.data
-    except FileNotFoundError:
-        return False
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            yield shard, b""  # which is damaged
 
 
 def claim_number(files: Files, header: Header, high: int | None = None) -> Claim:
     """Return the right to write a shard, of a number that nobody ever had.
+
+    Its name is for the caller to sync, before data have that number: those of which nothing tells are of a lost record.
 
     high: a number below which all are taken; looked up if None.
     """
@@ -311,7 +313,6 @@ def claim_number(files: Files, header: Header, high: int | None = None) -> Claim
         if files.claim(claim_path(shard), data):
             # Its owner may have committed it, or given it up, between our two looks.
             if not files.exists(record_path(shard)) and not files.exists(gone_path(shard)):
-                files.sync(FOLDER)  # so that data of a number that nothing tells of are those of a lost record
                 return Claim(shard, data)
             files.remove(claim_path(shard))
         shard += 1
@@ -352,10 +353,9 @@ def _highest(kinds: dict[str, set[int]]) -> int:
     return high
 
 
-def numbers(names: Iterable[str], kind: str | None = None) -> list[int]:
-    """Return the shard numbers in the names of records (`json`), claims (`claim`), what is gone (`gone`), or of all."""
-    kinds = _numbers(names)
-    return sorted(set().union(*kinds.values()) if kind is None else kinds[kind])
+def numbers(names: Iterable[str], kind: str) -> list[int]:
+    """Return the shard numbers in the names of records (`json`), claims (`claim`) or what is gone (`gone`)."""
+    return sorted(_numbers(names)[kind])
 
 
 def _numbers(names: Iterable[str]) -> dict[str, set[int]]:

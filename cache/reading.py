@@ -4,10 +4,10 @@ B: clips of a batch. T: steps of a clip. D: width of a stream. S: steps of the s
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import preadv
 from pathlib import Path
-from typing import Literal, NoReturn, Protocol, get_args
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 from numpy import empty
@@ -23,8 +23,8 @@ from cache.seal import hex_crc32
 Resident = Literal["no", "auto", "yes"]
 Check = Literal["never", "first", "always"]
 RESIDENT, CHECK = get_args(Resident), get_args(Check)
-KEPT_PLACES = 1 << 16
-"""Clips whose places a process keeps worked out, so that what it holds does not grow with the store."""
+KEPT_PLACES, KEPT_SOUND = 1 << 16, 1 << 20
+"""Clips whose places a process keeps worked out, and those of which it knows that they are sound: never all of many."""
 LARGE = 1 << 20
 """Bytes that are not taken because a record says that they are in a file: the file's own size is asked first."""
 AUTO_SHARE = 0.5
@@ -89,7 +89,7 @@ class PlainRows(dict[str, tuple[str, int, int]]):
         return out, np.array(lengths, np.int64)
 
     def __missing__(self, clip_id: str) -> tuple[str, int, int]:
-        record, row, length = find(self._index, clip_id)
+        record, row, length = find(self._index.places, clip_id, self._index.root)
         extent = record.extents[self._stream]
         offset = extent.offset + row * self._row_bytes
         if length * self._row_bytes > LARGE:
@@ -109,7 +109,7 @@ class PackedRows:
 
     def read(self, clip_id: str, start: int | None, stop: int | None) -> np.ndarray:
         """As in `Rows`."""
-        record, row, length = find(self._index, clip_id)
+        record, row, length = find(self._index.places, clip_id, self._index.root)
         start, stop, _ = slice(start, stop).indices(length)
         out = _zeros((max(0, stop - start), self._spec.dim), self._spec, f"clip {clip_id!r}")
         read_rows(self._files, self._header, record, self._stream, row + start, out)
@@ -117,7 +117,7 @@ class PackedRows:
 
     def read_batch(self, clip_ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """As in `Rows`: the pieces of all clips are fetched at once, each one once."""
-        places = [find(self._index, clip_id) for clip_id in clip_ids]
+        places = [find(self._index.places, clip_id, self._index.root) for clip_id in clip_ids]
         lengths = np.array([length for _, _, length in places], np.int64)
         shape = (len(places), int(lengths.max(initial=0)), self._spec.dim)
         out = _zeros(shape, self._spec, f"a batch of {len(places)} clips")
@@ -151,44 +151,48 @@ class CheckedRows:
         return out, lengths
 
     def _compare(self, clip_id: str, features: np.ndarray) -> None:
-        find(self._index, clip_id)
+        find(self._index.places, clip_id, self._index.root)
         record, position = self._index.position(clip_id)
         require_sum(features, record, position, self._stream, self._index.root)
         if not self._always:
+            if len(self._sound) >= KEPT_SOUND:
+                self._sound.clear()
             self._sound.add(clip_id)
 
 
-class _Table(dict[str, tuple[int, int]]):
-    """Clip id -> (first row in the stream that is held, length), as it was when the stream was read."""
+class ResidentRows(dict[str, tuple[int, int]]):
+    """A stream in memory: clip id -> (its first row, length), worked out when it is asked for; `KEPT_PLACES` are kept.
 
-    def __init__(self, index: Index, places: dict[str, tuple[int, int]]) -> None:
-        super().__init__(places)
-        self._root = index.root
+    flat: (S, D), the shards one after the other. first: shard -> its first row, as it was when the stream was read.
+    """
 
-    def __missing__(self, clip_id: str) -> NoReturn:
-        raise not_there(clip_id, self._root, len(self))
-
-
-class ResidentRows:
-    """A stream in memory. flat: (S, D), the shards one after the other."""
-
-    def __init__(self, flat: np.ndarray, table: _Table) -> None:
-        self._flat, self._table = flat, table
+    def __init__(self, flat: np.ndarray, first: dict[int, int], places: Mapping[str, Place], root: object) -> None:
+        super().__init__()
+        self._flat, self._first, self._places, self._root = flat, first, places, root
 
     def read(self, clip_id: str, start: int | None, stop: int | None) -> np.ndarray:
         """As in `Rows`."""
-        first, length = self._table[clip_id]
+        first, length = self[clip_id]
         return self._flat[first : first + length][start:stop].copy()
 
     def read_batch(self, clip_ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """As in `Rows`."""
-        places = [self._table[clip_id] for clip_id in clip_ids]
+        places = [self[clip_id] for clip_id in clip_ids]
         lengths = np.array([length for _, length in places], np.int64)
         out = np.empty((len(places), int(lengths.max(initial=0)), self._flat.shape[1]), self._flat.dtype)
         for features, (first, length) in zip(out, places, strict=True):
             features[:length] = self._flat[first : first + length]
             features[length:] = 0
         return out, lengths
+
+    def __missing__(self, clip_id: str) -> tuple[int, int]:
+        record, row, length = find(self._places, clip_id, self._root)
+        if record.shard not in self._first:  # it was committed since
+            raise not_there(clip_id, self._root, len(self._places))
+        if len(self) >= KEPT_PLACES:
+            self.clear()
+        self[clip_id] = place = (self._first[record.shard] + row, length)
+        return place
 
 
 def rows_of(stream: str, header: Header, index: Index, files: Files, resident: Resident, check: Check) -> Rows:
@@ -205,9 +209,8 @@ def rows_of(stream: str, header: Header, index: Index, files: Files, resident: R
         rows = CheckedRows(rows, stream, index, check)
     if resident == "no":
         return rows
-    places = list(index.places.items())
-    first: dict[int, int] = {}
-    num_steps, records = 0, [record for _, record in sorted({r.shard: r for _, (r, _, _) in places}.items())]
+    places, first, num_steps = index.places, dict[int, int](), 0
+    records = [record for record in places.records().values() if record.clips]
     for record in records:
         first[record.shard], num_steps = num_steps, num_steps + record.steps
     needed, free = num_steps * spec.row_bytes, _free_memory()
@@ -225,8 +228,7 @@ def rows_of(stream: str, header: Header, index: Index, files: Files, resident: R
         read_rows(files, header, record, stream, 0, shard)
         for position, (row, length) in enumerate(zip(record.rows, record.lengths, strict=True)):
             require_sum(shard[row : row + length], record, position, stream, files.root)
-    table = _Table(index, {clip: (first[record.shard] + row, length) for clip, (record, row, length) in places})
-    return ResidentRows(flat, table)
+    return ResidentRows(flat, first, places, files.root)
 
 
 def _free_memory() -> int:
@@ -302,12 +304,12 @@ def _require_bytes(files: Files, path: str, end: int) -> None:
         raise DamagedError(f"{files.describe(path)} has {size} bytes, {end} needed: {REPAIR}")
 
 
-def find(index: Index, clip_id: str) -> Place:
-    """Return where a clip is. Raises StoreError if the store does not have it."""
+def find(places: Mapping[str, Place], clip_id: str, root: object) -> Place:
+    """Return where a clip is. Raises NotFoundError if the store does not have it."""
     try:
-        return index.places[clip_id]
+        return places[clip_id]
     except KeyError:
-        raise not_there(clip_id, index.root, len(index.places)) from None
+        raise not_there(clip_id, root, len(places)) from None
 
 
 def not_there(clip_id: str, root: object, num_clips: int) -> NotFoundError:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
 from itertools import accumulate
-from typing import Any
+from typing import Any, NamedTuple
 
 from cache.header import Header
 from cache.seal import complaints, known, seal, unseal
@@ -78,14 +78,24 @@ class Record:
         return record
 
 
-@dataclass(frozen=True, slots=True)
-class WrittenFile:
-    """A file of a shard that waits under a temporary name. bytes, rest: as in `Record.files`."""
+def copy_path(header: Header, shard: int) -> str:
+    """Return where the copy of a shard's record is, beside the first of its files."""
+    if header.backend == "hdf5":
+        return f"data/{shard:08d}.h5.json"
+    return min(f"data/{name}/c.{shard}.0.json" for name in header.streams)
 
-    temporary: str
-    final: str
-    bytes: int
+
+class NewFile(NamedTuple):
+    """A file of a shard that is to be written: its path, the buffers it is made of, and `rest` as in `Record.files`."""
+
+    path: str
+    parts: list[Any]
     rest: str
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the record says of it."""
+        return {"bytes": sum(memoryview(part).nbytes for part in self.parts), "rest": self.rest}
 
 
 def _faults(record: Record, header: Header) -> Iterable[str]:

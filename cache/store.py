@@ -23,7 +23,6 @@ from cache.provenance import require_same
 from cache.reading import CHECK, RESIDENT, Check, Resident, Rows, find, rows_of
 from cache.writer import Writer
 
-LARGEST_SHARD = 1 << 40  # bytes of a stream
 __all__ = ["Compression", "FeatureStore", "StreamSpec"]
 
 
@@ -78,7 +77,6 @@ class FeatureStore:
             StoreError: if there is something at `path`, or it cannot be written.
         """
         files = files or files_at(path, durable=durable)
-        _require_small(streams, shard_steps)
         header = Header(
             backend,
             dict(streams),
@@ -269,16 +267,7 @@ class FeatureStore:
         self.__init__(**state)
 
     def _place(self, clip_id: str) -> Place:
-        return find(self._index, clip_id)
-
-
-def _require_small(streams: Mapping[str, StreamSpec], shard_steps: int) -> None:
-    row_bytes = max((spec.row_bytes for spec in streams.values() if isinstance(spec, StreamSpec)), default=0)
-    if isinstance(shard_steps, int) and shard_steps * row_bytes > LARGEST_SHARD:
-        raise StoreError(
-            f"a shard of {shard_steps} steps would take {shard_steps * row_bytes:,} bytes, more than "
-            f"{LARGEST_SHARD:,}, and is held in memory while it fills: make shard_steps smaller"
-        )
+        return find(self._index.places, clip_id, self.path)
 
 
 @contextmanager
@@ -300,18 +289,15 @@ class _Streams(dict[str, Rows]):
         self._lock = ForkLock()
 
     def __missing__(self, stream: str) -> Rows:
+        header, files = self._header, self._files
+        if stream not in header.streams:
+            raise NotFoundError(f"stream {stream!r} is not in {files.root}, it has {', '.join(header.streams)}")
         with self._lock:  # of several threads that ask first, one reads the stream into memory
-            rows = self.get(stream)
-            return self._make(stream) if rows is None else rows
+            if stream not in self:
+                self[stream] = rows_of(stream, header, self._index, files, self._resident, self._check)
+            return self[stream]
 
     def forget(self) -> None:
         """Make the readers anew; one that is being made is done with first, and forgotten too."""
         with self._lock:
             self.clear()
-
-    def _make(self, stream: str) -> Rows:
-        header, index, files = self._header, self._index, self._files
-        if stream not in header.streams:
-            raise NotFoundError(f"stream {stream!r} is not in {files.root}, it has {', '.join(header.streams)}")
-        self[stream] = rows = rows_of(stream, header, index, files, self._resident, self._check)
-        return rows

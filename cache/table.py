@@ -21,6 +21,8 @@ from cache.record import Extent, Record
 from cache.seal import crc32, hex_crc32, is_sealed, known, seal
 
 NAME = re.compile(r"([0-9]{8,10})-([0-9]{8,10})\.table")
+KEPT_SHARDS = 1 << 14
+"""Shards of a table that a process keeps at hand, a kilobyte each."""
 _ALIGNMENT = 64
 
 
@@ -170,7 +172,7 @@ class Table:
     def shard(self, ordinal: int) -> "Shard":
         """Return one of its shards."""
         if ordinal not in self._cache:
-            if len(self._cache) > 4096:
+            if len(self._cache) >= KEPT_SHARDS:
                 self._cache.clear()
             self._cache[ordinal] = Shard(self, ordinal)
         return self._cache[ordinal]
@@ -237,8 +239,22 @@ class Shard:
         self._table, self._ordinal = table, ordinal
         self.shard = int(table.shards[ordinal])
         self._clips = slice(int(table._firsts[ordinal]), int(table._firsts[ordinal + 1]))
-        self.clips, self.sources = _Texts(table, "ids", self._clips), _Texts(table, "sources", self._clips)
-        self.checksums = {name: _Sums(getattr(table, f"_sums_of_{name}"), self._clips) for name in table._streams}
+
+    @property
+    def clips(self) -> "_Texts":
+        """The clip ids, as in `Record`."""
+        return _Texts(self._table, "ids", self._clips)
+
+    @property
+    def sources(self) -> "_Texts":
+        """What they were made from, as in `Record`."""
+        return _Texts(self._table, "sources", self._clips)
+
+    @property
+    def checksums(self) -> dict[str, "_Sums"]:
+        """The checksums, as in `Record`."""
+        table = self._table
+        return {name: _Sums(getattr(table, f"_sums_of_{name}"), self._clips) for name in table._streams}
 
     @cached_property
     def _facts(self) -> dict[str, Any]:

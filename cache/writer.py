@@ -7,7 +7,7 @@ import contextlib
 import re
 import uuid
 from collections.abc import Mapping
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -15,10 +15,10 @@ from cache.backends import backend_of
 from cache.compression import Compression
 from cache.errors import StoreError
 from cache.header import Header
-from cache.index import TEMPORARY, Claim, Index, claim_path, give_up, record_path
+from cache.index import FOLDER, TEMPORARY, Claim, Index, claim_path, give_up, record_path
 from cache.places.base import Files
 from cache.provenance import is_text
-from cache.record import Extent, Record, WrittenFile
+from cache.record import Extent, Record
 from cache.seal import hex_crc32
 
 _OURS = re.compile(r"(?:[0-9]{8,10}\.)?[0-9a-f]{32}(?:\.|$)")  # the names of our temporary files
@@ -33,11 +33,9 @@ class Writer:
 
     def __init__(self, files: Files, header: Header, index: Index) -> None:
         self._files, self._header, self._index = files, header, index
-        self._steps = self._header.shard_steps
+        self._steps, specs = header.shard_steps, header.streams.items()
         try:
-            self._buffers = {
-                name: np.zeros((self._steps, spec.dim), spec.numpy_dtype) for name, spec in self._header.streams.items()
-            }
+            self._buffers = {name: np.empty((self._steps, spec.dim), spec.numpy_dtype) for name, spec in specs}
         except (MemoryError, ValueError) as error:
             raise StoreError(
                 f"a shard of {self._steps} steps does not fit into memory: make a store of a smaller shard_steps"
@@ -68,18 +66,19 @@ class Writer:
             raise StoreError(f"{where}: a clip id is a text that is not empty, in Unicode")
         if source is not None and (not isinstance(source, str) or not is_text(source)):
             raise StoreError(f"{where}: its source {source!r} is not a text in Unicode")
-        if self._is_there(clip_id) or clip_id in self._pending:
+        if clip_id in self._pending or self._is_there(clip_id):
             raise StoreError(
                 f"{where} is already in {self._files.root}: keys are written once; skip it or use a new store"
             )
-        length = self._checked_length(where, features)
+        arrays = self._checked(where, features)
+        length = len(next(iter(arrays.values())))
         if self._used + length > self._steps:
             self.commit()
         checksums: dict[str, str] = {}
-        for name, array in features.items():
+        for name, array in arrays.items():
             out = self._buffers[name][self._used : self._used + length]
-            _copy_finite(where, name, np.asarray(array), out, self._header.compression)
-            checksums[name] = hex_crc32(out.data)  # while the processor has them at hand
+            _copy_finite(where, name, array, out, self._header.compression)
+            checksums[name] = hex_crc32(out)  # while the processor has them at hand
         for name, checksum in checksums.items():
             self._checksums[name].append(checksum)
         self._pending[clip_id] = None
@@ -137,35 +136,38 @@ class Writer:
         """Commit under this number; False if it was given to somebody before, whose claim a power cut has taken."""
         files, index, backend = self._files, self._index, backend_of(self._header)
         temporary = f"{TEMPORARY}/{claim.shard:08d}.{uuid.uuid4().hex}"
-        made: list[str] = []
+        made, done = list[str](), False
         try:
             arrays = {name: buffer[: self._used] for name, buffer in self._buffers.items()}
-            extents, written = backend.write_shard(files, self._header, claim.shard, arrays, temporary)
-            record = self._record(claim.shard, extents, written)
-            files.write(f"{temporary}.copy", [record.to_bytes()])
+            extents, new = backend.files_of(self._header, claim.shard, arrays)
+            record = self._record(claim.shard, extents, {file.path: file.facts for file in new})
+            document = [record.to_bytes()]
+            parts = {f"{temporary}.{number}": file.parts for number, file in enumerate(new)}
+            parts |= {f"{temporary}.copy": document, f"{temporary}.record": document}
+            files.write_each(parts, FOLDER)
             index.require_mine(claim)
-            names = {file.temporary: file.final for file in written} | {f"{temporary}.copy": record.copy_path}
-            for source, target in names.items():
+            for source, target in zip(parts, [*(file.path for file in new), record.copy_path], strict=False):
                 try:
                     files.rename_new(source, target)
                 except FileExistsError:
                     return False
                 made.append(target)
-            backend.publish(files, self._header, index, temporary)
+            backend.publish(files, self._header, index, temporary, claim.shard)
             for folder in sorted({path.rpartition("/")[0] for path in made}):
                 files.sync(folder)
             index.commit(record, claim, f"{temporary}.record")
             if not self.replaces:
                 index.require_alone(record)
-            return True
+            done = True
         except OSError:
             index.require_mine(claim)  # or that is why
             raise
         finally:
             with contextlib.suppress(OSError, StoreError):  # what cannot be removed now does no harm
-                self._clean_up(claim.shard, temporary, made)
+                files.remove(claim_path(claim.shard)) if done else self._clean_up(claim.shard, temporary, made)
+        return True
 
-    def _record(self, shard: int, extents: dict[str, Extent], written: list[WrittenFile]) -> Record:
+    def _record(self, shard: int, extents: dict[str, Extent], files: dict[str, dict[str, Any]]) -> Record:
         return Record(
             shard=shard,
             steps=self._used,
@@ -177,14 +179,14 @@ class Writer:
             replaces=self._index.all_replaced(self.replaces),
             store=self._header.id,
             extents=extents,
-            files={file.final: {"bytes": file.bytes, "rest": file.rest} for file in written},
+            files=files,
         )
 
     def _is_there(self, clip_id: str) -> bool:
         return clip_id in self._index.places and not self.replaces
 
     def _clean_up(self, shard: int, temporary: str, made: list[str]) -> None:
-        """Remove what is ours and of no use any more."""
+        """Remove what is ours and of no use any more, after a commit that failed."""
         for name in self._files.names(TEMPORARY):
             if f"{TEMPORARY}/{name}".startswith(temporary):
                 self._files.remove(f"{TEMPORARY}/{name}")
@@ -196,23 +198,24 @@ class Writer:
             self._files.remove(path)
         give_up(self._files, [shard])
 
-    def _checked_length(self, where: str, features: Mapping[str, np.ndarray]) -> int:
+    def _checked(self, where: str, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the arrays (T, D) of a clip, which fit the streams, and into a shard."""
         streams = self._header.streams
-        if set(features) != set(streams):
+        if features.keys() != streams.keys():
             raise StoreError(
                 f"{where} has the streams {sorted(features)}, the store has {sorted(streams)}: write them all"
             )
-        lengths = {}
-        for name, array in features.items():
-            array, spec = _plain(f"{where}, stream {name!r}", array), streams[name]
+        arrays = {}
+        for name, spec in streams.items():
+            arrays[name] = array = _plain(where, name, features[name])
             if array.ndim != 2 or array.shape[1] != spec.dim:
                 raise StoreError(f"{where}, stream {name!r} has shape {array.shape}, (steps, {spec.dim}) is needed")
-            if array.dtype not in (np.float16, np.float32):
+            if array.dtype not in _FLOATS:
                 raise StoreError(
                     f"{where}, stream {name!r} has dtype {array.dtype}, the store has {spec.dtype}: "
                     "give float16 or float32"
                 )
-            lengths[name] = len(array)
+        lengths = {name: len(array) for name, array in arrays.items()}
         length = next(iter(lengths.values()))
         if len(set(lengths.values())) > 1:
             raise StoreError(f"{where} has streams of different lengths, {lengths}: all need the same number of steps")
@@ -223,7 +226,7 @@ class Writer:
                 f"{where} has {length} steps, a shard holds {self._steps} and clips are never split: "
                 f"make the store with shard_steps={length} or more"
             )
-        return length
+        return arrays
 
     def _clear(self) -> None:
         self._used = 0
@@ -234,13 +237,18 @@ class Writer:
         self._checksums: dict[str, list[str]] = {name: [] for name in self._header.streams}
 
 
-def _plain(where: str, array: np.ndarray) -> np.ndarray:
+def _plain(where: str, stream: str, array: np.ndarray) -> np.ndarray:
+    if type(array) is np.ndarray:
+        return array
     if isinstance(array, np.ma.MaskedArray):
-        raise StoreError(f"{where} has a mask, which a store cannot keep: fill the masked numbers in, or cut them out")
+        raise StoreError(
+            f"{where}, stream {stream!r} has a mask, which a store cannot keep: fill the masked numbers in, or cut "
+            "them out"
+        )
     try:
         return np.asarray(array)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise StoreError(f"{where} is no array of (steps, width): {error}") from error
+        raise StoreError(f"{where}, stream {stream!r} is no array of (steps, width): {error}") from error
 
 
 def _copy_finite(where: str, stream: str, array: np.ndarray, out: np.ndarray, compression: Compression | None) -> None:
@@ -270,9 +278,11 @@ def _all_finite(array: np.ndarray) -> bool:
     float16.
     """
     signed, unsigned, infinity, negative = _FINITE[array.itemsize]
-    return array.view(signed).max() < infinity and array.view(unsigned).max() < negative
+    flat, largest = array.reshape(-1), np.maximum.reduce
+    return largest(flat.view(signed)) < infinity and largest(flat.view(unsigned)) < negative
 
 
+_FLOATS = (np.dtype(np.float16), np.dtype(np.float32))
 # By bytes of a number: integers of its size, and what infinity and minus infinity are as such.
 _FINITE = {
     2: (np.dtype("<i2"), np.dtype("<u2"), 0x7C00, 0xFC00),

@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -103,7 +103,7 @@ def _is_there(path: Path) -> bool:
 
 
 @contextmanager
-def held(path: Path, what: str) -> Iterator[None]:
+def held(path: Path, what: str, *, wait: bool = False) -> Iterator[None]:
     """Hold a file for this process alone while the block runs; a process that dies lets it go.
 
     Where the file system has no locks, nobody is kept out.
@@ -111,12 +111,13 @@ def held(path: Path, what: str) -> Iterator[None]:
     Args:
         path: an empty file, which is there as long as it is held, or after a kill.
         what: begins the message: "the run x".
+        wait: for the end of another process that holds it.
 
     Raises:
-        SltError: another process holds it.
+        SltError: another process holds it, and we do not wait.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = _locked(path, what)
+    file = _locked(path, what, wait)
     try:
         yield
     finally:
@@ -124,12 +125,12 @@ def held(path: Path, what: str) -> Iterator[None]:
         os.close(file)
 
 
-def _locked(path: Path, what: str) -> int:
+def _locked(path: Path, what: str, wait: bool) -> int:
     """Return a descriptor of the locked file; one that its holder has just taken away is not it."""
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
             if path.exists() and path.stat().st_ino == os.fstat(file).st_ino:
                 return file
         except BlockingIOError as error:
@@ -228,7 +229,8 @@ def read_json(path: Path) -> Any:
 
 def write_json_lines(path: Path, rows: Iterable[Any]) -> None:
     """Write one JSON value a line."""
-    write_text(path, "".join(json_line(row) for row in rows))
+    with replacing(path) as scratch, scratch.open("w", encoding="utf-8", newline="") as file:
+        file.writelines(map(json_line, rows))
 
 
 def read_json_lines(path: Path) -> list[Any]:
@@ -246,6 +248,17 @@ def read_json_lines(path: Path) -> list[Any]:
         except ValueError as error:
             raise SltError(f"{path}:{number}: not JSON: {error}; delete the file and run its command again") from error
     return rows
+
+
+def change_json_lines(path: Path, change: Callable[[list[Any]], list[Any]]) -> None:
+    """Write what is made of the rows of a file, or no file where that is nothing; who else changes it waits."""
+    with held(path.with_name(f".{path.name}.lock"), str(path), wait=True):
+        rows = read_json_lines(path)
+        changed = change(rows)
+        if changed:
+            write_json_lines(path, changed)
+        elif rows:
+            path.unlink()
 
 
 def json_line(row: Any) -> str:

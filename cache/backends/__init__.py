@@ -8,20 +8,20 @@ import numpy as np
 from cache.header import Header
 from cache.index import Index
 from cache.places.base import Files
-from cache.record import Extent, WrittenFile
+from cache.record import Extent, NewFile
 
 
 class Backend(Protocol):
     """How the rows of a shard become files that a common tool opens."""
 
-    def write_shard(
-        self, files: Files, header: Header, shard: int, arrays: dict[str, np.ndarray], temporary: str
-    ) -> tuple[dict[str, Extent], list[WrittenFile]]:
-        """Write the rows (steps, D) of each stream to files whose names start with `temporary`; the caller renames."""
+    def files_of(
+        self, header: Header, shard: int, arrays: dict[str, np.ndarray]
+    ) -> tuple[dict[str, Extent], list[NewFile]]:
+        """Return where the rows (steps, D) of each stream of a shard will be, and the files to write for it."""
         ...
 
-    def publish(self, files: Files, header: Header, index: Index, temporary: str) -> None:
-        """Let tools that do not know the index see every shard that is claimed or committed."""
+    def publish(self, files: Files, header: Header, index: Index, temporary: str, shard: int | None = None) -> None:
+        """Let tools that do not know the index see a shard; None: every one that is claimed or committed."""
         ...
 
     def metadata(self, header: Header, num_shards: int) -> dict[str, bytes]:

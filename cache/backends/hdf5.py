@@ -15,43 +15,37 @@ from cache.compression import Compression
 from cache.header import Header
 from cache.index import Index
 from cache.places.base import Files
-from cache.record import Extent, WrittenFile
-from cache.seal import crc32, hex_crc32
+from cache.record import Extent, NewFile
+from cache.seal import hex_crc32
 
 ALIGNMENT = 4096  # datasets start on a page, so that a clip touches as few pages of the disk as it can
 
 
 def metadata(header: Header, num_shards: int) -> dict[str, bytes]:
     """Return nothing: each HDF5 file describes itself."""
-    del header, num_shards
     return {}
 
 
 def check_metadata(files: Files, header: Header, num_shards: int) -> list[tuple[str, str]]:
     """Return nothing: the checksum of an HDF5 file's own description is in the index."""
-    del files, header, num_shards
     return []
 
 
-def write_shard(
-    files: Files, header: Header, shard: int, arrays: dict[str, np.ndarray], temporary: str
-) -> tuple[dict[str, Extent], list[WrittenFile]]:
-    """Write the rows (steps, D) of all streams as one HDF5 file; its temporary name starts with `temporary`."""
-    final, target = f"data/{shard:08d}.h5", f"{temporary}.h5"
+def files_of(header: Header, shard: int, arrays: dict[str, np.ndarray]) -> tuple[dict[str, Extent], list[NewFile]]:
+    """Return one HDF5 file with the rows (steps, D) of all streams."""
+    path = f"data/{shard:08d}.h5"
     if header.compression:
         image, pieces = _compress(arrays, header.compression)
-        files.write(target, [image])
-        extents = {name: Extent(final, pieces=spans) for name, spans in pieces.items()}
-        return extents, [WrittenFile(target, final, image.nbytes, hex_crc32(image))]
+        return {name: Extent(path, pieces=spans) for name, spans in pieces.items()}, [
+            NewFile(path, [image], hex_crc32(image))
+        ]
     offsets, around = _describe(arrays)
     # The description lies around the rows, which are written from where they are, without a copy.
-    parts, rest, size = [around[0]], crc32(around[0]), len(around[0])
+    parts = [around[0]]
     for name, after in zip(offsets, around[1:], strict=True):
         parts += [arrays[name], after]
-        rest, size = crc32(after, rest), size + arrays[name].nbytes + len(after)
-    files.write(target, parts)
-    extents = {name: Extent(final, offset) for name, offset in offsets.items()}
-    return extents, [WrittenFile(target, final, size, f"{rest:08x}")]
+    extents = {name: Extent(path, offset) for name, offset in offsets.items()}
+    return extents, [NewFile(path, parts, hex_crc32(b"".join(around)))]
 
 
 def _describe(arrays: dict[str, np.ndarray]) -> tuple[dict[str, int], list[bytes]]:
@@ -107,6 +101,5 @@ def _compress(arrays: dict[str, np.ndarray], compression: Compression) -> tuple[
     return stream.getbuffer(), pieces
 
 
-def publish(files: Files, header: Header, index: Index, temporary: str) -> None:
+def publish(files: Files, header: Header, index: Index, temporary: str, shard: int | None = None) -> None:
     """Do nothing: an HDF5 file tells its own shape."""
-    del files, header, index, temporary

@@ -18,8 +18,8 @@ import numpy as np
 from cache.header import Header, StreamSpec
 from cache.index import Index
 from cache.places.base import Files
-from cache.record import Extent, WrittenFile
-from cache.seal import crc32
+from cache.record import Extent, NewFile
+from cache.seal import hex_crc32
 
 FAR = 1 << 20
 """Shards beyond the last one that no dead writers explain: a number that far off is nobody's."""
@@ -80,41 +80,32 @@ def array_metadata(header: Header, spec: StreamSpec, num_shards: int) -> bytes:
     )
 
 
-def write_shard(
-    files: Files, header: Header, shard: int, arrays: dict[str, np.ndarray], temporary: str
-) -> tuple[dict[str, Extent], list[WrittenFile]]:
-    """Write each stream's rows (steps, D) as a whole chunk; its temporary name starts with `temporary`."""
-    extents, written = {}, []
+def files_of(header: Header, shard: int, arrays: dict[str, np.ndarray]) -> tuple[dict[str, Extent], list[NewFile]]:
+    """Return a whole chunk for each stream's rows (steps, D)."""
+    extents, found = {}, []
     for name, rows in arrays.items():
-        final, spec = f"data/{name}/c.{shard}.0", header.streams[name]
+        path, spec = f"data/{name}/c.{shard}.0", header.streams[name]
         if header.compression:
             # Ctrl-C waits for the thread: zarr, torn out of its event loop, complains of every task when Python ends.
             with ThreadPoolExecutor(1) as thread:
-                chunk, pieces = thread.submit(_compress, header, spec, rows).result()
-            files.write(f"{temporary}.{name}", [chunk])
-            extents[name] = Extent(final, pieces=pieces)
-            size, rest = len(chunk), crc32(chunk)
+                rest, pieces = thread.submit(_compress, header, spec, rows).result()
+            parts = [rest]
         else:
-            extents[name] = Extent(final)
-            if header.piece_steps is None:
-                size = header.shard_steps * spec.row_bytes
-                tail = bytes(size - rows.nbytes)
-                files.write(f"{temporary}.{name}", [rows], size)
-            else:
-                tail = _padding_and_table(header, spec, len(rows), header.piece_steps)
-                size = rows.nbytes + len(tail)
-                files.write(f"{temporary}.{name}", [rows, tail])
-            rest = crc32(tail)
-        written.append(WrittenFile(f"{temporary}.{name}", final, size, f"{rest:08x}"))
-    return extents, written
+            rest, pieces = _padding_and_table(header, spec, len(rows)), None
+            parts = [rows, rest]
+        extents[name] = Extent(path, pieces=pieces)
+        found.append(NewFile(path, parts, hex_crc32(rest)))
+    return extents, found
 
 
-def _padding_and_table(header: Header, spec: StreamSpec, num_rows: int, piece_steps: int) -> bytes:
+def _padding_and_table(header: Header, spec: StreamSpec, num_rows: int) -> bytes:
     """Return what follows the rows of a chunk: zeros up to the end of its last piece, and the table of its pieces."""
+    if header.piece_steps is None:
+        return bytes((header.shard_steps - num_rows) * spec.row_bytes)
     from google_crc32c import value as crc32c
 
-    used, piece_bytes = -(-num_rows // piece_steps), piece_steps * spec.row_bytes
-    table = np.full((_chunk_rows(header) // piece_steps, 2), _NOTHING, "<u8")  # (offset, bytes) of each piece
+    used, piece_bytes = -(-num_rows // header.piece_steps), header.piece_steps * spec.row_bytes
+    table = np.full((_chunk_rows(header) // header.piece_steps, 2), _NOTHING, "<u8")  # (offset, bytes) of each piece
     table[:used, 0] = np.arange(used) * piece_bytes
     table[:used, 1] = piece_bytes
     data = table.tobytes()
@@ -139,20 +130,33 @@ def _compress(header: Header, spec: StreamSpec, rows: np.ndarray) -> tuple[bytes
     return chunk, [[int(offset), int(offset + size)] for offset, size in index[:used]]
 
 
-def publish(files: Files, header: Header, index: Index, temporary: str) -> None:
-    """Let the arrays' shape cover every shard that is claimed or committed.
+def publish(files: Files, header: Header, index: Index, temporary: str, shard: int | None = None) -> None:
+    """Let the arrays' shape cover this shard; None: every shard that is claimed or committed.
 
-    Needs no lock among writers: whoever writes the shape looks again afterwards, so the last one to write has seen all
-    claims made before it. (Killed just before it looks again, it may leave a shape that is too small, which the next
-    commit corrects.) Our own reader never asks the shape.
+    It grows in steps, so that few commits write it. Needs no lock among writers: whoever writes the shape looks again
+    afterwards, so the last one to write has seen all claims made before it. (Killed just before it looks again, it may
+    leave a shape that is too small, which the next commit corrects.) Our own reader never asks the shape.
     """
-    covered = -1
+    covered = _covered(files, header)
+    if shard is not None and shard < covered:
+        return
     while covered < (num_shards := index.next_shard()):
+        step = max(8, 1 << num_shards.bit_length() >> 3)  # of an eighth to a fourth of what there is
         for name, spec in header.streams.items():
-            path = _metadata_path(name)
-            if not files.exists(path) or _num_shards(files.read(path), header) < num_shards:
-                files.write_whole(path, array_metadata(header, spec, num_shards), f"{temporary}.{name}.json")
-        covered = min(_num_shards(files.read(_metadata_path(name)), header) for name in header.streams)
+            data = array_metadata(header, spec, -(-num_shards // step) * step)
+            files.write_whole(_metadata_path(name), data, f"{temporary}.{name}.json")
+        covered = _covered(files, header)
+
+
+def _covered(files: Files, header: Header) -> int:
+    """Return how many shards the shapes of all streams cover."""
+    covered = []
+    for path in map(_metadata_path, header.streams):
+        try:
+            covered.append(_num_shards(files.read(path), header))
+        except FileNotFoundError:
+            return -1
+    return min(covered)
 
 
 _NOTHING = (1 << 64) - 1  # in the table, of a piece that is not there

@@ -2,18 +2,30 @@
 
 import errno
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from cache.errors import StoreError, cannot_read
 from cache.header import HEADER_PATH
+from cache.places import files_at
 from cache.places.base import Files
 
 Progress = Callable[[int, int], object]
 """Called after each clip with the bytes of features that were done since the last call, and those of the whole work."""
 
 
-def ignore(done: int, total: int) -> None:
+def ignore(*done: int) -> None:
     """Show nothing."""
+
+
+def header_bytes(files: Files) -> bytes:
+    """Return store.json. Raises StoreError if there is none."""
+    try:
+        return files.read(HEADER_PATH)
+    except (FileNotFoundError, NotADirectoryError):
+        raise StoreError(f"there is no feature store at {files.root}") from None
+    except OSError as error:
+        raise cannot_read(files.describe(HEADER_PATH), error) from error
 
 
 @contextmanager
@@ -25,44 +37,34 @@ def caring(files: Files, *, yes: bool = False) -> Iterator[None]:
     Raises:
         StoreError: another process has it; or, unless `yes`, the file system has no locks.
     """
-    held = files.lock(HEADER_PATH)
-    try:
-        held.__enter__()
-    except BlockingIOError as error:
-        raise StoreError(
-            f"{files.root} is being repaired, pruned, copied into or deleted by another process: "
-            "wait for its end, and try again"
-        ) from error
-    except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
-            raise cannot_read(files.describe(HEADER_PATH), error) from error
-        if not yes:
+    with ExitStack() as held:
+        try:
+            held.enter_context(files.lock(HEADER_PATH))
+        except BlockingIOError as error:
             raise StoreError(
-                f"{files.root} lies on a file system without locks, so that others may be caring for it too: "
-                "see that nobody does, and say so (yes=True, or --yes)"
+                f"{files.root} is being repaired, pruned, copied into or deleted by another process: "
+                "wait for its end, and try again"
             ) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS):
+                raise cannot_read(files.describe(HEADER_PATH), error) from error
+            if not yes:
+                raise StoreError(
+                    f"{files.root} lies on a file system without locks, so that others may be caring for it too: "
+                    "see that nobody does, and say so (yes=True, or --yes)"
+                ) from error
         yield
-        return
-    try:
-        yield
-    finally:
-        held.__exit__(None, None, None)
 
 
 @contextmanager
-def looking(files: Files) -> Iterator[None]:
-    """Turn what the system refuses to show of a store into a StoreError."""
+def changing(path: str | Path, files: Files | None, *, yes: bool = False) -> Iterator[Files]:
+    """Care for a store that is there, in a place that can be changed; what the system refuses is a StoreError."""
+    files = files or files_at(path)
+    files.require_writable()
+    header_bytes(files)
     try:
-        yield
-    except OSError as error:
-        raise cannot_read(error.filename or str(files.root), error) from error
-
-
-@contextmanager
-def changing(files: Files) -> Iterator[None]:
-    """Turn what the system refuses to change of a store into a StoreError."""
-    try:
-        yield
+        with caring(files, yes=yes):
+            yield files
     except OSError as error:
         raise StoreError(
             f"cannot change {error.filename2 or error.filename or files.root}: {error.strerror or error}: no clip was "

@@ -2,22 +2,34 @@
 
 import errno
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
-from cache.care import looking
+import numpy as np
+
 from cache.errors import StoreError, cannot_read
-from cache.header import HEADER_PATH, Header
-from cache.index import FOLDER, TEMPORARY, claim_path, numbers, record_path
+from cache.header import Header
+from cache.index import FOLDER, TEMPORARY, claim_path, numbers, record_beside, record_path
 from cache.places.base import Files
+from cache.reading import read_rows, require_sum
 from cache.record import Record
 from cache.seal import is_sealed
+from cache.store import FeatureStore
 
 LOST = "lost"
 """The folder of what repairs and removals have taken out of the store; it goes for good by `purge`."""
 DAMAGE = (errno.ENOENT, errno.EIO, errno.ELOOP)  # other errors are of the way to the file, want of permission say
 TEMPORARY_FILE = re.compile(rf"{TEMPORARY}/(?:([0-9]{{8,10}})\.)?[0-9a-f]{{32}}(?:\..+)?")
 LOST_RECORD = re.compile(rf"{LOST}/([0-9]{{8,10}})(?:\.[0-9]+)?\.json")
+_Read = TypeVar("_Read")
+
+
+class Fault(str):
+    """Why a file is not what was written."""
+
+    sealed = False
+    """Whether it is what was written after all, and makes no sense."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +56,7 @@ class Contents:
 
     records: those that count, by number.
     damaged: records that cannot be read.
+    beside: number of such a record -> what the copy beside its data says, which counts, if that is sound.
     replaced: numbers of records that are there and do not count, as others stand for them.
     claims: numbers that are claimed; `live`, those by a writer that is still there.
     lost: records in `lost/`, by their path; the files that they name lie where they were.
@@ -54,6 +67,7 @@ class Contents:
 
     records: list[Record]
     damaged: list[Damage]
+    beside: dict[int, Record]
     replaced: list[int]
     claims: set[int]
     live: set[int]
@@ -65,20 +79,24 @@ class Contents:
 
 def look(files: Files, header: Header, *, ask_claims: bool = False) -> Contents:
     """Look at all that is there. `ask_claims`: find out which are live, on a place that can be changed."""
-    with looking(files):
+    try:
         # In this order, which is the reverse of a writer's: a file that we see was claimed before, and if its claim is
         # gone by the time that we look for it, the file is in a record by the time that we look for that; and a record
         # that is gone from the index by then is in `lost`.
         data, temporary = files.walk("data"), files.walk(TEMPORARY)
         claims = set(numbers(files.names(FOLDER), "claim"))
         live = {shard for shard in claims if ask_claims and files.claim_is_live(claim_path(shard))}
-        taken, found, damaged = _read_all(files, header)
-        lost = lost_records(files, header)
-        lost_shards = {shard for path in files.walk(LOST) if (shard := lost_shard(path)) is not None}
+        taken, found, damaged, beside = _read_all(files, header)
+        in_lost = {path: shard for path in files.walk(LOST) if (shard := lost_shard(path)) is not None}
+        parsed = {path: _parsed(files, header, path) for path in in_lost}
+    except OSError as error:
+        raise cannot_read(error.filename or str(files.root), error) from error
+    lost = {path: record for path, record in parsed.items() if isinstance(record, Record)}
     replaced = {shard for record in found for shard in record.replaces}
     explained = {file for record in (*found, *lost.values()) for file in all_files(record)}
     loose = {path: shard for path in data if path not in explained and (shard := shard_of(path, header)) is not None}
-    recorded = {record.shard for record in found} | {d.shard for d in damaged if d.shard is not None} | lost_shards
+    recorded = {record.shard for record in found} | {d.shard for d in damaged if d.shard is not None}
+    recorded.update(in_lost.values())
     known = taken | claims | replaced | recorded
     holes = set(range(max(recorded, default=-1) + 1)) - known if header.id else set()
     missing: dict[int, list[str]] = {shard: [] for shard in sorted(holes | set(loose.values()) - known)}
@@ -88,6 +106,7 @@ def look(files: Files, header: Header, *, ask_claims: bool = False) -> Contents:
     return Contents(
         records=[record for record in found if record.shard not in replaced],
         damaged=damaged,
+        beside=beside,
         replaced=[record.shard for record in found if record.shard in replaced],
         claims=claims,
         live=live,
@@ -100,19 +119,38 @@ def look(files: Files, header: Header, *, ask_claims: bool = False) -> Contents:
     )
 
 
-def read_header(files: Files) -> Header:
-    """Return what store.json says. Raises StoreError if it is damaged, or there is none."""
-    return Header.from_bytes(header_bytes(files), files.describe(HEADER_PATH))
-
-
-def header_bytes(files: Files) -> bytes:
-    """Return store.json. Raises StoreError if there is none."""
+def attempt(files: Files, path: str, read: Callable[[], _Read]) -> _Read | Fault:
+    """Return what is read of a file, or why it is damaged. Raises StoreError where it may be sound all the same."""
     try:
-        return files.read(HEADER_PATH)
-    except (FileNotFoundError, NotADirectoryError):
-        raise StoreError(f"there is no feature store at {files.root}") from None
+        return read()
     except OSError as error:
-        raise cannot_read(files.describe(HEADER_PATH), error) from error
+        if error.errno not in DAMAGE:
+            raise cannot_read(files.describe(path), error) from error
+        return Fault(error.strerror or "cannot be read")
+    except StoreError as error:
+        if isinstance(error.__cause__, OSError) and error.__cause__.errno not in DAMAGE:
+            raise
+        return Fault(error)
+
+
+def read_checked(files: Files, header: Header, record: Record, position: int, stream: str) -> np.ndarray:
+    """Return the rows (T, D) of a clip. Raises StoreError if they are not what the record says."""
+    spec = header.streams[stream]
+    rows = np.empty((record.lengths[position], spec.dim), spec.numpy_dtype)
+    read_rows(files, header, record, stream, record.rows[position], rows)
+    require_sum(rows, record, position, stream, files.root)
+    return rows
+
+
+def read_clip(files: Files, header: Header, record: Record, position: int) -> dict[str, np.ndarray]:
+    """Return stream -> rows (T, D) of a clip. Raises StoreError if they are not what the record says."""
+    return {stream: read_checked(files, header, record, position, stream) for stream in header.streams}
+
+
+def checksum(store: FeatureStore, clip: str, stream: str) -> str:
+    """Return the CRC-32 that the index has of a clip's rows, 8 hex digits. The clip must be in the store."""
+    record, position = store._index.position(clip)
+    return record.checksums[stream][position]
 
 
 def shard_of(path: str, header: Header) -> int | None:
@@ -142,13 +180,6 @@ def copy_of(files: Files, header: Header, shard: int, paths: Iterable[str]) -> R
     return None
 
 
-def lost_records(files: Files, header: Header) -> dict[str, Record]:
-    """Return the records in `lost/` that can be read, by their path."""
-    paths = [path for name in files.names(LOST) if lost_shard(path := f"{LOST}/{name}") is not None]
-    records = {path: _parsed(files, header, path) for path in paths}
-    return {path: record for path, record in records.items() if isinstance(record, Record)}
-
-
 def lost_shard(path: str) -> int | None:
     """Return the shard of a record in `lost/`; None if the file is no such record."""
     name = LOST_RECORD.fullmatch(path)
@@ -160,26 +191,33 @@ def taken_numbers(names: Collection[str]) -> set[int]:
     return {number for kind in ("json", "claim", "gone") for number in numbers(names, kind)}
 
 
-def _read_all(files: Files, header: Header) -> tuple[set[int], list[Record], list[Damage]]:
-    """Return the numbers that are taken, all records, and those that cannot be read at a second look either."""
+def _read_all(files: Files, header: Header) -> tuple[set[int], list[Record], list[Damage], dict[int, Record]]:
+    """Return the numbers that are taken, all records, what is damaged at a second look, and what stands beside that."""
     names = files.names(FOLDER)
     found = {shard: _read(files, header, shard) for shard in numbers(names, "json")}
-    doubtful = [shard for shard, record in found.items() if not isinstance(record, Record)]
+    doubtful = [shard for shard, record in found.items() if isinstance(record, Damage)]
+    for shard in doubtful:
+        files.reload(record_path(shard))
+        found[shard] = _read(files, header, shard)
     if doubtful:
-        names = files.names(FOLDER)
-        there = numbers(names, "json")
-        for shard in doubtful:
-            files.reload(record_path(shard))
-            found[shard] = _read(files, header, shard) if shard in there else None
-    records = [record for record in found.values() if isinstance(record, Record)]
-    return taken_numbers(names), records, [record for record in found.values() if isinstance(record, Damage)]
+        there = set(numbers(names := files.names(FOLDER), "json"))
+        found = {shard: record for shard, record in found.items() if shard in there or shard not in doubtful}
+    damaged = [record for record in found.values() if isinstance(record, Damage)]
+    mended = [shard for shard, record in found.items() if isinstance(record, Damage) and record.shard is None]
+    beside = {shard: record for shard in mended if (record := record_beside(files, header, shard))}
+    records = [record for record in (found | beside).values() if isinstance(record, Record)]
+    return taken_numbers(names), records, damaged, beside
 
 
-def _read(files: Files, header: Header, shard: int) -> Record | Damage | None:
-    """Return a record, or what is wrong with it."""
+def _read(files: Files, header: Header, shard: int) -> Record | Damage:
+    """Return a record, or what is wrong with it; no clip is lost where the copy beside the data is sound."""
     path = record_path(shard)
     record = _parsed(files, header, path)
-    if isinstance(record, str):
+    if isinstance(record, Fault):
+        # One that is sealed and makes no sense was written so, and so was its copy.
+        beside = None if record.sealed else record_beside(files, header, shard)
+        if beside:
+            return Damage(path, f"{record}; {beside.copy_path} stands for it, of which repair makes it anew")
         return Damage(path, record, shard, None)
     if record.shard != shard:
         return Damage(path, f"it is the record of shard {record.shard}", shard, None)
@@ -188,16 +226,14 @@ def _read(files: Files, header: Header, shard: int) -> Record | Damage | None:
     return record
 
 
-def _parsed(files: Files, header: Header, path: str) -> Record | str:
+def _parsed(files: Files, header: Header, path: str) -> Record | Fault:
     """Return the record in a file, or what is wrong with it."""
-    try:
-        data = files.read(path)
-        if not is_sealed(data):
-            return "its checksum does not match"
-        return Record.from_bytes(data, files.describe(path), header)
-    except OSError as error:
-        if error.errno not in DAMAGE:
-            raise cannot_read(files.describe(path), error) from error
-        return error.strerror or "cannot be read"
-    except StoreError as error:
-        return str(error)
+    data = attempt(files, path, lambda: files.read(path))
+    if isinstance(data, Fault):
+        return data
+    if not is_sealed(data):
+        return Fault("its checksum does not match")
+    record = attempt(files, path, lambda: Record.from_bytes(data, files.describe(path), header))
+    if isinstance(record, Fault):
+        record.sealed = True
+    return record

@@ -3,44 +3,24 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
-
-import numpy as np
+from typing import Any, Literal
 
 from cache.care import Progress, caring, ignore
+from cache.care.contents import checksum
 from cache.care.verify import verify
 from cache.compression import Compression
-from cache.errors import REPAIR, StoreError
-from cache.header import DEFAULT_SHARD_STEPS, Header, StreamSpec
+from cache.errors import StoreError
+from cache.header import DEFAULT_SHARD_STEPS, StreamSpec
 from cache.provenance import require_same
 from cache.seal import hex_crc32
 from cache.store import FeatureStore
 
 
 def convert(
-    source: FeatureStore,
-    target: str | Path,
-    *,
-    backend: str | None = None,
-    dtype: str | Mapping[str, str] | None = None,
-    streams: Collection[str] | None = None,
-    clips: Collection[str] | None = None,
-    shard_steps: int | None = None,
-    compression: Compression | Literal["keep"] | None = "keep",
-    progress: Progress = ignore,
+    source: FeatureStore, target: str | Path, *, shard_steps: int | None = None, **options: Any
 ) -> FeatureStore:
-    """Copy a store to `target`, and check the copy. What is not said stays as it is; see `merge`."""
-    return merge(
-        [source],
-        target,
-        backend=backend,
-        dtype=dtype,
-        streams=streams,
-        clips=clips,
-        shard_steps=source.shard_steps if shard_steps is None else shard_steps,
-        compression=compression,
-        progress=progress,
-    )
+    """Copy a store to `target`, and check the copy. What is not said stays as it is; `options` as in `merge`."""
+    return merge([source], target, shard_steps=source.shard_steps if shard_steps is None else shard_steps, **options)
 
 
 def merge(
@@ -79,7 +59,7 @@ def merge(
     if isinstance(clips, str):
         raise StoreError(f"clips is the text {clips!r}: give a list of clip ids")
     # Read from the files, wherever the stores hold their streams: all is read once.
-    sources = [FeatureStore.open(store.path, files=store._files) for store in sources]
+    sources = [FeatureStore.open(store.path, files=store._files, check="always") for store in sources]
     first = sources[0]
     for other in sources[1:]:
         cure = "a store holds what one encoder made: keep the two apart"
@@ -89,7 +69,6 @@ def merge(
                 f"{other.path} has the streams {_words(other.streams)}, {first.path} has {_words(first.streams)}: "
                 "convert one to be like the other first"
             )
-    specs = _target_streams(first, dtype, streams)
     plan = _plan(sources, clips)
     compression = first.compression if compression == "keep" else compression
     if shard_steps is None:
@@ -99,14 +78,19 @@ def merge(
     steps, longest = max(((store.length(clip_id), clip_id) for clip_id, store in plan.items()), default=(0, ""))
     if steps > shard_steps:
         raise StoreError(f"clip {longest!r} has {steps} steps, a shard would hold {shard_steps}: take {steps} or more")
-    header = Header(backend or first.backend, specs, shard_steps, first.fingerprint, compression, first.recorded)
-    store = _open_target(target, header)
+    kind = {
+        "backend": backend or first.backend,
+        "streams": _target_streams(first, dtype, streams),
+        "shard_steps": shard_steps,
+        "compression": compression,
+    }
+    store = _open_target(target, first, kind)
     with caring(store._files, yes=True):  # a second copy into it would write the same clips
-        _copy(store, plan, specs, progress)
+        _copy(store, plan, progress)
     return store
 
 
-def _copy(store: FeatureStore, plan: dict[str, FeatureStore], specs: dict[str, StreamSpec], progress: Progress) -> None:
+def _copy(store: FeatureStore, plan: dict[str, FeatureStore], progress: Progress) -> None:
     store.refresh()
     strange = [clip_id for clip_id in store if clip_id not in plan]
     if strange:
@@ -114,21 +98,20 @@ def _copy(store: FeatureStore, plan: dict[str, FeatureStore], specs: dict[str, S
             f"{store.path} exists and holds {len(strange)} clips that are not to be copied, such as {strange[0]!r}: "
             "remove it, or choose another folder"
         )
-    row_bytes = sum(spec.row_bytes for spec in specs.values())
+    row_bytes = sum(spec.row_bytes for spec in store.streams.values())
     total = 2 * row_bytes * sum(store.length(clip_id) for clip_id, store in plan.items())
     with store.writer() as writer:
         for clip_id, source in plan.items():
             if clip_id not in store:
-                features = {name: _read_checked(source, clip_id, name) for name in specs}
+                features = {name: source.read(clip_id, name) for name in store.streams}
                 writer.write(clip_id, features, source=source.source(clip_id))
             progress(row_bytes * source.length(clip_id), total)
-    _check(store, plan, lambda done, _: progress(done, total))
-
-
-def checksum(store: FeatureStore, clip_id: str, stream: str) -> str:
-    """Return the CRC-32 that the index has of a clip's rows, 8 hex digits. The clip must be in the store."""
-    record, position = store._index.position(clip_id)
-    return record.checksums[stream][position]
+    for damage in verify(store.path, progress=lambda done, _: progress(done, total)):
+        raise StoreError(f"the copy {store.path} is not as it was written, {damage}: remove it and check the disk")
+    for clip_id, source in plan.items():
+        for name in store.streams:
+            if checksum(store, clip_id, name) != _expected_checksum(source, clip_id, name, store):
+                raise StoreError(f"clip {clip_id!r} of {store.path} is not as in {source.path}: remove the copy")
 
 
 def _target_streams(
@@ -150,11 +133,11 @@ def _plan(sources: Sequence[FeatureStore], clips: Collection[str] | None) -> dic
     plan: dict[str, FeatureStore] = {}
     wanted = None if clips is None else set(clips)
     for store in sources:
-        for clip_id in store:
-            if wanted is not None and clip_id not in wanted:
-                continue
+        for clip_id in store if wanted is None else filter(wanted.__contains__, store):
             owner = plan.setdefault(clip_id, store)
-            if any(checksum(owner, clip_id, name) != checksum(store, clip_id, name) for name in store.streams):
+            if owner is not store and any(
+                checksum(owner, clip_id, name) != checksum(store, clip_id, name) for name in store.streams
+            ):
                 raise StoreError(
                     f"clip {clip_id!r} is in {owner.path} and in {store.path} with different features: "
                     "leave one of the two out"
@@ -167,51 +150,26 @@ def _plan(sources: Sequence[FeatureStore], clips: Collection[str] | None) -> dic
     return plan
 
 
-def _open_target(target: str | Path, header: Header) -> FeatureStore:
-    kind = {
-        "backend": header.backend,
-        "streams": header.streams,
-        "shard_steps": header.shard_steps,
-        "compression": header.compression,
-    }
+def _open_target(target: str | Path, first: FeatureStore, kind: dict[str, Any]) -> FeatureStore:
     if not FeatureStore.exists(target):
-        return FeatureStore.create(target, fingerprint=header.fingerprint, recorded=header.recorded, **kind)
+        return FeatureStore.create(target, fingerprint=first.fingerprint, recorded=first.recorded, **kind)
     store = FeatureStore.open(target, mode="a")
     cure = "remove it, or choose another folder"
-    require_same(store.fingerprint, header.fingerprint, f"{store.path}, which exists,", cure)
+    require_same(store.fingerprint, first.fingerprint, f"{store.path}, which exists,", cure)
     for name, value in kind.items():
         if getattr(store, name) != value:
             there, asked = (_words(v) if name == "streams" else v for v in (getattr(store, name), value))
             raise StoreError(
                 f"{store.path} exists and is another kind of store, its {name.replace('_', ' ')} is {there}, "
-                f"not {asked}: remove it, or choose another folder"
+                f"not {asked}: {cure}"
             )
     return store
 
 
-def _read_checked(store: FeatureStore, clip_id: str, stream: str) -> np.ndarray:
-    features = store.read(clip_id, stream)
-    if hex_crc32(features.data) != checksum(store, clip_id, stream):
-        raise StoreError(f"clip {clip_id!r}, stream {stream!r} of {store.path} is damaged: {REPAIR}")
-    return features
-
-
-def _check(store: FeatureStore, plan: dict[str, FeatureStore], progress: Progress) -> None:
-    damage = verify(store.path, progress=progress)
-    if damage:
-        raise StoreError(f"the copy {store.path} is not as it was written, {damage[0]}: remove it and check the disk")
-    for clip_id, source in plan.items():
-        for name, spec in store.streams.items():
-            if checksum(store, clip_id, name) != _expected_checksum(source, clip_id, name, spec, store.compression):
-                raise StoreError(f"clip {clip_id!r} of {store.path} is not as in {source.path}: remove the copy")
-
-
-def _expected_checksum(
-    source: FeatureStore, clip_id: str, stream: str, spec: StreamSpec, compression: Compression | None
-) -> str:
+def _expected_checksum(source: FeatureStore, clip_id: str, stream: str, copy: FeatureStore) -> str:
     """Return the CRC-32 of a clip's rows as they should be in the copy."""
-    rounds = compression is not None and compression.keep_bits is not None
-    if source.streams[stream] == spec and not rounds:
+    spec, compression = copy.streams[stream], copy.compression
+    if source.streams[stream] == spec and not (compression and compression.keep_bits):
         return checksum(source, clip_id, stream)
     features = source.read(clip_id, stream).astype(spec.numpy_dtype)
     if compression:

@@ -1,7 +1,7 @@
 """Deleting a whole store, and nothing else."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -50,99 +50,85 @@ def deletable(path: str | Path) -> list[Path]:
     """Return what a store consists of in the order of deletion, its folder last. Raises as `delete` does."""
     if "://" in str(path):
         raise StoreError(f"{path} is an object store, which is read only: delete it with the tools of the object store")
+    root, files = Path(path), LocalFiles(path)
     try:
-        if Path(path).is_symlink():
-            target = Path(path).readlink()
-            raise StoreError(f"{path} is a link to {target}, so nothing was deleted: name the store itself")
-        root = Path(path)
-        header = _require_store(root)
-        parts = _parts(root.resolve(), header)
-        files = LocalFiles(root)
+        if root.is_symlink():
+            raise StoreError(f"{path} is a link to {root.readlink()}, so nothing was deleted: name the store itself")
+        parts = _parts(root.resolve(), _require_store(root))
         for shard in numbers(files.names(FOLDER), "claim"):
-            try:
-                with files.lock(claim_path(shard)):
-                    continue
-            except BlockingIOError as error:
-                raise StoreError(
-                    f"{path} is being written to, so nothing was deleted: wait for the end of that, or stop it"
-                ) from error
-            except FileNotFoundError:
-                continue
+            with suppress(FileNotFoundError), files.lock(claim_path(shard)):
+                pass
         return parts
+    except BlockingIOError as error:
+        raise StoreError(
+            f"{path} is being written to, so nothing was deleted: wait for the end of that, or stop it"
+        ) from error
     except OSError as error:
         raise cannot_read(str(path), error) from error
 
 
 def _parts(root: Path, header: dict[str, Any]) -> list[Path]:
-    found = _left(root)
-    ours = _Ours(root, header)
-    for entry in found[:-1]:
-        name = entry.relative_to(root).as_posix()
-        if not ours.folder(name) if entry.is_dir() else not ours.file(name):
+    """Return what is in a folder, and then itself: those inside first, the parts of a store in the order of FOLDERS."""
+    order = {name: number for number, name in enumerate((*FOLDERS, "", HEADER_PATH))}
+    entries = sorted(root.iterdir(), key=lambda entry: (order.get(entry.name, len(FOLDERS)), entry.name))
+    found = [path for entry in entries for path in _below(entry)]
+    is_ours = _ours(root, header)
+    for entry in found:
+        if not is_ours(entry.relative_to(root).as_posix(), entry.is_dir()):
+            name = entry.relative_to(root).as_posix()
             raise StoreError(
                 f"{root} holds {name!r}, which is no part of a store, so nothing was deleted: move it elsewhere first"
             )
-    return found
+    return [*found, root]
 
 
-def _left(root: Path) -> list[Path]:
-    """Return what is in a folder, those inside first, the parts of a store in the order of their deletion."""
-    entries = sorted(root.iterdir(), key=lambda entry: (entry.name == HEADER_PATH, entry.name))
-    order = {name: number for number, name in enumerate(FOLDERS)}
-    entries.sort(key=lambda entry: order.get(entry.name, len(FOLDERS)))
-    return [*(path for entry in entries for path in _below(entry)), root]
+def _below(entry: Path) -> Iterator[Path]:
+    """Yield files and folders, those inside first.
+
+    Files are in ascending order: the record of a shard that was replaced goes before the one that stands for it.
+    """
+    if entry.is_symlink():
+        raise StoreError(f"{entry} is a link to {entry.readlink()}, so nothing was deleted: remove it by hand")
+    if entry.is_dir():
+        for inner in sorted(entry.iterdir()):
+            yield from _below(inner)
+    yield entry
 
 
-class _Ours:
-    """What belongs to a store by its backend, the names of its streams, and the numbers of its shards."""
+def _ours(root: Path, header: dict[str, Any]) -> Callable[[str, bool], bool]:
+    """Return what says whether a name is of a store: by its backend, its streams, and the numbers of its shards."""
+    documents = map(_document, (root / FOLDER).glob("*.json"))
+    named = [name.split("/") for document in documents for name in _texts(document.get("files"))]
+    streams = {name for name in _texts(header.get("streams")) if re.fullmatch(r"\w+", name, re.ASCII)}
+    streams |= {parts[1] for parts in named if len(parts) == 3}  # those of a format that only later versions know
+    highest = max(taken_numbers([path.name for path in (root / FOLDER).glob("*")]), default=None)
+    backend = "hdf5" if header.get("backend") == "hdf5" else "zarr"
+    data = re.compile(data_pattern(backend, map(re.escape, sorted(streams))), re.ASCII)
+    folders = {
+        *FOLDERS,
+        *(f"{above}data{name}" for above in ("", f"{LOST}/") for name in ("", *map("/{}".format, streams))),
+    }
+    described = {HEADER_PATH, "data/zarr.json", *(f"data/{stream}/zarr.json" for stream in streams)}
 
-    def __init__(self, root: Path, header: dict[str, Any]) -> None:
-        streams = header.get("streams")
-        self._streams = (
-            {name for name in streams if re.fullmatch(r"\w+", name, re.ASCII)} if isinstance(streams, dict) else set()
-        )
-        named = set(_named_files(root))
-        self._streams |= {name.split("/")[1] for name in named if name.count("/") == 2}
-        backend = "hdf5" if header.get("backend") == "hdf5" else "zarr"
-        self._pattern = re.compile(data_pattern(backend, map(re.escape, sorted(self._streams))), re.ASCII)
-        self._root, self._id = root, header.get("id")
-        self._highest = max(taken_numbers([path.name for path in (root / FOLDER).glob("*")]), default=None)
-        self._described = {"data/zarr.json", *(f"data/{stream}/zarr.json" for stream in self._streams)}
+    def is_ours(name: str, is_folder: bool) -> bool:
+        inner = name.removeprefix(f"{FOLDER}/")
+        if is_folder or name in described or TEMPORARY_FILE.fullmatch(name) or LOST_RECORD.fullmatch(name):
+            return not is_folder or name in folders
+        if inner != name:
+            return bool(taken_numbers([inner]) or TABLE.fullmatch(inner))
+        found = data.fullmatch(name.removeprefix(f"{LOST}/"))
+        if not found or highest is None or int(found[1]) <= highest:
+            return bool(found)
+        copies = [*(f"data/{stream}/c.{found[1]}.0.json" for stream in streams), f"data/{found[1]}.h5.json"]
+        stores = [_document(root / copy).get("store") for copy in copies]
+        return bool(header.get("id")) and header["id"] in stores
 
-    def folder(self, name: str) -> bool:
-        """Say whether this is a folder of a store."""
-        inner = name.removeprefix(f"{LOST}/")
-        return (
-            name in FOLDERS
-            or inner == "data"
-            or (inner.count("/") == 1 and inner.removeprefix("data/") in self._streams)
-        )
-
-    def file(self, name: str) -> bool:
-        """Say whether this is a file of a store."""
-        if (
-            name == HEADER_PATH
-            or name in self._described
-            or TEMPORARY_FILE.fullmatch(name)
-            or LOST_RECORD.fullmatch(name)
-        ):
-            return True
-        if name.startswith(f"{FOLDER}/"):
-            name = name.removeprefix(f"{FOLDER}/")
-            return bool(taken_numbers([name]) or TABLE.fullmatch(name))
-        data = self._pattern.fullmatch(name.removeprefix(f"{LOST}/"))
-        if not data or self._highest is None or int(data[1]) <= self._highest:
-            return bool(data)
-        copies = [self._root / f"data/{stream}/c.{data[1]}.0.json" for stream in self._streams]
-        documents = map(_document, [*copies, self._root / f"data/{data[1]}.h5.json"])
-        return bool(self._id) and self._id in [document.get("store") for document in documents]
+    return is_ours
 
 
-def _named_files(root: Path) -> Iterator[str]:
-    """Yield the files that records name, also those of a format that only later versions know."""
-    for record in (root / FOLDER).glob("*.json"):
-        files = _document(record).get("files")
-        yield from (name for name in files if isinstance(name, str)) if isinstance(files, dict) else ()
+def _texts(value: Any) -> list[str]:
+    """Return the keys of an object of JSON, nothing if it is none."""
+    return [key for key in value if isinstance(key, str)] if isinstance(value, dict) else []
 
 
 def _document(record: Path) -> dict[str, Any]:
@@ -165,16 +151,3 @@ def _require_store(root: Path) -> dict[str, Any]:
             f"{header} is damaged or of no feature store, so nothing was deleted: if {root} can go, delete it by hand"
         )
     return document
-
-
-def _below(entry: Path) -> Iterator[Path]:
-    """Yield files and folders, those inside first.
-
-    Files are in ascending order: the record of a shard that was replaced goes before the one that stands for it.
-    """
-    if entry.is_symlink():
-        raise StoreError(f"{entry} is a link to {entry.readlink()}, so nothing was deleted: remove it by hand")
-    if entry.is_dir():
-        for inner in sorted(entry.iterdir()):
-            yield from _below(inner)
-    yield entry

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cache.care.convert import checksum
+from cache.care.contents import checksum
 from cache.provenance import changes
 from cache.store import FeatureStore
 

@@ -4,24 +4,18 @@
 that whoever reads them goes on. `lost/data/` holds data that no record explained.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 
-import numpy as np
-
-from cache.care import Progress, caring, changing, ignore
-from cache.care.contents import LOST, all_files, look, lost_records, lost_shard, read_header
-from cache.care.convert import checksum
-from cache.errors import REPAIR, DamagedError, StoreError
-from cache.header import Header
+from cache.care import Progress, changing, ignore
+from cache.care.contents import LOST, Contents, all_files, checksum, look, lost_shard, read_clip, shard_of
+from cache.errors import StoreError
+from cache.header import Header, read_header
 from cache.index import give_up, keep_numbers, record_path
-from cache.places import files_at
 from cache.places.base import Files
-from cache.reading import read_rows
-from cache.record import Extent, Record
-from cache.seal import hex_crc32
 from cache.store import FeatureStore
 
 
@@ -47,34 +41,32 @@ def restore(path: str | Path, *, files: Files | None = None, progress: Progress 
     Raises:
         StoreError: there is no store, or it cannot be written.
     """
-    files = files or files_at(path)
-    files.require_writable()
-    header = read_header(files)
-    with caring(files), changing(files):
-        _put_back(files, header)
+    with changing(path, files) as files:
+        header = read_header(files)
+        contents = look(files, header)
+        _put_back(files, contents)
         store = FeatureStore(files, "a")
-        lost = dict(sorted(lost_records(files, header).items(), key=lambda item: item[1].shard, reverse=True))
-        there, back, damaged = set(store), set[str](), set[str]()
+        there, back, present, damaged = set(store), set[str](), set[str](), set[str]()
         row_bytes = sum(spec.row_bytes for spec in header.streams.values())
-        total = row_bytes * sum(record.steps for record in lost.values())
+        total = row_bytes * sum(record.steps for record in contents.lost.values())
         with store.writer() as writer:
-            for record in lost.values():
-                for position in range(len(record.clips)):
-                    clip, length = record.clips[position], record.lengths[position]
-                    if clip not in there and clip not in back:
+            for record in sorted(contents.lost.values(), key=lambda record: -record.shard):
+                for position, clip in enumerate(record.clips):
+                    if clip in there:
+                        if any(checksum(store, clip, name) != s[position] for name, s in record.checksums.items()):
+                            present.add(clip)
+                    elif clip not in back:
                         try:
-                            features = read_checked(files, header, _where_it_is(files, record), position)
+                            rows = read_clip(files, header, record, position)
                         except StoreError:
                             damaged.add(clip)
                         else:
-                            writer.write(clip, features, source=record.sources[position])
+                            writer.write(clip, rows, source=record.sources[position])
                             back.add(clip)
-                    progress(row_bytes * length, total)
-        done = [name for name, record in lost.items() if back | there >= set(record.clips)]
-        _delete(files, header, done)
-    present = {
-        clip for record in lost.values() for clip in record.clips if clip in there and _differs(store, record, clip)
-    }
+                    progress(row_bytes * record.lengths[position], total)
+        done = [path for path, record in contents.lost.items() if back | there >= set(record.clips)]
+        for file in _with_data(files, look(files, header), done):
+            files.remove(file)
     return Restored(sorted(back), sorted(present), sorted(damaged - back))
 
 
@@ -84,38 +76,31 @@ def purge(path: str | Path, *, files: Files | None = None) -> int:
     Raises:
         StoreError: there is no store, or something cannot be deleted.
     """
-    files = files or files_at(path)
-    files.require_writable()
-    header = read_header(files)
-    with caring(files), changing(files):
-        freed = sum(map(files.disk_usage, lost_files(files, header)))
-        _delete(
-            files, header, [f"{LOST}/{name}" for name in files.names(LOST) if lost_shard(f"{LOST}/{name}") is not None]
-        )
-        for file in files.walk(f"{LOST}/data"):
+    with changing(path, files) as files:
+        header = read_header(files)
+        lost = lost_files(files, header, look(files, header))
+        freed = sum(map(files.disk_usage, lost))
+        for file in lost:
             files.remove(file)
     return freed
 
 
-def lost_files(files: Files, header: Header) -> list[str]:
-    """Return the files that `purge` deletes: what lies in `lost/`, and the data that its records explain."""
-    named = {
-        file for record in lost_records(files, header).values() for file in all_files(record) if files.exists(file)
-    }
-    return [*files.walk(LOST), *sorted(named)]
+def lost_files(files: Files, header: Header, contents: Contents) -> list[str]:
+    """Return the files that `purge` deletes: those of `lost/`, and before them the data that its records explain."""
+    ours = [path for path in files.walk(LOST) if lost_shard(path) is not None or _is_data(path, header)]
+    return _with_data(files, contents, ours)
 
 
 def move_records(files: Files, shards: Iterable[int]) -> None:
-    """Move records out of the index; what stands for them must be in it."""
+    """Move records out of the index, and with them their clips that are in no other."""
     shards = [shard for shard in shards if files.exists(record_path(shard))]
-    if not shards:
-        return
-    keep_numbers(files, shards)  # what stands for them is on the disk then, too
-    for shard in shards:
-        files.rename(record_path(shard), _free_name(files, shard))
-    files.sync(LOST)
-    files.sync("")
-    give_up(files, shards)
+    if keep_numbers(files, shards):  # what stands for them is on the disk then, too
+        for shard in shards:
+            names = (f"{LOST}/{shard:08d}{f'.{number}' if number else ''}.json" for number in count())
+            files.rename(record_path(shard), next(name for name in names if not files.exists(name)))
+        files.sync(LOST)
+        files.sync("")
+        give_up(files, shards)
 
 
 def move_data(files: Files, paths: Iterable[str]) -> None:
@@ -126,59 +111,21 @@ def move_data(files: Files, paths: Iterable[str]) -> None:
             files.rename(path, f"{LOST}/{path}")
 
 
-def read_checked(files: Files, header: Header, record: Record, position: int) -> dict[str, np.ndarray]:
-    """Return stream -> rows (T, D) of a clip. Raises StoreError if they are not what the record says."""
-    features = {}
-    for name, spec in header.streams.items():
-        features[name] = rows = np.empty((record.lengths[position], spec.dim), spec.numpy_dtype)
-        read_rows(files, header, record, name, record.rows[position], rows)
-        if hex_crc32(rows.data) != record.checksums[name][position]:
-            raise DamagedError(f"clip {record.clips[position]!r}, stream {name!r} of {files.root} is damaged: {REPAIR}")
-    return features
+def _put_back(files: Files, contents: Contents) -> None:
+    """Give data that were taken for nobody's, and are named by a record that is there again, their place back."""
+    named = {file for record in (*contents.records, *contents.lost.values()) for file in record.files}
+    for path in files.walk(f"{LOST}/data"):
+        file = path.removeprefix(f"{LOST}/")
+        if file in named and not files.exists(file):
+            files.rename(path, file)
 
 
-def _differs(store: FeatureStore, record: Record, clip: str) -> bool:
-    position = record.clips.index(clip)
-    return any(checksum(store, clip, name) != checksums[position] for name, checksums in record.checksums.items())
+def _with_data(files: Files, contents: Contents, paths: Collection[str]) -> list[str]:
+    """Return files in `lost/`, and before them the data that their records alone explain."""
+    kept = {file for record in contents.records for file in all_files(record)}
+    named = {file for path in paths if (record := contents.lost.get(path)) for file in all_files(record)}
+    return [*sorted(file for file in named - kept if files.exists(file)), *paths]
 
 
-def _put_back(files: Files, header: Header) -> None:
-    """Give data that were taken for nobody's, and are missed by a record that is there again, their place back."""
-    for record in look(files, header).records:
-        for file in record.files:
-            if not files.exists(file) and files.exists(f"{LOST}/{file}"):
-                files.rename(f"{LOST}/{file}", file)
-
-
-def _where_it_is(files: Files, record: Record) -> Record:
-    """Return the record of a shard, its files found in `data` or in `lost/data`."""
-    moved = {file: f"{LOST}/{file}" for file in record.files if not files.exists(file)}
-    extents: dict[str, Extent] = {
-        name: replace(extent, file=moved.get(extent.file, extent.file)) for name, extent in record.extents.items()
-    }
-    return replace(record, extents=extents)
-
-
-def _delete(files: Files, header: Header, records: Iterable[str]) -> None:
-    """Delete records in `lost/`, each after the data that it alone explains."""
-    kept = {file for record in look(files, header).records for file in all_files(record)}
-    lost = lost_records(files, header)
-    for path in records:
-        for file in _own_files(lost, path):
-            if file not in kept:
-                files.remove(file)
-                files.remove(f"{LOST}/{file}")
-        files.remove(path)
-
-
-def _own_files(lost: dict[str, Record], path: str) -> Iterator[str]:
-    yield from all_files(lost[path]) if path in lost else ()
-
-
-def _free_name(files: Files, shard: int) -> str:
-    """Return the first name in `lost/` for the record of a shard that nothing has."""
-    name, number = f"{LOST}/{shard:08d}.json", 0
-    while files.exists(name):
-        number += 1
-        name = f"{LOST}/{shard:08d}.{number}.json"
-    return name
+def _is_data(path: str, header: Header) -> bool:
+    return shard_of(path.removeprefix(f"{LOST}/"), header) is not None

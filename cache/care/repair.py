@@ -7,20 +7,19 @@ Whoever has the store open sees it by `refresh`.
 """
 
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from cache.backends import backend_of
-from cache.care import Progress, caring, changing, ignore
-from cache.care.contents import Contents, copy_of, header_bytes, look, read_header
-from cache.care.lost import move_data, move_records, read_checked
-from cache.care.verify import check, ignore_bytes, verify
+from cache.care import Progress, changing, ignore
+from cache.care.contents import Contents, copy_of, look, read_clip, shard_of
+from cache.care.lost import move_data, move_records
+from cache.care.verify import check, verify
 from cache.errors import REPAIR, StoreError
-from cache.header import HEADER_PATH, Header
-from cache.index import TEMPORARY, claim_number, claim_path, give_up, put_record, record_path
-from cache.places import files_at
+from cache.header import HEADER_PATH, Header, read_header
+from cache.index import FOLDER, TEMPORARY, claim_path, give_up, put_record, record_path
 from cache.places.base import Files
 from cache.record import Record
 from cache.store import FeatureStore
@@ -28,7 +27,6 @@ from cache.table import unsound_tables
 
 SHARE = 10
 """More than one clip, and more than one in so many, are dropped only if that is said."""
-
 YOUNG = 60.0  # seconds in which a claim that is being made may not be locked yet
 
 
@@ -57,7 +55,7 @@ def repair(
 ) -> Dropped:
     """Drop what is damaged, keep every clip that is not, and remove leftovers. What goes, goes to `lost/`.
 
-    A record that is missing is made anew, if the copy of it beside the data is there.
+    A record that is missing or damaged is made anew, if the copy of it beside the data is there and sound.
 
     Args:
         path: the store's folder.
@@ -70,51 +68,45 @@ def repair(
         StoreError: if store.json itself is damaged, which needs a copy; if something cannot be read that may be sound,
             for want of permission say; if others are repairing or pruning; or if so much would go that `yes` is needed.
     """
-    files = files or files_at(path)
-    files.require_writable()
-    header_bytes(files)
-    with caring(files, yes=yes), changing(files):
+    with changing(path, files, yes=yes) as files:
         found = verify(path, files=files, progress=progress)
-        if any(damage.file == HEADER_PATH for damage in found):
+        seen = {damage.file for damage in found}
+        if HEADER_PATH in seen:
             raise StoreError(
                 f"{files.describe(HEADER_PATH)} is damaged: put back a copy of it, it never changes after `create`"
             )
         header = read_header(files)
         contents = look(files, header)
-        made_anew = {shard: _sound_copy(files, header, shard, paths) for shard, paths in contents.missing.items()}
-        loose = [path for shard, paths in contents.missing.items() if not made_anew[shard] for path in paths]
-        holes = [shard for shard, paths in contents.missing.items() if not paths]
-        lost: dict[int, set[str]] = {}
+        missing = {shard: paths for shard, paths in contents.missing.items() if record_path(shard) in seen}
+        anew = {shard: _sound_copy(files, header, shard, paths) for shard, paths in missing.items()}
+        loose = [path for shard, paths in missing.items() if not anew[shard] for path in paths]
+        holes = [shard for shard, paths in missing.items() if not paths]
+        unreadable = [d.shard for d in contents.damaged if d.shard is not None and d.file in seen]
+        going: dict[int, set[str]] = {}
         for damage in found:
             if damage.shard is not None:
-                lost.setdefault(damage.shard, set()).update(damage.clips or ())
-        unreadable = sorted(
-            {damage.shard for damage in contents.damaged if damage.shard in lost and damage.shard is not None}
-        )
-        going = sorted({clip for clips in lost.values() for clip in clips})
-        plan = Dropped(going, len(unreadable) + len(holes), loose)
+                going.setdefault(damage.shard, set()).update(damage.clips or ())
+        plan = Dropped(sorted(set().union(*going.values())), len(unreadable) + len(holes), loose)
         if not yes:
+            _require_data(files, contents)
             _require_little(files, contents, plan)
         tell(plan)
-        for record in made_anew.values():
-            if record:
-                put_record(files, record, _temporary())
-        if unreadable:
-            _stand_for(files, header, unreadable)
-            move_records(files, unreadable)
+        for record in filter(None, anew.values()):
+            put_record(files, record, _temporary())
+        for shard, record in contents.beside.items():
+            if record_path(shard) in seen:
+                files.write_whole(record_path(shard), record.to_bytes(), _temporary())
+                files.sync(FOLDER)
+        move_records(files, unreadable)
         give_up(files, holes)
         if yes:
             move_data(files, loose)
-            give_up(files, [shard for shard, record in made_anew.items() if not record])
-        dropped = _drop(files, header, lost)
-        _copy_again(files, header, {damage.file for damage in found})
+            give_up(files, [shard for shard, record in anew.items() if not record])
+        dropped = _drop(files, header, look(files, header, ask_claims=True), going)
+        for file in seen:
+            if file.endswith(".json") and (shard := shard_of(file, header)) is not None:
+                _copy_again(files, shard, file)
         return Dropped(dropped, plan.num_records, loose)
-
-
-def _sound_copy(files: Files, header: Header, shard: int, paths: list[str]) -> Record | None:
-    """Return the record of a shard as the copy beside its data says it, if all that it names is sound."""
-    record = copy_of(files, header, shard, paths)
-    return None if record is None or any(d.clips for d in check(files, header, record, ignore_bytes)) else record
 
 
 def remove(
@@ -127,7 +119,7 @@ def remove(
 ) -> list[str]:
     """Remove clips, and what killed writers left, and return those that were there.
 
-    They go to `lost/`: `cache.care.lost.purge` frees their space.
+    However many they are: each is named. They go to `lost/`: `cache.care.lost.purge` frees their space.
 
     Args:
         path: the store's folder.
@@ -142,45 +134,44 @@ def remove(
     """
     if isinstance(clips, str):
         raise StoreError(f"clips is the text {clips!r}: give a list of clip ids")
-    files = files or files_at(path)
-    FeatureStore.open(path, mode="a", files=files)
-    with caring(files, yes=yes), changing(files):
-        header = read_header(files)
-        contents = look(files, header)
+    with changing(path, files, yes=yes) as files:
+        header, wanted = read_header(files), set(clips)
+        contents = look(files, header, ask_claims=True)
+        going = {record.shard: gone for record in _readable(files, contents) if (gone := wanted & set(record.clips))}
         if not yes:
-            require_data(files, contents.records)
-        wanted_gone = set(clips)
-        found = {record.shard: wanted_gone & set(record.clips) for record in _readable(files, contents)}
-        return _drop(files, header, {shard: unwanted for shard, unwanted in found.items() if unwanted}, progress)
+            _require_data(files, contents)
+        return _drop(files, header, contents, going, progress)
 
 
-def require_data(files: Files, records: Collection[Record]) -> None:
+def _sound_copy(files: Files, header: Header, shard: int, paths: list[str]) -> Record | None:
+    """Return the record of a shard as the copy beside its data says it, if all that it names is sound."""
+    record = copy_of(files, header, shard, paths)
+    return None if record is None or any(damage.clips for damage in check(files, header, record)) else record
+
+
+def _require_data(files: Files, contents: Contents) -> None:
     """Raise StoreError if of all that should be in a folder nothing is: its disk may not be mounted."""
     folders: dict[str, bool] = {}
-    for file in [file for record in records for file in record.files]:
+    for file in [file for record in contents.records for file in record.files]:
         folder = file.rpartition("/")[0]
         folders[folder] = folders.get(folder, False) or files.exists(file)
-    for folder, there in sorted(folders.items()):
-        if not there:
-            raise StoreError(
-                f"{files.root}: none of the files that should be in {folder}/ is there, so nothing was changed: mount "
-                "its disk, or put it back; to go on without it all the same, say so (yes=True, or --yes)"
-            )
+    for folder in sorted(folder for folder, there in folders.items() if not there):
+        raise StoreError(
+            f"{files.root}: none of the files that should be in {folder}/ is there, so nothing was changed: mount "
+            "its disk, or put it back; to go on without it all the same, say so (yes=True, or --yes)"
+        )
 
 
 def _require_little(files: Files, contents: Contents, plan: Dropped) -> None:
     """Raise StoreError if so much would go that something else is likely to be wrong."""
-    require_data(files, contents.records)
     num_clips = len({clip for record in contents.records for clip in record.clips})
-    in_each = (
-        num_clips / len(contents.records) if contents.records else 1.0
-    )  # of a record that cannot be read nobody knows
-    num_all = num_clips + in_each * plan.num_records
-    if (num_gone := len(plan.clips) + in_each * plan.num_records) > max(1, num_all / SHARE):
+    # Of a record that cannot be read nobody knows its clips.
+    unnamed = plan.num_records * (num_clips / len(contents.records) if contents.records else 1.0)
+    if (num_gone := len(plan.clips) + unnamed) > max(1, (num_clips + unnamed) / SHARE):
         raise StoreError(
-            f"{files.root}: about {num_gone:,.0f} of {num_all:,.0f} clips would be dropped, more than one in {SHARE}, "
-            "so nothing was changed: look for another cause (a disk that is not mounted, a copy that is not whole); to "
-            "drop them all the same, say so (yes=True, or --yes)"
+            f"{files.root}: about {num_gone:,.0f} of {num_clips + unnamed:,.0f} clips would be dropped, more than one "
+            f"in {SHARE}, so nothing was changed: look for another cause (a disk that is not mounted, a copy that is "
+            "not whole); to drop them all the same, say so (yes=True, or --yes)"
         )
 
 
@@ -190,54 +181,60 @@ def _readable(files: Files, contents: Contents) -> list[Record]:
     return contents.records
 
 
-def _drop(files: Files, header: Header, unwanted: dict[int, set[str]], progress: Progress = ignore) -> list[str]:
-    """Write each of these shards anew without its unwanted clips, and return the clips that are gone from the store."""
-    records = {record.shard: record for record in _clear(files, header)}
-    shards, store = _with_second_copies(records, unwanted), FeatureStore(files, "a")
+def _drop(
+    files: Files, header: Header, contents: Contents, going: Mapping[int, set[str]], progress: Progress = ignore
+) -> list[str]:
+    """Take clips out of their shards, and return those that are gone from the store; tidy up what dead writers left."""
+    records = {record.shard: record for record in _readable(files, contents)}
+    _tidy(files, header, contents)
+    shards, store = _with_second_copies(records, going), FeatureStore(files, "a")
     row_bytes = sum(spec.row_bytes for spec in header.streams.values())
     total = row_bytes * sum(records[shard].steps for shard in shards)
+    rewritten = []
     for shard in sorted(shards, reverse=True):  # second copies go before first ones, so that the first always counts
-        _rewrite(store, header, records[shard], shards[shard])
-        progress(row_bytes * records[shard].steps, total)
-    remaining = _clear(files, header)
-    empty = [record for record in remaining if not record.clips]
-    give_up(files, sorted({shard for record in empty for shard in (record.shard, *record.replaces)}))
-    _describe(files, header, store, remaining)
-    for path in unsound_tables(files, header):
-        files.remove(path)
+        record = records[shard]
+        if shards[shard] >= set(record.clips):
+            move_records(files, [shard])
+        else:
+            rewritten.append(shard)
+            with store.writer() as writer:
+                writer.replaces.append(shard)
+                for position, clip in enumerate(record.clips):
+                    if clip not in shards[shard]:
+                        rows = read_clip(files, header, record, position)
+                        writer.write(clip, rows, source=record.sources[position])
+        progress(row_bytes * record.steps, total)
+    move_records(files, rewritten)
     store.refresh()
-    return sorted({clip for clips in unwanted.values() for clip in clips if clip not in store})
+    _describe(files, header, store)
+    return sorted({clip for clips in going.values() for clip in clips if clip not in store})
 
 
-def _clear(files: Files, header: Header) -> list[Record]:
-    """Move what belongs to no shard and no living writer out of the way; return the records that count."""
-    contents = look(files, header, ask_claims=True)
-    records = _readable(files, contents)
+def _tidy(files: Files, header: Header, contents: Contents) -> None:
+    """Move what belongs to no shard and no living writer out of the way."""
     move_records(files, contents.replaced)
     move_data(files, contents.leftovers)
     for path in contents.temporary:
         with suppress(FileNotFoundError):  # made into a claim meanwhile
             if not path.endswith(".claim") or files.age(path) > YOUNG:
                 files.remove(path)
-    dead = contents.claims - contents.live
-    done = {record.shard for record in records} & dead
-    give_up(files, sorted(dead - done))
-    for shard in done:
-        files.remove(claim_path(shard))
-    return records
+    dead, done = contents.claims - contents.live, {record.shard for record in contents.records}
+    empty = [record for record in contents.records if not record.clips]  # they stand for others, as some did once
+    give_up(files, sorted({*(dead - done), *(shard for record in empty for shard in (record.shard, *record.replaces))}))
+    for path in [*map(claim_path, dead & done), *unsound_tables(files, header)]:
+        files.remove(path)
 
 
-def _copy_again(files: Files, header: Header, damaged: set[str]) -> None:
-    """Write the copies of records anew that are not as they should be."""
-    for record in look(files, header).records:
-        if record.copy_path in damaged:
-            files.write_whole(record.copy_path, files.read(record_path(record.shard)), _temporary())
-            files.sync(record.copy_path.rpartition("/")[0])
+def _copy_again(files: Files, shard: int, copy: str) -> None:
+    """Write the copy of a record anew that is not as it should be."""
+    with suppress(FileNotFoundError):  # a record that is in the index no more needs none
+        files.write_whole(copy, files.read(record_path(shard)), _temporary())
+        files.sync(copy.rpartition("/")[0])
 
 
-def _describe(files: Files, header: Header, store: FeatureStore, records: list[Record]) -> None:
+def _describe(files: Files, header: Header, store: FeatureStore) -> None:
     """Write anew what describes the store to other tools, where it is not as it should be."""
-    num_shards = max((record.shard for record in records if record.clips), default=-1) + 1
+    num_shards = max((shard for shard, record in store._index.records.items() if record.clips), default=-1) + 1
     backend = backend_of(header)
     for file, _ in backend.check_metadata(files, header, num_shards):
         files.write_whole(file, backend.metadata(header, num_shards)[file], _temporary())
@@ -245,41 +242,14 @@ def _describe(files: Files, header: Header, store: FeatureStore, records: list[R
         backend.publish(files, header, store._index, _temporary())  # others may have committed meanwhile
 
 
-def _with_second_copies(records: dict[int, Record], unwanted: dict[int, set[str]]) -> dict[int, set[str]]:
-    """Return shard -> clips to drop: those unwanted, and of a clip in several shards all but the first sound copy."""
+def _with_second_copies(records: dict[int, Record], going: Mapping[int, set[str]]) -> dict[int, set[str]]:
+    """Return shard -> clips to drop: those that are going, and of a clip in several shards all but the first copy."""
     owners: dict[str, int] = {}
     for shard, record in sorted(records.items()):
-        for clip in set(record.clips) - unwanted.get(shard, set()):
+        for clip in set(record.clips) - going.get(shard, set()):
             owners.setdefault(clip, shard)
     drop = {shard: {clip for clip in record.clips if owners.get(clip) != shard} for shard, record in records.items()}
-    return {shard: clips for shard, clips in drop.items() if clips or shard in unwanted}
-
-
-def _rewrite(store: FeatureStore, header: Header, record: Record, unwanted: set[str]) -> None:
-    files = store._files
-    if unwanted >= set(record.clips):
-        _stand_for(files, header, store._index.all_replaced([record.shard]))
-    else:
-        with store.writer() as writer:
-            writer.replaces.append(record.shard)
-            for position, clip in enumerate(record.clips):
-                if clip not in unwanted:
-                    features = read_checked(files, header, record, position)
-                    writer.write(clip, features, source=record.sources[position])
-
-
-def _stand_for(files: Files, header: Header, shards: list[int]) -> None:
-    """Put a record without clips that stands for shards into the index."""
-    claim = claim_number(files, header)
-    try:
-        put_record(
-            files, Record(claim.shard, 0, [], [], [], [], {}, {}, {}, replaces=shards, store=header.id), _temporary()
-        )
-    finally:
-        if files.exists(record_path(claim.shard)):
-            files.remove(claim_path(claim.shard))
-        else:
-            give_up(files, [claim.shard])
+    return {shard: clips for shard, clips in drop.items() if clips or shard in going}
 
 
 def _temporary() -> str:

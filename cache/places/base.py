@@ -3,7 +3,7 @@
 All paths are strings relative to the store's folder, with `/` between their parts.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -86,13 +86,17 @@ class Files:
 
     def create(self, files: dict[str, bytes], folders: Iterable[str] = ()) -> None:
         """Make the store's folder with these files and folders, all or nothing. Raises FileExistsError if it exists."""
-        del files, folders
         self._refuse()
 
-    def write(self, path: str, parts: Iterable[Any], size: int | None = None) -> None:
-        """Write a new file from buffers, on to the disk; with `size`, a hole of zeros fills it up."""
-        del path, parts, size
+    def write(self, path: str, parts: Iterable[Any]) -> None:
+        """Write a new file from buffers, on to the disk."""
         self._refuse()
+
+    def write_each(self, parts: Mapping[str, Iterable[Any]], folder: str) -> None:
+        """Write new files as `write` does, and wait for the names in a folder too."""
+        for path in parts:
+            self.write(path, parts[path])
+        self.sync(folder)
 
     def write_whole(self, path: str, data: bytes, temporary: str) -> None:
         """Write a small file, which appears whole, by way of a temporary name; its folder is for the caller to sync."""
@@ -101,32 +105,26 @@ class Files:
 
     def sync(self, folder: str) -> None:
         """Wait until the names in a folder are on the disk."""
-        del folder
         self._refuse()
 
     def rename(self, source: str, target: str) -> None:
         """Give a file its final name, replacing what has it."""
-        del source, target
         self._refuse()
 
     def rename_new(self, source: str, target: str) -> None:
         """Give a file its final name. Raises FileExistsError where that is taken, whoever takes it meanwhile."""
-        del source, target
         self._refuse()
 
     def claim(self, path: str, data: bytes) -> bool:
         """Make a file of these bytes, and show that we live until it is removed; False if somebody has it already."""
-        del path, data
         self._refuse()
 
     def claim_is_live(self, path: str) -> bool:
         """Say whether whoever made a claim is still there."""
-        del path
         self._refuse()
 
     def lock(self, path: str) -> AbstractContextManager[None]:
         """Hold a file for us alone while a block runs; who dies lets it go. Raises BlockingIOError if others do."""
-        del path
         self._refuse()
 
     def require_inside(self, path: str) -> None:
@@ -137,12 +135,10 @@ class Files:
 
     def remove(self, path: str) -> None:
         """Remove a file or empty folder, if it is there. Raises StoreError if links make it lie outside the store."""
-        del path
         self._refuse()
 
     def age(self, path: str) -> float:
         """Return the seconds since a file or folder was last changed, by the file system's own clock."""
-        del path
         self._refuse()
 
     def forget(self, paths: Iterable[str]) -> None:

@@ -6,7 +6,7 @@ Writing needs files that can be renamed, so a store is made in a folder and copi
 import contextlib
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -29,15 +29,13 @@ CHECK_SETTINGS = (
 CHECK_LISTING = "check the URL; a web server must also list its folders, by WebDAV's PROPFIND"
 COPY_AGAIN = "verify the store that was copied, then copy it again"
 _ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
-_BEYOND_THE_END = (
-    "416 Range Not Satisfiable",
-    "Requested range was invalid",
-)  # in obstore's message; folders say the second
+# In obstore's message; folders say the second.
+_BEYOND_THE_END = ("416 Range Not Satisfiable", "Requested range was invalid")
 _STARTED = os.getpid()
 
 
 class ObjectFiles(Files):
-    """The files of a store below a URL, such as `s3://bucket/features`. Picklable; safe under fork and threads.
+    """The files of a store below a URL, such as `s3://bucket/features`. Picklable; safe under threads.
 
     Settings (region, endpoint, credentials) come from the environment as obstore reads it: AWS_REGION, AWS_ENDPOINT_URL
     and so on. A forked process is refused: obstore answers by threads that a fork does not copy and that cannot be
@@ -48,33 +46,62 @@ class ObjectFiles(Files):
 
     def __init__(self, url: str) -> None:
         self.root = url.rstrip("/")  # pyright: ignore[reportAttributeAccessIssue] (a URL is no path)
-        self.open_files = {}
+        self.open_files, self._url, self._cure = {}, url, CHECK_SETTINGS
         self._require_no_fork()
-        self._objects = _Objects(str(self.root))
+        try:
+            import obstore
+            from obstore.exceptions import BaseError
+            from obstore.store import MemoryStore, from_url
+        except ImportError as error:
+            raise StoreError(f"{url} needs obstore: pip install 'slt-pipeline[s3]'") from error
+        self._obstore, self._errors = obstore, (OSError, ValueError, BaseError)
+        options: dict[str, Any] = {"retry_config": PATIENCE}
+        try:
+            if (scheme := obstore.parse_scheme(url)) == "http":
+                # Only here: options, once given, replace all that the environment says of them.
+                options["client_options"] = {"allow_http": url.startswith("http://")}
+                self._cure = CHECK_LISTING
+            elif scheme == "s3":
+                _check_endpoint()
+            self._store = from_url(url, **options)
+        except self._errors as error:
+            if "Unable to canonicalize filesystem root" not in str(error):
+                raise StoreError(f"cannot open the object store {url} ({_first_line(error)}): {self._cure}") from error
+            self._store = MemoryStore()  # a folder that is not there has no files
 
     def read(self, path: str) -> bytes:
-        """Return a whole small file. Raises FileNotFoundError if it is not there."""
-        return self._ask("read", path)
+        """Return a whole file. Raises FileNotFoundError if it is not there."""
+        with self._asking(path):
+            return bytes(self._obstore.get(self._store, path).bytes())
 
     def read_each(self, paths: Iterable[str]) -> Iterable[bytes]:
-        """Return whole small files, many at once."""
-        return self._ask_all([("read", path) for path in paths])
+        """Return whole files, many at once."""
+        return self._each(self.read, [(path,) for path in paths])
 
     def exists(self, path: str) -> bool:
         """Say whether a file is there."""
-        return self._ask("exists", path)
+        try:
+            self.size(path)
+        except FileNotFoundError:
+            return False
+        return True
 
     def names(self, folder: str) -> list[str]:
         """Return the sorted names in a folder; none if there is no such folder."""
-        return self._ask("names", folder)
+        with self._asking(folder):
+            found = self._obstore.list_with_delimiter(self._store, folder)
+        paths = [item["path"] for item in found["objects"]] + list(found["common_prefixes"])
+        return sorted(path.rstrip("/").rpartition("/")[2] for path in paths)
 
     def size(self, path: str) -> int:
-        """Return the bytes of a file. Raises FileNotFoundError if it is not there."""
-        return self._ask("size", path)
+        """Return the bytes of a file."""
+        with self._asking(path):
+            return self._obstore.head(self._store, path)["size"]
 
     def walk(self, folder: str) -> list[str]:
         """Return all files below a folder, sorted."""
-        return self._ask("walk", folder)
+        with self._asking(folder):
+            return sorted(item["path"] for page in self._obstore.list(self._store, folder) for item in page)
 
     def read_into(self, path: str, offset: int, out: np.ndarray) -> None:
         """Fill `out` (contiguous) from the bytes at `offset`. Raises StoreError where the file ends too early."""
@@ -86,9 +113,8 @@ class ObjectFiles(Files):
         for path, offset, out in wanted:
             flat = out.reshape(-1).view(np.uint8)
             parts += [(path, offset + start, flat[start : start + PART]) for start in range(0, len(flat), PART)]
-        answers = self._ask_all([("range", path, start, len(out)) for path, start, out in parts])
-        for (_, _, out), data in zip(parts, answers, strict=True):
-            out[:] = np.frombuffer(data, np.uint8)
+        for _ in self._each(self._read_part, parts):
+            pass
 
     def __getstate__(self) -> dict[str, Any]:
         return {"url": self.root}
@@ -96,97 +122,10 @@ class ObjectFiles(Files):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)
 
-    def _ask(self, *question: Any) -> Any:
-        (answer,) = self._ask_all([question])
-        return answer
-
-    def _ask_all(self, questions: list[tuple[Any, ...]]) -> Iterator[Any]:
-        self._require_no_fork()
-        if len(questions) == 1:
-            yield self._answer(questions[0])
-        else:
-            with ThreadPoolExecutor(NUM_CONNECTIONS) as pool:
-                yield from pool.map(self._answer, questions)
-
-    def _answer(self, question: tuple[Any, ...]) -> Any:
-        return getattr(self._objects, question[0])(*question[1:])
-
-    def _require_no_fork(self) -> None:
-        if os.getpid() != _STARTED:
-            raise StoreError(f"{self.root} cannot be read in a process that was forked: start it by spawning")
-
-
-class _Objects:
-    """The files below a URL. Raises FileNotFoundError where one is not there, StoreError where asking fails."""
-
-    def __init__(self, url: str) -> None:
-        try:
-            from obstore import parse_scheme
-            from obstore.exceptions import BaseError
-            from obstore.store import MemoryStore, from_url
-        except ImportError as error:
-            raise StoreError(f"{url} needs obstore: pip install 'slt-pipeline[s3]'") from error
-        self._url, self._errors, self._cure = url, (OSError, ValueError, BaseError), CHECK_SETTINGS
-        options: dict[str, Any] = {"retry_config": PATIENCE}
-        try:
-            if parse_scheme(url) == "http":
-                # Only here: options, once given, replace all that the environment says of them.
-                options["client_options"] = {"allow_http": url.startswith("http://")}
-                self._cure = CHECK_LISTING
-            elif parse_scheme(url) == "s3":
-                _check_endpoint()
-            self._store = from_url(url, **options)
-        except self._errors as error:
-            if "Unable to canonicalize filesystem root" in str(error):  # a folder that is not there has no files
-                self._store = MemoryStore()
-                return
-            raise StoreError(f"cannot open the object store {url} ({_first_line(error)}): {self._cure}") from error
-
-    def read(self, path: str) -> bytes:
-        """Return a whole file."""
-        import obstore
-
-        with self._asking(path):
-            return bytes(obstore.get(self._store, path).bytes())
-
-    def exists(self, path: str) -> bool:
-        """Say whether a file is there."""
-        try:
-            self.size(path)
-        except FileNotFoundError:
-            return False
-        return True
-
-    def size(self, path: str) -> int:
-        """Return the bytes of a file."""
-        import obstore
-
-        with self._asking(path):
-            return obstore.head(self._store, path)["size"]
-
-    def names(self, folder: str) -> list[str]:
-        """Return the sorted names in a folder; none if there is no such folder."""
-        import obstore
-
-        with self._asking(folder):
-            found = obstore.list_with_delimiter(self._store, folder)
-        paths = [item["path"] for item in found["objects"]] + list(found["common_prefixes"])
-        return sorted(path.rstrip("/").rpartition("/")[2] for path in paths)
-
-    def walk(self, folder: str) -> list[str]:
-        """Return all files below a folder, sorted."""
-        import obstore
-
-        with self._asking(folder):
-            return sorted(item["path"] for page in obstore.list(self._store, folder) for item in page)
-
-    def range(self, path: str, start: int, length: int) -> Any:
-        """Return some bytes of a file, as a buffer. Raises StoreError where the file is not there or ends too early."""
-        import obstore
-
+    def _read_part(self, path: str, start: int, out: np.ndarray) -> None:
         try:
             with self._asking(path):
-                data = obstore.get_range(self._store, path, start=start, length=length)
+                data: Any = self._obstore.get_range(self._store, path, start=start, length=len(out))
             end = start + len(data)
         except FileNotFoundError as error:
             raise DamagedError(f"cannot read {self._url}/{path} ({error.strerror}): {COPY_AGAIN}") from error
@@ -194,12 +133,25 @@ class _Objects:
             if not any(words in str(error) for words in _BEYOND_THE_END):
                 raise
             data, end = b"", self.size(path)
-        if len(data) != length:
-            raise DamagedError(f"{self._url}/{path} has {end} bytes, {start + length} needed: {COPY_AGAIN}")
-        return data
+        if len(data) != len(out):
+            raise DamagedError(f"{self._url}/{path} has {end} bytes, {start + len(out)} needed: {COPY_AGAIN}")
+        out[:] = np.frombuffer(data, np.uint8)
+
+    def _each(self, ask: Callable[..., Any], questions: list[tuple[Any, ...]]) -> Iterator[Any]:
+        """Yield the answers to several questions, which are asked at once."""
+        if len(questions) == 1:
+            yield ask(*questions[0])
+        else:
+            with ThreadPoolExecutor(NUM_CONNECTIONS) as pool:
+                yield from pool.map(lambda question: ask(*question), questions)
+
+    def _require_no_fork(self) -> None:
+        if os.getpid() != _STARTED:
+            raise StoreError(f"{self.root} cannot be read in a process that was forked: start it by spawning")
 
     @contextlib.contextmanager
     def _asking(self, path: str) -> Iterator[None]:
+        self._require_no_fork()
         try:
             yield
         except FileNotFoundError:

@@ -1,14 +1,16 @@
-"""A storm over a store: writers, removers, repairers, verifiers and readers at once, killed at random.
+"""A storm over a store: writers, readers and everybody who cares for it at once, killed at random.
 
     python -m cache.testing.storm STORE --minutes 10
 
-STORE must not exist yet. What everybody does is noted in STORE.journal, before and after, and compared with the store
-while the storm goes on and when it is over. The exit status is 1 if anything was lost, torn, or back from the dead, if
-a sound clip was reported as lost, or if anybody met an error that is none of the store's.
+STORE must not exist yet, nor STORE.copy, to which it is converted. What everybody does is noted in STORE.journal,
+before and after, and compared with the store while the storm goes on and when it is over. The exit status is 1 if
+anything was lost, torn, or back from the dead, if a sound clip was reported as lost, or if anybody met an error that is
+none of the store's.
 """
 
 import argparse
 import json
+import math
 import os
 import random
 import sys
@@ -19,10 +21,14 @@ from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.context import ForkProcess
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 
-from cache.care.lost import purge
+from cache.care.convert import convert
+from cache.care.delete import delete
+from cache.care.info import info
+from cache.care.lost import purge, restore
 from cache.care.repair import Dropped, remove, repair
 from cache.care.verify import verify
 from cache.errors import NotFoundError, StoreError
@@ -31,8 +37,10 @@ from cache.places.local import LocalFiles
 from cache.store import FeatureStore
 
 STREAMS = {"wide": StreamSpec(6, "float16"), "narrow": StreamSpec(3, "float32")}
-ROLES = ("write", "write", "write", "remove", "remove", "repair", "verify", "read", "read")
+ROLES = ("write", "write", "write", "remove", "remove", "restore", "repair", "verify", "convert", "read", "read")
+PAUSES = {"repair": 1.0, "restore": 4.0, "convert": 1.0}  # seconds at most between two of them
 ENOUGH = 300  # clips
+_Done = TypeVar("_Done")
 FAULTS = ("lost", "torn", "back", "alarm", "dropped", "error")
 """What must not be in the journal: clips lost, torn, back from the dead, wrongly reported; repairs without a cause."""
 
@@ -48,24 +56,32 @@ def storm(path: str | Path, seconds: float, *, backend: str = "zarr", seed: int 
         time.sleep(rng.uniform(0.05, 0.6))
         number = rng.randrange(len(workers))
         role, worker = workers[number]
-        worker.kill()
-        worker.join()
+        _kill(worker, journal)
         counts["kills"] += 1
         workers[number] = role, _start(role, path, journal, counts)
     for _, worker in workers:
-        worker.kill()
-        worker.join()
+        _kill(worker, journal)
     _end(path, journal)
-    for event, said in (pair for line in _Journal(journal).lines() for pair in line.items()):
+    for event, said in (pair for _, line in _Journal(journal).lines() for pair in line.items() if pair[0] != "at"):
         counts[event] += len(said) if isinstance(said, list) else said if isinstance(said, int) else 1
     return counts
 
 
 def _start(role: str, path: Path, journal: Path, counts: Counter[str]) -> ForkProcess:
     counts["started"] += 1
-    worker = get_context("fork").Process(target=_run, args=(role, path, journal, counts["started"], os.getpid()))
+    number = counts["started"]
+    worker = get_context("fork").Process(
+        target=_run, args=(role, path, journal, number, os.getpid()), name=f"{number:06d}.{role}"
+    )
     worker.start()
     return worker
+
+
+def _kill(worker: ForkProcess, journal: Path) -> None:
+    """End a worker; when it is over, that is noted: nothing that it had begun goes on."""
+    worker.kill()
+    worker.join()
+    _Log(journal / worker.name).note(killed=True)
 
 
 def _run(role: str, path: Path, journal: Path, number: int, parent: int) -> None:
@@ -84,7 +100,7 @@ def _run(role: str, path: Path, journal: Path, number: int, parent: int) -> None
             raise
         if rng.random() < 0.2:
             store = None
-        time.sleep(rng.uniform(0, 1.0 if role == "repair" else 0.05))
+        time.sleep(rng.uniform(0, PAUSES.get(role, 0.05)))
 
 
 def features_of(clip: str) -> dict[str, np.ndarray]:
@@ -116,51 +132,86 @@ def _remove(store: FeatureStore, log: "_Log", rng: random.Random, seen: "_Journa
     store.refresh()
     clips = store.keys()
     chosen = (
-        clips[: rng.randrange(1, 40)] if rng.random() < 0.3 else rng.sample(clips, min(len(clips), rng.randrange(1, 9)))
+        clips[: rng.randrange(1, 40)]
+        if rng.random() < 0.3 or len(clips) > ENOUGH
+        else rng.sample(clips, min(len(clips), rng.randrange(1, 9)))
     )
     log.note(removing=chosen)
-    for _ in range(50):
-        try:
-            log.note(removed=remove(store.path, chosen, files=_quick(store)))
-            break
-        except StoreError as error:
-            if "another process" not in str(error):
-                raise
-            time.sleep(0.02)
+    removed = _in_turn(lambda: remove(store.path, chosen, files=_quick(store)))
+    log.note(**({} if removed is None else {"removed": removed}))
     if rng.random() < 0.3:
         purge(store.path, files=_quick(store))
         log.note(purged=True)
 
 
+def _restore(store: FeatureStore, log: "_Log", rng: random.Random, seen: "_Journal") -> None:
+    del rng, seen
+    log.note(restoring=True)
+    restored = _in_turn(lambda: restore(store.path, files=_quick(store)))
+    log.note(**({} if restored is None else {"restored": restored.clips}))
+
+
+def _convert(store: FeatureStore, log: "_Log", rng: random.Random, seen: "_Journal") -> None:
+    """Copy the store; a copy that was begun before is gone on with, or refused as it is of other clips by now."""
+    del seen
+    target = Path(f"{store.path}.copy")
+    store.refresh()
+    if FeatureStore.exists(target) and rng.random() < 0.8:
+        delete(target)
+    copy = convert(store, target, backend=rng.choice(["zarr", "hdf5"]))
+    log.note(converted=len(copy), **_if_any(torn=[clip for clip in copy if not _is_whole(copy, clip)]))
+    delete(target)
+
+
+def _in_turn(care: Callable[[], _Done]) -> _Done | None:
+    """Return what comes of care, which waits for its turn; None if it does not get one."""
+    for _ in range(50):
+        try:
+            return care()
+        except StoreError as error:
+            if "another process" not in str(error):
+                raise
+            time.sleep(0.02)
+    return None
+
+
 def _repair(store: FeatureStore, log: "_Log", rng: random.Random, seen: "_Journal") -> None:
     del rng, seen
-    dropped = repair(store.path, yes=True, files=_quick(store))
-    log.note(repaired=True, **({} if dropped == Dropped([]) else {"dropped": str(dropped)}))
+    dropped = _in_turn(lambda: repair(store.path, yes=True, files=_quick(store)))
+    log.note(
+        **({} if dropped is None else {"repaired": True}),
+        **_if_any(dropped=[] if dropped in (None, Dropped([])) else [str(dropped)]),
+    )
 
 
 def _verify(store: FeatureStore, log: "_Log", rng: random.Random, seen: "_Journal") -> None:
     del rng, seen
     alarms = [str(damage) for damage in verify(store.path) if damage.clips != ()]
-    log.note(verified=True, **({"alarm": alarms} if alarms else {}))
+    log.note(verified=info(store)["clips"] >= 0, **_if_any(alarm=alarms))
 
 
 def _read(store: FeatureStore, log: "_Log", rng: random.Random, seen: "_Journal") -> None:
     seen.look()
-    committed, removed = set(seen.committed), set(seen.removed)
+    alive, removed = dict(seen.alive), dict(seen.removed)
     store.refresh()
     there = set(store)
     seen.look()
-    faults = {"lost": sorted(committed - seen.removing - there), "back": sorted(removed & there), "torn": []}
+    lost, back = seen.lost(alive, there), seen.back(removed, there)
+    torn: list[str] = []
     for clip in rng.sample(sorted(there), min(len(there), 50)):
         try:
-            faults["torn"] += [] if _is_whole(store, clip) else [clip]
+            torn += [] if _is_whole(store, clip) else [clip]
         except NotFoundError:  # removed and seen to be
             continue
         except StoreError as error:
             store.refresh()
             if clip in store and not _is_whole(store, clip):
-                faults["torn"].append(f"{clip}: {error}")
-    log.note(read=min(len(there), 50), **{fault: clips for fault, clips in faults.items() if clips})
+                torn.append(f"{clip}: {error}")
+    log.note(read=min(len(there), 50), **_if_any(lost=lost, back=back, torn=torn))
+
+
+def _if_any(**faults: list[str]) -> dict[str, list[str]]:
+    return {fault: clips for fault, clips in faults.items() if clips}
 
 
 def _quick(store: FeatureStore) -> LocalFiles:
@@ -179,8 +230,8 @@ def _end(path: Path, journal: Path) -> None:
     store = FeatureStore.open(path)
     damage = [str(damage) for damage in verify(path)]
     log.note(
-        lost=sorted(seen.committed - seen.removing - set(store)),
-        back=sorted(seen.removed & set(store)),
+        lost=seen.lost(seen.alive, set(store)),
+        back=seen.back(seen.removed, set(store)),
         torn=[clip for clip in store if not _is_whole(store, clip)],
         alarm=damage,
         left=len(store),
@@ -194,32 +245,60 @@ class _Log:
         self._file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o644)
 
     def note(self, **event: object) -> None:
-        os.write(self._file, json.dumps(event).encode() + b"\n")
+        os.write(self._file, json.dumps({**event, "at": time.monotonic()}).encode() + b"\n")
 
 
 class _Journal:
-    """The notes of all, of which only the new ones are read."""
+    """The notes of all, of which only the new ones are read.
+
+    alive: clip -> when it was committed, or when the restoration began that brought it back.
+    removed: clip that was told to be removed -> when that began.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._done = folder, Counter[str]()
-        self.committed, self.removing, self.removed = set[str](), set[str](), set[str]()
+        self.alive, self.removed = dict[str, float](), dict[str, float]()
+        self._removal_ended: dict[str, float] = {}  # clip -> when the last removal that named it ended
+        self._restoration_ended = -math.inf
+        self._begun: dict[str, dict[str, Any]] = {}  # whose notes -> what it has begun, and has not ended
 
-    def lines(self) -> list[dict[str, object]]:
-        """Return what was noted since the last call."""
+    def lost(self, alive: dict[str, float], there: set[str]) -> list[str]:
+        """Return the clips that should be there: all that nobody has begun to remove since."""
+        going = {clip for event in self._begun.values() for clip in event.get("removing", ())}
+        left = alive.keys() - there - going
+        return sorted(clip for clip in left if alive[clip] > self._removal_ended.get(clip, -math.inf))
+
+    def back(self, removed: dict[str, float], there: set[str]) -> list[str]:
+        """Return the clips that should not be there: those removed after all that was ever restored."""
+        if any("restoring" in event for event in self._begun.values()):
+            return []
+        return sorted(clip for clip in removed.keys() & there if removed[clip] > self._restoration_ended)
+
+    def lines(self) -> list[tuple[str, dict[str, Any]]]:
+        """Return what was noted since the last call, and by whom."""
         found = []
         for path in sorted(self._folder.iterdir()):
             with path.open("rb") as file:
                 file.seek(self._done[path.name])
                 whole = file.read().rpartition(b"\n")[0]
             self._done[path.name] += len(whole) + (1 if whole else 0)
-            found += [json.loads(line) for line in whole.splitlines()]
+            found += [(path.name, json.loads(line)) for line in whole.splitlines()]
         return found
 
     def look(self) -> None:
-        for line in self.lines():
-            for event, clips in line.items():
-                if event in ("committed", "removing", "removed") and isinstance(clips, list):
-                    getattr(self, event).update(clips)
+        """Take in what was noted."""
+        for who, event in self.lines():
+            begun = self._begun.pop(who, {})
+            if "restoring" in begun:
+                self._restoration_ended = max(self._restoration_ended, event["at"])
+            for clip in begun.get("removing", ()):
+                self._removal_ended[clip] = max(self._removal_ended.get(clip, -math.inf), event["at"])
+            for clip in (*event.get("committed", ()), *event.get("restored", ())):
+                self.alive[clip] = max(self.alive.get(clip, -math.inf), begun.get("at", event["at"]))
+            for clip in event.get("removed", ()):
+                self.removed[clip] = max(self.removed.get(clip, -math.inf), begun["at"])
+            if "removing" in event or "restoring" in event:
+                self._begun[who] = event
 
 
 def main() -> None:

@@ -1,8 +1,29 @@
 """`slt evaluate`."""
 
+from pathlib import Path
+
 import click
 
 from slt_pipeline.cli.options import Command, load, run_option, run_options, show_plan
+
+
+class _Runs(click.ParamType):
+    """Several run folders, with commas between them."""
+
+    name = "RUN,RUN"
+
+    def convert(self, value, param, ctx) -> list[Path]:
+        """Return the folders.
+
+        Raises:
+            click.BadParameter: there is one alone.
+        """
+        if not isinstance(value, str):
+            return value
+        folders = [Path(part.strip()) for part in value.split(",") if part.strip()]
+        if len(folders) < 2:
+            self.fail(f"{value!r} is one run; name two or more, with commas between them, or use --run.", param, ctx)
+        return folders
 
 
 @click.command(cls=Command)
@@ -21,23 +42,36 @@ from slt_pipeline.cli.options import Command, load, run_option, run_options, sho
     is_flag=True,
     help="CV-SLT: also decode from the posterior, which knows the right text: an upper bound.",
 )
-def evaluate(recipe_name, overrides, device, dry_run, run, tasks, splits, oracle) -> None:
-    """Decode and score splits: WER, BLEU-1..4, ROUGE-L. WER is for Sign2Gloss, the others for the translation tasks.
+@click.option(
+    "--ensemble",
+    type=_Runs(),
+    metavar="RUN,RUN",
+    help="Runs that write every text together, by the mean of their probabilities; in place of --run.",
+)
+def evaluate(recipe_name, overrides, device, dry_run, run, tasks, splits, oracle, ensemble) -> None:
+    """Decode and score splits: WER, BLEU-1..4, ROUGE-L, chrF. WER is for Sign2Gloss, the others for translation.
 
     \b
     Reads the store and the trained models, writes hypotheses and scores to runs/<recipe>/evaluate/. With --run, scores
-    that translator, with its own recipe, and writes into its folder.
+    that translator, or Gloss2Text, with its own recipe, and writes into its folder; with --ensemble, several together,
+    searched as the first of them says, into evaluate/ensemble/ of its folder. Below the table stands by which protocol,
+    and what is odd: empty outputs, the same one again and again, loops; sentences of the training split.
     Example:
       $ slt evaluate --task sign2text --split test
       $ slt evaluate --run runs/demo/mmtlb/translate_train
+      $ slt evaluate --ensemble runs/g2t/phoenix14t/gloss2text_train,runs2/g2t/phoenix14t/gloss2text_train
     """
     from slt_pipeline.stages import evaluate as stage
 
     chosen = [f"evaluate.tasks=[{','.join(tasks)}]"] if tasks else []
     chosen += [f"evaluate.splits=[{','.join(splits)}]"] if splits else []
+    if run and ensemble:
+        raise click.UsageError("--ensemble names all its runs: leave out --run")
+    run, *others = ensemble or (run,)
     recipe = load(recipe_name, (*overrides, *chosen), run)
     if dry_run:
-        show_plan(recipe, *stage.plan(recipe, run))
+        show_plan(recipe, *stage.plan(recipe, run, others))
         return
     asked = recipe.evaluate.tasks if tasks or not run else stage.own_tasks(recipe, run)
-    click.echo(stage.evaluate(recipe, device=device, run=run, tasks=asked, oracle=oracle)["table"])
+    found = stage.evaluate(recipe, device=device, run=run, others=others, tasks=asked, oracle=oracle)
+    click.echo("\n".join([found["table"], "", *found["notes"]]))

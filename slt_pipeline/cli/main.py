@@ -31,6 +31,7 @@ COMMANDS = {
     "sweep": "sweep:sweep",
     "evaluate": "evaluate:evaluate",
     "score": "score:score",
+    "compare": "compare:compare",
     "translate": "translate:translate",
     "report": "report:report",
     "recipe": "recipe:recipe",

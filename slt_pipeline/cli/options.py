@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from slt_pipeline.config.names import PROTOCOL_ALIASES, PROTOCOL_NAMES
 from slt_pipeline.files import require_place
 
 if TYPE_CHECKING:
@@ -84,6 +85,23 @@ class Place(click.ParamType):
         if value != "-":
             require_place(Path(value), folder=self.name == "folder")
         return Path(value)
+
+
+class Protocol(click.Choice[str]):
+    """A scoring protocol, by its name or another one of it."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the protocol's own name."""
+        return super().convert(PROTOCOL_ALIASES.get(value, value), param, ctx)
+
+
+def protocol_option(otherwise: str) -> Callable[..., Any]:
+    """`--protocol`: by which rules is scored; `otherwise` says what without it."""
+    return click.option(
+        "--protocol",
+        type=Protocol(PROTOCOL_NAMES),
+        help=f"Tokens, clean-up and spelling: what the scores can be compared with.  [default: {otherwise}]",
+    )
 
 
 OUT_FILE, OUT_FOLDER = Place("file"), Place("folder")

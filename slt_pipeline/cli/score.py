@@ -6,32 +6,31 @@ from pathlib import Path
 
 import click
 
-from slt_pipeline.cli.options import Command
-from slt_pipeline.config.names import PROTOCOL_NAMES
+from slt_pipeline.cli.options import Command, protocol_option
+
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command(cls=Command)
-@click.argument("hypotheses", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.argument("references", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option(
-    "--protocol",
-    type=click.Choice(PROTOCOL_NAMES),
-    default="phoenix14t",
-    show_default=True,
-    help="Tokens, clean-up and spelling: what the scores can be compared with.",
-)
-@click.option("--gloss", is_flag=True, help="The lines are glosses: WER instead of BLEU and ROUGE.")
+@click.argument("hypotheses", type=_FILE)
+@click.argument("references", type=_FILE, required=False)
+@protocol_option("that of the evaluation; of other files phoenix14t")
+@click.option("--gloss", is_flag=True, help="Score glosses: WER instead of BLEU, ROUGE and chrF.")
 def score(hypotheses, references, protocol, gloss) -> None:
-    """Score hypotheses against references, as the papers do. Both are files, one sentence a line. Prints JSON.
+    """Score hypotheses against references, as the papers do. Prints JSON: scores, protocol, version, signatures.
 
     \b
+    Files are text, one sentence a line; or JSON Lines (.jsonl) of id, hypothesis and reference, such as `slt evaluate`
+    writes, which bring their references. With --gloss, of their glosses and gloss_reference where they have them.
     Example:
       $ slt score hypotheses.txt references.txt --protocol csl-daily
+      $ slt score runs/my/evaluate/sign2text-test.jsonl --protocol sacrebleu-13a
     """
-    from slt_pipeline.files import read_lines
     from slt_pipeline.metrics.protocols import get_protocol
+    from slt_pipeline.systems.scored_files import read_pairs
 
-    rules = get_protocol(protocol)
-    pair = (read_lines(hypotheses), read_lines(references))
-    scores = rules.score_recognition(*pair) if gloss else rules.score_translation(*pair)
-    click.echo(json.dumps({"protocol": protocol, "sentences": len(pair[1]), **asdict(scores)}))
+    pairs = read_pairs(hypotheses, references, gloss)
+    rules = get_protocol(protocol or pairs.protocol or "phoenix14t")
+    scores = rules.score_recognition if pairs.glosses else rules.score_translation
+    described = {**rules.described, "sentences": len(pairs.references)}
+    click.echo(json.dumps({**described, **asdict(scores(pairs.hypotheses, pairs.references))}))

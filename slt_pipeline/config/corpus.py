@@ -1,7 +1,11 @@
 """The clips of a recipe and how they are scored."""
 
+from typing import Any
+
+from pydantic import field_validator
+
 from slt_pipeline.config.base import Config
-from slt_pipeline.config.names import ProtocolName
+from slt_pipeline.config.names import PROTOCOL_ALIASES, ProtocolName
 from slt_pipeline.config.paths import Location
 
 
@@ -21,3 +25,8 @@ class CorpusConfig(Config):
     protocol: ProtocolName = "plain-word"
     """How glosses and texts are scored (metrics/README.md). It fixes the unit of BLEU and ROUGE, the gloss clean-up and
     casing before WER, and the normalisation of text, so that a score says what it can be compared with."""
+
+    @field_validator("protocol", mode="before")
+    @classmethod
+    def _own_name(cls, value: Any) -> Any:
+        return PROTOCOL_ALIASES.get(value, value) if isinstance(value, str) else value

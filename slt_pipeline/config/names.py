@@ -1,13 +1,22 @@
 """Names that a recipe chooses among and other rooms give a meaning to: protocols, scores, languages, weights."""
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, get_args
 
-ProtocolName = Literal["phoenix14t", "csl-daily", "csl-daily-halfwidth", "plain-word", "plain-char"]
+ProtocolName = Literal[
+    "phoenix14t", "csl-daily", "csl-daily-halfwidth", "plain-word", "plain-char",
+    "sacrebleu-13a", "sacrebleu-zh", "sacrebleu-char",
+]  # fmt: skip
 """How a corpus is scored; metrics/protocols.py defines each."""
 PROTOCOL_NAMES: tuple[ProtocolName, ...] = get_args(ProtocolName)
+PROTOCOL_ALIASES: Mapping[str, ProtocolName] = MappingProxyType(
+    {"csl-daily-char": "csl-daily", "csl-daily-char-halfwidth": "csl-daily-halfwidth"}
+)
+"""Other names that are taken wherever a protocol is named; what is written beside a number is the protocol's own."""
 
-ScoreName = Literal["bleu1", "bleu2", "bleu3", "bleu4", "rouge", "wer"]
+ScoreName = Literal["bleu1", "bleu2", "bleu3", "bleu4", "rouge", "chrf", "wer"]
 """Scores of a translator; `wer` is of its glosses."""
 LOWER_IS_BETTER = frozenset({"wer"})
 """Scores that count mistakes; of all others more is better."""

@@ -309,6 +309,13 @@ class EvaluateConfig(Config):
     """Beam search of the translators."""
     batch_size: int = Field(default=32, ge=1)
     """Clips decoded at once, in validation too: of the longest; of shorter ones as many as have as many steps."""
+    num_best: int = Field(default=1, ge=1)
+    """Translations of each clip that are kept with their log-probabilities; the first is the one that is scored."""
+
+    @model_validator(mode="after")
+    def _enough_beams(self) -> "EvaluateConfig":
+        _check_beams(self.num_best, self.generation)
+        return self
 
 
 class TranslateConfig(Config):
@@ -325,9 +332,13 @@ class TranslateConfig(Config):
 
     @model_validator(mode="after")
     def _enough_beams(self) -> "TranslateConfig":
-        if self.num_best > self.generation.num_beams:
-            raise ValueError(
-                f"num_best is {self.num_best} and generation.num_beams {self.generation.num_beams}: a search returns "
-                "no more than its beams, raise the second"
-            )
+        _check_beams(self.num_best, self.generation)
         return self
+
+
+def _check_beams(num_best: int, generation: GenerationConfig) -> None:
+    if num_best > generation.num_beams:
+        raise ValueError(
+            f"num_best is {num_best} and generation.num_beams {generation.num_beams}: a search returns no more than "
+            "its beams, raise the second"
+        )

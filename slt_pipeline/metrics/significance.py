@@ -1,22 +1,34 @@
-"""Paired bootstrap: whether a system scores better than another by more than the choice of test sentences explains.
+"""Whether a system scores better than another by more than chance: paired bootstrap and approximate randomisation.
 
-The test set is drawn again and again from its own sentences, with replacement, and both systems are scored on every
-draw (Koehn 2004). Both metrics are functions of sums over sentences, so a draw costs sums only.
+Bootstrap: the test set is drawn again and again from its own sentences, with replacement, and both systems are scored
+on every draw (Koehn 2004): would other sentences say the same? Randomisation: the outputs of the two systems are
+swapped sentence by sentence, by a coin (Riezler and Maxwell 2005): would a difference as large come about if it did not
+matter whose they are? Every score is a function of sums over sentences, so that a draw costs sums only.
 
 N: sentences.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from slt_pipeline.errors import SltError
-from slt_pipeline.metrics.bleu import MAX_ORDER, bleu_of_statistics, sentence_statistics
-from slt_pipeline.metrics.wer import error_counts, scores_of_counts
 
 NUM_DRAWS = 1000
 """Draws by default, as sacrebleu's."""
+_ROUNDING = 1e-9
+"""Differences that are equal but for this much are as large as each other."""
+
+
+class Sums(NamedTuple):
+    """What a score sums over the sentences of one system."""
+
+    each: np.ndarray
+    """(N, columns), of every sentence."""
+    scores: Callable[[np.ndarray], np.ndarray]
+    """Makes scores (C,) in percent of the sums (C, columns) of C corpora."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,111 +51,79 @@ class Comparison:
     """Draws behind the interval and the p-value, whose least possible value is 1 / (num_draws + 1)."""
 
 
-def compare_bleu(
-    hypotheses_a: Sequence[str],
-    hypotheses_b: Sequence[str],
-    references: Sequence[str],
-    level: str = "word",
-    *,
-    order: int = MAX_ORDER,
-    num_draws: int = NUM_DRAWS,
-    seed: int = 0,
-) -> Comparison:
-    """Compare two systems by corpus BLEU-`order`. Texts are taken as they are: prepare them by the protocol first.
+def bootstrap(a: Sums, b: Sums, *, num_draws: int = NUM_DRAWS, seed: int = 0) -> Comparison:
+    """Compare two systems by drawing sentences.
 
-    Raises:
-        SltError: the three lists are not equally long.
-    """
-    return compare_bleu_statistics(
-        sentence_statistics(hypotheses_a, references, level),
-        sentence_statistics(hypotheses_b, references, level),
-        order=order,
-        num_draws=num_draws,
-        seed=seed,
-    )
-
-
-def compare_bleu_statistics(
-    statistics_a: np.ndarray,
-    statistics_b: np.ndarray,
-    *,
-    order: int = MAX_ORDER,
-    num_draws: int = NUM_DRAWS,
-    seed: int = 0,
-) -> Comparison:
-    """Compare two systems by what BLEU sums over their sentences (`sentence_statistics`).
-
-    Of a system that was trained with several seeds, the statistics of a sentence are summed over them: a sentence is
+    Of a system that was trained with several seeds, what is summed of a sentence is that of all of them: a sentence is
     then drawn with its outputs of all seeds, and the score is that of all outputs as one corpus.
 
     Args:
-        statistics_a: (N, 10), of the system.
-        statistics_b: (N, 10), of the baseline on the same sentences.
-        order: highest order of n-grams.
+        a: of the system.
+        b: of the baseline on the same sentences.
         num_draws: how often the test set is drawn.
         seed: of the draws, which are the same for every pair of systems with as many sentences.
 
     Raises:
         SltError: the systems have not as many sentences.
     """
-    if len(statistics_a) != len(statistics_b):
-        raise SltError(f"{len(statistics_a)} sentences of one system, {len(statistics_b)} of the other: pair them")
-    return _compare(statistics_a, statistics_b, lambda sums: bleu_of_statistics(sums, order), num_draws, seed)
+    both = _side_by_side(a, b)
 
+    def drawn(rng: np.random.Generator) -> np.ndarray:
+        sentences = rng.integers(len(both), size=len(both))  # the same for both systems: paired
+        return np.bincount(sentences, minlength=len(both)) @ both
 
-def compare_wer(
-    hypotheses_a: Sequence[str],
-    hypotheses_b: Sequence[str],
-    references: Sequence[str],
-    *,
-    num_draws: int = NUM_DRAWS,
-    seed: int = 0,
-) -> Comparison:
-    """Compare two systems by word error rate (lower is better). Prepare the glosses by the protocol first.
-
-    Raises:
-        SltError: the three lists are not equally long, or a draw's references hold no token.
-    """
-    return _compare(
-        error_counts(hypotheses_a, references),
-        error_counts(hypotheses_b, references),
-        lambda sums: np.array([scores_of_counts(counts).wer for counts in sums]),
-        num_draws,
-        seed,
-    )
-
-
-def _compare(
-    statistics_a: np.ndarray,
-    statistics_b: np.ndarray,
-    scores: Callable[[np.ndarray], np.ndarray],
-    num_draws: int,
-    seed: int,
-) -> Comparison:
-    """statistics: (N, columns), of which `scores` makes (draws,) of the sums (draws, columns)."""
-    if num_draws < 1:
-        raise SltError(f"num_draws is {num_draws}; a bootstrap needs at least 1 draw")
-    rng = np.random.default_rng(seed)
-    num_sentences, columns = statistics_a.shape
-    both = np.hstack([statistics_a, statistics_b]).astype(np.float64)  # whole numbers, exact; products are fast
-    sums = np.empty((num_draws + 1, 2 * columns))
-    sums[0] = both.sum(axis=0)
-    for draw in range(1, num_draws + 1):
-        sentences = rng.integers(num_sentences, size=num_sentences)  # the same for both systems: paired
-        sums[draw] = np.bincount(sentences, minlength=num_sentences) @ both
-    of_a, of_b = scores(sums[:, :columns]), scores(sums[:, columns:])
-    score_a, score_b, differences = float(of_a[0]), float(of_b[0]), (of_a - of_b)[1:]
-    difference = score_a - score_b
-    # Under the null hypothesis the differences scatter around zero as they scatter around their mean here; the one is
-    # the test set itself (Riezler and Maxwell 2005; sacrebleu does the same).
-    num_as_large = int((np.abs(differences - differences.mean()) >= abs(difference)).sum())
+    score_a, score_b, differences = _drawn_scores(a, both, drawn, num_draws, seed)
     low, high = np.percentile(differences, [2.5, 97.5])
     return Comparison(
         score_a=score_a,
         score_b=score_b,
-        difference=difference,
+        difference=score_a - score_b,
         low=float(low),
         high=float(high),
-        p_value=(num_as_large + 1) / (num_draws + 1),
+        # Under the null hypothesis the differences scatter around zero as they scatter around their mean here; the one
+        # is the test set itself (Riezler and Maxwell 2005; sacrebleu does the same).
+        p_value=_p_value(differences - differences.mean(), score_a - score_b),
         num_draws=num_draws,
     )
+
+
+def randomisation(a: Sums, b: Sums, *, num_draws: int = NUM_DRAWS, seed: int = 0) -> float:
+    """P-value of two systems by swapping their outputs, two-sided; arguments as of `bootstrap`.
+
+    Raises:
+        SltError: the systems have not as many sentences.
+    """
+    both, columns = _side_by_side(a, b), a.each.shape[1]
+    whole, more = both.sum(axis=0), both[:, columns:] - both[:, :columns]
+
+    def swapped(rng: np.random.Generator) -> np.ndarray:
+        moved = rng.integers(2, size=len(both)) @ more
+        return whole + np.concatenate([moved, -moved])
+
+    score_a, score_b, differences = _drawn_scores(a, both, swapped, num_draws, seed)
+    return _p_value(differences, score_a - score_b)
+
+
+def _side_by_side(a: Sums, b: Sums) -> np.ndarray:
+    """Return (N, 2 * columns); whole numbers stay exact in float64, whose products are fast."""
+    if len(a.each) != len(b.each):
+        raise SltError(f"{len(a.each)} sentences of one system, {len(b.each)} of the other: pair them")
+    return np.hstack([a.each, b.each]).astype(np.float64)
+
+
+def _drawn_scores(
+    of: Sums, both: np.ndarray, draw: Callable[[np.random.Generator], np.ndarray], num_draws: int, seed: int
+) -> tuple[float, float, np.ndarray]:
+    """Return both scores on the test set, and their differences (num_draws,) on what was drawn."""
+    if num_draws < 1:
+        raise SltError(f"num_draws is {num_draws}; a test of significance needs at least 1 draw")
+    rng = np.random.default_rng(seed)
+    sums = np.stack([both.sum(axis=0), *(draw(rng) for _ in range(num_draws))])
+    columns = both.shape[1] // 2
+    of_a, of_b = of.scores(sums[:, :columns]), of.scores(sums[:, columns:])
+    return float(of_a[0]), float(of_b[0]), (of_a - of_b)[1:]
+
+
+def _p_value(differences: np.ndarray, difference: float) -> float:
+    as_large = np.abs(differences) >= abs(difference) - _ROUNDING
+    return (int(as_large.sum()) + 1) / (len(differences) + 1)

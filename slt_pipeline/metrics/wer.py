@@ -1,8 +1,8 @@
 """Word error rate from the published alignment (FACTS 10.3).
 
 Deletion and insertion cost 3, substitution 4, a match nothing; the errors are counted along one cheapest alignment,
-found from the end with a fixed order of preference. jiwer is not used: it minimises the plain edit distance, and where
-two substitutions (8) compete with a deletion and an insertion around a match (6) its counts differ.
+found from the end with a fixed order of preference. The plain edit distance (`standard_wer.py`) differs where two
+substitutions (8) compete with a deletion and an insertion around a match (6).
 
 N: sentence pairs. R: reference tokens. H: hypothesis tokens.
 """

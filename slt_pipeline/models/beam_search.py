@@ -12,6 +12,9 @@ from slt_pipeline.errors import SltError
 from slt_pipeline.models.ensemble import Member, TogetherWith, mean_log_probs
 from slt_pipeline.models.mbart import EOS_ID
 
+_MOST_LOGITS = 2**26
+"""Logits that are held at once where hypotheses are scored: 256 MB in float32, and as much again of their softmax."""
+
 
 class Generation(NamedTuple):
     """Hypotheses, best first, `num_return` rows for each of B sources.
@@ -65,8 +68,14 @@ def beam_search(
     if not with_scores:
         return Generation(ids, None)
     # The search could return them itself, but keeps for it the scores of all V pieces at every step: gigabytes.
-    log_probs = mean_log_probs([member.repeated(num_return) for member in members], ids[:, :-1])
-    return Generation(ids, _scores(log_probs, ids, max_length) / _lengths(ids) ** length_penalty)
+    all_of = [member.repeated(num_return) for member in members]
+    rows = max(1, _MOST_LOGITS // (ids.shape[1] * first.mbart.config.vocab_size))
+    parts = []
+    for row in range(0, len(ids), rows):
+        part = slice(row, row + rows)
+        log_probs = mean_log_probs([member.rows(part) for member in all_of], ids[part, :-1])
+        parts.append(_scores(log_probs, ids[part], max_length))
+    return Generation(ids, torch.cat(parts) / _lengths(ids) ** length_penalty)
 
 
 def _scores(log_probs: Tensor, ids: Tensor, max_length: int) -> Tensor:

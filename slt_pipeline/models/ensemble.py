@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from inspect import signature
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -28,6 +28,10 @@ class Member(NamedTuple):
     def repeated(self, times: int) -> "Member":
         """Return the same with every source so many times in a row."""
         return Member(self.mbart, *(each.repeat_interleave(times, dim=0) for each in (self.states, self.mask)))
+
+    def rows(self, part: slice) -> "Member":
+        """Return the same of some of the sources."""
+        return Member(self.mbart, self.states[part], self.mask[part])
 
 
 def mean_log_probs(members: Sequence[Member], inputs: Tensor) -> Tensor:
@@ -64,7 +68,7 @@ class TogetherWith(LogitsProcessor):
         found = [scores.float().log_softmax(dim=-1)]  # a search without beams hands over logits
         for member, cache in zip(self._others, self._caches, strict=True):
             if self._before is not None:
-                cache.reorder_cache(self._parents(input_ids))
+                cache.reorder_cache(cast(torch.LongTensor, self._parents(input_ids)))
             logits = member.mbart(
                 encoder_outputs=BaseModelOutput(last_hidden_state=member.states),  # type: ignore[arg-type]
                 attention_mask=member.mask,

@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 import torch
 from torch import Tensor
 
-from slt_pipeline.models.label_smoothing import smoothed_kl
+from slt_pipeline.models.label_smoothing import label_smoothed_loss
 from slt_pipeline.models.language import EncoderInput
 from slt_pipeline.models.mbart import PAD_ID
 from slt_pipeline.models.translator import Translator
@@ -34,13 +34,13 @@ class MMTLB(Translator):
         if "agreement" in parts:
             source = EncoderInput(*(torch.cat([each, each]) for each in source))
             labels, inputs = (torch.cat([each, each]) for each in (labels, inputs))
-        log_probs = self.decode(self.states(source), source.mask, inputs).float().log_softmax(dim=-1)
+        logits = self.decode(self.states(source), source.mask, inputs)
         losses = {}
         if "translation" in parts:
-            smoothing = self.config.label_smoothing
-            losses["translation"] = smoothed_kl(log_probs, labels, smoothing, PAD_ID) / labels.shape[0]
+            losses["translation"] = label_smoothed_loss(logits, labels, self.config.label_smoothing, PAD_ID)
         if "agreement" in parts:
-            losses["agreement"] = _divergence(*log_probs.chunk(2), valid=labels.chunk(2)[0] != PAD_ID)
+            first, second = logits.float().log_softmax(dim=-1).chunk(2)
+            losses["agreement"] = _divergence(first, second, labels.chunk(2)[0] != PAD_ID)
         return losses
 
 

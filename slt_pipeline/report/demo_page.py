@@ -24,6 +24,7 @@ COLUMNS = {
     "wer": "WER",
     **{f"bleu{n}": f"BLEU-{n}" for n in (1, 2, 3, 4)},
     "rouge": "ROUGE-L",
+    "chrf": "chrF",
     "start_error": "start (s)",
     "end_error": "end (s)",
 }

@@ -30,6 +30,8 @@ class SweepTable:
     """Those of the columns that are keys of the recipe."""
     num_draws: int
     """Draws behind the p-values."""
+    scored_by: tuple[str, ...] = ()
+    """Protocols of the scores, with their versions and how they compute."""
 
     def markdown(self) -> str:
         """Every column, and below the table what some of them mean."""
@@ -49,7 +51,7 @@ class SweepTable:
             tails = (".".join(parts[-length:]) for length in range(min(2, len(parts)), len(parts)))
             others = [key for key in self.keys if key != name]
             return next((tail for tail in tails if not any(f".{key}".endswith(f".{tail}") for key in others)), name)
-        if name.endswith((" sd", " rouge", " rouge (oracle)")):
+        if name.endswith((" sd", " rouge", " rouge (oracle)", " chrf", " chrf (oracle)")):
             return ""
         return "p" if name.endswith(" p") else "oracle" if name.endswith("(oracle)") else name
 
@@ -62,6 +64,7 @@ class SweepTable:
                 "both equally good. A sentence is drawn with its outputs of all seeds that both rows have; what seeds "
                 "change is in sd, the standard deviation over them."
             )
+        notes += [f"Scored by {protocol}." for protocol in self.scored_by]
         return [*notes, *([ORACLE_NOTE] if any(name.endswith("(oracle)") for name in self.columns) else [])]
 
 
@@ -124,7 +127,7 @@ def sweep_table(
         for column in ("", " sd", " p", " (oracle)", " (oracle) sd")
     ]
     columns = [name for name in ("variant", *keys, "seeds", *scores, "failed") if name in present]
-    return SweepTable(rows, columns, keys, num_draws)
+    return SweepTable(rows, columns, keys, num_draws, _protocols(run for runs in groups for run in runs))
 
 
 def figures_of(runs: Group, split: str, name: str, of: str = "scores") -> list[float]:
@@ -159,6 +162,17 @@ def _cell(row: Mapping[str, Any], name: str) -> Any:
     return f"{value:5.2f} ±{row[f'{name} sd']:.2f}" if f"{name} sd" in row and "(oracle)" not in name else value
 
 
+def _protocols(runs: Iterable[Run]) -> tuple[str, ...]:
+    """By what the scores of runs were computed; those of before say nothing but the protocol's name."""
+    scores = (row for run in runs for row in run.get("scores", {}).values() if "protocol" in row)
+    told = (
+        f"{row['protocol']}, version {row.get('protocol_version', 1)}"
+        + "".join(f"; {name} `{signature}`" for name, signature in row.get("signature", {}).items())
+        for row in scores
+    )
+    return tuple(dict.fromkeys(told))
+
+
 def _shown(run: Run) -> Mapping[str, Any]:
     return run.get("shown", run["values"])
 
@@ -168,7 +182,7 @@ def _splits(runs: Iterable[Run]) -> list[str]:
 
 
 def _names(metric: str) -> list[str]:
-    return list(dict.fromkeys(["bleu4", "rouge", metric]))
+    return list(dict.fromkeys(["bleu4", "rouge", "chrf", metric]))
 
 
 def _as_typed(value: Any) -> str:

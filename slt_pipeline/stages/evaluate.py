@@ -5,22 +5,25 @@ from pathlib import Path
 from typing import Any
 
 from slt_pipeline.config.recipe import Recipe, save_recipe
-from slt_pipeline.config.runs import holds_encoder
+from slt_pipeline.config.runs import holds_encoder, holds_translator
 from slt_pipeline.config.stages import Task
 from slt_pipeline.files import read_json, write_json
 from slt_pipeline.report.tables import text_table
-from slt_pipeline.systems.tasks import Systems
+from slt_pipeline.systems.predictions import write_predictions
+from slt_pipeline.systems.tasks import Decoded, Systems
 from slt_pipeline.training.devices import pick_device
 from slt_pipeline.training.run import Plan
 
 STAGE = "evaluate"
-SCORES_FILE, ORACLE_FILE = "scores.json", "oracle.json"
+SCORES_FILE, ORACLE_FILE, DETAILS_FILE = "scores.json", "oracle.json", "details.json"
+ENSEMBLE = "ensemble"
+"""Folder, within a run's own scores, of those of an ensemble that it leads."""
 ORACLE = "sign2text (oracle)"
 """What a row is of that was decoded from the posterior; it stands in a file of its own, beside what is compared."""
-COLUMNS = ("task", "split", "wer", "bleu1", "bleu2", "bleu3", "bleu4", "rouge", "start_error", "end_error")
+COLUMNS = ("task", "split", "wer", "bleu1", "bleu2", "bleu3", "bleu4", "rouge", "chrf", "start_error", "end_error")
 
 
-def plan(recipe: Recipe, run: Path | None = None) -> Plan:
+def plan(recipe: Recipe, run: Path | None = None, others: Sequence[Path] = ()) -> Plan:
     """What the stage would read and write."""
     reads = {
         "clips": recipe.corpus.manifest,
@@ -29,11 +32,14 @@ def plan(recipe: Recipe, run: Path | None = None) -> Plan:
         "language model": recipe.language_folder,
         "translator": run or recipe.run_folder("translate_train"),
     }
-    return reads, {"scores": _folder(recipe, run)}
+    reads |= {f"member {number}": str(folder) for number, folder in enumerate(others, start=2)}
+    return reads, {"scores": _folder(recipe, run, others)}
 
 
 def own_tasks(recipe: Recipe, run: Path | None = None) -> tuple[Task, ...]:
-    """The tasks that a translator alone can do: with glosses where it, or the encoder of its run, makes its own."""
+    """The tasks that a run alone can do: with glosses where it, or the encoder of its run, makes its own."""
+    if run is not None and not holds_translator(run) and not holds_encoder(run):
+        return ("gloss2text",)
     recognises = recipe.translator.head == "trained" or (run is not None and holds_encoder(run))
     return ("sign2gloss", "sign2text") if recognises else ("sign2text",)
 
@@ -43,46 +49,63 @@ def evaluate(
     *,
     device: str = "auto",
     run: Path | None = None,
+    others: Sequence[Path] = (),
     tasks: Sequence[Task] | None = None,
     oracle: bool = False,
 ) -> dict[str, Any]:
-    """Score tasks on every split of the recipe; `rows` holds the scores, `table` shows them.
+    """Score tasks on every split of the recipe; `rows` holds the scores, `table` shows them, `notes` what is odd.
 
     Rows of other tasks and splits that were scored before stay in `scores.json`.
 
     Args:
         recipe: what to score, and how.
         device: where it computes.
-        run: folder of the translator, such as a sweep's winner, which its scores go into; None: the recipe's own.
+        run: folder of the translator, such as a sweep's winner, or of Gloss2Text, which its scores go into; None: the
+            recipe's own.
+        others: runs that write every text together with `run`; scores go into `evaluate/ensemble/` of it.
         tasks: what to score; None: the recipe's tasks.
         oracle: decode sign2text from the posterior, too, which knows the right texts.
     """
-    folder = _folder(recipe, run)
+    folder = _folder(recipe, run, others)
     save_recipe(recipe, folder)
-    systems = Systems(recipe, pick_device(device), run)
+    systems = Systems(recipe, pick_device(device), run, others)
     asked = recipe.evaluate.tasks if tasks is None else tasks
     # first: a system without a posterior is refused before the others decode
     known = [score_oracle(systems, split, folder) for split in recipe.evaluate.splits] if oracle else []
     rows = [score(systems, task, split, folder) for task in asked for split in recipe.evaluate.splits] + known
-    return {"rows": rows, "table": text_table(rows, columns=COLUMNS)}
+    scored = {(row["task"], row["split"]) for row in rows}
+    odd = [row for row in read_json(folder / DETAILS_FILE) if (row["task"], row["split"]) in scored]
+    notes = [
+        _said_of_protocol(rows[0]),
+        *(f"{row['task']} {row['split']}: {note}" for row in odd for note in row["notes"]),
+    ]
+    return {"rows": rows, "table": text_table(rows, columns=COLUMNS), "notes": notes}
 
 
 def score(systems: Systems, task: Task, split: str, folder: Path) -> dict[str, Any]:
     """Score one task on one split, write hypotheses and references, and put the row among those of `scores.json`."""
-    decoded = systems.decode(task, split)
-    row = {"task": task, "split": split, **decoded.scores, **systems.made_by(task)}
-    write_json(folder / f"{task}-{split}.json", {**row, "clips": decoded.pairs(task)})
-    _keep(folder / SCORES_FILE, row)
-    return row
+    return _written(systems, systems.decode(task, split), (task, split), f"{task}-{split}", folder / SCORES_FILE)
 
 
 def score_oracle(systems: Systems, split: str, folder: Path) -> dict[str, Any]:
     """Score one split decoded from the posterior, into files of its own: no row of a translator is compared with it."""
     decoded = systems.oracle(split)
-    row = {"task": ORACLE, "split": split, **decoded.scores, **systems.made_by("sign2text")}
-    write_json(folder / f"oracle-{split}.json", {**row, "clips": decoded.pairs("sign2text")})
-    _keep(folder / ORACLE_FILE, row)
+    return _written(systems, decoded, (ORACLE, split), f"oracle-{split}", folder / ORACLE_FILE)
+
+
+def _written(systems: Systems, decoded: Decoded, of: tuple[str, str], name: str, scores: Path) -> dict[str, Any]:
+    """Write what was decoded into a file of that name, put its row among the scores, and return the row."""
+    which = {"task": of[0], "split": of[1]}
+    digest, look = write_predictions(scores.parent, name, decoded.lines()), systems.look_at(decoded)
+    row = {**which, **decoded.scores, **systems.made_by(decoded.task), "predictions": digest}
+    _keep(scores.parent / DETAILS_FILE, {**which, **look.row(), "notes": look.notable(decoded.scores)})
+    _keep(scores, row)
     return row
+
+
+def _said_of_protocol(row: Mapping[str, Any]) -> str:
+    computed = "; ".join(f"{name} {signature}" for name, signature in row["signature"].items())
+    return f"protocol {row['protocol']}, version {row['protocol_version']}: {computed}"
 
 
 def _keep(path: Path, row: Mapping[str, Any]) -> None:
@@ -92,5 +115,6 @@ def _keep(path: Path, row: Mapping[str, Any]) -> None:
     write_json(path, list(rows.values()))
 
 
-def _folder(recipe: Recipe, run: Path | None) -> Path:
-    return run / STAGE if run else recipe.run_folder(STAGE)
+def _folder(recipe: Recipe, run: Path | None, others: Sequence[Path] = ()) -> Path:
+    folder = run / STAGE if run else recipe.run_folder(STAGE)
+    return folder / ENSEMBLE if others else folder

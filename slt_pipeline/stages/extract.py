@@ -17,9 +17,9 @@ from slt_pipeline.corpora.features import require_unchanged
 from slt_pipeline.corpora.load import load_clips, media_root
 from slt_pipeline.corpora.manifest import read_manifest
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import held, require_place, write_json_lines
+from slt_pipeline.files import change_json_lines, held, require_place
 from slt_pipeline.models.taps import stream_widths
-from slt_pipeline.systems.features import fingerprint, read_rejected, rejected_path, require_features_of
+from slt_pipeline.systems.features import fingerprint, rejected_path, require_features_of
 from slt_pipeline.systems.left_out import Unreadable
 from slt_pipeline.systems.recogniser import Recogniser, open_recogniser, recorded
 from slt_pipeline.training import distributed
@@ -86,11 +86,7 @@ def _todo(recipe: Recipe, recogniser: Recogniser, clips: list[Clip]) -> list[Cli
 
 def _list_rejected(recipe: Recipe, clips: list[Clip], rejected: list[dict[str, str]]) -> None:
     tried = {clip.id for clip in clips}
-    listed = [row for row in read_rejected(recipe) if row["id"] not in tried] + rejected
-    if listed:
-        write_json_lines(rejected_path(recipe), listed)
-    else:
-        rejected_path(recipe).unlink(missing_ok=True)
+    change_json_lines(rejected_path(recipe), lambda rows: [row for row in rows if row["id"] not in tried] + rejected)
 
 
 def _local_store(recipe: Recipe) -> Path:

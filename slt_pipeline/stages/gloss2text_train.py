@@ -49,6 +49,7 @@ def gloss2text_train(
     """Train mBART on gloss to text; the best checkpoint is by dev BLEU-4."""
     require_own(recipe, "language")
     config, manifest, protocol = recipe.gloss2text_train, recipe.corpus.manifest, recipe.corpus.protocol
+    at_once = recipe.evaluate.batch_size
     run = find_run(recipe.run_folder(STAGE), STAGE, _inputs(recipe), overwrite=overwrite, extend=extend)
     if run.result is not None:
         return run.result
@@ -75,28 +76,15 @@ def gloss2text_train(
     run.begin(recipe, describe)
     objective = Objective({"translation": 1.0, "agreement": config.regularise.agreement})
 
-    def losses(translator: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return translator(batch, objective.parts)
-
     def validate(translator: torch.nn.Module) -> dict[str, float]:
         assert isinstance(translator, Translator)
         system = Gloss2Text(translator, vocabularies)
         texts = distributed.shared_out(
-            dev,
-            lambda clips: system.translate(
-                [clip.gloss or () for clip in clips], config.generation, recipe.evaluate.batch_size
-            ),
+            dev, lambda clips: system.translate([clip.gloss or () for clip in clips], config.generation, at_once)
         )
         return score_texts(protocol, texts, dev)
 
-    dataset = GlossTextDataset(
-        clips,
-        vocabularies.text,
-        reader,
-        seed=recipe.seed,
-        gloss_dropout=config.regularise.gloss_dropout,
-        piece_dropout=config.regularise.piece_dropout,
-    )
+    dataset = _dataset(recipe, clips, vocabularies)
     trainable = Trainable(
         model=model,
         parameter_groups=model.parameter_groups(objective.parts),
@@ -104,7 +92,7 @@ def gloss2text_train(
         padding=dataset.padding,
         num_items=len(clips),
         collate=as_it_is,
-        losses=losses,
+        losses=lambda translator, batch: translator(batch, objective.parts),
         objective=objective,
         validate=validate,
         score="bleu4",
@@ -113,6 +101,18 @@ def gloss2text_train(
         names=[clip.id for clip in clips],
     )
     return run.train(trainable, config.training, recipe.seed, where)
+
+
+def _dataset(recipe: Recipe, clips: list[Clip], vocabularies: Vocabularies) -> GlossTextDataset:
+    noise = recipe.gloss2text_train.regularise
+    return GlossTextDataset(
+        clips,
+        vocabularies.text,
+        vocabularies.gloss_reader(recipe.translator.gloss_input),
+        seed=recipe.seed,
+        gloss_dropout=noise.gloss_dropout,
+        piece_dropout=noise.piece_dropout,
+    )
 
 
 def _clips(manifest: str, split: str) -> list[Clip]:

@@ -11,7 +11,7 @@ from slt_pipeline.training.run import Plan
 
 STAGE = "grounding"
 TABLE_FILE, CSV_FILE = "grounding.md", "grounding.csv"
-COLUMNS = ("run", "features", "bleu1", "bleu2", "bleu3", "bleu4", "rouge")
+COLUMNS = ("run", "features", "bleu1", "bleu2", "bleu3", "bleu4", "rouge", "chrf")
 
 
 def plan(runs: Sequence[Run], run: Run, out: Path | None = None) -> Plan:

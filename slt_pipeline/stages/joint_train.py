@@ -20,6 +20,7 @@ from slt_pipeline.errors import SltError
 from slt_pipeline.models.ctc import infeasible, is_blank
 from slt_pipeline.models.sign_to_text import SignToText
 from slt_pipeline.models.taps import RECOGNITION, StoredTap
+from slt_pipeline.systems.decoding import Gloss2Text, Sign2Text
 from slt_pipeline.systems.encoding import ClipEncoder, Encoded, FrameReader
 from slt_pipeline.systems.joint import JointStart, encoder_of
 from slt_pipeline.systems.left_out import LeftOut, Unreadable
@@ -27,7 +28,7 @@ from slt_pipeline.systems.recogniser import recognise
 from slt_pipeline.systems.scores import score_recognised, score_texts
 from slt_pipeline.systems.texts import check_texts
 from slt_pipeline.systems.times import TimesLearner
-from slt_pipeline.systems.translator import Gloss2Text, Sign2Text, open_gloss2text
+from slt_pipeline.systems.translator import open_gloss2text
 from slt_pipeline.training.checkpoint import BEST
 from slt_pipeline.training.devices import pick_device, require_precision
 from slt_pipeline.training.distributed import shared_out

@@ -10,7 +10,7 @@ from typing import Any
 from slt_pipeline.config.names import LOWER_IS_BETTER
 from slt_pipeline.config.provenance import flatten
 from slt_pipeline.config.recipe import Recipe, save_recipe
-from slt_pipeline.config.stages import SweepConfig
+from slt_pipeline.config.stages import EvaluateConfig, SweepConfig
 from slt_pipeline.config.variants import Variant, is_defined, key_of, runs_of
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import (
@@ -22,6 +22,7 @@ from slt_pipeline.files import (
     write_json_lines,
     write_text,
 )
+from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.metrics.significance import NUM_DRAWS
 from slt_pipeline.report.sweep_plot import is_number, plot_sweep
 from slt_pipeline.report.sweeps import SweepTable, best_run, sweep_groups, sweep_table
@@ -136,7 +137,10 @@ class _Sweep:
         )
         scoring = recipe.model_dump(mode="json", include={"evaluate"}, exclude_defaults=True)
         manifest = Path(recipe.corpus.manifest)
-        scored = _hash({**scoring, "clips": file_hash(manifest) if manifest.is_file() else None}, config)
+        scored = {**scoring, "clips": file_hash(manifest) if manifest.is_file() else None}
+        if (version := get_protocol(recipe.corpus.protocol).version) > 1:  # 1 was written nowhere
+            scored["protocol_version"] = version
+        scored = _hash(scored, config)
         varied = ["variants"] * bool(config.variants) + list(config.grid)
         folder = name or f"{'+'.join(varied)[:80]}-{base[:8]}"
         return cls(config, recipe.run_folder(STAGE) / folder, variants, base, scored[:12])
@@ -273,12 +277,19 @@ def _scored_once(
 ) -> dict[str, dict[str, Any]]:
     """Scores by split, kept in a file of the run until they are asked for under other settings."""
     done, settings = folder / name, recipe.evaluate.model_dump(mode="json")
-    if done.is_file() and (before := read_json(done))["evaluate"] == settings:
+    if done.is_file() and _is_scored_so(before := read_json(done), recipe):
         return before["scores"]
     systems = Systems(recipe, pick_device(device), folder)
     scores = {split: score_split(systems, split) for split in recipe.evaluate.splits}
     write_json(done, {"evaluate": settings, "scores": scores})
     return scores
+
+
+def _is_scored_so(before: dict[str, Any], recipe: Recipe) -> bool:
+    """Whether scores are those of these settings; one that an earlier version did not have counts as its default."""
+    settings, version = recipe.evaluate.model_dump(mode="json"), get_protocol(recipe.corpus.protocol).version
+    same = {**EvaluateConfig().model_dump(mode="json"), **before["evaluate"]} == settings
+    return same and all(row.get("protocol_version", 1) == version for row in before["scores"].values())
 
 
 def _hash(data: dict[str, Any], config: SweepConfig) -> str:

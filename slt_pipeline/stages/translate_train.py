@@ -15,12 +15,12 @@ from slt_pipeline.corpora.load import load_clips
 from slt_pipeline.models.ctc import infeasible, is_blank
 from slt_pipeline.models.sign_to_text import SignToText
 from slt_pipeline.models.taps import RECOGNITION
+from slt_pipeline.systems.decoding import Sign2Text
 from slt_pipeline.systems.features import FeatureStore, encodable, open_features, widths_of
 from slt_pipeline.systems.recogniser import recognise
 from slt_pipeline.systems.scores import score_recognised, score_texts
 from slt_pipeline.systems.start import Start
 from slt_pipeline.systems.texts import check_texts
-from slt_pipeline.systems.translator import Sign2Text
 from slt_pipeline.training import distributed
 from slt_pipeline.training.devices import pick_device, require_precision
 from slt_pipeline.training.objective import Objective
@@ -118,7 +118,7 @@ class _Validation:
 
         def decoded(clips: list[Clip]) -> list[tuple[str, tuple[tuple[str, ...], bool]]]:
             features = self.features.of(clips)
-            texts, logits = system.translate_features(features, config.generation, self.recipe.evaluate.batch_size)
+            texts, _, logits = system.translate_features(features, config.generation, self.recipe.evaluate.batch_size)
             glosses = recognise(logits, self.start.classes, config.beam_size) if logits else [()] * len(clips)
             blank = [is_blank(each) for each in logits] or [False] * len(clips)
             return list(zip(texts, zip(glosses, blank, strict=True), strict=True))

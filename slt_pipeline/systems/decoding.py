@@ -1,6 +1,21 @@
-"""Which sources are decoded together: those of like length, as many as fill a batch."""
+"""Translators at work: Gloss2Text and Sign2Text, alone or several together, with their vocabularies."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from slt_pipeline.config.translator import GenerationConfig
+from slt_pipeline.corpora.features import FeatureDataset
+from slt_pipeline.corpora.labels import GlossReader
+from slt_pipeline.errors import SltError
+from slt_pipeline.models.ensemble import Member
+from slt_pipeline.models.language import EncoderInput
+from slt_pipeline.models.sign_to_text import SignToText
+from slt_pipeline.models.taps import HeadFront, Taps
+from slt_pipeline.models.translator import Translator
+from slt_pipeline.systems.outputs import NBest, Outputs, Translations, read_texts
+from slt_pipeline.systems.vocabularies import Vocabularies
 
 MOST = 4
 """How many times as many short sources as long ones a batch may hold: what is decoded takes memory too."""
@@ -23,3 +38,179 @@ def decoding_batches(lengths: Sequence[int], batch_size: int, *, alike: bool = F
         batch = [index for index in order[start:end] if not alike or lengths[index] == longest]
         yield batch
         start += len(batch)
+
+
+@dataclass(frozen=True)
+class Gloss2Text:
+    """Glosses to text."""
+
+    model: Translator
+    vocabularies: Vocabularies
+    weights: str = ""
+    """Hash of the weights that were loaded; empty: in training."""
+    others: tuple["Gloss2Text", ...] = ()
+    """Those that write every text together with it."""
+
+    @property
+    def reader(self) -> GlossReader:
+        """What makes of glosses what its model reads."""
+        return self.vocabularies.gloss_reader(self.model.config.gloss_input)
+
+    def together_with(self, others: Sequence["Gloss2Text"]) -> "Gloss2Text":
+        """Return an ensemble; its members may have other sizes and glosses, but not other pieces of text.
+
+        Raises:
+            SltError: they have.
+        """
+        _require_one_vocabulary([self, *others])
+        return replace(self, others=tuple(others))
+
+    def translate(self, glosses: Sequence[Sequence[str]], generation: GenerationConfig, batch_size: int) -> list[str]:
+        """Return the text of every sequence of glosses."""
+        return self.outputs(glosses, generation, batch_size).texts
+
+    def outputs(
+        self, glosses: Sequence[Sequence[str]], generation: GenerationConfig, batch_size: int, *, num_best: int = 0
+    ) -> Outputs:
+        """Return the text of every sequence of glosses, and its `num_best` best ones with scores."""
+        made, num_return = _Ordered(len(glosses)), max(num_best, 1)
+        settings = {**generation.model_dump(), "num_return": num_return, "with_scores": num_best > 0}
+        for indices in decoding_batches([self.reader.length(row) for row in glosses], batch_size):
+            rows = [glosses[index] for index in indices]
+            members = [other.model.member(other._source(rows)) for other in self.others]
+            found = self.model.generate(self._source(rows), others=members, **settings)
+            made.add(indices, read_texts(self.vocabularies, found), num_return)
+        return made.outputs()
+
+    def _source(self, glosses: Sequence[Sequence[str]]) -> EncoderInput:
+        encoded = self.reader.encode(glosses)
+        return self.model.source({name: ids.to(_device(self.model)) for name, ids in encoded.items()})
+
+
+@dataclass(frozen=True)
+class Sign2Text:
+    """The taps of a visual encoder to text, and with a head of its own to glosses."""
+
+    model: SignToText
+    vocabularies: Vocabularies
+    weights: str = ""
+    """Hash of the weights that were loaded; empty: in training."""
+    others: tuple["Sign2Text", ...] = ()
+    """Those that write every text together with it, of the same features; the glosses are its own."""
+
+    def together_with(self, others: Sequence["Sign2Text"]) -> "Sign2Text":
+        """Return an ensemble; its members may have other sizes and taps, but not other pieces of text.
+
+        Raises:
+            SltError: they have.
+        """
+        _require_one_vocabulary([self, *others])
+        return replace(self, others=tuple(others))
+
+    @property
+    def recognises(self) -> bool:
+        """Whether it makes gloss logits of its own: its visual head is trained with it."""
+        return self.model.front.recognises
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return _device(self.model)
+
+    @torch.no_grad()
+    def taps(self, batch: Mapping[str, torch.Tensor]) -> Taps:
+        """Return what its front makes of a batch of stored features."""
+        return self.model.front({name: batch[name].to(self.device) for name in ("features", "lengths")})
+
+    def translate(
+        self,
+        taps: Taps,
+        generation: GenerationConfig,
+        *,
+        num_return: int = 1,
+        with_scores: bool = False,
+        oracle: torch.Tensor | None = None,
+        others: Sequence[Member] = (),
+    ) -> Translations:
+        """Return the texts of a batch of taps; from the posterior with `oracle`, labels (B, N) of the right texts."""
+        settings = {**generation.model_dump(), "num_return": num_return, "with_scores": with_scores, "oracle": oracle}
+        return read_texts(self.vocabularies, self.model.generate(taps, **settings, others=others))
+
+    def translate_features(
+        self,
+        features: FeatureDataset,
+        generation: GenerationConfig,
+        batch_size: int,
+        *,
+        oracle: bool = False,
+        num_best: int = 0,
+    ) -> Outputs:
+        """Return the text of every clip, and where `recognises` its gloss logits, in the order of the clips.
+
+        Args:
+            features: clips in a store; for the oracle with the labels of their texts.
+            generation: the search.
+            batch_size: clips at once.
+            oracle: decode from the posterior, which knows the right texts: an upper bound, no translation.
+            num_best: how many texts of each clip come with scores.
+        """
+        made, num_return = _Ordered(len(features.clips)), max(num_best, 1)
+        logits: dict[int, torch.Tensor] = {}
+        for indices in self.batches(features, batch_size, alike=oracle):
+            batch = features.batch([features.clips[index] for index in indices])
+            taps = self.taps(batch)
+            found = self.translate(
+                taps,
+                generation,
+                num_return=num_return,
+                with_scores=num_best > 0,
+                oracle=batch["labels"].to(self.device) if oracle else None,
+                others=[other._member(batch, oracle=oracle) for other in self.others],
+            )
+            made.add(indices, found, num_return)
+            if self.recognises and taps.gloss_logits is not None:
+                rows = zip(indices, taps.gloss_logits.cpu(), batch["lengths"].tolist(), strict=True)
+                logits |= {index: row[:length] for index, row, length in rows}
+        return made.outputs([logits[index] for index in sorted(logits)])
+
+    def batches(self, features: FeatureDataset, batch_size: int, *, alike: bool = False) -> Iterator[list[int]]:
+        """Yield batches of like length; of equal length where padding would reach a result (the published head)."""
+        alike |= any(isinstance(m.model.front, HeadFront) and m.model.front.leaks for m in (self, *self.others))
+        yield from decoding_batches([features.length(clip) for clip in features.clips], batch_size, alike=alike)
+
+    def _member(self, batch: Mapping[str, torch.Tensor], *, oracle: bool) -> Member:
+        source = self.model.source(self.taps(batch))
+        return self.model.translator.member(source, batch["labels"].to(self.device) if oracle else None)
+
+
+class _Ordered:
+    """What was decoded batch by batch, put back into the order of the sources."""
+
+    def __init__(self, num_sources: int):
+        self._texts, self._nbest = [""] * num_sources, list[NBest]([[]] * num_sources)
+        self._scored = False
+
+    def add(self, indices: Sequence[int], found: Translations, num_return: int) -> None:
+        """Take in the texts of a batch."""
+        for index, text in zip(indices, found.texts[::num_return], strict=True):
+            self._texts[index] = text
+        for index, best in zip(indices, found.nbest(num_return), strict=False):  # none where none are asked for
+            self._nbest[index], self._scored = best, True
+
+    def outputs(self, logits: Sequence[torch.Tensor] = ()) -> Outputs:
+        """Return all of it."""
+        return Outputs(self._texts, self._nbest if self._scored else [], list(logits))
+
+
+def _require_one_vocabulary(members: Sequence[Gloss2Text] | Sequence[Sign2Text]) -> None:
+    digests = [member.vocabularies.text.digest()[:12] for member in members]
+    for number, digest in enumerate(digests, start=1):
+        if digest != digests[0]:
+            raise SltError(
+                f"member {number} of the ensemble has other pieces of text ({digest}) than the first ({digests[0]}): "
+                "probabilities of pieces cannot be averaged; take runs that share a tokenizer (text.tokenizer)"
+            )
+
+
+def _device(model: torch.nn.Module) -> torch.device:
+    return next(model.parameters()).device

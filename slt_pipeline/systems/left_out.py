@@ -16,7 +16,7 @@ from slt_pipeline.corpora.frames import ClipDataset, FrameBatches, shape_of_clip
 from slt_pipeline.corpora.labels import Labeller
 from slt_pipeline.corpora.unreadable import UNREADABLE, reason_of, why_unusable
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import read_json_lines, write_json_lines
+from slt_pipeline.files import change_json_lines, read_json_lines
 from slt_pipeline.training import distributed
 from slt_pipeline.training.checkpoint import list_checkpoints
 from slt_pipeline.video.prepared import FrameShape
@@ -216,13 +216,8 @@ class LeftOut:
     def _list(self) -> None:
         if not distributed.is_main():
             return
-        before = read_json_lines(self.file)
         own = [{"id": name, "reason": reason, "by": self.stage} for name, reason in self._reasons.items()]
-        rows = [row for row in before if row.get("by") != self.stage] + own
-        if rows:
-            write_json_lines(self.file, rows)
-        elif before:
-            self.file.unlink()
+        change_json_lines(self.file, lambda rows: [row for row in rows if row.get("by") != self.stage] + own)
 
 
 def _unusable(

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from slt_pipeline.files import json_line, read_json
-from slt_pipeline.metrics.bleu import sentence_statistics
+from slt_pipeline.files import json_line
 from slt_pipeline.metrics.protocols import get_protocol
-from slt_pipeline.metrics.significance import compare_bleu_statistics
+from slt_pipeline.metrics.significance import Sums, bootstrap
+from slt_pipeline.systems.predictions import predictions_file, read_predictions, scored_as
 
 Run = Mapping[str, Any]
 """A row of a sweep's results."""
@@ -22,8 +20,7 @@ class _Sentences:
 
     protocol: str
     ids: tuple[str, ...]
-    statistics: np.ndarray
-    """(N, 10), of what BLEU sums."""
+    bleu: Sums
 
 
 class PairedTest:
@@ -54,8 +51,8 @@ class PairedTest:
             ]
             everything = [sentences for pair in pairs for sentences in pair]
             if len({(sentences.protocol, sentences.ids) for sentences in everything}) == 1:
-                sums = (sum(sentences.statistics for sentences in side) for side in zip(*pairs, strict=True))
-                found[split] = compare_bleu_statistics(*map(np.asarray, sums)).p_value
+                mine, theirs = (_together([each.bleu for each in side]) for side in zip(*pairs, strict=True))
+                found[split] = bootstrap(mine, theirs).p_value
         return found
 
     def _sentences(self, run: Run, split: str) -> _Sentences | None:
@@ -64,20 +61,23 @@ class PairedTest:
             return None
         key = json_line([run["folder"], split, scored])
         if key not in self._read:
-            self._read[key] = _read(self.folder / run["folder"] / "evaluate" / f"sign2text-{split}.json", scored)
+            path = predictions_file(self.folder / run["folder"] / "evaluate", f"sign2text-{split}")
+            self._read[key] = None if path is None else _read(path, scored)
         return self._read[key]
 
 
+def _together(seeds: Sequence[Sums]) -> Sums:
+    """What a score sums of a sentence, over the outputs of all seeds."""
+    return Sums(sum(sums.each for sums in seeds[1:]) + seeds[0].each, seeds[0].scores)
+
+
 def _read(path: Path, scored: Mapping[str, Any]) -> _Sentences | None:
-    """Read what a run decoded; None: it is gone, or was decoded anew in another way since it was scored."""
-    if not path.is_file():
+    """Read what a run decoded; None: it was decoded anew in another way since it was scored."""
+    found, protocol = read_predictions(path), get_protocol(scored["protocol"])
+    if "predictions" in scored:
+        anew = found.digest != scored["predictions"]
+    else:  # an earlier version kept the row in the file itself
+        anew = any(scored.get(name) != value for name, value in scored_as(path).items())
+    if anew:
         return None
-    found = read_json(path)
-    clips, protocol = found.pop("clips"), get_protocol(scored["protocol"])
-    if any(scored.get(name) != value for name, value in found.items()):
-        return None
-    hypotheses, references = (
-        protocol.prepare_text([clip[side] for clip in clips]) for side in ("hypothesis", "reference")
-    )
-    ids = tuple(clip["id"] for clip in clips)
-    return _Sentences(protocol.name, ids, sentence_statistics(hypotheses, references, protocol.level))
+    return _Sentences(protocol.name, found.ids, protocol.bleu_sums(*found.texts()))

@@ -1,11 +1,13 @@
 """Scores of what was decoded, under the protocol of the corpus, and what each number is a number of."""
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.times import reference_times
-from slt_pipeline.metrics.bleu import sentence_bleu
+from slt_pipeline.metrics.degenerate import Degenerate, degenerate
+from slt_pipeline.metrics.lengths import by_length, weak_bins
 from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.metrics.times import Times, time_errors
 from slt_pipeline.metrics.wer import align
@@ -13,15 +15,13 @@ from slt_pipeline.text.gloss_form import caseless, gloss_form, gloss_sentence
 
 
 def score_texts(protocol: str, hypotheses: Sequence[str], clips: Sequence[Clip]) -> dict[str, float]:
-    """Return bleu1..bleu4 and rouge."""
+    """Return bleu1..bleu4, rouge and chrf."""
     return asdict(get_protocol(protocol).score_translation(hypotheses, [clip.text or "" for clip in clips]))
 
 
 def score_sentences(protocol: str, hypotheses: Sequence[str], clips: Sequence[Clip]) -> list[float]:
     """Return the smoothed BLEU-4 of each clip: for ranks, comparable with no score of a corpus."""
-    rules = get_protocol(protocol)
-    pair = (rules.prepare_text(hypotheses), rules.prepare_text([clip.text or "" for clip in clips]))
-    return sentence_bleu(*pair, rules.level)
+    return get_protocol(protocol).sentence_bleu(hypotheses, [clip.text or "" for clip in clips])
 
 
 def score_glosses(protocol: str, hypotheses: Sequence[Sequence[str]], clips: Sequence[Clip]) -> dict[str, float]:
@@ -70,3 +70,63 @@ def score_recognised(
     scores = score_glosses(protocol, [glosses for glosses, _ in found], clips)
     rates = {name: scores[name] for name in ("wer", "sub_rate", "del_rate", "ins_rate")}
     return {**rates, "blank_only": 100 * sum(blank for _, blank in found) / len(found)}
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a score alone does not tell of outputs."""
+
+    lengths: Sequence[Mapping[str, Any]]
+    """Scores by the length of the reference."""
+    flags: Degenerate
+    """Outputs that say nothing of what was signed."""
+    also_in_train: Mapping[str, Any] | None
+    """Share of the references that are training sentences, too, in percent, the number of the others, and `without`:
+    the scores of those. None: there is no training split, or it is the one that is scored."""
+
+    def row(self) -> dict[str, Any]:
+        """Return it as it stands in a row of scores."""
+        row = {"lengths": list(self.lengths), "flags": asdict(self.flags)}
+        return row if self.also_in_train is None else {**row, "also_in_train": self.also_in_train}
+
+    def notable(self, scores: Mapping[str, float]) -> list[str]:
+        """Return what is worth saying beside the scores, in words."""
+        told = [*self.flags.notable(), *weak_bins(self.lengths, scores)]
+        if self.also_in_train and self.also_in_train["share"]:
+            without = self.also_in_train["without"]
+            name = "wer" if "wer" in scores else "bleu4"
+            others = f"; {name} without them {without[name]:.2f}, with them {scores[name]:.2f}" if without else ""
+            told.append(f"{self.also_in_train['share']:.1f} % of the references are training sentences, too{others}")
+        return told
+
+
+def look_at(
+    protocol: str, hypotheses: Sequence[str], references: Sequence[str], train: Sequence[str] = (), *, glosses: bool
+) -> Look:
+    """Look at outputs as they are scored.
+
+    Args:
+        protocol: of the corpus.
+        hypotheses: texts, or gloss sentences.
+        references: what is right.
+        train: what is right of the training split.
+        glosses: whether they are gloss sentences.
+    """
+    rules = get_protocol(protocol)
+    split = rules.gloss_tokens if glosses else rules.tokens
+    found, right, trained = split(hypotheses), split(references), split(train)
+
+    def score(part: Sequence[int]) -> dict[str, float]:
+        pair = [hypotheses[i] for i in part], [references[i] for i in part]
+        if not glosses:
+            scores = asdict(rules.score_translation(*pair))
+            return {name: scores[name] for name in ("bleu4", "rouge", "chrf")}
+        return {"wer": rules.score_recognition(*pair).wer} if any(right[i] for i in part) else {}
+
+    also_in_train = None
+    if trained:
+        known = {tuple(tokens) for tokens in trained}
+        others = [number for number, tokens in enumerate(right) if tuple(tokens) not in known]
+        share = 100 * (len(right) - len(others)) / len(right)
+        also_in_train = {"share": share, "others": len(others), "without": score(others) if others else {}}
+    return Look(by_length([len(tokens) for tokens in right], score), degenerate(found, right, trained), also_in_train)

@@ -10,7 +10,7 @@ import torch
 
 from slt_pipeline.corpora.features import FeatureDataset
 from slt_pipeline.models.language import EncoderInput, LanguageModel
-from slt_pipeline.systems.translator import Sign2Text
+from slt_pipeline.systems.decoding import Sign2Text
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ def sentences(translator: Sign2Text, features: FeatureDataset, batch_size: int) 
     model = translator.model.translator
     signs: dict[str, torch.Tensor] = {}
     texts: dict[str, torch.Tensor] = {}
-    for clips in translator.batches(features, batch_size):
+    for indices in translator.batches(features, batch_size):
+        clips = [features.clips[index] for index in indices]
         batch, ids = features.batch(clips), [clip.id for clip in clips]
         signs |= zip(ids, _means(model, translator.model.source(translator.taps(batch))), strict=True)
         texts |= zip(ids, _means(model, model.text_source(batch["labels"].to(translator.device))), strict=True)

@@ -1,7 +1,7 @@
 """The four tasks on the trained systems of a recipe: what each decodes, its scores, and what they are scores of."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -10,28 +10,33 @@ from typing import Any
 import torch
 
 from slt_pipeline.config.objective import is_zero
-from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.config.recipe import Recipe, recipe_of_run
+from slt_pipeline.config.runs import holds_translator
 from slt_pipeline.config.stages import Task
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.feasible import with_glosses
 from slt_pipeline.corpora.features import FeatureDataset, require_clips, require_stream
 from slt_pipeline.corpora.labels import TextLabels, no_labels
 from slt_pipeline.corpora.load import load_clips
+from slt_pipeline.corpora.manifest import read_manifest
 from slt_pipeline.corpora.times import reference_times
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import text_hash
+from slt_pipeline.metrics.protocols import get_protocol
+from slt_pipeline.systems.decoding import Gloss2Text, Sign2Text
 from slt_pipeline.systems.features import FeatureStore, encodable, open_features
+from slt_pipeline.systems.outputs import NBest, Outputs
 from slt_pipeline.systems.recogniser import CLASSES_FILE, recognise
-from slt_pipeline.systems.scores import score_glosses, score_texts, score_times
+from slt_pipeline.systems.scores import Look, look_at, score_glosses, score_texts, score_times
 from slt_pipeline.systems.times import GlossTimes, clip_times
-from slt_pipeline.systems.translator import Gloss2Text, Sign2Text, open_gloss2text, open_sign2text
+from slt_pipeline.systems.translator import open_gloss2text, open_sign2text
 from slt_pipeline.text.gloss_form import gloss_sentence
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 
 log = logging.getLogger(__name__)
 
 _NO_PART: dict[str, Any] = dict.fromkeys((*Recipe.recorded, "seed"), True)
-_NO_PART["evaluate"] = {"tasks", "splits", "batch_size"}
+_NO_PART["evaluate"] = {"tasks", "splits", "batch_size", "num_best"}
 """What of a recipe plays no part in a score, beside the checkpoint."""
 
 _NEEDS: dict[Task, tuple[str, ...]] = {
@@ -46,33 +51,49 @@ _NEEDS: dict[Task, tuple[str, ...]] = {
 class Decoded:
     """What a task made of a split."""
 
+    task: Task
     clips: Sequence[Clip]
     hypotheses: Sequence[str]
     scores: Mapping[str, float]
+    nbest: Sequence[NBest] = ()
+    """The best texts of each clip with scores; empty: none were asked for, or these are glosses."""
+    glosses: Sequence[Sequence[str]] = ()
+    """Glosses that were recognised; empty: none were."""
 
-    def pairs(self, task: Task) -> list[dict[str, str | None]]:
-        """Return what was decoded beside what was right, clip by clip."""
-        wanted = [gloss_sentence(clip.gloss or ()) if task == "sign2gloss" else clip.text for clip in self.clips]
-        return [
-            {"id": clip.id, "hypothesis": hypothesis, "reference": reference}
-            for clip, hypothesis, reference in zip(self.clips, self.hypotheses, wanted, strict=True)
-        ]
+    @property
+    def references(self) -> list[str]:
+        """What is right of every clip."""
+        return _references(self.task, self.clips)
+
+    def lines(self) -> Iterator[dict[str, Any]]:
+        """Yield what was decoded beside what was right, clip by clip, as `evaluate/` keeps it."""
+        for number, (clip, reference) in enumerate(zip(self.clips, self.references, strict=True)):
+            line: dict[str, Any] = {"id": clip.id, "reference": reference, "hypothesis": self.hypotheses[number]}
+            if self.nbest:
+                line["nbest"] = [scored._asdict() for scored in self.nbest[number]]
+            if self.glosses:
+                line["glosses"] = list(self.glosses[number])
+            if clip.gloss:
+                line["gloss_reference"] = list(clip.gloss)
+            yield line
 
 
 class Systems:
     """The trained systems of a recipe, each opened once, when it is first asked for, and decoding a split once."""
 
-    def __init__(self, recipe: Recipe, device: torch.device, run: Path | None = None):
+    def __init__(self, recipe: Recipe, device: torch.device, run: Path | None = None, others: Sequence[Path] = ()):
         """Open nothing yet.
 
         Args:
             recipe: names the systems, and is what they are checked against.
             device: where they compute.
-            run: folder of the translator, such as a sweep's winner; None: the recipe's own.
+            run: folder of the translator, such as a sweep's winner, or of Gloss2Text; None: the recipe's own.
+            others: folders of runs of the same kind that write every text together with `run`.
         """
-        self.recipe, self.device = recipe, device
-        self.run = run or recipe.run_folder("translate_train")
-        self._decoded: dict[tuple[str, ...], tuple[list[str], list[torch.Tensor]]] = {}
+        self.recipe, self.device, self.others = recipe, device, others
+        self.language = run if run and not holds_translator(run) else None
+        self.run = run if run and not self.language else recipe.run_folder("translate_train")
+        self._decoded: dict[tuple[str, ...], Outputs] = {}
         self._glosses: dict[str, tuple[str, ...]] = {}
 
     def oracle(self, split: str) -> Decoded:
@@ -86,7 +107,7 @@ class Systems:
                 f"translate_train.objective of {self.run} gives the posterior no weight, so that it was never trained: "
                 "there is nothing to decode from it; leave out --oracle"
             )
-        return self.translated(self.with_texts(split), oracle=True)
+        return self.translated(self.with_texts(split), oracle=True, num_best=self.recipe.evaluate.num_best)
 
     def with_texts(self, split: str) -> FeatureDataset:
         """Return the clips of one split, all of which have a text: what the translator reads, and labels of the texts.
@@ -98,11 +119,14 @@ class Systems:
         labels = TextLabels(self.sign2text.vocabularies.text)
         return FeatureDataset(self.store, self.recipe.translator.stream, clips, labels)
 
-    def translated(self, features: FeatureDataset, *, oracle: bool = False) -> Decoded:
+    def translated(self, features: FeatureDataset, *, oracle: bool = False, num_best: int = 0) -> Decoded:
         """Translate and score clips by features that may be another's; `oracle`: from the posterior."""
         config, clips = self.recipe.evaluate, features.clips
-        texts, _ = self.sign2text.translate_features(features, config.generation, config.batch_size, oracle=oracle)
-        return Decoded(clips, texts, score_texts(self.recipe.corpus.protocol, texts, clips))
+        found = self.sign2text.translate_features(
+            features, config.generation, config.batch_size, oracle=oracle, num_best=num_best
+        )
+        scores = score_texts(self.recipe.corpus.protocol, found.texts, clips)
+        return Decoded("sign2text", clips, found.texts, scores, found.nbest)
 
     def decode(self, task: Task, split: str) -> Decoded:
         """Decode and score one task on one split.
@@ -119,13 +143,27 @@ class Systems:
         if task == "sign2gloss":
             glosses = self._recognised(clips)
             scores = score_glosses(protocol, glosses, clips) | self._time_scores(clips, glosses)
-            return Decoded(clips, [gloss_sentence(g) for g in glosses], scores)
+            return Decoded(task, clips, [gloss_sentence(g) for g in glosses], scores, glosses=glosses)
+        recognised = task == "sign2gloss2text" or (task == "sign2text" and self._own_glosses)
+        glosses = self._recognised(clips) if recognised else []
         if task == "sign2text":
-            texts = self._run_translator(clips)[0]
+            found = self._run_translator(clips)
         else:
-            signed = [clip.gloss or () for clip in clips] if task == "gloss2text" else self._recognised(clips)
-            texts = self.gloss2text.translate(signed, config.generation, config.batch_size)
-        return Decoded(clips, texts, score_texts(protocol, texts, clips))
+            signed = glosses if recognised else [clip.gloss or () for clip in clips]
+            found = self.gloss2text.outputs(signed, config.generation, config.batch_size, num_best=config.num_best)
+        return Decoded(task, clips, found.texts, score_texts(protocol, found.texts, clips), found.nbest, glosses)
+
+    def look_at(self, decoded: Decoded) -> Look:
+        """Look at outputs beside what training taught: which are empty, the same, in loops, or known."""
+        split = {clip.split for clip in decoded.clips}
+        train = [] if "train" in split else _references(decoded.task, self._train)
+        return look_at(
+            self.recipe.corpus.protocol,
+            decoded.hypotheses,
+            decoded.references,
+            [reference for reference in train if reference],
+            glosses=decoded.task == "sign2gloss",
+        )
 
     def made_by(self, task: Task) -> dict[str, Any]:
         """Return what a number of this task is a number of: protocol, recipe and weights."""
@@ -133,11 +171,11 @@ class Systems:
         if task in ("sign2gloss", "sign2gloss2text") and not self._own_glosses:
             weights["encoder"] = self.store.fingerprint.get("encoder_weights", "unknown")
         if task in ("gloss2text", "sign2gloss2text"):
-            weights["language"] = self.gloss2text.weights
+            weights |= _weights("language", self.gloss2text)
         if task == "sign2text" or (task != "gloss2text" and self._own_glosses):
-            weights["translator"] = self.sign2text.weights
+            weights |= _weights("translator", self.sign2text)
         return {
-            "protocol": self.recipe.corpus.protocol,
+            **get_protocol(self.recipe.corpus.protocol).described,
             "recipe": text_hash(self.recipe.model_dump_json(exclude=_NO_PART))[:12],
             "checkpoints": {name: value[:12] for name, value in weights.items()},
         }
@@ -148,16 +186,32 @@ class Systems:
         return open_features(self.recipe)
 
     @cached_property
+    def _train(self) -> list[Clip]:
+        return read_manifest(self.recipe.corpus.manifest, "train")
+
+    @cached_property
     def gloss2text(self) -> Gloss2Text:
         """Glosses to text."""
-        return open_gloss2text(self.recipe, self.device)
+        first = open_gloss2text(self.recipe, self.device, self.language)
+        if not (self.language and self.others):
+            return first
+        return first.together_with([open_gloss2text(recipe_of_run(run), self.device, run) for run in self.others])
 
     @cached_property
     def sign2text(self) -> Sign2Text:
         """Features to text."""
         packed = self.store.compression
         reads = {"store": self.store.fingerprint, "store_keep_bits": packed and packed.keep_bits}
-        return open_sign2text(self.recipe, self.device, reads, self.run)
+        first = open_sign2text(self.recipe, self.device, reads, self.run)
+        others = {} if self.language else {run: recipe_of_run(run) for run in self.others}
+        for run, recipe in others.items():
+            if recipe.translator.stream != self.recipe.translator.stream:
+                raise SltError(
+                    f"{run} reads the stream {recipe.translator.stream}, {self.run} {self.recipe.translator.stream}; "
+                    "an ensemble of translators reads one, leave one of them out"
+                )
+        members = [open_sign2text(recipe, self.device, reads, run) for run, recipe in others.items()]
+        return first.together_with(members) if members else first
 
     @cached_property
     def classes(self) -> GlossVocabulary:
@@ -182,7 +236,7 @@ class Systems:
     def _gloss_logits(self, clips: Sequence[Clip]) -> tuple[list[torch.Tensor], GlossVocabulary]:
         if self._own_glosses:
             assert self.sign2text.vocabularies.classes is not None
-            return self._run_translator(clips)[1], self.sign2text.vocabularies.classes
+            return self._run_translator(clips).logits, self.sign2text.vocabularies.classes
         require_stream("gloss_logits", self.store.streams)
         require_clips(self.store, clips)
         return [torch.from_numpy(self.store.read(clip.id, "gloss_logits")).float() for clip in clips], self.classes
@@ -201,14 +255,25 @@ class Systems:
             found.append(clip_times(frames, clip, self.recipe))
         return score_times(glosses, found, clips)
 
-    def _run_translator(self, clips: Sequence[Clip]) -> tuple[list[str], list[torch.Tensor]]:
+    def _run_translator(self, clips: Sequence[Clip]) -> Outputs:
         """Texts and gloss logits of the clips; what was decoded is not decoded again."""
         key = tuple(clip.id for clip in clips)
         if key not in self._decoded:
             config = self.recipe.evaluate
             features = FeatureDataset(self.store, self.recipe.translator.stream, clips, no_labels)
-            self._decoded[key] = self.sign2text.translate_features(features, config.generation, config.batch_size)
+            self._decoded[key] = self.sign2text.translate_features(
+                features, config.generation, config.batch_size, num_best=config.num_best
+            )
         return self._decoded[key]
+
+
+def _weights(name: str, system: Gloss2Text | Sign2Text) -> dict[str, str]:
+    """Return the hash of a system's weights, and of those that write together with it."""
+    return {name: system.weights} | {f"{name} {n}": other.weights for n, other in enumerate(system.others, start=2)}
+
+
+def _references(task: Task, clips: Sequence[Clip]) -> list[str]:
+    return [gloss_sentence(clip.gloss or ()) if task == "sign2gloss" else clip.text or "" for clip in clips]
 
 
 def has_oracle(recipe: Recipe) -> bool:

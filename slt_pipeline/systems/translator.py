@@ -1,10 +1,9 @@
-"""Translators, trained or in training, with their vocabularies: Gloss2Text and Sign2Text."""
+"""Translators are built and opened here, checked against a recipe: Gloss2Text and Sign2Text."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
@@ -12,10 +11,7 @@ from slt_pipeline.config.provenance import ABSENT, flatten, require_made_with
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.runs import STREAMS_FILE, holds_encoder, holds_translator
 from slt_pipeline.config.taps import TAPS, Stream
-from slt_pipeline.config.translator import GenerationConfig
-from slt_pipeline.corpora.clip import Clip
-from slt_pipeline.corpora.features import FeatureDataset, require_stream
-from slt_pipeline.corpora.labels import GlossReader
+from slt_pipeline.corpora.features import require_stream
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import file_hash, read_json, write_json
 from slt_pipeline.models.build import build_translator
@@ -23,10 +19,10 @@ from slt_pipeline.models.gloss_table import EMBEDDINGS_FILE
 from slt_pipeline.models.mbart import architecture
 from slt_pipeline.models.mbart_files import weight_files
 from slt_pipeline.models.sign_to_text import SignToText
-from slt_pipeline.models.taps import HeadFront, StoredTap, Taps, stream_widths
+from slt_pipeline.models.taps import HeadFront, StoredTap, stream_widths
 from slt_pipeline.models.translator import Translator
 from slt_pipeline.models.visual_head import VisualHead
-from slt_pipeline.systems.decoding import decoding_batches
+from slt_pipeline.systems.decoding import Gloss2Text, Sign2Text
 from slt_pipeline.systems.parts import TRANSLATOR, best_of
 from slt_pipeline.systems.vocabularies import Vocabularies, tokenizer_files
 from slt_pipeline.training.checkpoint import Checkpoint, best_checkpoint
@@ -39,109 +35,6 @@ GLOSS_SUFFIX = "gls"
 """What closes the glosses that Gloss2Text reads, whichever system its mBART is for (FACTS 6.4)."""
 _SIZES = ("d_model", "num_layers", "num_heads", "ffn_dim", "max_positions")
 _MBART_FILES = ("config.json", "model.safetensors", "pytorch_model.bin", "gloss_embeddings.bin")  # always told
-
-
-class Translations(NamedTuple):
-    """Texts of a batch, best first, `num_return` rows a source; with scores if they were asked for."""
-
-    texts: list[str]
-    scores: list[float] | None
-
-
-@dataclass(frozen=True)
-class Gloss2Text:
-    """Glosses to text."""
-
-    model: Translator
-    vocabularies: Vocabularies
-    weights: str = ""
-    """Hash of the weights that were loaded; empty: in training."""
-
-    @property
-    def reader(self) -> GlossReader:
-        """What makes of glosses what its model reads."""
-        return self.vocabularies.gloss_reader(self.model.config.gloss_input)
-
-    def translate(self, glosses: Sequence[Sequence[str]], generation: GenerationConfig, batch_size: int) -> list[str]:
-        """Return the text of every sequence of glosses."""
-        device, texts = _device(self.model), [""] * len(glosses)
-        for indices in decoding_batches([self.reader.length(row) for row in glosses], batch_size):
-            encoded = self.reader.encode([glosses[index] for index in indices])
-            batch = {name: ids.to(device) for name, ids in encoded.items()}
-            found = self.model.generate(self.model.source(batch), **generation.model_dump())
-            for index, text in zip(indices, self.vocabularies.text.decode_batch(found.ids), strict=True):
-                texts[index] = text
-        return texts
-
-
-@dataclass(frozen=True)
-class Sign2Text:
-    """The taps of a visual encoder to text, and with a head of its own to glosses."""
-
-    model: SignToText
-    vocabularies: Vocabularies
-    weights: str = ""
-    """Hash of the weights that were loaded; empty: in training."""
-
-    @property
-    def recognises(self) -> bool:
-        """Whether it makes gloss logits of its own: its visual head is trained with it."""
-        return self.model.front.recognises
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        return _device(self.model)
-
-    @torch.no_grad()
-    def taps(self, batch: Mapping[str, torch.Tensor]) -> Taps:
-        """Return what its front makes of a batch of stored features."""
-        return self.model.front({name: batch[name].to(self.device) for name in ("features", "lengths")})
-
-    def translate(
-        self,
-        taps: Taps,
-        generation: GenerationConfig,
-        *,
-        num_return: int = 1,
-        with_scores: bool = False,
-        oracle: torch.Tensor | None = None,
-    ) -> Translations:
-        """Return the texts of a batch of taps; from the posterior with `oracle`, labels (B, N) of the right texts."""
-        settings = {**generation.model_dump(), "num_return": num_return, "with_scores": with_scores, "oracle": oracle}
-        found = self.model.generate(taps, **settings)
-        scores = None if found.scores is None else found.scores.tolist()
-        return Translations(self.vocabularies.text.decode_batch(found.ids), scores)
-
-    def translate_features(
-        self, features: FeatureDataset, generation: GenerationConfig, batch_size: int, *, oracle: bool = False
-    ) -> tuple[list[str], list[torch.Tensor]]:
-        """Return the text of every clip, and where `recognises` its gloss logits (S,K), in the order of the clips.
-
-        Args:
-            features: clips in a store; for the oracle with the labels of their texts.
-            generation: the search.
-            batch_size: clips at once.
-            oracle: decode from the posterior, which knows the right texts: an upper bound, no translation.
-        """
-        texts: dict[str, str] = {}
-        logits: dict[str, torch.Tensor] = {}
-        for clips in self.batches(features, batch_size, alike=oracle):
-            batch = features.batch(clips)
-            taps = self.taps(batch)
-            found = self.translate(taps, generation, oracle=batch["labels"].to(self.device) if oracle else None)
-            texts |= dict(zip((clip.id for clip in clips), found.texts, strict=True))
-            if self.recognises and taps.gloss_logits is not None:
-                rows = zip(clips, taps.gloss_logits.cpu(), batch["lengths"].tolist(), strict=True)
-                logits |= {clip.id: row[:length] for clip, row, length in rows}
-        return [texts[clip.id] for clip in features.clips], [logits[clip.id] for clip in features.clips if logits]
-
-    def batches(self, features: FeatureDataset, batch_size: int, *, alike: bool = False) -> Iterator[list[Clip]]:
-        """Yield batches of like length; of equal length where padding would reach a result (the published head)."""
-        alike |= isinstance(self.model.front, HeadFront) and self.model.front.leaks
-        lengths = [features.length(clip) for clip in features.clips]
-        for indices in decoding_batches(lengths, batch_size, alike=alike):
-            yield [features.clips[index] for index in indices]
 
 
 def language_inputs(recipe: Recipe, suffix: str) -> dict[str, Any]:
@@ -392,7 +285,3 @@ def _architecture(folder: Path | None) -> dict[str, Any] | None:
     """Sizes of a trained run's mBART; a run of an earlier version has no such file and is built from its recipe."""
     path = folder and folder / LANGUAGE_FILE
     return read_json(path) if path and path.is_file() else None
-
-
-def _device(model: torch.nn.Module) -> torch.device:
-    return next(model.parameters()).device

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import PARAM_LIST, AveragedModel
 
 from slt_pipeline.config.training import TrainingConfig
 from slt_pipeline.training import distributed
@@ -99,7 +99,7 @@ def _average(model: torch.nn.Module, decay: float) -> AveragedModel:
     """Return the running mean of a model's weights: a copy, to which the weights after every step are added."""
 
     @torch.no_grad()
-    def add(means: list[torch.Tensor], values: list[torch.Tensor], steps: torch.Tensor | int) -> None:
+    def add(means: PARAM_LIST, values: PARAM_LIST, steps: torch.Tensor | int) -> None:
         kept = min(decay, (1 + int(steps)) / (10 + int(steps)))
         for mean, value in zip(means, values, strict=True):
             if mean.is_floating_point():

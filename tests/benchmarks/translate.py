@@ -3,10 +3,10 @@
     make demo
     python tests/benchmarks/translate.py epoch decoding sweep ablation memory
 
-Parts: `epoch`, training and validation, at the demo's size and at width 512; `decoding`, a split at the size of training
-batches in file order, and as `slt evaluate` does; `sweep`, eight runs, one process after the other, and
-`slt sweep --jobs 2`; `ablation`, an epoch on the store, and on clips that are encoded anew; `memory`, of validation with
-the whole vocabulary of mBART. They read the demo's store and models, which stay as they are.
+Parts: `epoch`, training and validation, at the demo's size and at width 512; `decoding`, of a split, in file order at
+the size of training batches, and as `slt evaluate` does; `sweep`, eight runs, one process after the other, and
+`slt sweep --jobs 2`; `ablation`, an epoch on the store, and on clips that are encoded anew; `memory`, of validation
+with the whole vocabulary of mBART. They read the demo's store and models, which stay as they are.
 """
 
 import argparse
@@ -32,10 +32,10 @@ from slt_pipeline.corpora.labels import TextLabels, no_labels
 from slt_pipeline.models.language import EncoderInput
 from slt_pipeline.models.mmtlb import MMTLB
 from slt_pipeline.models.sign_to_text import SignToText
+from slt_pipeline.systems.decoding import Sign2Text
 from slt_pipeline.systems.features import open_features, widths_of
 from slt_pipeline.systems.scores import score_texts
 from slt_pipeline.systems.start import Start
-from slt_pipeline.systems.translator import Sign2Text
 from slt_pipeline.training.loop import train
 from slt_pipeline.training.objective import Objective
 from slt_pipeline.training.trainable import Trainable
@@ -116,7 +116,7 @@ def epoch(recipe_name: str, rounds: int, folder: Path) -> None:
 
 def decoding(recipe_name: str, rounds: int, folder: Path) -> None:
     """Decoding of dev and test."""
-    recipe = load(recipe_name)
+    recipe = load(recipe_name, ())
     plain, ours = _both(recipe, _started(recipe), folder)
     clips = [*plain.dev_clips, *_test(recipe)]
     seconds = _turns({"plain": lambda: plain.decode(clips), "ours": lambda: ours.decode(clips)}, rounds)
@@ -125,7 +125,7 @@ def decoding(recipe_name: str, rounds: int, folder: Path) -> None:
 
 def sweep(recipe_name: str, _: int, folder: Path) -> None:
     """Eight runs of five epochs, scored on dev and test."""
-    write_features(load(recipe_name), folder / "features.pkl.gz")
+    write_features(load(recipe_name, ()), folder / "features.pkl.gz")
     script = Path(__file__).with_name("translate_plain.py")
 
     def plain() -> None:
@@ -133,7 +133,7 @@ def sweep(recipe_name: str, _: int, folder: Path) -> None:
             _call(script, folder / "features.pkl.gz", recipe_name, 5, seed, *SHORT)
 
     def ours() -> None:
-        recipe = load(recipe_name)
+        recipe = load(recipe_name, ())
         own = [
             f"runs_dir={folder / 'runs'}",
             f"corpus.manifest={Path(recipe.corpus.manifest).resolve()}",
@@ -150,7 +150,7 @@ def sweep(recipe_name: str, _: int, folder: Path) -> None:
 
 def ablation(recipe_name: str, _: int, folder: Path) -> None:
     """One epoch of training that reads the store, and one that encodes its clips first."""
-    recipe = load(recipe_name)
+    recipe = load(recipe_name, ())
     _, ours = _both(recipe, _started(recipe), folder)
     given = [part for each in (f"extract.store={folder / 'again'}",) for part in ("-o", each)]
 
@@ -217,7 +217,7 @@ def _test(recipe: Recipe):
 
 
 def _call(*arguments: object) -> None:
-    subprocess.run([sys.executable, *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)  # noqa: S603
+    subprocess.run([sys.executable, *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
 
 
 def _timed(call: Callable[[], object]) -> float:

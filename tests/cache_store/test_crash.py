@@ -10,7 +10,6 @@ import pytest
 from faulty import FaultyFiles, Stopped, each_operation, until_stopped
 
 from cache import Compression, FeatureStore, StoreError
-from cache.care.repair import remove, repair
 from cache.care.verify import verify
 from cache.places import create as create_module
 from cache.testing import SHARD_STEPS, STREAMS, assert_holds, make_clips
@@ -49,46 +48,6 @@ def test_any_operation_that_fails_gives_one_error_and_a_valid_store(
             assert os.strerror(number) in str(error)
             assert "\n" not in str(error)
         check_resumes(place, committed)
-
-
-GONE = [clip_id for number, clip_id in enumerate(CLIPS) if number in (0, 3, 4)]
-KEPT = {clip_id: features for clip_id, features in CLIPS.items() if clip_id not in GONE}
-
-
-@KINDS
-def test_a_removal_that_stops_at_any_operation_loses_none_that_stay(
-    backend: str, compression: Compression | None
-) -> None:
-    for place in each_operation(20):
-        write(create(place, backend, compression))
-        until_stopped(place, lambda place=place: remove("store", GONE, files=place))
-        for left in place.after_kill(), *place.after_power_cuts():
-            check_holds(left, KEPT)
-            remove("store", GONE, files=left)
-            assert verify("store", files=left) == []
-            assert_holds(FeatureStore.open("store", files=left), KEPT)
-
-
-@pytest.mark.parametrize("file", ["index/00000001.json", "data"])
-@KINDS
-def test_a_repair_that_stops_at_any_operation_loses_no_sound_clip(
-    backend: str, compression: Compression | None, file: str
-) -> None:
-    for place in each_operation(2):
-        write(create(place, backend, compression))
-        record = FeatureStore.open("store", files=place)._index.records[1]
-        path = record.extents["wide"].file if file == "data" else file
-        place.put(path, bytes([place.read(path)[0] ^ 1]) + place.read(path)[1:])
-        place.sync(path.rpartition("/")[0])
-        lost = {clip for damage in verify("store", files=place) for clip in damage.clips or ()}
-        lost |= set(record.clips) if path == file else set()
-        sound = {clip: features for clip, features in CLIPS.items() if clip not in lost}
-        until_stopped(place, lambda place=place: repair("store", files=place, yes=True))
-        for left in place.after_kill(), *place.after_power_cuts():
-            repair("store", files=left, yes=True)
-            assert verify("store", files=left) == []
-            check_holds(left, sound)
-            check_resumes(left, list(sound))
 
 
 @pytest.mark.parametrize("backend", ["zarr", "hdf5"])

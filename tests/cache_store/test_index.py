@@ -1,16 +1,19 @@
 """Index records that some other program wrote, or two writers at the same moment."""
 
+import errno
 import json
 import multiprocessing
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from cache import FeatureStore, StoreError
+from cache import DamagedError, FeatureStore, StoreError
 from cache.care.repair import remove, repair
 from cache.care.verify import verify
+from cache.places.local import LocalFiles
 from cache.seal import seal
 from cache.testing import STREAMS, assert_holds, make_clips
 from cache.testing.memory import MemoryFiles
@@ -184,3 +187,48 @@ def test_of_many_writers_of_the_same_clips_at_most_one_is_not_told(tmp_path: Pat
         repair(path)
         assert verify(path) == []
         assert_holds(FeatureStore.open(path), CLIPS)
+
+
+@pytest.mark.parametrize("backend", ["zarr", "hdf5"])
+@pytest.mark.parametrize("what", ["a bit", "all", "the disk"])
+def test_a_record_that_is_damaged_is_taken_from_beside_its_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: str, what: str
+) -> None:
+    store = filled(tmp_path / "s", backend)
+    record = store.path / "index" / "00000001.json"
+    if what == "the disk":
+        real = LocalFiles.read
+
+        def read(files: LocalFiles, path: str) -> bytes:
+            if path == "index/00000001.json":
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            return real(files, path)
+
+        monkeypatch.setattr(LocalFiles, "read", read)
+    else:
+        sound = record.read_bytes()
+        record.write_bytes(bytes([sound[0] ^ 1]) + sound[1:] if what == "a bit" else b"")
+    assert_holds(FeatureStore.open(store.path), CLIPS)
+    copy = store.path / store._index.records[1].copy_path
+    copy.write_bytes(copy.read_bytes()[:-2])
+    with pytest.raises(DamagedError, match=r"00000001\.json is damaged"):
+        FeatureStore.open(store.path)
+
+
+@pytest.mark.parametrize("backend", ["zarr", "hdf5"])
+def test_a_record_that_was_removed_does_not_come_back_from_beside_its_data(tmp_path: Path, backend: str) -> None:
+    store = filled(tmp_path / "s", backend)
+    record = store._index.records[1]
+    remove(store.path, record.clips)
+    assert (store.path / record.copy_path).exists()
+    assert not {*record.clips} & {*FeatureStore.open(store.path)}
+
+
+def filled(path: Path, backend: str) -> FeatureStore:
+    """Return a store with a clip a shard."""
+    store = FeatureStore.create(path, streams=STREAMS, fingerprint={}, backend=backend, durable=False)
+    with store.writer() as writer:
+        for clip_id, features in CLIPS.items():
+            writer.write(clip_id, features)
+            writer.commit()
+    return store

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from faulty import each_operation, until_stopped
 
 from cache import FeatureStore, StoreError
 from cache.care import caring
@@ -104,6 +103,42 @@ def test_more_than_a_tenth_goes_only_if_that_is_said_and_a_single_clip_goes(stor
     assert len(told[0].clips) == 4
 
 
+def test_clips_that_are_named_are_removed_however_many_but_not_while_the_data_are_away(store: Path) -> None:
+    assert remove(store, IDS[:9]) == sorted(IDS[:9])
+    (store / "data").rename(store.parent / "disk")
+    with pytest.raises(StoreError, match="none of the files that should be in data"):
+        remove(store, IDS[9:])
+    (store.parent / "disk").rename(store / "data")
+    assert remove(store, IDS[9:], yes=True) == sorted(IDS[9:])
+    assert restore(store).clips == sorted(IDS)
+    assert_holds(FeatureStore.open(store), CLIPS)
+
+
+@BACKENDS
+def test_a_damaged_record_whose_copy_is_sound_costs_no_clip_and_is_made_anew(tmp_path: Path, backend: str) -> None:
+    store = make(tmp_path / "store", backend)
+    record = store / "index" / "00000003.json"
+    before = record.read_bytes()
+    flip(record, 40)
+    assert_holds(FeatureStore.open(store), CLIPS)
+    (found,) = verify(store)
+    assert (found.file, found.clips) == ("index/00000003.json", ())
+    with pytest.raises(StoreError, match="repair"):
+        remove(store, IDS[:1])
+    assert repair(store) == Dropped([])
+    assert record.read_bytes() == before
+    assert verify(store) == []
+
+
+def test_a_damaged_record_and_a_damaged_copy_are_lost_clips(store: Path) -> None:
+    flip(store / "index" / "00000003.json", 40)
+    (copy,) = (store / "data").rglob("c.3.0.json")
+    flip(copy, 40)
+    assert [found.clips for found in verify(store) if found.clips is None]
+    assert repair(store, yes=True).num_records == 1
+    assert set(FeatureStore.open(store)) == set(IDS) - set(IDS[6:8])
+
+
 def test_what_goes_is_said_before_it_goes() -> None:
     files, seen = MemoryFiles(), []
     fill(FeatureStore.create("s", streams=STREAMS, fingerprint={}, files=files))
@@ -180,20 +215,16 @@ def test_after_a_purge_nothing_comes_back_and_the_space_is_free(tmp_path: Path, 
     assert_holds(FeatureStore.open(store), {clip: CLIPS[clip] for clip in IDS[12:]})
 
 
-@pytest.mark.parametrize("care", [restore, purge])
-def test_a_restoration_or_purge_that_stops_at_any_operation_loses_nothing_and_goes_on(care: Any) -> None:
-    for place in each_operation(3):
-        fill(FeatureStore.create("s", streams=STREAMS, fingerprint={}, files=place))
-        remove("s", IDS[1:4], files=place)
-        for folder in ("index", "lost", "data/wide", "data/narrow"):
-            place.sync(folder)
-        until_stopped(place, lambda place=place: care("s", files=place))
-        left = place.after_kill()
-        assert [damage for damage in verify("s", files=left) if damage.clips] == []
-        care("s", files=left)
-        assert verify("s", files=left) == []
-        expected = CLIPS if care is restore else {clip: CLIPS[clip] for clip in CLIPS if clip not in IDS[1:4]}
-        assert_holds(FeatureStore.open("s", files=left), expected)
+def test_a_purge_leaves_what_is_not_of_the_store(store: Path) -> None:
+    remove(store, IDS[:1])
+    strangers = [store / "lost" / name for name in ("notes.txt", "data/thesis.txt", "data/wide/mean.npy")]
+    for stranger in strangers:
+        stranger.parent.mkdir(parents=True, exist_ok=True)
+        stranger.write_bytes(b"years of work")
+    lost = info(FeatureStore.open(store))["lost_bytes"]
+    assert purge(store) == lost > 0
+    assert [stranger.read_bytes() for stranger in strangers] == [b"years of work"] * 3
+    assert info(FeatureStore.open(store))["lost_files"] == 0
 
 
 # Records that are missing

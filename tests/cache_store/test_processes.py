@@ -82,7 +82,8 @@ def test_writers_at_the_same_time_lose_nothing(tmp_path: Path, backend: str) -> 
         import zarr
 
         rows = (max(store._index.records) + 1) * store.shard_steps
-        assert zarr.open_group(tmp_path / "s" / "data", mode="r")["wide"].shape == (rows, 6)
+        array: Any = zarr.open_group(tmp_path / "s" / "data", mode="r")["wide"]
+        assert rows <= array.shape[0] < rows + 8 * store.shard_steps
 
 
 def create(path: Path, results: Any) -> None:

@@ -73,7 +73,7 @@ def test_zarr_sees_a_plain_group_and_nothing_else(tmp_path: Path, monkeypatch: p
     group = zarr.open_group("features/data", mode="r")
     members = dict(group.members())  # warns of files that are not Zarr's; warnings are errors here
     assert {name: (array.shape, array.chunks, str(array.dtype)) for name, array in members.items()} == {
-        "s3d": ((200, 832), (50, 832), "float16"),
-        "gloss_rep": ((200, 5), (50, 5), "float32"),
+        "s3d": ((400, 832), (50, 832), "float16"),
+        "gloss_rep": ((400, 5), (50, 5), "float32"),
     }
     assert not group["s3d"][28:50].any(), "rows of no clip must read as zero"

@@ -51,7 +51,7 @@ def test_reading_imports_neither_torch_nor_zarr_nor_h5py(tmp_path: Path, backend
 def test_the_zarr_metadata_is_what_zarr_itself_writes(tmp_path: Path, store: FeatureStore) -> None:
     import zarr
 
-    rows = (max(store._index.records) + 1) * 16
+    rows = 8 * 16  # the shape grows in steps
     group = zarr.create_group(tmp_path / "z")
     for name, spec in STREAMS.items():
         group.create_array(

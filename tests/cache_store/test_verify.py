@@ -95,6 +95,7 @@ def test_repair_after_loss_of_files(make_store: Any, backend: str) -> None:
     with (path / records[2].extents["wide"].file).open("r+b") as file:
         file.truncate(100)
     (path / "index" / "00000003.json").write_bytes(b"{}")
+    (path / records[3].copy_path).write_bytes(b"{}")
     with pytest.raises(StoreError, match=r"00000003.json is damaged.*verify the store"):
         FeatureStore.open(path)
     lost = {clip for shard in (1, 2, 3) for clip in records[shard].clips}

@@ -13,8 +13,6 @@ PACKAGES = ("slt_pipeline", "cache")
 
 # Used by nothing in the project itself, with the reason.
 KEPT = {
-    "slt_pipeline/metrics/significance.py: compare_bleu": "for users of the library, until it has a command",
-    "slt_pipeline/metrics/significance.py: compare_wer": "for users of the library, until it has a command",
     "slt_pipeline/models/weights.py: convert_head_keys": "for users of the library, until it has a command",
 }
 

@@ -3,10 +3,24 @@ import pytest
 
 from slt_pipeline.errors import SltError
 from slt_pipeline.metrics.bleu import bleu_of_statistics, corpus_bleu, sentence_statistics
-from slt_pipeline.metrics.significance import compare_bleu, compare_bleu_statistics, compare_wer
+from slt_pipeline.metrics.protocols import ScoringProtocol, get_protocol
+from slt_pipeline.metrics.significance import Sums, bootstrap, randomisation
 from slt_pipeline.metrics.wer import word_error_rate
 
 WORDS = [f"w{n}" for n in range(40)]
+OWN = ScoringProtocol("own", level="word")
+
+
+def compare_bleu(one, other, references, **options):
+    return bootstrap(*(OWN.bleu_sums(side, references) for side in (one, other)), **options)
+
+
+def compare_wer(one, other, references, **options):
+    return bootstrap(*(OWN.gloss_sums(side, references)["wer"] for side in (one, other)), **options)
+
+
+def compare_bleu_statistics(one, other, **options):
+    return bootstrap(Sums(one, bleu_of_statistics), Sums(other, bleu_of_statistics), **options)
 
 
 def _corpus(num_sentences, noise, seed):
@@ -58,13 +72,6 @@ def test_same_seed_gives_the_same_numbers_and_swapping_the_systems_mirrors_them(
     assert mirrored.p_value == first.p_value
 
 
-def test_order_selects_the_bleu():
-    one, references = _corpus(20, 0.2, seed=8)
-    assert compare_bleu(one, one, references, order=1, num_draws=2).score_a == pytest.approx(
-        corpus_bleu(one, references)[0]
-    )
-
-
 def test_the_draws_are_those_of_sentences_one_by_one():
     """The bootstrap spelled out: the sums of a draw are those of its sentences, the same ones for both systems."""
     (one, references), (other, _) = _corpus(30, 0.2, seed=9), _corpus(30, 0.3, seed=10)
@@ -108,3 +115,40 @@ def test_unequal_numbers_of_sentences_are_refused():
 def test_no_draws_are_refused():
     with pytest.raises(SltError, match="num_draws is 0"):
         compare_wer(["a"], ["a"], ["a"], num_draws=0)
+
+
+def test_swapping_the_outputs_of_equal_systems_finds_no_difference_and_of_unequal_ones_finds_it():
+    good, references = _corpus(80, 0.1, seed=1)
+    bad, _ = _corpus(80, 0.4, seed=2)
+    alike, _ = _corpus(80, 0.1, seed=3)
+    sums = {name: OWN.text_sums(side, references) for name, side in (("good", good), ("bad", bad), ("alike", alike))}
+    for score in ("bleu4", "rouge", "chrf"):
+        good_bad, good_alike, itself = (
+            randomisation(sums["good"][score], sums[name][score], num_draws=200) for name in ("bad", "alike", "good")
+        )
+        assert (good_bad, itself) == (pytest.approx(1 / 201), 1)
+        assert good_alike > 0.05
+
+
+def test_the_swaps_are_those_of_sentences_one_by_one():
+    (one, references), (other, _) = _corpus(20, 0.2, seed=9), _corpus(20, 0.3, seed=10)
+    of_one, of_other = (OWN.bleu_sums(side, references) for side in (one, other))
+    rng, wanted = np.random.default_rng(5), corpus_bleu(one, references)[3] - corpus_bleu(other, references)[3]
+    as_large = 0
+    for _ in range(30):
+        swap = rng.integers(2, size=20)
+        a = [b if s else a for a, b, s in zip(one, other, swap, strict=True)]
+        b = [a if s else b for a, b, s in zip(one, other, swap, strict=True)]
+        as_large += abs(corpus_bleu(a, references)[3] - corpus_bleu(b, references)[3]) >= abs(wanted) - 1e-9
+    assert randomisation(of_one, of_other, num_draws=30, seed=5) == (as_large + 1) / 31
+
+
+@pytest.mark.parametrize("protocol", ["phoenix14t", "csl-daily", "plain-word", "sacrebleu-13a", "sacrebleu-zh"])
+def test_sums_over_sentences_make_the_scores_of_the_corpus(protocol):
+    one, references = _corpus(15, 0.3, seed=4)
+    rules = get_protocol(protocol)
+    scores = rules.score_translation(one, references)
+    for name, sums in rules.text_sums(one, references).items():
+        assert sums.scores(sums.each.sum(axis=0)[None]) == pytest.approx(getattr(scores, name)), name
+    (wer,) = rules.gloss_sums(one, references).values()
+    assert wer.scores(wer.each.sum(axis=0)[None]) == pytest.approx(rules.score_recognition(one, references).wer)

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from safetensors.torch import load, save
+from torch.nn.functional import kl_div
 from toy_translator import CLASSES, GLOSSES, PAIRS, SMALL, TOKENIZER, gloss_inputs, targets, toy_translator
 
 from slt_pipeline.config.translator import MapperConfig
@@ -261,3 +262,21 @@ def test_an_output_ends_at_max_length(learned):
     found = _generate(learned, [("REGEN", "NORDEN")], num_beams=4, max_length=4)
     assert found.ids.shape == (1, 4)
     assert (found.ids[0, 0], found.ids[0, -1]) == (TOKENIZER.language_id, TOKENIZER.eos_id)
+
+
+def test_two_passes_agree_without_dropout_and_by_the_mean_of_both_directions_with_it():
+    model = toy_translator(mbart=SMALL.model_copy(update={"dropout": 0.3}))
+    batch = gloss_inputs([glosses for glosses, _ in PAIRS[:3]]) | targets([text for _, text in PAIRS[:3]])
+    alone = model(batch, {"translation"})["translation"]
+    both = model.eval()(batch, {"translation", "agreement"})
+    torch.testing.assert_close(both["translation"], alone)
+    assert both["agreement"].abs() < 1e-5
+    torch.manual_seed(4)
+    agreement = model.train()(batch, {"agreement"})["agreement"]
+    torch.manual_seed(4)
+    twice = {name: torch.cat([each, each]) for name, each in batch.items()}
+    first, second = _logits(model, twice, twice["decoder_input_ids"]).log_softmax(dim=-1).chunk(2)
+    each = [kl_div(a, b, reduction="none", log_target=True).sum(-1) for a, b in ((first, second), (second, first))]
+    by_hand = (sum(each) / 2 * (batch["labels"] != TOKENIZER.pad_id)).sum() / 3
+    assert by_hand > 0.01
+    torch.testing.assert_close(agreement, by_hand)

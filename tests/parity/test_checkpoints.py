@@ -18,6 +18,7 @@ from slt_pipeline.corpora.labels import GlossInputs, GlossLabels, Labels, TextLa
 from slt_pipeline.corpora.manifest import write_manifest
 from slt_pipeline.corpora.mbart_folder import read_table
 from slt_pipeline.errors import SltError
+from slt_pipeline.files import read_json_lines
 from slt_pipeline.models.build import build_translator
 from slt_pipeline.models.ctc import ctc_loss
 from slt_pipeline.models.foreign import read_foreign
@@ -275,7 +276,7 @@ def test_an_imported_run_evaluates(imported):
     folder = imported.recipe.run_folder("evaluate")
     expected = {"sign2text": "decoded_prior", "oracle": "decoded_posterior"} if is_cvslt else {"sign2text": "decoded"}
     for task, name in expected.items():
-        clips = json.loads((folder / f"{task}-dev.json").read_text())["clips"]
+        clips = read_json_lines(folder / f"{task}-dev.jsonl")
         # Padding reaches the results of a published batch (FACTS 4, 9.1), and here no clip is padded: only the longest
         # clip of the golden batch is as if it were alone. The others are compared as a batch, above.
         longest = int(imported.array("lengths").argmax())

@@ -12,6 +12,7 @@ from cache import FeatureStore
 from slt_pipeline.config.recipe import Recipe, load_recipe, with_values
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.manifest import write_manifest
+from slt_pipeline.files import read_json_lines
 from slt_pipeline.stages.evaluate import evaluate
 from slt_pipeline.stages.extract import extract
 from slt_pipeline.stages.weights_import import Said, weights_import
@@ -82,7 +83,7 @@ def test_sign2gloss_is_imported_extracted_and_evaluated(s2g, recognised):
         decoded = [" ".join(found).lower() for found in recognise(logits, recogniser.classes, beam)]
         assert decoded == described["decoded"][f"beam{beam}"]
         evaluate(with_values(recognised, {"evaluate.beam_size": beam}), device="cpu")
-        clips = json.loads((recognised.run_folder("evaluate") / "sign2gloss-dev.json").read_text())["clips"]
+        clips = read_json_lines(recognised.run_folder("evaluate") / "sign2gloss-dev.jsonl")
         whole = [row for clip, row, steps in rows if steps == store.length(clip)]
         assert whole != []
         for row in whole:

@@ -49,7 +49,8 @@ class Bridged:
         return self.recipe().run_folder("translate_train")
 
     def written(self, name: str) -> Any:
-        return json.loads((self.recipe().run_folder("evaluate") / name).read_text())
+        path = self.recipe().run_folder("evaluate") / name
+        return read_json_lines(path) if path.suffix == ".jsonl" else json.loads(path.read_text())
 
 
 @pytest.fixture(scope="module")
@@ -101,9 +102,7 @@ def test_the_oracle_is_a_labelled_row_in_a_file_of_its_own(bridged):
     assert [(row["task"], row["split"]) for row in oracle] == [("sign2text (oracle)", s) for s in ("dev", "test")]
     assert bridged.report["rows"] == scores + oracle
     assert "sign2text (oracle)" in bridged.report["table"]
-    read = [
-        [pair["reference"] for pair in bridged.written(f"{name}-dev.json")["clips"]] for name in ("oracle", "sign2text")
-    ]
+    read = [[pair["reference"] for pair in bridged.written(f"{name}-dev.jsonl")] for name in ("oracle", "sign2text")]
     assert read[0] == read[1]
 
 
@@ -125,7 +124,7 @@ def test_a_video_is_translated_by_the_command_as_evaluate_decoded_it(bridged, sl
     file = save_recipe(bridged.recipe(), bridged.runs / "saved")
     ended = slt("-q", "translate", "-r", file, bridged.toy.video(clip), "--device", "cpu")
     assert ended.status == 0, ended.err
-    (expected,) = (p["hypothesis"] for p in bridged.written("sign2text-test.json")["clips"] if p["id"] == clip.id)
+    (expected,) = (p["hypothesis"] for p in bridged.written("sign2text-test.jsonl") if p["id"] == clip.id)
     assert expected in ended.out
 
 

@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -14,6 +15,10 @@ from cache import Compression, FeatureStore
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.manifest import write_manifest
 from slt_pipeline.errors import SltError
+from slt_pipeline.files import read_json_lines
+from slt_pipeline.stages.extract import _list_rejected
+from slt_pipeline.systems.features import rejected_path
+from slt_pipeline.systems.left_out import LeftOut
 
 ROOT = Path(__file__).resolve().parents[2]
 STREAMS = ("s3d", "gloss_rep", "gloss_logits")
@@ -147,6 +152,32 @@ def test_bad_clips_of_one_split_stay_listed_when_another_is_extracted(own, stage
     rejected = stages["extract"](recipe, split="train", device="cpu").rejected_file
     stages["extract"](recipe, split="test", device="cpu")
     assert [json.loads(line)["id"] for line in rejected.read_text().splitlines()] == [own.clips[1].id]
+
+
+def test_stages_that_list_bad_clips_in_one_file_at_once_keep_each_others_rows(toy, tmp_path):
+    recipe = toy.recipe(extract__store=tmp_path / "store")
+    left_out = LeftOut("visual-train", rejected_path(recipe))
+    ways = [
+        lambda number: _list_rejected(recipe, toy.clips[:2], [{"id": toy.clips[0].id, "reason": f"{number}"}]),
+        lambda number: _list_rejected(recipe, toy.clips[2:4], [{"id": toy.clips[2].id, "reason": f"{number}"}]),
+        lambda number: left_out.add({f"own{number}": f"{number}"}),
+    ]
+
+    def lists_again_and_again(way):
+        for number in range(40):
+            way(number)
+            rows = read_json_lines(rejected_path(recipe))
+            if f"{number}" not in [row["reason"] for row in rows]:
+                os._exit(1)
+        os._exit(0)
+
+    fork = multiprocessing.get_context("fork")
+    running = [fork.Process(target=lists_again_and_again, args=(way,)) for way in ways]
+    for process in running:
+        process.start()
+    for process in running:
+        process.join(60)
+    assert [process.exitcode for process in running] == [0, 0, 0]
 
 
 @pytest.mark.parametrize(("key", "value"), [("backend", "hdf5"), ("streams", "[s3d]")])

@@ -13,6 +13,7 @@ from stage_tools import change_json, refusal, rows
 from slt_pipeline.config.recipe import load_recipe
 from slt_pipeline.files import file_hash
 from slt_pipeline.systems import recogniser
+from slt_pipeline.systems.predictions import read_predictions
 
 ARCHIVE = Path(__file__).parents[1] / "data" / "runs-of-the-first-edition.zip"
 VIDEO = "corpus/videos/dev/dev-00000.mp4"
@@ -43,9 +44,12 @@ def kept(folder: Path) -> dict[Path, tuple[bytes, int]]:
 
 
 def scores(path: str) -> dict[tuple[str, str], dict[str, float]]:
-    """Numbers by task and split."""
+    """Numbers by task and split; chrF was not scored then."""
     table = rows({"rows": json.loads(Path(path).read_text())})
-    return {key: {name: row[name] for name in row if isinstance(row[name], float)} for key, row in table.items()}
+    return {
+        key: {name: row[name] for name in row if isinstance(row[name], float) and name != "chrf"}
+        for key, row in table.items()
+    }
 
 
 def test_its_recipe_is_evaluated_with_the_same_scores(old, slt):
@@ -83,7 +87,7 @@ def test_its_trained_head_is_evaluated_by_its_folder(old, slt):
 def test_a_video_is_translated_as_it_was_decoded(old, slt):
     before = kept(old)
     run = slt("translate", "-r", "toy.yaml", VIDEO, "--device", "cpu")
-    (pair, _) = json.loads(Path("runs/toy/evaluate/sign2text-dev.json").read_text())["clips"]
+    (pair, _) = read_predictions(Path("runs/toy/evaluate/sign2text-dev.json")).rows
     assert (run.status, json.loads(run.out)["text"]) == (0, pair["hypothesis"])
     assert kept(old) == before
 

@@ -149,7 +149,7 @@ def test_rates_losses_and_scores_of_the_four_tasks_are_logged(joint):
     rate = dict.fromkeys(("s3d.2", "s3d.3", "recognition", "mapper", "translation"), 0.002)
     assert train[0]["lr"] == {**rate, "s3d.4": 0.003}
     assert train[0]["losses"].keys() == train[0]["weights"].keys() == {"translation", "recognition"}
-    scores = {"bleu1", "bleu2", "bleu3", "bleu4", "rouge", "wer", "gloss2text_bleu4", "sign2gloss2text_bleu4"}
+    scores = {"bleu1", "bleu2", "bleu3", "bleu4", "rouge", "chrf", "wer", "gloss2text_bleu4", "sign2gloss2text_bleu4"}
     assert len(dev) == 2 and all(scores <= line.keys() for line in dev)
     assert dev[0]["gloss2text_bleu4"] == dev[1]["gloss2text_bleu4"]
 

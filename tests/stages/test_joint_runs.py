@@ -64,7 +64,7 @@ def test_every_command_opens_it_by_its_folder(copied, toy, slt):
     assert run.status == 0, run.err
     found = rows({"rows": json.loads((folder / "evaluate" / "scores.json").read_text())})
     assert found.keys() == {(task, split) for task in ("sign2gloss", "sign2text") for split in ("dev", "test")}
-    decoded = json.loads((folder / "evaluate" / "sign2text-test.json").read_text())["clips"]
+    decoded = read_json_lines(folder / "evaluate" / "sign2text-test.jsonl")
     run = slt("translate", "--run", folder, *[toy.video(clip) for clip in toy.of("test")], "--device", "cpu")
     assert [json.loads(line)["text"] for line in run.out.splitlines()] == [pair["hypothesis"] for pair in decoded]
     quick = "translate_train.training={epochs: 1, batch_size: 3}"

@@ -78,18 +78,15 @@ def test_evaluate_writes_what_was_decoded_beside_what_was_right(toy):
         for split in ("dev", "test")
     ]
     for task, field in (("sign2gloss", lambda c: " ".join(c.gloss)), ("sign2text", lambda c: c.text)):
-        written = json.loads((folder / f"{task}-test.json").read_text())
-        assert [pair["id"] for pair in written["clips"]] == [clip.id for clip in toy.of("test")]
-        assert [pair["reference"] for pair in written["clips"]] == [field(clip) for clip in toy.of("test")]
-        assert all(isinstance(pair["hypothesis"], str) for pair in written["clips"])
+        written = read_json_lines(folder / f"{task}-test.jsonl")
+        assert [pair["id"] for pair in written] == [clip.id for clip in toy.of("test")]
+        assert [pair["reference"] for pair in written] == [field(clip) for clip in toy.of("test")]
+        assert all(isinstance(pair["hypothesis"], str) for pair in written)
 
 
 def test_gloss_to_text_and_from_recognised_glosses_to_text_use_one_model(toy):
     folder = toy.recipe().run_folder("evaluate")
-    read = {
-        task: json.loads((folder / f"{task}-dev.json").read_text())["clips"]
-        for task in ("gloss2text", "sign2gloss2text")
-    }
+    read = {task: read_json_lines(folder / f"{task}-dev.jsonl") for task in ("gloss2text", "sign2gloss2text")}
     assert [p["reference"] for p in read["gloss2text"]] == [p["reference"] for p in read["sign2gloss2text"]]
     assert all(pair["hypothesis"] for pairs in read.values() for pair in pairs)
 
@@ -172,7 +169,7 @@ def test_the_mapper_reads_any_stream_with_either_head(own, stages, source, head)
     stages["translate_train"](recipe, device="cpu", overwrite=True)
     (row,) = stages["evaluate"](recipe, device="cpu")["rows"]
     assert row["rouge"] >= 0
-    assert (recipe.run_folder("evaluate") / "sign2text-dev.json").is_file()
+    assert (recipe.run_folder("evaluate") / "sign2text-dev.jsonl").is_file()
 
 
 @pytest.mark.parametrize("where", ["auto", "memory", "device"])

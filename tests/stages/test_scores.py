@@ -10,6 +10,7 @@ from slt_pipeline.models import language
 from slt_pipeline.models.taps import HeadFront
 from slt_pipeline.models.translator import Translator
 from slt_pipeline.systems import tasks
+from slt_pipeline.systems.predictions import read_predictions
 from slt_pipeline.training.checkpoint import Checkpoint, best_checkpoint
 
 
@@ -74,8 +75,10 @@ def test_every_row_says_what_it_is_a_number_of(toy):
         assert row["protocol"] == "plain-word"
         assert re.fullmatch("[0-9a-f]{12}", row["recipe"])
         assert row["checkpoints"] == {name: best[name] for name in used[task]}
-        written = json.loads((toy.recipe().run_folder("evaluate") / f"{task}-{split}.json").read_text())
-        assert {name: written[name] for name in row} == row
+        assert row["protocol_version"] == 2
+        assert row["signature"]["wer"] == "case:upper|cleanup:none|costs:1/1/1|by:jiwer|version:4.0.0"
+        written = toy.recipe().run_folder("evaluate") / f"{task}-{split}.jsonl"
+        assert row["predictions"] == read_predictions(written).digest
 
 
 def test_a_row_names_the_same_recipe_whatever_is_asked_for_beside_it(own, stages):

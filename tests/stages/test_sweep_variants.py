@@ -12,9 +12,9 @@ from stage_tools import KilledError, refusal
 from slt_pipeline.config.recipe import save_recipe
 from slt_pipeline.config.variants import runs_of
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import read_json
-from slt_pipeline.metrics.bleu import sentence_statistics
-from slt_pipeline.metrics.significance import NUM_DRAWS, compare_bleu_statistics
+from slt_pipeline.files import read_json, read_json_lines
+from slt_pipeline.metrics.bleu import bleu_of_statistics, sentence_statistics
+from slt_pipeline.metrics.significance import NUM_DRAWS, Sums, bootstrap
 from slt_pipeline.stages import sweep as sweep_stage
 from slt_pipeline.systems.paired import PairedTest
 
@@ -65,7 +65,7 @@ def table(report) -> str:
 
 def decoded(report, variant: str, seed: int, split: str = "test") -> list[dict[str, str]]:
     (run,) = [run for run in report["results"] if (run["variant"], run["seed"]) == (variant, seed)]
-    return read_json(Path(report["folder"]) / run["folder"] / "evaluate" / f"sign2text-{split}.json")["clips"]
+    return read_json_lines(Path(report["folder"]) / run["folder"] / "evaluate" / f"sign2text-{split}.jsonl")
 
 
 def statistics(clips):
@@ -105,7 +105,10 @@ def test_p_is_that_of_the_sentences_of_all_seeds_against_the_first_row(swept):
                 sum(statistics(decoded(report, name, seed, split)) for seed in (3, 4))
                 for name in (row["variant"], "full")
             )
-            assert row[f"{split} bleu4 p"] == compare_bleu_statistics(mine, first).p_value
+            assert (
+                row[f"{split} bleu4 p"]
+                == bootstrap(Sums(mine, bleu_of_statistics), Sums(first, bleu_of_statistics)).p_value
+            )
     assert f"two-sided, {NUM_DRAWS} draws" in table(report)
 
 
@@ -115,7 +118,11 @@ def test_oracle_scores_are_columns_of_their_own_and_those_of_mmtlb_are_empty(swe
     assert [[name in row for name in names] for row in report["rows"]] == [[True] * 3, [True] * 3, [False] * 3]
     for run in report["results"][:4]:
         for split in ("dev", "test"):
-            found = read_json(Path(report["folder"]) / run["folder"] / "evaluate" / f"oracle-{split}.json")
+            (found,) = [
+                row
+                for row in read_json(Path(report["folder"]) / run["folder"] / "evaluate" / "oracle.json")
+                if row["split"] == split
+            ]
             assert run["oracle"][split]["rouge"] == found["rouge"]
     assert "knows the right text" in table(report)
     assert not any("(oracle)" in name and name.endswith(" p") for row in report["rows"] for name in row)
@@ -127,7 +134,7 @@ def test_a_row_with_other_seeds_is_compared_on_those_that_both_have(swept):
     runs = {name: [run for run in report["results"] if run["variant"] == name] for name in ("full", "MMTLB")}
     found = PairedTest(folder).p_values(runs["MMTLB"][1:], runs["full"])
     mine, first = (statistics(decoded(report, name, 4)) for name in ("MMTLB", "full"))
-    assert found["test"] == compare_bleu_statistics(mine, first).p_value
+    assert found["test"] == bootstrap(Sums(mine, bleu_of_statistics), Sums(first, bleu_of_statistics)).p_value
     assert PairedTest(folder).p_values(runs["MMTLB"][1:], runs["full"][:1]) == {}
     assert PairedTest(folder).p_values([{"seed": 4, "error": "x"}], runs["full"]) == {}
 
@@ -137,8 +144,8 @@ def test_what_was_decoded_anew_since_it_was_scored_is_not_compared(swept, tmp_pa
     folder = shutil.copytree(report["folder"], tmp_path / "copy")
     first, other = report["results"][0], report["results"][2]
     assert set(PairedTest(folder).p_values([other], [first])) == {"dev", "test"}
-    path = folder / other["folder"] / "evaluate" / "sign2text-test.json"
-    path.write_text(json.dumps({**read_json(path), "recipe": "another"}))
+    path = folder / other["folder"] / "evaluate" / "sign2text-test.jsonl"
+    path.write_text(path.read_text().replace('"hypothesis": "', '"hypothesis": "another '))
     assert set(PairedTest(folder).p_values([other], [first])) == {"dev"}
     path.unlink()
     assert set(PairedTest(folder).p_values([other], [first])) == {"dev"}

@@ -7,6 +7,7 @@ from stage_tools import write_video
 
 from slt_pipeline.cli.main import main
 from slt_pipeline.errors import SltError
+from slt_pipeline.files import read_json_lines
 from slt_pipeline.stages.translate import Translate
 from slt_pipeline.video.reader import open_video
 
@@ -39,7 +40,7 @@ def slt(toy, monkeypatch, capsys):
 def test_a_clip_of_the_corpus_is_translated_as_evaluate_decoded_it_from_the_store(toy, system):
     folder = toy.recipe().run_folder("evaluate")
     decoded = {
-        task: [pair["hypothesis"] for pair in json.loads((folder / f"{task}-test.json").read_text())["clips"]]
+        task: [pair["hypothesis"] for pair in read_json_lines(folder / f"{task}-test.jsonl")]
         for task in ("sign2text", "sign2gloss")
     }
     found = [system.video(str(toy.video(clip))) for clip in toy.of("test")]

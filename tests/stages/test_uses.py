@@ -10,6 +10,7 @@ from stage_tools import refusal, rows
 
 from slt_pipeline.config import recipe as recipes
 from slt_pipeline.config.recipe import load_recipe
+from slt_pipeline.files import read_json_lines
 
 QUICK = ["translate_train.training.epochs=1", "translate_train.training.validate_every=1"]
 
@@ -104,7 +105,7 @@ def test_the_winner_of_a_sweep_translates_videos(toy, slt):
     clips = toy.of("test")
     run = slt("translate", "--run", folder, *[toy.video(clip) for clip in clips], "--device", "cpu")
     assert (run.status, run.err) == (0, "")
-    decoded = json.loads((folder / "evaluate" / "sign2text-test.json").read_text())["clips"]
+    decoded = read_json_lines(folder / "evaluate" / "sign2text-test.jsonl")
     assert [json.loads(line)["text"] for line in run.out.splitlines()] == [pair["hypothesis"] for pair in decoded]
 
 

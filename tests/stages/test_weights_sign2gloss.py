@@ -11,6 +11,7 @@ from published_weights import encoder_as_published, write_checkpoint
 from stage_tools import refusal, weights
 
 from slt_pipeline.config.recipe import Recipe, load_recipe
+from slt_pipeline.files import read_json_lines
 from slt_pipeline.stages.visual_train import visual_train
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training.checkpoint import list_checkpoints
@@ -70,7 +71,7 @@ def test_it_is_extracted_evaluated_and_translated_with_as_a_trained_one(toy, pub
     scored = slt("evaluate", "-r", published.file, "-o", "evaluate.tasks=[sign2gloss]", "--device", "cpu")
     assert scored.status == 0, scored.err
     theirs, ours = (
-        json.loads((recipe.run_folder("evaluate") / "sign2gloss-dev.json").read_text())["clips"]
+        read_json_lines(recipe.run_folder("evaluate") / "sign2gloss-dev.jsonl")
         for recipe in (published.recipe, toy.recipe())
     )
     assert theirs == ours  # the same network, though it counts its classes otherwise

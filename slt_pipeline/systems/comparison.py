@@ -1,0 +1,176 @@
+"""Two systems on the same clips: every score of both, and whether the difference is more than chance."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slt_pipeline.config.stages import Task
+from slt_pipeline.errors import SltError
+from slt_pipeline.metrics.protocols import ScoringProtocol, get_protocol
+from slt_pipeline.metrics.significance import NUM_DRAWS, Sums, bootstrap, randomisation
+from slt_pipeline.systems.predictions import (
+    BEFORE,
+    LINES,
+    Predictions,
+    predictions_file,
+    read_predictions,
+    scored_as,
+)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How it is tested whether a difference is more than chance."""
+
+    samples: int = NUM_DRAWS
+    """Draws of each test."""
+    seed: int = 0
+    """Of the draws."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Two systems, A and B."""
+
+    protocol: ScoringProtocol
+    rows: list[dict[str, Any]]
+    """One for each split and score."""
+
+
+def compare(a: Path, b: Path, task: Task, splits: Sequence[str], protocol: str | None, draws: Draws) -> Compared:
+    """Compare what two systems made of the same clips.
+
+    Args:
+        a: a run's folder, its `evaluate/`, or a file of outputs.
+        b: the same of the other system.
+        task: of folders, which task.
+        splits: of folders, which splits; none: all that both have.
+        protocol: by which both are scored; None: that of both evaluations.
+        draws: of significance.
+
+    Raises:
+        SltError: there is nothing to compare, or the two are of other clips, references or protocols.
+    """
+    pairs = _pairs(a, b, task, splits)
+    rules = _protocol([path for _, *pair in pairs for path in pair], protocol)
+    return Compared(rules, [row for split, mine, theirs in pairs for row in _rows(split, mine, theirs, rules, draws)])
+
+
+def _rows(split: str, a: Path, b: Path, rules: ScoringProtocol, draws: Draws) -> list[dict[str, Any]]:
+    mine, theirs = read_predictions(a), read_predictions(b)
+    theirs = _in_order_of(mine, theirs)
+    rows = []
+    for name, (of_a, of_b) in _sums(mine, theirs, rules).items():
+        found = bootstrap(of_a, of_b, num_draws=draws.samples, seed=draws.seed)
+        rows.append(
+            {
+                **({"split": split} if split else {}),
+                "sentences": len(of_a.each),
+                "score": name,
+                "a": found.score_a,
+                "b": found.score_b,
+                "difference": found.difference,
+                "low": found.low,
+                "high": found.high,
+                "p_bootstrap": found.p_value,
+                "p_randomisation": randomisation(of_a, of_b, num_draws=draws.samples, seed=draws.seed),
+            }
+        )
+    return rows
+
+
+def _pairs(a: Path, b: Path, task: Task, splits: Sequence[str]) -> list[tuple[str, Path, Path]]:
+    """Return the files to compare, with the split where folders have several."""
+    if a.is_file() and b.is_file():
+        return [("", a, b)]
+    if a.is_file() or b.is_file():
+        raise SltError(f"{a} and {b} are a file and a folder; name two files of outputs, or two folders")
+    folders = [folder / "evaluate" if (folder / "evaluate").is_dir() else folder for folder in (a, b)]
+    found = [_splits(folder, task) for folder in folders]
+    for folder, there in zip(folders, found, strict=True):
+        if missing := [split for split in splits if split not in there] or ([] if there else ["any split"]):
+            raise SltError(
+                f"{folder} has no outputs of {task} on {missing[0]} (it has: {_contents(folder)}); make them with "
+                "`slt evaluate`, or name another --task or --split"
+            )
+    both = [split for split in found[0] if split in found[1]]
+    if not both:
+        raise SltError(
+            f"{folders[0]} has outputs of {task} on {', '.join(found[0])}, {folders[1]} on {', '.join(found[1])}: they "
+            "share no split"
+        )
+    return [(split, found[0][split], found[1][split]) for split in splits or both]
+
+
+def _splits(folder: Path, task: str) -> dict[str, Path]:
+    names = sorted(path.stem for ending in (LINES, BEFORE) for path in folder.glob(f"{task}-*{ending}"))
+    found = {name.removeprefix(f"{task}-"): predictions_file(folder, name) for name in names}
+    return {split: path for split, path in found.items() if path is not None}
+
+
+def _contents(folder: Path) -> str:
+    names = {path.stem for ending in (LINES, BEFORE) for path in folder.glob(f"*2*-*{ending}")}
+    return ", ".join(sorted(names)) or "none"
+
+
+def _protocol(paths: Sequence[Path], named: str | None) -> ScoringProtocol:
+    if named is not None:
+        return get_protocol(named)
+    known = {path: name for path in paths if (name := scored_as(path).get("protocol"))}
+    if not known:
+        raise SltError(f"nothing beside {paths[0]} says by which protocol it is scored; add --protocol NAME")
+    first = next(iter(known))
+    for path, name in known.items():
+        if name != known[first]:
+            raise SltError(
+                f"{first} was scored by {known[first]}, {path} by {name}; add --protocol NAME to score both by one"
+            )
+    return get_protocol(known[first])
+
+
+def _in_order_of(mine: Predictions, theirs: Predictions) -> Predictions:
+    """Return the outputs of one file in the clips' order of another.
+
+    Raises:
+        SltError: they are of other clips.
+    """
+    if mine.ids == theirs.ids:
+        return theirs
+    rows = dict(zip(theirs.ids, theirs.rows, strict=True))
+    for one, other in ((mine, theirs), (theirs, mine)):
+        if alone := [name for name in one.ids if name not in set(other.ids)]:
+            raise SltError(
+                f"{mine.path} and {theirs.path} are of other clips: {len(alone)} of {one.path} are not in the other, "
+                f"such as {alone[0]}; compare outputs of one split of one corpus"
+            )
+    return Predictions(theirs.path, mine.ids, [rows[name] for name in mine.ids])
+
+
+def _sums(mine: Predictions, theirs: Predictions, rules: ScoringProtocol) -> dict[str, tuple[Sums, Sums]]:
+    """What the scores that both have sum over sentences."""
+    if mine.has_texts != theirs.has_texts:
+        raise SltError(f"one of {mine.path} and {theirs.path} holds glosses, the other texts; compare one task")
+    found: dict[str, tuple[Sums, Sums]] = {}
+    if mine.has_texts:
+        one, other = mine.texts(), theirs.texts()
+        _require_alike(mine, theirs, rules.prepare_text(one[1]), rules.prepare_text(other[1]))
+        of_a, of_b = rules.text_sums(*one), rules.text_sums(*other)
+        found = {name: (of_a[name], of_b[name]) for name in of_a}
+    if not mine.has_texts or (mine.has_glosses and theirs.has_glosses):
+        one, other = mine.glosses(), theirs.glosses()
+        _require_alike(mine, theirs, rules.prepare_gloss(one[1]), rules.prepare_gloss(other[1]))
+        of_a, of_b = rules.gloss_sums(*one), rules.gloss_sums(*other)
+        found["wer"] = of_a["wer"], of_b["wer"]
+    return found
+
+
+def _require_alike(mine: Predictions, theirs: Predictions, one: list[str], other: list[str]) -> None:
+    if len(one) != len(other):
+        raise SltError(f"{mine.path} has glosses for {len(one)} clips, {theirs.path} for {len(other)}; evaluate anew")
+    for clip, right, also_right in zip(mine.ids, one, other, strict=False):
+        if right != also_right:
+            raise SltError(
+                f"{mine.path} and {theirs.path} have other references, such as {right!r} and {also_right!r} of clip "
+                f"{clip}; score both against one manifest with `slt evaluate`"
+            )

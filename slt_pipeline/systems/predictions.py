@@ -1,0 +1,135 @@
+"""Files of outputs beside what is right: those of `slt evaluate`, of before too, and anybody's JSON Lines."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from slt_pipeline.config.stages import TASKS
+from slt_pipeline.config.written import read_json_text
+from slt_pipeline.errors import SltError
+from slt_pipeline.files import json_line, read_json, read_lines, text_hash, write_json_lines
+from slt_pipeline.text.gloss_form import gloss_sentence
+
+LINES, BEFORE = ".jsonl", ".json"
+"""Endings of files of outputs, and of those that an earlier version wrote."""
+_COMPARED = ("id", "hypothesis", "reference")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Outputs of one system on one split, in the order of their file."""
+
+    path: Path
+    ids: tuple[str, ...]
+    """Of the clips; the numbers of the lines where nobody named them."""
+    rows: Sequence[Mapping[str, Any]]
+
+    @property
+    def digest(self) -> str:
+        """What tells these outputs from others: of ids, hypotheses and references alone."""
+        return text_hash(json_line([[row.get(name) for name in _COMPARED] for row in self.rows]))[:12]
+
+    @property
+    def has_texts(self) -> bool:
+        """Whether hypotheses are texts: those of Sign2Gloss are glosses."""
+        return not (self.path.name.startswith("sign2gloss-") and self.path.suffix in (LINES, BEFORE))
+
+    @property
+    def has_glosses(self) -> bool:
+        """Whether glosses stand beside those that are right."""
+        return any(self._glosses(row) is not None for row in self.rows)
+
+    def texts(self) -> tuple[list[str], list[str]]:
+        """Return hypotheses and references.
+
+        Raises:
+            SltError: a line lacks one of them, or it is no text.
+        """
+        return self._column("hypothesis", self.rows), self._column("reference", self.rows)
+
+    def hypotheses(self) -> list[str]:
+        """Return hypotheses alone: references lie elsewhere.
+
+        Raises:
+            SltError: a line has none, or it is no text.
+        """
+        return self._column("hypothesis", self.rows)
+
+    def glosses(self) -> tuple[list[str], list[str]]:
+        """Return sentences of glosses and those that are right, of the clips that have both; else as `texts`."""
+        pairs = [pair for row in self.rows if (pair := self._glosses(row)) is not None]
+        return ([found for found, _ in pairs], [right for _, right in pairs]) if pairs else self.texts()
+
+    def _glosses(self, row: Mapping[str, Any]) -> tuple[str, str] | None:
+        found, right = row.get("glosses"), row.get("gloss_reference")
+        return None if found is None or not right else (_as_sentence(found), _as_sentence(right))
+
+    def _column(self, name: str, rows: Iterable[Mapping[str, Any]]) -> list[str]:
+        values = [row.get(name) for row in rows]
+        for clip, value in zip(self.ids, values, strict=True):
+            if not isinstance(value, str):
+                raise SltError(f"{self.path}: clip {clip} has no {name}; every line needs id, hypothesis and reference")
+        return [value for value in values if isinstance(value, str)]
+
+
+def predictions_file(folder: Path, name: str) -> Path | None:
+    """Return the file of outputs of that name, such as `sign2text-dev`, in an evaluation's folder, or None."""
+    return next((path for ending in (LINES, BEFORE) if (path := folder / f"{name}{ending}").is_file()), None)
+
+
+def write_predictions(folder: Path, name: str, lines: Iterable[Mapping[str, Any]]) -> str:
+    """Write outputs, one clip a line, in the place of those of before; return what tells them from others."""
+    path, rows = folder / f"{name}{LINES}", list(lines)
+    write_json_lines(path, rows)
+    path.with_suffix(BEFORE).unlink(missing_ok=True)
+    return Predictions(path, (), rows).digest
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read a file of outputs: one JSON object a line, or what an earlier version wrote.
+
+    Raises:
+        SltError: it is neither, holds no clip, or one twice.
+    """
+    rows = read_json(path).get("clips", []) if path.suffix == BEFORE else _read_lines(path)
+    ids = tuple(str(row.get("id", number)) for number, row in enumerate(rows, 1))
+    if not rows:
+        raise SltError(f"{path} holds no clip; name a file that `slt evaluate` writes, or one JSON object a line")
+    if len(set(ids)) < len(ids):
+        twice = next(name for number, name in enumerate(ids) if name in ids[:number])
+        raise SltError(f"{path} holds clip {twice} twice; keep one of them")
+    return Predictions(path, ids, rows)
+
+
+def scored_as(path: Path) -> Mapping[str, Any]:
+    """Return the row of scores that stands beside a file of outputs; of a file without one, nothing."""
+    if path.suffix == BEFORE:
+        return {name: value for name, value in read_json(path).items() if name != "clips"}
+    scores, task = path.with_name("scores.json"), next((t for t in TASKS if path.name.startswith(f"{t}-")), "")
+    rows = read_json(scores) if task and scores.is_file() else []
+    split = path.stem.removeprefix(f"{task}-")
+    return next((row for row in rows if (row["task"], row["split"]) == (task, split)), {})
+
+
+def is_predictions(path: Path) -> bool:
+    """Whether a file is one of outputs, not of plain lines: by its name."""
+    return path.suffix in (LINES, BEFORE)
+
+
+def _read_lines(path: Path) -> list[Mapping[str, Any]]:
+    rows = []
+    for number, line in enumerate(read_lines(path), 1):
+        if line.strip():
+            try:
+                row = read_json_text(line)
+            except ValueError as error:
+                raise SltError(f"{path}:{number}: not JSON: {error}") from None
+            if not isinstance(row, dict):
+                raise SltError(f"{path}:{number}: no JSON object; a line is one of id, hypothesis, reference")
+            rows.append(row)
+    return rows
+
+
+def _as_sentence(glosses: Any) -> str:
+    return glosses if isinstance(glosses, str) else gloss_sentence(map(str, glosses))
