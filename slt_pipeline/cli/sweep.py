@@ -10,6 +10,7 @@ from slt_pipeline.cli.options import Command, encoder_option, load_encoder, over
 @run_options
 @encoder_option
 @overwrite_option
+@click.option("--search", is_flag=True, help="Choose what to try run by run, as the sweep's `search` says.")
 @click.option(
     "--jobs",
     type=click.IntRange(min=1),
@@ -17,7 +18,7 @@ from slt_pipeline.cli.options import Command, encoder_option, load_encoder, over
     show_default=True,
     help="Runs side by side, in processes of their own. They share the cores; on a GPU, its memory too.",
 )
-def sweep(name, recipe_name, overrides, device, dry_run, run, overwrite, jobs) -> None:
+def sweep(name, recipe_name, overrides, device, dry_run, run, overwrite, search, jobs) -> None:
     """Train many translators on one store; print one table. It has mean and spread over seeds.
 
     \b
@@ -25,6 +26,8 @@ def sweep(name, recipe_name, overrides, device, dry_run, run, overwrite, jobs) -
     rows, such as ablations, each with the keys that it sets. NAME is one of the recipe's `sweeps` in its place.
     Every run has a folder of its own; that of the best is told at the end, and `slt evaluate --run FOLDER` and
     `slt translate --run FOLDER` open it. A run that fails is a row that says why. Run again, it resumes.
+    With --search runs are not listed but chosen, by Optuna from the scores on dev so far, among the keys and values of
+    `sweep.search`, until its `runs` or `hours` are spent; what stays behind the median is given up on the way.
     p is that of a paired bootstrap against the first row: the first variant, or the best on dev. `sweep.oracle`
     decodes CV-SLT from its posterior, too, which knows the right text. A grid of one number is plotted.
     Example:
@@ -32,15 +35,16 @@ def sweep(name, recipe_name, overrides, device, dry_run, run, overwrite, jobs) -
       $ slt sweep -o 'sweep.grid={translator.mapper.input: [gloss_rep, s3d]}' -o 'sweep.seeds=[1, 2, 3]'
       $ slt sweep -r demo/cvslt -o 'sweep.variants={full: {}, small: {translator.latent: 8}}' -o sweep.oracle=true
       $ slt sweep -r cvslt/phoenix14t components
+      $ slt sweep --search -o 'sweep.search={keys: {translator.label_smoothing: {low: 0.0, high: 0.3}}, runs: 4}'
       $ slt sweep --jobs 2 -o 'sweep.seeds=[1, 2]'
     """
     from slt_pipeline.stages import sweep as stage
 
     recipe = load_encoder(recipe_name, overrides, run)
     if dry_run:
-        show_plan(recipe, *stage.plan(recipe, name))
+        show_plan(recipe, *stage.plan(recipe, name, search=search))
         return
-    report = stage.sweep(recipe, name, device=device, overwrite=overwrite, jobs=jobs)
+    report = stage.sweep(recipe, name, search=search, device=device, overwrite=overwrite, jobs=jobs)
     click.echo(report["table"])
     click.echo(f"sweep: {report['folder']}", err=True)
     for path in report["written"]:

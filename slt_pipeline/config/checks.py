@@ -171,7 +171,8 @@ def _check_sweeps(recipe: Sections, find_key: Callable[[str], object]) -> None:
     for where, sweep in {"sweep": recipe.sweep, **{f"sweeps.{name}": s for name, s in recipe.sweeps.items()}}.items():
         grid = sweep.tried
         for key in grid:
-            which = "grid" if key in sweep.grid else "variants"
+            which = "search.keys" if sweep.search and key in sweep.search.keys else "variants"
+            which = "grid" if key in sweep.grid else which
             try:
                 find_key(key)
             except SltError as error:

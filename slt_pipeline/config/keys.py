@@ -27,22 +27,7 @@ def key_path(root: Model, key: str) -> list[str]:
     Raises:
         SltError: `key` is not a path to a field; the nearest valid key is named.
     """
-    fields = fields_of(root)
-    walked: list[str] = []
-    parts = key.split(".")
-    for number, part in enumerate(parts):
-        part = _today(fields, part)
-        if part not in fields:
-            raise SltError(f"recipe has no key {'.'.join([*walked, part])}{_nearest(root, part, walked, fields)}")
-        walked.append(part)
-        annotation, rest = fields[part].annotation, parts[number + 1 :]
-        if rest and is_free(annotation):
-            return [*walked, *_below_free(annotation, rest)]
-        sections = sections_of(annotation)
-        if rest and not sections:
-            raise SltError(f"recipe has no key {key}: {'.'.join(walked)} is a value without parts")
-        fields = fields_of(*sections) if sections else fields
-    return walked
+    return _path(root, fields_of(root), key.split("."), [])
 
 
 def kind_having(root: Model, key: str) -> str:
@@ -183,12 +168,33 @@ def _inside(annotation: Any, part: str) -> Any:
     return get_args(annotation)[1] if is_free(annotation) else fields_of(*sections_of(annotation))[part].annotation
 
 
-def _below_free(annotation: Any, rest: Sequence[str]) -> list[str]:
-    """Split what is below a free mapping into a name of its own making and, of its value, a field."""
+def _path(root: Model, fields: Mapping[str, FieldInfo], parts: Sequence[str], walked: list[str]) -> list[str]:
+    """Return the parts of a key behind those that were walked, in sections that have these fields."""
+    for number, part in enumerate(parts):
+        part = _today(fields, part)
+        if part not in fields:
+            raise SltError(f"recipe has no key {'.'.join([*walked, part])}{_nearest(root, part, walked, fields)}")
+        walked = [*walked, part]
+        annotation, rest = fields[part].annotation, parts[number + 1 :]
+        if rest and is_free(annotation):
+            return _below_free(root, annotation, rest, walked)
+        sections = sections_of(annotation)
+        if rest and not sections:
+            raise SltError(
+                f"recipe has no key {'.'.join([*walked, *rest])}: {'.'.join(walked)} is a value without parts"
+            )
+        fields = fields_of(*sections) if sections else fields
+    return walked
+
+
+def _below_free(root: Model, annotation: Any, rest: Sequence[str], walked: list[str]) -> list[str]:
+    """Split what is below a free mapping into a name of its own making and, of its value, a field and what is below."""
     fields = fields_of(*sections_of(get_args(annotation)[1]))
-    if len(rest) > 1 and rest[-1] in fields:
-        return [".".join(rest[:-1]), rest[-1]]
-    return [".".join(rest)]
+    for place in range(1, len(rest)):
+        field = fields.get(rest[place])
+        if field and (place + 1 == len(rest) or is_free(field.annotation) or sections_of(field.annotation)):
+            return _path(root, fields, rest[place:], [*walked, ".".join(rest[:place])])
+    return [*walked, ".".join(rest)]
 
 
 def _taken_over(models: Sequence[Model], base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:

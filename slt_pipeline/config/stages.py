@@ -10,6 +10,7 @@ from slt_pipeline.config.encoder import S3DConfig
 from slt_pipeline.config.names import ScoreName
 from slt_pipeline.config.objective import Weight
 from slt_pipeline.config.paths import Location
+from slt_pipeline.config.search import SearchConfig
 from slt_pipeline.config.taps import STREAMS, TAPS, Stream
 from slt_pipeline.config.training import OptimiserConfig, ScheduleConfig, TrainingConfig
 from slt_pipeline.config.translator import GenerationConfig
@@ -242,10 +243,14 @@ class SweepConfig(Config):
     """Many translate-train runs over one store."""
 
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default=_TAPS)
-    """Values to try by key of the recipe; all combinations are run. With `variants`, none unless another is given."""
+    """Values to try by key of the recipe; all combinations are run. With `variants` or a `search`, none unless another
+    is given."""
     variants: dict[str, dict[str, Any]] = Field(default={})
     """Named rows, such as ablations: the keys that each sets, none for the recipe as it is. Every combination of the
     grid is run in each; the table keeps their order, and compares with the first."""
+    search: SearchConfig | None = None
+    """Values that are chosen run by run, by what came before: what `slt sweep --search` runs, and `slt sweep` where
+    there is neither a grid nor variants."""
     oracle: bool = False
     """Also decode each run from the posterior, which knows the right text: columns of their own, never sorted by."""
     seeds: tuple[Seed, ...] | None = Field(default=None, min_length=1)
@@ -255,22 +260,29 @@ class SweepConfig(Config):
 
     @property
     def tried(self) -> dict[str, list[Any]]:
-        """Every key that tells runs apart, with the values that it is given."""
+        """Every key that tells runs apart, with the values that it is given; of a range those at its ends."""
         tried = {key: list(values) for key, values in self.grid.items()}
         for key, value in (pair for values in self.variants.values() for pair in values.items()):
             tried.setdefault(key, []).append(value)
+        for key, space in (self.search.keys if self.search else {}).items():
+            tried[key] = [*tried.get(key, ()), *space.probes]
         return tried
+
+    def alone(self, search: bool) -> "SweepConfig":
+        """Return the sweep without its search, or with nothing else: which of both is run."""
+        return self.model_copy(update={"grid": {}, "variants": {}} if search else {"search": None})
 
     @model_validator(mode="before")
     @classmethod
-    def _variants_need_no_grid(cls, data: Any) -> Any:
-        if isinstance(data, Mapping) and data.get("variants") and data.get("grid", _TAPS) == _TAPS:
+    def _others_need_no_grid(cls, data: Any) -> Any:
+        others = isinstance(data, Mapping) and (data.get("variants") or data.get("search"))
+        if others and data.get("grid", _TAPS) == _TAPS:
             return {**data, "grid": {}}  # where a recipe is merged, the default has been written out
         return data
 
     @model_validator(mode="after")
     def _has_runs(self) -> "SweepConfig":
-        if not self.grid and not self.variants:
+        if not self.grid and not self.variants and self.search is None:
             raise ValueError("grid is empty, and there are no variants; give values to try by key of the recipe")
         return self
 

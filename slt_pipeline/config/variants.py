@@ -4,14 +4,17 @@ import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from slt_pipeline.config.recipe import Recipe, with_values
+from slt_pipeline.config.search import SearchConfig
 from slt_pipeline.config.stages import SweepConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import text_hash
 
+_MOST_PROBES = 500
+"""Combinations of the values of other keys with which a value is tried that cannot stand beside the recipe's own."""
 _LONGEST = 120
 """Bytes of a folder's name, well below what file systems take."""
 
@@ -30,6 +33,8 @@ class Variant:
     recipe: Recipe | None
     error: str = ""
     """Why the values do not go together, where they do not."""
+    number: int = 0
+    """Its place in a search, from 1; 0: it is of a grid or a named row."""
 
     @property
     def values(self) -> dict[str, Any]:
@@ -57,7 +62,7 @@ def runs_of(recipe: Recipe, config: SweepConfig) -> list[Variant]:
     Raises:
         SltError: a value that no run can have, a variant that cannot be, or two that are the same.
     """
-    alone = recipe.model_copy(update={"sweep": SweepConfig(), "sweeps": {}})  # which of a single run may not be true
+    alone = _without_sweeps(recipe)
     runs = [
         _variant(alone, name, own, dict(zip(config.grid, chosen, strict=True)), seed)
         for name, own in (config.variants or {"": {}}).items()
@@ -74,6 +79,32 @@ def runs_of(recipe: Recipe, config: SweepConfig) -> list[Variant]:
     return runs
 
 
+def run_of_search(recipe: Recipe, values: Mapping[str, Any], number: int, seed: int) -> Variant:
+    """The run of a search that has these values."""
+    return replace(_variant(_without_sweeps(recipe), "", {}, dict(values), seed), number=number)
+
+
+def probes_of(recipe: Recipe, search: SearchConfig, where: str) -> list[Variant]:
+    """Runs that a search might make: one for each value of each key that says whether its others can be.
+
+    Raises:
+        SltError: a value that no run can have; the key is named.
+    """
+    alone, found = _without_sweeps(recipe), list[Variant]()
+    for key, space in search.keys.items():
+        others = {name: other.probes for name, other in search.keys.items() if name != key}
+        for value in space.probes:
+            combinations = (dict(zip(others, chosen, strict=True)) for chosen in itertools.product(*others.values()))
+            tried = itertools.chain([{}], itertools.islice(combinations, _MOST_PROBES))
+            runs = (_variant(alone, "", {}, {key: value, **beside}, recipe.seed) for beside in tried)
+            first = next(runs)
+            run = first if first.recipe else next((run for run in runs if run.recipe), None)
+            if run is None:
+                raise SltError(f"{where}.search.keys.{key} may be {json.dumps(value)}, and no run can: {first.error}")
+            found.append(run)
+    return found
+
+
 def key_of(row: Mapping[str, Any]) -> str:
     """What tells the runs of a sweep apart, of a row of its results, of the first edition too."""
     return _sorted([row.get("variant", ""), row["values"], row["seed"]])
@@ -83,6 +114,11 @@ def is_defined(row: Mapping[str, Any], config: SweepConfig) -> bool:
     """Whether a row of earlier results is of one of the variants, defined as they are now."""
     defined, name = config.variants or {"": {}}, row.get("variant", "")
     return name in defined and row["values"] == {**defined[name], **row.get("shown", row["values"])}
+
+
+def _without_sweeps(recipe: Recipe) -> Recipe:
+    """Return a recipe without what a single run may contradict."""
+    return recipe.model_copy(update={"sweep": SweepConfig(), "sweeps": {}})
 
 
 def _variant(recipe: Recipe, name: str, own: dict[str, Any], shown: dict[str, Any], seed: int) -> Variant:

@@ -1,13 +1,12 @@
 """The table of a sweep: one row a combination, mean and standard deviation over seeds, p-values against the first."""
 
 import json
-import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from slt_pipeline.report.tables import markdown_table, text_table
+from slt_pipeline.report.tables import csv_table, latex_table, markdown_table, text_table
 
 Run = Mapping[str, Any]
 """A row of a sweep's results: `values` by key, `seed`, and `scores` by split or `error`."""
@@ -37,6 +36,16 @@ class SweepTable:
         """Every column, and below the table what some of them mean."""
         decimals = {name: 3 for name in self.columns if name.endswith(" p")}
         return "\n\n".join([markdown_table(self.rows, self.columns, decimals=decimals), *self._notes()]) + "\n"
+
+    def csv(self) -> str:
+        """Every column in full precision, for other programs."""
+        return csv_table(self.rows, self.columns)
+
+    def latex(self) -> str:
+        """Every column, mean and standard deviation in one, for a paper."""
+        columns = [name for name in self.columns if not name.removesuffix(" (oracle)").endswith(" sd")]
+        rows = [{name: _cell(row, name, oracle_sd=True) for name in columns} for row in self.rows]
+        return "".join(f"% {note}\n" for note in self._notes()) + latex_table(rows, columns)
 
     def text(self) -> str:
         """The table for the terminal: BLEU-4 and what it was sorted by, mean and standard deviation in one column."""
@@ -81,15 +90,16 @@ def sweep_groups(results: Sequence[Run], metric: str, lower_is_better: bool, ran
     for result in results:
         grouped.setdefault(json.dumps([result.get("variant", ""), result["values"]], sort_keys=True), []).append(result)
     groups: list[Group] = list(grouped.values())
-    splits = _splits(results)
-    if not ranked or not splits:
+    if not ranked:
         return groups
-    by = "dev" if "dev" in splits else splits[0]
+    by = _decides(results)
 
-    def rank(runs: Group) -> float:
-        figures = figures_of(runs, by, metric)
-        value = statistics.fmean(figures) if figures else math.inf
-        return value if lower_is_better or not figures else -value
+    def rank(runs: Group) -> tuple[int, float]:
+        for place, of in enumerate(("scores", "until_then")):  # what was pruned stands behind what came to its end
+            if figures := figures_of(runs, by, metric, of):
+                value = statistics.fmean(figures)
+                return place, value if lower_is_better else -value
+        return 2, 0.0
 
     return sorted(groups, key=rank)
 
@@ -97,8 +107,7 @@ def sweep_groups(results: Sequence[Run], metric: str, lower_is_better: bool, ran
 def best_run(groups: Sequence[Group], metric: str, lower_is_better: bool) -> Run | None:
     """The run with the best score, on dev where it was scored, else on the first split; None: no run has one."""
     scored = [run for runs in groups for run in runs if run.get("scores")]
-    splits = _splits(scored)
-    by = "dev" if "dev" in splits else "".join(splits[:1])
+    by = _decides(scored)
     found = [run for run in scored if metric in run["scores"].get(by, {})]
     return (min if lower_is_better else max)(found, key=lambda run: run["scores"][by][metric], default=None)
 
@@ -114,7 +123,7 @@ def sweep_table(
         p_values: of each combination against the first, by split.
         num_draws: draws behind them.
     """
-    rows = [_row(runs, metric) for runs in groups]
+    rows = [_row(runs, metric, best=place == 0) for place, runs in enumerate(groups)]
     for row, found in zip(rows, p_values, strict=bool(p_values)):
         row |= {f"{split} bleu4 p": value for split, value in found.items()}
     keys = list(dict.fromkeys(key for runs in groups for run in runs for key in _shown(run)))
@@ -126,17 +135,19 @@ def sweep_table(
         for name in _names(metric)
         for column in ("", " sd", " p", " (oracle)", " (oracle) sd")
     ]
-    columns = [name for name in ("variant", *keys, "seeds", *scores, "failed") if name in present]
+    columns = [name for name in ("run", "variant", *keys, "seeds", *scores, "outcome", "failed") if name in present]
     return SweepTable(rows, columns, keys, num_draws, _protocols(run for runs in groups for run in runs))
 
 
 def figures_of(runs: Group, split: str, name: str, of: str = "scores") -> list[float]:
-    """One score of every run that has it. of: `scores`, or `oracle`."""
+    """One score of every run that has it. of: `scores`, `oracle`, or `until_then` of runs that were pruned."""
     return [run[of][split][name] for run in runs if name in run.get(of, {}).get(split, {})]
 
 
-def _row(runs: Group, metric: str) -> dict[str, Any]:
+def _row(runs: Group, metric: str, best: bool) -> dict[str, Any]:
     row: dict[str, Any] = {"variant": runs[0]["variant"]} if runs[0].get("variant") else {}
+    if "number" in runs[0]:
+        row |= {"run": runs[0]["number"], "outcome": _outcome(runs, metric, best)}
     row |= {key: _as_typed(value) for key, value in _shown(runs[0]).items()}
     row["seeds"] = sum("scores" in run for run in runs)
     for split in _splits(runs):
@@ -153,13 +164,33 @@ def _row(runs: Group, metric: str) -> dict[str, Any]:
     return row
 
 
-def _cell(row: Mapping[str, Any], name: str) -> Any:
+def _cell(row: Mapping[str, Any], name: str, *, oracle_sd: bool = False) -> Any:
     value = row.get(name)
     if not isinstance(value, float):
         return value
     if name.endswith(" p"):
         return f"{value:.3f}"
-    return f"{value:5.2f} ±{row[f'{name} sd']:.2f}" if f"{name} sd" in row and "(oracle)" not in name else value
+    has_sd = f"{name} sd" in row and (oracle_sd or "(oracle)" not in name)
+    return f"{value:5.2f} ±{row[f'{name} sd']:.2f}" if has_sd else value
+
+
+def _outcome(runs: Group, metric: str, best: bool) -> str:
+    """How a run of a search ended, in words; of several seeds the first."""
+    if any("scores" in run for run in runs):
+        return "best" if best else "finished"
+    for run in runs:
+        if "pruned_at" in run:
+            until = run.get("until_then", {}).get("dev", {}).get(metric)
+            return f"pruned at epoch {run['pruned_at']}" + (
+                "" if until is None else f", dev {metric} {until:.2f} until then"
+            )
+    return "failed"
+
+
+def _decides(results: Iterable[Run]) -> str:
+    """The split by which runs are ranked: dev where it was scored, else the first."""
+    splits = _splits(results)
+    return "dev" if "dev" in splits else "".join(splits[:1])
 
 
 def _protocols(runs: Iterable[Run]) -> tuple[str, ...]:

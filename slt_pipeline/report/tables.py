@@ -1,4 +1,4 @@
-"""Rows of results as aligned text, as Markdown and as CSV."""
+"""Rows of results as aligned text, as Markdown, as LaTeX and as CSV."""
 
 import csv
 import io
@@ -8,6 +8,16 @@ from unicodedata import east_asian_width
 from slt_pipeline.errors import SltError
 
 _MISSING = "-"
+_LATEX = {
+    **{character: f"\\{character}" for character in "&%$#_{}"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    "<": r"$<$",
+    ">": r"$>$",
+    "|": r"$|$",
+}
 
 Row = Mapping[str, object]
 Columns = Sequence[str] | Mapping[str, str]
@@ -45,10 +55,27 @@ def markdown_table(rows: Sequence[Row], columns: Columns | None = None, decimals
     return "\n".join(f"| {' | '.join(line)} |" for line in padded)
 
 
-def csv_table(rows: Sequence[Row]) -> str:
-    """The rows as CSV in full precision, a heading first: every key in order of first appearance, None left empty."""
+def latex_table(rows: Sequence[Row], columns: Columns | None = None, decimals: Decimals = 2) -> str:
+    """The same table as a `tabular` of the package booktabs; what LaTeX would read as a command stands as it is."""
+    headings, cells, is_number = _cells(rows, columns, decimals)
+    lines = [" & ".join(map(_latex, line)) + r" \\" for line in (headings, *cells)]
+    aligned = "".join("r" if right else "l" for right in is_number)
+    return "\n".join(
+        [
+            r"% \usepackage{booktabs}",
+            rf"\begin{{tabular}}{{{aligned}}}",
+            *(r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"),
+            r"\end{tabular}",
+            "",
+        ]
+    )
+
+
+def csv_table(rows: Sequence[Row], columns: Sequence[str] | None = None) -> str:
+    """The rows as CSV in full precision, a heading first: the keys in order of first appearance, None left empty."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    keys = columns or list(dict.fromkeys(key for row in rows for key in row))
+    writer = csv.DictWriter(text, keys, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
@@ -87,6 +114,10 @@ def _format(value: object, decimals: int) -> str:
 
 def _escape(cell: str) -> str:
     return " ".join(cell.split("\n")).replace("|", "\\|")
+
+
+def _latex(cell: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in " ".join(cell.split("\n")))
 
 
 def _width(text: str) -> int:

@@ -1,5 +1,6 @@
 """`slt translate-train`: the translator, trained on the feature store in minutes."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,13 @@ def plan(recipe: Recipe) -> Plan:
 
 
 def translate_train(
-    recipe: Recipe, *, device: str = "auto", overwrite: bool = False, extend: bool = False, folder: Path | None = None
+    recipe: Recipe,
+    *,
+    device: str = "auto",
+    overwrite: bool = False,
+    extend: bool = False,
+    folder: Path | None = None,
+    give_up: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
     """Train mapper and mBART (and the visual head, with CTC, where the recipe says so); best by dev BLEU-4.
 
@@ -53,6 +60,7 @@ def translate_train(
         overwrite: give up an earlier run in the folder.
         extend: go on for more epochs than it was planned for.
         folder: where the run goes; None: the stage's own. A sweep gives each run a folder.
+        give_up: asked after each validation but the last whether the run is to be given up, as a search does.
     """
     config, stream, where = recipe.translate_train, recipe.translator.stream, pick_device(device)
     start, held_on = Start.of(recipe), where if config.features_in == "device" else None
@@ -67,17 +75,7 @@ def translate_train(
     torch.manual_seed(recipe.seed)
     widths, vocabularies = widths_of(store), start.vocabularies
     model = start.build(widths)
-    check_texts(
-        vocabularies.text,
-        [*clips, *dev],
-        [store.length(clip.id) for clip in (*clips, *dev)],
-        max_positions=model.translator.mbart.config.max_position_embeddings,
-        generation=config.generation,
-        protocol=recipe.corpus.protocol,
-        side_by_side=model.translator.reads_text,
-    )
-    if model.front.recognises:
-        tell_what_ctc_cannot_learn(clips, dev, start.classes)
+    _look_at_labels(recipe, start, store, model, clips, dev)
     run.begin(recipe, lambda folder: start.describe(folder, model, widths))
     objective = Objective({part: weight for part, weight in config.objective.items() if part in model.parts})
     learns_text = not objective.parts.isdisjoint(model.translator.parts)
@@ -98,9 +96,27 @@ def translate_train(
         on_device=held_on is not None,
         lengths=[store.length(name) for name in names],
         names=names,
+        give_up=give_up,
         counts=infeasible if model.front.recognises and RECOGNITION in objective.parts else None,
     )
     return run.train(trainable, config.training, recipe.seed, where)
+
+
+def _look_at_labels(
+    recipe: Recipe, start: Start, store: FeatureStore, model: SignToText, clips: list[Clip], dev: list[Clip]
+) -> None:
+    """Say of texts and glosses what the model cannot learn, and refuse what it has no room for."""
+    check_texts(
+        start.vocabularies.text,
+        [*clips, *dev],
+        [store.length(clip.id) for clip in (*clips, *dev)],
+        max_positions=model.translator.mbart.config.max_position_embeddings,
+        generation=recipe.translate_train.generation,
+        protocol=recipe.corpus.protocol,
+        side_by_side=model.translator.reads_text,
+    )
+    if model.front.recognises:
+        tell_what_ctc_cannot_learn(clips, dev, start.classes)
 
 
 @dataclass(frozen=True)

@@ -96,8 +96,9 @@ def train(
     pin = device.type == "cuda" and not trainable.on_device
     loader = batch_loader(trainable.dataset, batches, trainable.collate, num_workers, pin=pin)
     with stop_after_step() as stop, room_for_loaders(device, num_workers), loaders_alive(title, stop):
-        run.loop(loader, stop)
-    return Result(run.position.step, run.position.best_step, run.position.best_score)
+        came_to_its_end = run.loop(loader, stop)
+    at = run.position
+    return Result(at.step, at.best_step, at.best_score, None if came_to_its_end else at.epoch)
 
 
 @dataclass
@@ -151,7 +152,8 @@ class _Run:
         where = (self.position.step, self.position.epoch, self.config.epochs)
         log.info("%s: resumed at step %d (epoch %d of %d)", self.title, *where)
 
-    def loop(self, loader: DataLoader, stop: Callable[[], bool]) -> None:
+    def loop(self, loader: DataLoader, stop: Callable[[], bool]) -> bool:
+        """Train; return whether the run came to its end, or was given up on the way."""
         total = self.config.epochs * self.steps_per_epoch
         for part, ramp in self.trainable.objective.unfinished(total).items():
             log.warning(
@@ -170,17 +172,22 @@ class _Run:
             dynamic_ncols=True,
         )
         with progress:
-            if self.position.batch == 0 and self._validates() and not self._is_validated():
-                self._validate(progress)  # a kill came between the checkpoint and its score
+            if self.position.batch == 0 and self._validates():
+                if not self._is_validated():
+                    self._validate(progress)  # a kill came between the checkpoint and its score
+                if self._is_given_up():
+                    return False
             for batch in self.speed.timed(loader):
                 if not self._micro_step(self._there(batch), total):
                     continue
                 progress.update()
                 progress.set_postfix_str(self.meter.text(), refresh=False)
-                self._end_of_step(progress, stop)
+                if not self._end_of_step(progress, stop):
+                    return False
+        return True
 
-    def _end_of_step(self, progress: tqdm, stop: Callable[[], bool]) -> None:
-        """Log, save, validate and stop: together, since each of them waits for all processes."""
+    def _end_of_step(self, progress: tqdm, stop: Callable[[], bool]) -> bool:
+        """Log, save, validate and stop: together, since each waits for all processes; return whether to go on."""
         end_of_epoch = self.position.batch == 0
         if end_of_epoch or self.position.step % self.config.log_every == 0:
             self._log_step()
@@ -197,6 +204,7 @@ class _Run:
             self.speed.end_epoch(self.position.epoch, self.position.step)
         if validates:
             self._validate(progress)
+        return not (validates and self._is_given_up())
 
     def _there(self, batch: Any) -> Any:
         """Return a batch on the device, made there as far as it is not made yet."""
@@ -275,6 +283,10 @@ class _Run:
 
     def _is_validated(self) -> bool:
         return self.saved is None or self.saved.meta.get("validated", True)
+
+    def _is_given_up(self) -> bool:
+        ask = self.trainable.give_up
+        return ask is not None and self.position.epoch < self.config.epochs and distributed.first(ask)
 
     def _validate(self, progress: tqdm) -> None:
         """Score the weights that have just been saved, in float32, and note the score in their checkpoint."""

@@ -22,7 +22,7 @@ from slt_pipeline.training.trainable import Result, Trainable
 
 log = logging.getLogger(__name__)
 
-INPUTS, RESULT, EXTENDED = "inputs.json", "result.json", "extended.json"
+INPUTS, RESULT, EXTENDED, PRUNED = "inputs.json", "result.json", "extended.json", "pruned.json"
 _EPOCHS = "training.epochs"
 _CURE = "add --overwrite to start anew, or -o runs_dir=...{to_keep_both} to keep both"
 
@@ -90,6 +90,7 @@ class Run:
     ) -> dict[str, Any]:
         """Train, from where an earlier call was stopped, mark the run as done, and tell its score beside its gate.
 
+        One that was given up on the way is not done: `pruned.json` says so, and `pruned_at` of what is returned.
         If it fails before its first checkpoint, the run that was moved aside is put back.
 
         Args:
@@ -118,9 +119,14 @@ class Run:
                 if distributed.is_main():
                     _put_back(self.folder)
                 raise
+            result = {"score": trainable.score, "best_score": ended.best_score, "best_step": ended.best_step}
+            if ended.pruned_at is not None:
+                log.info("%s: pruned at epoch %d of %d", self.stage, ended.pruned_at, config.epochs)
+                result = {"pruned_at": ended.pruned_at, **result}
+                distributed.first(lambda: write_json(self.folder / PRUNED, result))
+                return result
             if at_end is not None:
                 at_end()
-            result = {"score": trainable.score, "best_score": ended.best_score, "best_step": ended.best_step}
             _tell_gate(self.stage, trainable, config.gate, ended)
             return self.finish({**result, "processes": distributed.world()})
 
@@ -153,12 +159,16 @@ class Run:
     def finish(self, result: Mapping[str, Any]) -> dict[str, Any]:
         """Mark the run as done."""
         distributed.first(lambda: write_json(self.folder / RESULT, dict(result)))
+        (self.folder / PRUNED).unlink(missing_ok=True)  # given up by a search, and gone on with since
         return dict(result)
 
 
 def warn_if_unfinished(folder: Path) -> None:
     """Say that a run which is opened was stopped on the way: its best weights are those so far."""
-    if not (folder / RESULT).is_file():
+    if not (folder / RESULT).is_file() and (folder / PRUNED).is_file():
+        at = read_json(folder / PRUNED)["pruned_at"]
+        log.warning("%s was pruned at epoch %d by its search: its weights are the best until then", folder, at)
+    elif not (folder / RESULT).is_file():
         log.warning("%s is not finished: its weights are the best so far; run its command again to go on", folder)
 
 

@@ -51,7 +51,13 @@ class Ended:
     """Whether it was stopped on the way, with all the others."""
 
 
-def side_by_side(jobs: Sequence[Job], at_once: int, threads: int, on_end: Callable[[Ended], None]) -> None:
+def side_by_side(
+    jobs: Sequence[Job],
+    at_once: int,
+    threads: int,
+    on_end: Callable[[Ended], None],
+    more: Callable[[], Job | None] = lambda: None,
+) -> None:
     """Do jobs, the first of those that can start first; log a line as each ends.
 
     Ctrl-C and SIGTERM are passed on, and a training run is saved as it would be alone.
@@ -61,6 +67,7 @@ def side_by_side(jobs: Sequence[Job], at_once: int, threads: int, on_end: Callab
         at_once: how many run at a time.
         threads: what each computes with on a CPU, so that its numbers do not depend on what runs beside it.
         on_end: called here after each job; what it raises stops the others, and is raised when they have ended.
+        more: gives a further job where all of those are begun and one more has room; None: there is none.
 
     Raises:
         KeyboardInterrupt: after Ctrl-C or SIGTERM.
@@ -79,9 +86,11 @@ def side_by_side(jobs: Sequence[Job], at_once: int, threads: int, on_end: Callab
 
     with stop_after_step() as stop:
         try:
-            while left or any(worker.busy for worker in workers):
-                while not stop() and (job := _ready(left, well)) and sum(worker.busy for worker in workers) < at_once:
-                    left.remove(job)
+            while True:
+                while not stop() and sum(worker.busy for worker in workers) < at_once:
+                    job = _ready(left, well) or more()
+                    if job is None:
+                        break
                     if job.here:
                         end(_here(job))
                     else:
@@ -107,8 +116,10 @@ def side_by_side(jobs: Sequence[Job], at_once: int, threads: int, on_end: Callab
         on_end(Ended(job, 0.0, error=f"it needs {missing}, which did not end well"))
 
 
-def _ready(left: Sequence[Job], well: set[str]) -> Job | None:
-    return next((job for job in left if well.issuperset(job.needs)), None)
+def _ready(left: list[Job], well: set[str]) -> Job | None:
+    """Take out the first job that can start."""
+    place = next((place for place, job in enumerate(left) if well.issuperset(job.needs)), None)
+    return None if place is None else left.pop(place)
 
 
 def _here(job: Job) -> Ended:

@@ -56,6 +56,9 @@ class Trainable:
     """What of a batch is counted and logged, such as clips that CTC cannot align."""
     on_rejected: Callable[[Mapping[str, str]], None] | None = None
     """Called in one process at each checkpoint with the items that could not be made so far, and the reasons."""
+    give_up: Callable[[], bool] | None = None
+    """Asked in the first process after each validation but the last, whose scores are in metrics.jsonl by then: whether
+    the run is not worth going on with."""
 
 
 @dataclass(frozen=True)
@@ -65,3 +68,5 @@ class Result:
     steps: int
     best_step: int
     best_score: float
+    pruned_at: int | None = None
+    """Epochs after which it was given up; None: it came to its end."""

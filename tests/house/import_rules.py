@@ -64,6 +64,7 @@ ONLY_IN: dict[str, frozenset[str]] = {
     "sacrebleu": frozenset({"slt_pipeline.metrics"}),
     "matplotlib": frozenset({"slt_pipeline.report"}),
     "sklearn": frozenset({"slt_pipeline.report.tsne"}),
+    "optuna": frozenset({"slt_pipeline.systems.search"}),
     "click": frozenset({"slt_pipeline.cli"}),
 }
 HEAVY = frozenset({"torch", "torchvision", "transformers"})

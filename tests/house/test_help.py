@@ -12,7 +12,19 @@ from slt_pipeline.cli.main import cli
 from slt_pipeline.cli.options import Command
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAVY = {"torch", "torchvision", "transformers", "zarr", "h5py", "matplotlib", "av", "sacrebleu", "jiwer", "PIL"}
+HEAVY = {
+    "torch",
+    "torchvision",
+    "transformers",
+    "zarr",
+    "h5py",
+    "matplotlib",
+    "av",
+    "sacrebleu",
+    "jiwer",
+    "PIL",
+    "optuna",
+}
 
 
 def _leaves(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:

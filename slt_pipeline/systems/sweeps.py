@@ -1,0 +1,218 @@
+"""A sweep as its folder has it: the rows of its runs, and the tables that are made of them."""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from slt_pipeline.config.names import LOWER_IS_BETTER
+from slt_pipeline.config.provenance import flatten
+from slt_pipeline.config.recipe import Recipe, save_recipe
+from slt_pipeline.config.stages import SweepConfig
+from slt_pipeline.config.variants import Variant, is_defined, key_of, probes_of, runs_of
+from slt_pipeline.errors import SltError
+from slt_pipeline.files import (
+    file_hash,
+    read_json,
+    read_json_lines,
+    text_hash,
+    write_json,
+    write_json_lines,
+    write_text,
+)
+from slt_pipeline.metrics.protocols import get_protocol
+from slt_pipeline.metrics.significance import NUM_DRAWS
+from slt_pipeline.report.sweep_plot import is_number, plot_sweep
+from slt_pipeline.report.sweeps import SweepTable, best_run, sweep_groups, sweep_table
+from slt_pipeline.systems.paired import PairedTest
+from slt_pipeline.systems.search import BEGUN, RESULTS_FILE
+from slt_pipeline.systems.tasks import has_oracle
+
+PLOT_FILE, BASE_FILE = "plot.png", "sweep.json"
+TABLE_FILES = ("table.md", "table.csv", "table.tex")
+log = logging.getLogger(__name__)
+
+
+class Sweep:
+    """A sweep, all of its values checked."""
+
+    def __init__(self, recipe: Recipe, name: str | None, search: bool):
+        """Read nothing of its folder yet.
+
+        Args:
+            recipe: the experiment that is varied.
+            name: one of the recipe's `sweeps`; None: its `sweep`.
+            search: whether it is the sweep's `search` that is run, where it has a grid or variants too.
+
+        Raises:
+            SltError: a value is wrong, or a key can make no difference.
+        """
+        whole, where = _named(recipe, name), f"sweeps.{name}" if name else "sweep"
+        has_both = whole.search is not None and bool(whole.grid or whole.variants)
+        search = search or (whole.search is not None and not has_both)
+        config = _asked(recipe, whole, search, where)
+        variants = runs_of(recipe, config) if config.search is None else []
+        possible = variants if config.search is None else probes_of(recipe, config.search, where)
+        if config.oracle and not any(v.recipe and has_oracle(v.recipe) for v in possible):
+            raise SltError(
+                f"{where}.oracle is true, and no run has translator.system = cvslt with a posterior that its objective "
+                f"teaches, from which the oracle decodes; set -o {where}.oracle=false"
+            )
+        # Defaults are left out, so that a later version with more fields finds the sweep again.
+        self.base = _hash(
+            recipe.model_dump(mode="json", exclude={*recipe.recorded, "evaluate"}, exclude_defaults=True), config
+        )
+        scoring = recipe.model_dump(mode="json", include={"evaluate"}, exclude_defaults=True)
+        manifest = Path(recipe.corpus.manifest)
+        scored = {**scoring, "clips": file_hash(manifest) if manifest.is_file() else None}
+        if (version := get_protocol(recipe.corpus.protocol).version) > 1:  # 1 was written nowhere
+            scored["protocol_version"] = version
+        varied = ["variants"] * bool(config.variants) + _varied(config)
+        folder = name or f"{'+'.join(varied)[:80]}-{self.base[:8]}"
+        if name and search and has_both:
+            folder = f"{name}-search"
+        self.recipe, self.config, self.variants = recipe, config, variants
+        self.folder, self.scored = recipe.run_folder("sweep") / folder, _hash(scored, config)[:12]
+        self.seed = recipe.seeds_of(config)[0]  # of a search
+        self.rows: dict[str, dict[str, Any]] = {}
+        self._before: list[str] = []  # keys of rows of an earlier call, which stand first in their order
+        self._paired = PairedTest(self.folder)
+
+    def of_search(self) -> list[dict[str, Any]]:
+        """Return the rows of its search, and of its seed, in the order in which they were begun."""
+        return [row for row in self.rows.values() if "number" in row and row["seed"] == self.seed]
+
+    def begin(self, made_from: Mapping[str, Any], overwrite: bool) -> None:
+        """Take in what an earlier call has done.
+
+        Raises:
+            SltError: the folder holds a sweep of the same name over something else, whose rows would be lost.
+        """
+        path, now = self.folder / BASE_FILE, {"settings beside its grid": self.base, **made_from}
+        before = read_json(path)["base"] if path.is_file() and not overwrite else now
+        for what, value in now.items():
+            if before.get(what, value) != value:
+                raise SltError(
+                    f"{self.folder} holds a sweep with other {what} ({str(before[what])[:8]}, now {str(value)[:8]}); "
+                    "add --overwrite to start anew, or give this sweep another name"
+                )
+        save_recipe(self.recipe, self.folder)
+        tried = {"grid": self.config.grid, "variants": self.config.variants, "seeds": self.recipe.seeds_of(self.config)}
+        if self.config.search:
+            tried = {"search": self.config.search.model_dump(mode="json"), "seeds": [self.seed]}
+        write_json(path, {"base": now, **tried})
+        self.rows = {} if overwrite else {key_of(row): row for row in self._earlier_rows()}
+        self._before = list(self.rows)
+
+    def note(self, variant: Variant, outcome: Mapping[str, Any]) -> None:
+        """Write down how a run ended, or that it has begun."""
+        row = {**_row(variant), "folder": variant.slug, "scored": self.scored, **outcome}
+        before = self.rows.get(key_of(row), {})
+        self.rows[key_of(row)] = {**row, **{key: before[key] for key in ("number",) if key in before}}
+        write_json_lines(self.folder / RESULTS_FILE, self._ordered())
+
+    def keep(self, variant: Variant, outcome: Mapping[str, Any]) -> None:
+        """Write down how a run ended, and the table anew."""
+        self.note(variant, outcome)
+        self._write()
+
+    def report(self) -> dict[str, Any]:
+        """Return what the stage tells of it."""
+        table, rows = self._write(), self._ordered()
+        written = [self.folder / name for name in (RESULTS_FILE, *TABLE_FILES, PLOT_FILE)]
+        best = best_run([rows], self.config.metric, self.config.metric in LOWER_IS_BETTER)
+        return {
+            "rows": table.rows,
+            "results": rows,
+            "table": table.text(),
+            "folder": str(self.folder),
+            "best": str(self.folder / best["folder"]) if best and "folder" in best else None,
+            "written": [str(path) for path in written if path.is_file()],
+        }
+
+    def _earlier_rows(self) -> list[dict[str, Any]]:
+        """Return the rows of an earlier call, of another grid too, that can be compared with those of this one."""
+        rows = read_json_lines(self.folder / RESULTS_FILE)
+        kept = [row for row in rows if row.get("scored") == self.scored]
+        if len(kept) < len(rows):
+            log.info("sweep: %d earlier rows were scored otherwise, or on other clips", len(rows) - len(kept))
+        defined = [row for row in kept if is_defined(row, self.config)]
+        if len(defined) < len(kept):
+            log.info("sweep: %d earlier rows are of variants that were defined otherwise", len(kept) - len(defined))
+        return defined
+
+    def _ordered(self) -> list[dict[str, Any]]:
+        """Return rows in the order of the recipe's variants and their grid; without variants earlier ones first."""
+        mine = [key_of(_row(variant)) for variant in self.variants]
+        order = [*mine, *self.rows] if self.config.variants else [*self._before, *mine, *self.rows]
+        return [self.rows[key] for key in dict.fromkeys(order) if key in self.rows]
+
+    def _write(self) -> SweepTable:
+        """Write table and plot; return the table, in which a run that has not ended is no row yet."""
+        metric, results = self.config.metric, [row for row in self._ordered() if BEGUN not in row]
+        if not results:
+            return SweepTable([], [], [], 0)
+        groups = sweep_groups(results, metric, metric in LOWER_IS_BETTER, ranked=not self.config.variants)
+        # Of a search no row is compared with the first: that is the best because the search looked for it.
+        compared = [] if self.config.search else groups[1:]
+        p_values = [{} for _ in groups[len(compared) :]] + [self._paired.p_values(runs, groups[0]) for runs in compared]
+        table = sweep_table(groups, metric, p_values, NUM_DRAWS)
+        for file, text in zip(TABLE_FILES, (table.markdown(), table.csv(), table.latex()), strict=True):
+            write_text(self.folder / file, text)
+        key, *others = _varied(self.config) or ("",)
+        if not self.config.variants and not others and all(is_number(row["values"].get(key)) for row in results):
+            plot_sweep(groups, key, self.folder / PLOT_FILE)
+        return table
+
+
+def _named(recipe: Recipe, name: str | None) -> SweepConfig:
+    if name is None:
+        return recipe.sweep
+    if name not in recipe.sweeps:
+        known = ", ".join(recipe.sweeps) or "none"
+        raise SltError(f"recipe {recipe.name} has no sweep {name}; its named sweeps are: {known}")
+    return recipe.sweeps[name]
+
+
+def _asked(recipe: Recipe, whole: SweepConfig, search: bool, where: str) -> SweepConfig:
+    """Return what of a sweep is to be run.
+
+    Raises:
+        SltError: it is to be searched, and has no search, or no dev score to go by.
+    """
+    if search and whole.search is None:
+        raise SltError(
+            f"{where} has no search; say what it may try and for how long: "
+            f"-o '{where}.search={{keys: {{translator.label_smoothing: {{low: 0.0, high: 0.3}}}}, runs: 20}}'"
+        )
+    if search and "dev" not in recipe.evaluate.splits:
+        raise SltError(
+            f"evaluate.splits is {', '.join(recipe.evaluate.splits)}, and a search decides by dev alone; "
+            "set -o 'evaluate.splits=[dev, test]'"
+        )
+    if search and len(recipe.seeds_of(whole)) > 1:
+        log.info("search: each run is made with one seed, the first of %s.seeds", where)
+    return whole.alone(search)
+
+
+def _varied(config: SweepConfig) -> list[str]:
+    """Keys of its grid, or of its search."""
+    return [*config.grid, *(config.search.keys if config.search else ())]
+
+
+def _row(variant: Variant) -> dict[str, Any]:
+    number = {"number": variant.number} if variant.number else {}
+    return {"variant": variant.name, "values": variant.values, "shown": variant.shown, "seed": variant.seed, **number}
+
+
+def _hash(data: dict[str, Any], config: SweepConfig) -> str:
+    """Hash of plain data of a recipe without the keys of a sweep's grid or search.
+
+    Those of variants count: a variant that does not set a key has the recipe's value of it.
+    """
+    varied = (*_varied(config), "seed")
+    shared = {
+        key: value for key, value in flatten(data).items() if not any(f"{key}.".startswith(f"{v}.") for v in varied)
+    }
+    return text_hash(json.dumps(shared, sort_keys=True))
