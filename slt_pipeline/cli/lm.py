@@ -4,7 +4,15 @@ from pathlib import Path
 
 import click
 
-from slt_pipeline.cli.options import OUT_FILE, OUT_FOLDER, Group
+from slt_pipeline.cli.options import (
+    OUT_FILE,
+    OUT_FOLDER,
+    Group,
+    extend_option,
+    overwrite_option,
+    run_options,
+)
+from slt_pipeline.cli.train import train_stage
 from slt_pipeline.config.names import LANGUAGE_CODES
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -26,6 +34,7 @@ def lm() -> None:
       $ slt lm prune mbart-large-cc25 --manifest phoenix/manifest.jsonl --to weights/mbart_de
       $ slt lm import published/mBart_de --to weights/mbart_de
       $ slt lm gloss-embed weights/mbart_de --vocab gloss_inputs.json
+      $ slt lm pretrain -r g2t/german
     """
 
 
@@ -133,3 +142,23 @@ def gloss_embed(folder, vocabulary, to, language, overwrite) -> None:
         click.echo(
             f"lm gloss-embed: {told['unknown']} glosses hold <unk>: prune with their split, or embed with the whole"
         )
+
+
+@lm.command()
+@run_options
+@overwrite_option
+@extend_option
+def pretrain(**options) -> None:
+    """Train an mBART to restore noised running text.
+
+    \b
+    Reads lm_pretrain.texts (a sentence a line, an empty line between documents) and the training texts of
+    corpus.manifest, writes runs/<recipe>/lm_pretrain/. Run again, it resumes. Its folder mbart is one for
+    translator.mbart.folder and text.tokenizer.
+    Example:
+      $ slt lm pretrain -r mine.yaml -o lm_pretrain.texts=[german.txt]
+      $ slt gloss2text-train -r g2t/phoenix14t-pretrained
+    """
+    from slt_pipeline.stages.lm_pretrain import lm_pretrain
+
+    train_stage(lm_pretrain.__name__, **options)

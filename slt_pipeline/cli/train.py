@@ -1,4 +1,4 @@
-"""The five commands that train a model."""
+"""The commands that train a model."""
 
 from importlib import import_module
 
@@ -16,7 +16,7 @@ from slt_pipeline.cli.options import (
 )
 
 
-def _train(
+def train_stage(
     stage: str,
     recipe_name: str | None,
     overrides: tuple[str, ...],
@@ -25,6 +25,7 @@ def _train(
     overwrite: bool,
     **options: bool,
 ) -> None:
+    """Run a stage that trains as the options say, or show what it would do."""
     module = import_module(f"slt_pipeline.stages.{stage}")
     recipe = load(recipe_name, overrides)
     if dry_run:
@@ -50,7 +51,7 @@ def visual_pretrain(**options) -> None:
     Example:
       $ slt visual-pretrain -r demo/mmtlb -o visual_pretrain.training.epochs=3
     """
-    _train("visual_pretrain", **options)
+    train_stage("visual_pretrain", **options)
 
 
 @click.command("visual-train", cls=Command)
@@ -68,7 +69,7 @@ def visual_train(**options) -> None:
     Example:
       $ slt visual-train -r demo/mmtlb --device cuda
     """
-    _train("visual_train", **options)
+    train_stage("visual_train", **options)
 
 
 @click.command("gloss2text-train", cls=Command)
@@ -84,7 +85,7 @@ def gloss2text_train(**options) -> None:
     Example:
       $ slt gloss2text-train -r demo/mmtlb
     """
-    _train("gloss2text_train", **options)
+    train_stage("gloss2text_train", **options)
 
 
 @click.command("translate-train", cls=Command)
@@ -101,7 +102,7 @@ def translate_train(**options) -> None:
       $ slt translate-train -r demo/mmtlb
       $ slt translate-train -r variant.yaml   (which `uses` the encoder, store and language model of another recipe)
     """
-    _train("translate_train", **options)
+    train_stage("translate_train", **options)
 
 
 @click.command("joint-train", cls=Command)
@@ -120,4 +121,4 @@ def joint_train(**options) -> None:
       $ slt joint-train -r demo/joint
       $ slt extract --run runs/demo/joint/joint_train
     """
-    _train("joint_train", **options)
+    train_stage("joint_train", **options)

@@ -1,6 +1,7 @@
 """What only several sections together can get wrong, found when a recipe loads."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
 
 from slt_pipeline.config.idle import not_swept
 from slt_pipeline.config.keys import did_you_mean
@@ -9,6 +10,7 @@ from slt_pipeline.config.objective import Weight, ends_at_zero, is_zero
 from slt_pipeline.config.sections import Sections
 from slt_pipeline.config.translator import SYSTEMS
 from slt_pipeline.errors import SltError
+from slt_pipeline.files import read_json
 
 
 def check_recipe(recipe: Sections, find_key: Callable[[str], object]) -> None:
@@ -85,6 +87,7 @@ def _check_rates(recipe: Sections) -> None:
     mapper_and_language = ("mapper", "translation")
     _check_rates_of(recipe, "visual_pretrain", ("recognition",))
     _check_rates_of(recipe, "visual_train", ("recognition",))
+    _check_rates_of(recipe, "lm_pretrain", ("translation",))
     _check_rates_of(recipe, "gloss2text_train", ("translation",))
     # The rate of a head may stay where a variant has none.
     needed = mapper_and_language if recipe.translator.head == "stored" else ("recognition", *mapper_and_language)
@@ -139,13 +142,19 @@ def _check_frozen(recipe: Sections) -> None:
 
 
 def _check_language(recipe: Sections) -> None:
-    """The weights of an mBART know 25 languages; one that starts at random takes any."""
+    """The weights of an mBART know 25 languages, or the one that its folder says; one that starts at random, any."""
     folder, language = recipe.translator.mbart.folder, recipe.text.language
-    if folder is not None and language not in LANGUAGE_CODES:
+    if folder is not None and language not in (*LANGUAGE_CODES, _language_of(folder)):
         raise ValueError(
             f"text.language is {language}, and the mBART of translator.mbart.folder {folder} has "
             f"{', '.join(LANGUAGE_CODES)}: choose one of them, or train from scratch with translator.mbart.folder=null"
         )
+
+
+def _language_of(folder: Path) -> str | None:
+    """Return the language that `slt lm` wrote beside an mBART's weights."""
+    said = folder / "slt_tokenizer.json"
+    return read_json(said).get("language") if said.is_file() else None
 
 
 def _check_blocks(recipe: Sections) -> None:

@@ -10,7 +10,7 @@ from slt_pipeline.config.taps import TAPS
 from slt_pipeline.config.training import TrainingConfig
 from slt_pipeline.errors import SltError
 
-_STAGES = ("visual_pretrain", "visual_train", "gloss2text_train", "translate_train", "joint_train")
+_STAGES = ("visual_pretrain", "visual_train", "lm_pretrain", "gloss2text_train", "translate_train", "joint_train")
 _SIZES = ("d_model", "num_layers", "num_heads", "ffn_dim", "max_positions", "position_std")
 _SWEPT = (
     "translator",
@@ -34,13 +34,16 @@ _OF_THE_LANGUAGE_MODEL = (
 _NOT_SWEPT = {
     "seed": "list seeds under sweep.seeds",
     **dict.fromkeys(
-        ("visual_pretrain", "visual_train", "gloss2text_train", "joint_train", "uses.translator", "translate"),
+        (
+            *("visual_pretrain", "visual_train", "lm_pretrain", "gloss2text_train", "joint_train"),
+            *("uses.translator", "translate"),
+        ),
         "that stage is no part of a sweep",
     ),
     **dict.fromkeys(
         (
             *("evaluate.tasks", "evaluate.splits", "evaluate.batch_size"),
-            *("translate_train.features_in", "translate_train.beam_size"),
+            *("translate_train.features_in", "translate_train.beam_size", "translator.gloss_input"),
         ),
         "it changes no score of a translator",
     ),

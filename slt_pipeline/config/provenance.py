@@ -25,6 +25,7 @@ _FIRST: dict[str, Any] = {
     "video.decoder": "pyav",
     "pool": "mean",
     "clip": "whole",
+    "gloss_input": "vectors",
 }
 """What an account stands for that lacks a key of no section, or whose default is not that of today's section."""
 

@@ -14,6 +14,7 @@ from slt_pipeline.config.stages import (
     ExtractConfig,
     Gloss2TextTrainConfig,
     JointTrainConfig,
+    LmPretrainConfig,
     SweepConfig,
     TranslateConfig,
     TranslateTrainConfig,
@@ -62,6 +63,8 @@ class Sections(Config):
     """`slt visual-train`."""
     extract: ExtractConfig = ExtractConfig()
     """`slt extract`."""
+    lm_pretrain: LmPretrainConfig = LmPretrainConfig()
+    """`slt lm pretrain`."""
     gloss2text_train: Gloss2TextTrainConfig = Gloss2TextTrainConfig()
     """`slt gloss2text-train`."""
     translate_train: TranslateTrainConfig = TranslateTrainConfig()

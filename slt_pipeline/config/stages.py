@@ -135,6 +135,35 @@ class RegulariseConfig(Config):
     every time (BPE-dropout); needs a tokenizer of merges, as trained ones are."""
 
 
+class LmPretrainConfig(Config):
+    """Denoising of running text, as BART and mBART are pre-trained: an mBART of one's own, before it sees a gloss."""
+
+    training: TrainingConfig = TrainingConfig()
+    """The training run; its rates are for `translation`, which is mBART, or `default`."""
+    texts: tuple[Location, ...] = ()
+    """Text files in UTF-8: a sentence a line, an empty line between documents."""
+    corpus: bool = True
+    """Whether the training texts of `corpus.manifest` are learned from too, each as a document of its own."""
+    held_out: float = Field(default=0.02, gt=0, lt=1)
+    """Share of the documents that validation reads and training does not, chosen by their words."""
+    most_pieces: int = Field(default=128, ge=1)
+    """Pieces of the longest passage; consecutive sentences of a document that fit are one."""
+    masked: float = Field(default=0.35, ge=0, le=1)
+    """Share of the words that are masked; of pieces in languages without spaces."""
+    span: float = Field(default=3.5, gt=0)
+    """Mean number of words behind one `<mask>` (Poisson)."""
+    permute: bool = True
+    """Whether the sentences of a passage are put in another order."""
+
+    @model_validator(mode="after")
+    def _has_texts(self) -> "LmPretrainConfig":
+        if not self.texts and not self.corpus:
+            raise ValueError("texts is empty and corpus false: there is nothing to learn from; name a text file")
+        if not self.masked and not self.permute:
+            raise ValueError("masked is 0 and permute false: there is no noise to undo; set masked to 0.35")
+        return self
+
+
 class Gloss2TextTrainConfig(Config):
     """Language pre-training within the domain: glosses to text."""
 

@@ -9,6 +9,8 @@ from slt_pipeline.config.base import Config
 from slt_pipeline.config.paths import LocationPath
 from slt_pipeline.config.taps import TAPS, Stream, TapName
 
+GlossForm = Literal["vectors", "pieces"]
+
 
 def system_of(translator: Any) -> str:
     """Return the tag of a translator's section, plain or read: its system, in brackets that keep it out of messages."""
@@ -84,6 +86,9 @@ class TranslatorConfig(Config):
     suffix: Literal["gls", "txt"] = "gls"
     """Rows appended to every source of signs: `</s>` and source language of the gloss table (MMTLB), or `</s>` and
     target language of the text embedding (CV-SLT) (FACTS 6.5). Glosses are always closed by the first."""
+    gloss_input: GlossForm = "vectors"
+    """How Gloss2Text reads a gloss: `vectors`, one of the gloss table (published code); or `pieces`, its sub-words
+    through mBART's text embedding (paper), so that of the gloss table the suffix alone is used (FACTS 6.4, 13)."""
     gloss_table: Literal["pieces", "random"] = "pieces"
     """First values of the gloss table: `pieces`, the mean of each gloss's piece vectors (FACTS 6.1), or `random`.
     A `gloss_embeddings.bin` in mBART's folder holds the same means and is read in their place."""

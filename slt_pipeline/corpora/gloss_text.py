@@ -7,23 +7,23 @@ import torch
 from torch.utils.data import Dataset
 
 from slt_pipeline.corpora.clip import Clip
-from slt_pipeline.corpora.labels import GlossInputs, TextLabels
+from slt_pipeline.corpora.labels import GlossReader, TextLabels
 from slt_pipeline.corpora.padding import Padding
-from slt_pipeline.text.gloss_vocab import UNKNOWN, GlossVocabulary
+from slt_pipeline.text.gloss_vocab import UNKNOWN
 from slt_pipeline.text.tokenizer import Tokenizer
 
 
 class GlossTextDataset(Dataset):
     """Batches by (epoch, index).
 
-    `gloss_input_ids (B, L)`, `gloss_input_lengths (B,)`, `labels (B, N)`, `decoder_input_ids (B, N)`.
+    `labels (B, N)`, `decoder_input_ids (B, N)`, and the glosses as their reader makes them.
     """
 
     def __init__(
         self,
         clips: Sequence[Clip],
         tokenizer: Tokenizer,
-        glosses: GlossVocabulary,
+        glosses: GlossReader,
         *,
         seed: int,
         gloss_dropout: float = 0.0,
@@ -34,7 +34,7 @@ class GlossTextDataset(Dataset):
         Args:
             clips: in the order of their indices.
             tokenizer: of the texts.
-            glosses: rows of the gloss table.
+            glosses: makes of glosses what the model reads.
             seed: with epoch and index it decides the noise of an item.
             gloss_dropout: share of the glosses that are read as `<unk>`.
             piece_dropout: share of the merges that are left out of a text.
@@ -43,7 +43,7 @@ class GlossTextDataset(Dataset):
             SltError: the tokenizer's model is none of merges, and some are to be left out.
         """
         self.clips, self.seed = list(clips), seed
-        self._texts, self._glosses = TextLabels(tokenizer), GlossInputs(glosses)
+        self._texts, self._glosses = TextLabels(tokenizer), glosses
         self.gloss_dropout, self.piece_dropout = gloss_dropout, piece_dropout
         if piece_dropout:
             tokenizer.encode_with_dropout("", piece_dropout, np.random.default_rng(0))
@@ -72,6 +72,6 @@ class GlossTextDataset(Dataset):
         return {**self._glosses.padding, **self._texts.padding}
 
     def lengths(self) -> list[int]:
-        """Return the length of every item, glosses and pieces together, without noise: for bucketing."""
+        """Return the length of every item, source and pieces together, without noise: for bucketing."""
         tokenizer = self._texts.tokenizer
-        return [len(clip.gloss or ()) + len(tokenizer.encode(clip.text or "")) for clip in self.clips]
+        return [self._glosses.length(clip.gloss or ()) + len(tokenizer.encode(clip.text or "")) for clip in self.clips]

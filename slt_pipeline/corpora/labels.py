@@ -12,7 +12,7 @@ from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.padding import Padding, filled, filled_behind
 from slt_pipeline.errors import SltError
 from slt_pipeline.text.batch import pad_ids
-from slt_pipeline.text.gloss_vocab import GlossVocabulary
+from slt_pipeline.text.gloss_vocab import GlossVocabulary, gloss_name
 from slt_pipeline.text.tokenizer import Tokenizer
 
 Labeller = Callable[[Sequence[Clip]], dict[str, torch.Tensor]]
@@ -105,10 +105,42 @@ class GlossInputs:
         ids, lengths = pad_ids([self.glosses.encode(row) for row in glosses], self.glosses.pad_id)
         return {"gloss_input_ids": ids, "gloss_input_lengths": lengths}
 
+    def length(self, glosses: Sequence[str]) -> int:
+        """Return the steps that a sentence takes."""
+        return len(glosses)
+
     @property
     def padding(self) -> dict[str, Padding]:
         """How they are padded."""
         return {"gloss_input_ids": filled(1, self.glosses.pad_id)}
+
+
+@dataclass(frozen=True)
+class GlossPieces:
+    """Glosses as Gloss2Text of the paper's form reads them: the pieces of their names, in small letters (FACTS 13)."""
+
+    tokenizer: Tokenizer
+
+    def encode(self, glosses: Sequence[Sequence[str]]) -> dict[str, torch.Tensor]:
+        """Return `gloss_piece_ids (B, P)`, rows of the text embedding, and `gloss_piece_lengths (B,)`."""
+        ids, lengths = pad_ids([self._pieces(row) for row in glosses], self.tokenizer.pad_id)
+        return {"gloss_piece_ids": ids, "gloss_piece_lengths": lengths}
+
+    def length(self, glosses: Sequence[str]) -> int:
+        """Return the steps that a sentence takes."""
+        return len(self._pieces(glosses))
+
+    @property
+    def padding(self) -> dict[str, Padding]:
+        """How they are padded."""
+        return {"gloss_piece_ids": filled(1, self.tokenizer.pad_id)}
+
+    def _pieces(self, glosses: Sequence[str]) -> list[int]:
+        return [piece for gloss in glosses for piece in self.tokenizer.gloss_pieces(gloss_name(gloss))]
+
+
+GlossReader = GlossInputs | GlossPieces
+"""What makes glosses what Gloss2Text reads, of one of its two forms."""
 
 
 def no_labels(clips: Sequence[Clip]) -> dict[str, torch.Tensor]:

@@ -117,7 +117,7 @@ class LanguageModel(nn.Module):
         return list(found.hidden_states)
 
     def text_source(self, labels: Tensor) -> EncoderInput:
-        """Return texts as the encoder reads them behind the signs: `labels (B, N)`, `<pad>` behind them (FACTS 9.1)."""
+        """Return texts as the encoder reads them: `labels (B, N)`, `<pad>` behind them (FACTS 9.1)."""
         return EncoderInput(text_embedding(self.mbart)[labels] * self.scale, (labels != PAD_ID).long())
 
     def decode(self, states: Tensor, mask: Tensor, decoder_input_ids: Tensor) -> Tensor:
@@ -162,6 +162,11 @@ class LanguageModel(nn.Module):
             raise ValueError("gloss input needs a gloss table; give the translator a gloss vocabulary")
         fill = self.gloss_table.weight[self.gloss_table.padding_idx].detach()
         return self._close(self.gloss_table(ids), lengths, fill)
+
+    def _embed_pieces(self, ids: Tensor, lengths: Tensor) -> EncoderInput:
+        """Return the encoder input of `ids (B, P)`, pieces of glosses padded with `<pad>` (FACTS 13)."""
+        embedding = text_embedding(self.mbart)
+        return self._close(embedding[ids], lengths, embedding[PAD_ID].detach())
 
     def _close(self, vectors: Tensor, lengths: Tensor, fill: Tensor) -> EncoderInput:
         """Put the suffix behind each row of vectors (B, S - 2, M), then `fill (M,)`, and scale it all (FACTS 6.5)."""

@@ -86,8 +86,13 @@ class Translator(LanguageModel, ABC):
 
         Args:
             batch: `features (B, S, D)`, any values beyond `lengths (B,)`; or in their place `gloss_input_ids (B, L)`,
-                rows of the gloss table padded with its `<pad>`, and `gloss_input_lengths (B,)`.
+                rows of the gloss table padded with its `<pad>`, and `gloss_input_lengths (B,)`; or `gloss_piece_ids
+                (B, P)`, pieces, and `gloss_piece_lengths (B,)`; or `text_ids (B, S)`, a text with all that closes it.
         """
+        if "text_ids" in batch:
+            return self.text_source(batch["text_ids"])
+        if "gloss_piece_ids" in batch:
+            return self._embed_pieces(batch["gloss_piece_ids"], batch["gloss_piece_lengths"])
         if "gloss_input_ids" in batch:
             return self._embed_glosses(batch["gloss_input_ids"], batch["gloss_input_lengths"])
         vectors = batch["features"].to(self.mbart.dtype)

@@ -56,13 +56,14 @@ def gloss2text_train(
     where = pick_device(device)
     require_precision(where, config.training.precision)
     clips, dev = (_clips(manifest, split) for split in ("train", "dev"))
-    vocabularies = Vocabularies.build(recipe.corpus, recipe.text)
+    vocabularies = Vocabularies.build(recipe.corpus, recipe.text, recipe.translator.gloss_input)
     torch.manual_seed(recipe.seed)
     model = build_gloss2text(recipe, vocabularies)
+    reader = vocabularies.gloss_reader(recipe.translator.gloss_input)
     check_texts(
         vocabularies.text,
         [*clips, *dev],
-        [len(clip.gloss or ()) for clip in (*clips, *dev)],
+        [reader.length(clip.gloss or ()) for clip in (*clips, *dev)],
         max_positions=model.mbart.config.max_position_embeddings,
         generation=config.generation,
         protocol=protocol,
@@ -107,7 +108,7 @@ def _dataset(recipe: Recipe, clips: list[Clip], vocabularies: Vocabularies) -> G
     return GlossTextDataset(
         clips,
         vocabularies.text,
-        vocabularies.glosses,
+        vocabularies.gloss_reader(recipe.translator.gloss_input),
         seed=recipe.seed,
         gloss_dropout=noise.gloss_dropout,
         piece_dropout=noise.piece_dropout,

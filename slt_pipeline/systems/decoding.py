@@ -7,7 +7,7 @@ import torch
 
 from slt_pipeline.config.translator import GenerationConfig
 from slt_pipeline.corpora.features import FeatureDataset
-from slt_pipeline.corpora.labels import GlossInputs
+from slt_pipeline.corpora.labels import GlossReader
 from slt_pipeline.errors import SltError
 from slt_pipeline.models.ensemble import Member
 from slt_pipeline.models.language import EncoderInput
@@ -51,6 +51,11 @@ class Gloss2Text:
     others: tuple["Gloss2Text", ...] = ()
     """Those that write every text together with it."""
 
+    @property
+    def reader(self) -> GlossReader:
+        """What makes of glosses what its model reads."""
+        return self.vocabularies.gloss_reader(self.model.config.gloss_input)
+
     def together_with(self, others: Sequence["Gloss2Text"]) -> "Gloss2Text":
         """Return an ensemble; its members may have other sizes and glosses, but not other pieces of text.
 
@@ -70,7 +75,7 @@ class Gloss2Text:
         """Return the text of every sequence of glosses, and its `num_best` best ones with scores."""
         made, num_return = _Ordered(len(glosses)), max(num_best, 1)
         settings = {**generation.model_dump(), "num_return": num_return, "with_scores": num_best > 0}
-        for indices in decoding_batches([len(row) for row in glosses], batch_size):
+        for indices in decoding_batches([self.reader.length(row) for row in glosses], batch_size):
             rows = [glosses[index] for index in indices]
             members = [other.model.member(other._source(rows)) for other in self.others]
             found = self.model.generate(self._source(rows), others=members, **settings)
@@ -78,7 +83,7 @@ class Gloss2Text:
         return made.outputs()
 
     def _source(self, glosses: Sequence[Sequence[str]]) -> EncoderInput:
-        encoded = GlossInputs(self.vocabularies.glosses).encode(glosses)
+        encoded = self.reader.encode(glosses)
         return self.model.source({name: ids.to(_device(self.model)) for name, ids in encoded.items()})
 
 

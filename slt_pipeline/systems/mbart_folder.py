@@ -7,6 +7,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 from torch import Tensor
+from transformers import MBartForConditionalGeneration
 
 from slt_pipeline import __version__
 from slt_pipeline.corpora.load import load_clips
@@ -15,6 +16,7 @@ from slt_pipeline.files import file_hash, read_json, replacing, replacing_folder
 from slt_pipeline.models.gloss_table import EMBEDDINGS_FILE
 from slt_pipeline.models.mbart_files import (
     CONFIG_FILE,
+    TIED_NAMES,
     WEIGHTS_FILE,
     read_config,
     read_weights,
@@ -115,6 +117,15 @@ class MBartFolder:
                 write_tensors(folder / EMBEDDINGS_FILE, gloss_vectors)
             for name, content in files.items():
                 write_json(folder / name, content)
+
+
+def write_mbart(
+    to: Path, model: MBartForConditionalGeneration, tokenizer: Tokenizer, account: Mapping[str, Any]
+) -> None:
+    """Write an mBART that was trained here, as a folder; arguments as of `MBartFolder.write`."""
+    config = {name: value for name, value in model.config.to_dict().items() if value is not None}
+    state = {name: value.contiguous().cpu() for name, value in model.state_dict().items() if name not in TIED_NAMES}
+    MBartFolder(to, {**config, "decoder_start_token_id": tokenizer.language_id}, state, tokenizer).write(to, account)
 
 
 def require_new_folder(to: Path, source: Path, overwrite: bool) -> None:

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.translator import GenerationConfig
 from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.corpora.labels import GlossPieces
 from slt_pipeline.corpora.validate import Problem, ValidationReport
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json
 from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.models.mbart import positions_of
 from slt_pipeline.systems.translator import LANGUAGE_FILE
-from slt_pipeline.systems.vocabularies import TOKENIZER_FOLDER, build_tokenizer
+from slt_pipeline.systems.vocabularies import TOKENIZER_FOLDER, build_tokenizer, training_sentences
 from slt_pipeline.text.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
@@ -141,10 +142,12 @@ def add_texts(report: ValidationReport, recipe: Recipe) -> None:
         report.problems.append(Problem(1, "tokenizer", str(error)))
         return
     found = report_texts(tokenizer, list(clips.values()), recipe.corpus.protocol)
+    as_pieces = recipe.translator.gloss_input == "pieces"
+    steps, unit_of_steps = (GlossPieces(tokenizer).length, "pieces of glosses") if as_pieces else (len, "glosses")
     for line, clip in clips.items():
         for what, unit, length in (
             ("text", "pieces", found.lengths[clip.id]),
-            ("source", "glosses", len(clip.gloss or ()) + _SUFFIX),
+            ("source", unit_of_steps, steps(clip.gloss or ()) + _SUFFIX),
         ):
             if length > max_positions:
                 message = f"the {what} has {length} {unit}, mBART has {max_positions} positions"
@@ -166,8 +169,8 @@ def _language_side(recipe: Recipe, clips: Iterable[Clip]) -> tuple[Tokenizer, in
     if recipe.uses.language and (folder / LANGUAGE_FILE).is_file():
         sizes = read_json(folder / LANGUAGE_FILE)
         return Tokenizer.load(folder / TOKENIZER_FOLDER), sizes["max_position_embeddings"]
-    texts = [clip.text or "" for clip in clips if clip.split == "train"]
-    return build_tokenizer(recipe.text, texts), positions_of(recipe.translator.mbart)
+    said = training_sentences((clip for clip in clips if clip.split == "train"), recipe.translator.gloss_input)
+    return build_tokenizer(recipe.text, said), positions_of(recipe.translator.mbart)
 
 
 def _require_room(what: str, lengths: Mapping[str, int], unit: str, max_positions: int) -> None:

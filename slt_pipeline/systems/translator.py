@@ -40,12 +40,19 @@ _MBART_FILES = ("config.json", "model.safetensors", "pytorch_model.bin", "gloss_
 def language_inputs(recipe: Recipe, suffix: str) -> dict[str, Any]:
     """Return what decides the language side of a translator that closes its sources by `suffix`: for a run's inputs."""
     config = recipe.translator
-    names = ("mbart", "gloss_table", "freeze_gloss_table", "label_smoothing")
-    files = dict.fromkeys(_MBART_FILES) | _mbart_files(config.mbart.folder)
+    names = ("mbart", "gloss_input", "gloss_table", "freeze_gloss_table", "label_smoothing")
+    return {
+        **text_inputs(recipe),
+        "language_model": {**{name: getattr(config, name) for name in names}, "suffix": suffix},
+    }
+
+
+def text_inputs(recipe: Recipe) -> dict[str, Any]:
+    """Return what decides tokenizer and first weights of an mBART, its settings apart: for a run's inputs."""
+    files = dict.fromkeys(_MBART_FILES) | _mbart_files(recipe.translator.mbart.folder)
     return {
         "text": recipe.text,
         **tokenizer_files(recipe.text),
-        "language_model": {**{name: getattr(config, name) for name in names}, "suffix": suffix},
         "mbart_files": {
             name.replace(".", "_"): file_hash(path) if path and path.is_file() else None for name, path in files.items()
         },
@@ -146,7 +153,7 @@ def open_gloss2text(recipe: Recipe, device: torch.device, folder: Path | None = 
     folder = folder or recipe.language_folder
     checkpoint = trained_language_model(recipe, folder)
     mbart = {name: getattr(recipe.translator.mbart, name) for name in _SIZES}
-    now = {"language_model": {"mbart": mbart}}
+    now = {"language_model": {"mbart": mbart, "gloss_input": recipe.translator.gloss_input}}
     _require(folder, now, f"the language model in {folder}", "slt gloss2text-train")
     vocabularies = Vocabularies.load(folder)
     model = build_gloss2text(recipe, vocabularies, folder)

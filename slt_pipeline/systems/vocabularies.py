@@ -9,10 +9,13 @@ from slt_pipeline.config.corpus import CorpusConfig
 from slt_pipeline.config.provenance import require_made_with
 from slt_pipeline.config.runs import GLOSS_INPUTS_FILE
 from slt_pipeline.config.text import TextConfig
+from slt_pipeline.config.translator import GlossForm
+from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.corpora.labels import GlossInputs, GlossPieces, GlossReader
 from slt_pipeline.corpora.load import load_clips
 from slt_pipeline.files import file_hash, read_json, write_json
 from slt_pipeline.systems.recogniser import CLASSES_FILE
-from slt_pipeline.text.gloss_vocab import GlossVocabulary
+from slt_pipeline.text.gloss_vocab import GlossVocabulary, gloss_name
 from slt_pipeline.text.tokenizer import ID_MAP_FILE, META_FILE, MODEL_FILE, Tokenizer
 from slt_pipeline.text.train_tokenizer import train_tokenizer
 
@@ -32,15 +35,24 @@ class Vocabularies:
     """Gloss classes of the recogniser before it; None: Gloss2Text."""
 
     @classmethod
-    def build(cls, corpus: CorpusConfig, text: TextConfig) -> "Vocabularies":
+    def build(cls, corpus: CorpusConfig, text: TextConfig, gloss_input: GlossForm = "vectors") -> "Vocabularies":
         """Read the tokenizer or train it on the training texts, and collect the glosses of `text.gloss_splits`.
 
         The same manifest gives the same vocabularies.
+
+        Args:
+            corpus: names the manifest.
+            text: names the tokenizer, or says how one is trained.
+            gloss_input: how glosses are read; as `pieces`, a tokenizer is trained on them as on texts.
         """
         clips = load_clips(corpus.manifest, "train", needs=["text"])
-        tokenizer = build_tokenizer(text, [clip.text or "" for clip in clips])
+        tokenizer = build_tokenizer(text, training_sentences(clips, gloss_input))
         signed = (clip.gloss for split in text.gloss_splits for clip in load_clips(corpus.manifest, split))
         return cls(tokenizer, GlossVocabulary.build(signed, layout="translation", language=text.gloss_language))
+
+    def gloss_reader(self, form: GlossForm) -> GlossReader:
+        """Return what makes glosses what Gloss2Text reads, of the form that `translator.gloss_input` names."""
+        return GlossPieces(self.text) if form == "pieces" else GlossInputs(self.glosses)
 
     def with_classes(self, classes: GlossVocabulary) -> "Vocabularies":
         """Return the same with the classes of a recogniser."""
@@ -79,6 +91,13 @@ class Vocabularies:
             "gloss_inputs": self.glosses.digest(),
             "classes": self.classes.digest() if self.classes else None,
         }
+
+
+def training_sentences(clips: Iterable[Clip], gloss_input: GlossForm) -> list[str]:
+    """Return what a tokenizer is trained on: the texts of clips, and as `pieces` their glosses, as they are read."""
+    clips = list(clips)
+    signed = clips if gloss_input == "pieces" else []
+    return [clip.text or "" for clip in clips] + [" ".join(map(gloss_name, clip.gloss or ())) for clip in signed]
 
 
 def build_tokenizer(text: TextConfig, training_texts: Iterable[str]) -> Tokenizer:

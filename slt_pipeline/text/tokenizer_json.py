@@ -12,7 +12,7 @@ from typing import Any
 from slt_pipeline.config.names import LANGUAGE_CODES
 from slt_pipeline.text.tokenizer import Tokenizer
 
-_UNIGRAM = 1
+_UNIGRAM, _MERGES = 1, 2
 # Fields of SentencePiece's ModelProto: the trainer's settings with its kind of model, the normaliser's with its rules.
 _TRAINER, _MODEL_TYPE, _NORMALISER, _RULES = 2, 3, 3, 2
 
@@ -20,14 +20,15 @@ _TRAINER, _MODEL_TYPE, _NORMALISER, _RULES = 2, 3, 3, 2
 def tokenizer_files(tokenizer: Tokenizer, max_length: int) -> dict[str, Any]:
     """Return the content of `tokenizer.json` and `tokenizer_config.json`, by name.
 
-    Nothing of a SentencePiece model of merges, whose merges a pruned model may lack: mBART's is a unigram model.
+    Nothing of a pruned model of merges, which may lack merges: mBART's is a unigram model.
 
     Args:
         tokenizer: of the folder; sentences are closed by its language.
         max_length: positions of the model.
     """
     fields = dict(_fields(tokenizer.model))
-    if dict(_fields(fields.get(_TRAINER, b""))).get(_MODEL_TYPE, _UNIGRAM) != _UNIGRAM:
+    kind = dict(_fields(fields.get(_TRAINER, b""))).get(_MODEL_TYPE, _UNIGRAM)
+    if kind != _UNIGRAM and (kind != _MERGES or tokenizer.id_map is not None):
         return {}
     rules = dict(_fields(fields.get(_NORMALISER, b""))).get(_RULES, b"")
     added = tokenizer.added_tokens
@@ -42,7 +43,7 @@ def tokenizer_files(tokenizer: Tokenizer, max_length: int) -> dict[str, Any]:
         "pre_tokenizer": metaspace,
         "post_processor": _ending(tokenizer),
         "decoder": metaspace,
-        "model": {"type": "Unigram", "unk_id": tokenizer.unk_id, "vocab": tokenizer.scored_names()},
+        "model": _unigram(tokenizer) if kind == _UNIGRAM else _merges(tokenizer),
     }
     names = {"bos": "<s>", "cls": "<s>", "eos": "</s>", "sep": "</s>", "pad": "<pad>", "unk": "<unk>"}
     settings = {
@@ -56,6 +57,29 @@ def tokenizer_files(tokenizer: Tokenizer, max_length: int) -> dict[str, Any]:
         "additional_special_tokens": [code for code in LANGUAGE_CODES if code in added],
     }
     return {"tokenizer.json": tokens, "tokenizer_config.json": settings}
+
+
+def _unigram(tokenizer: Tokenizer) -> dict[str, Any]:
+    return {"type": "Unigram", "unk_id": tokenizer.unk_id, "vocab": tokenizer.scored_names()}
+
+
+def _merges(tokenizer: Tokenizer) -> dict[str, Any]:
+    """A model of merges: any two pieces that together are one, the sooner the higher that one's score."""
+    names, added = tokenizer.scored_names(), tokenizer.added_tokens
+    scores = {name: score for name, score in names if name not in added}
+    halves = [
+        (-score, name[:cut], name[cut:])
+        for name, score in scores.items()
+        for cut in range(1, len(name))
+        if name[:cut] in scores and name[cut:] in scores
+    ]
+    return {
+        "type": "BPE",
+        "unk_token": "<unk>",
+        "fuse_unk": True,
+        "vocab": {name: number for number, (name, _) in enumerate(names)},
+        "merges": [[first, second] for _, first, second in sorted(halves, key=lambda each: each[0])],
+    }
 
 
 def _normalisers(rules: bytes) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ READS_AND_WRITES = {
     "visual-pretrain": (["corpus/isolated.jsonl"], [f"{RUN}/visual_pretrain"]),
     "visual-train": (["corpus/manifest.jsonl", f"{RUN}/visual_pretrain"], [f"{RUN}/visual_train"]),
     "extract": (["corpus/manifest.jsonl", f"{RUN}/visual_train"], [f"{RUN}/features"]),
+    "lm pretrain": (["corpus/manifest.jsonl"], [f"{RUN}/lm_pretrain", f"{RUN}/lm_pretrain/mbart"]),
     "gloss2text-train": (["corpus/manifest.jsonl"], [f"{RUN}/gloss2text_train"]),
     "translate-train": ([f"{RUN}/features", f"{RUN}/gloss2text_train"], [f"{RUN}/translate_train"]),
     "joint-train": ([f"{RUN}/visual_train", f"{RUN}/translate_train"], [f"{RUN}/joint_train"]),

@@ -6,6 +6,7 @@ import torch
 
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.gloss_text import GlossTextDataset
+from slt_pipeline.corpora.labels import GlossInputs, GlossPieces
 from slt_pipeline.errors import SltError
 from slt_pipeline.text.bpe_dropout import BPEDropout
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
@@ -25,8 +26,8 @@ GLOSSES = GlossVocabulary.build([clip.gloss for clip in CLIPS], layout="translat
 KEYS = [(0, 2), (3, 0)]
 
 
-def items(**noise):
-    return GlossTextDataset(CLIPS, TOKENIZER, GLOSSES, seed=7, **noise)
+def items(glosses=None, **noise):
+    return GlossTextDataset(CLIPS, TOKENIZER, glosses or GlossInputs(GLOSSES), seed=7, **noise)
 
 
 def same(one, other) -> bool:
@@ -95,3 +96,12 @@ def unigram_model() -> bytes:
         sentence_iterator=iter(TEXTS * 20), model_writer=model, vocab_size=60, hard_vocab_limit=False, minloglevel=2
     )
     return model.getvalue()
+
+
+def test_glosses_may_be_read_as_pieces_with_the_same_noise():
+    batch = items(GlossPieces(TOKENIZER)).__getitems__(KEYS)
+    length = int(batch["gloss_piece_lengths"][1])
+    assert TOKENIZER.decode(batch["gloss_piece_ids"][1, :length]) == TEXTS[0]
+    noisy = items(GlossPieces(TOKENIZER), gloss_dropout=0.99).__getitems__(KEYS)
+    assert set(noisy["gloss_piece_ids"].flatten().tolist()) == {TOKENIZER.unk_id, TOKENIZER.pad_id}
+    assert GlossPieces(TOKENIZER).length(("REGENSCHNEE", "IM")) > 2
