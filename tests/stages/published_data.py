@@ -1,4 +1,4 @@
-"""The published data sets and weights as one has them: layouts, names and formats are real, pictures and numbers random.
+"""The published data sets and weights as one has them: names and formats are real, pictures and numbers random.
 
 Annotations are the shortest clips of the real ones; frames have their size (FACTS 1.6), mBART its 12+12 layers and S3D
 its full width. What is small: how many clips there are, and how wide mBART is.
