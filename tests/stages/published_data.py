@@ -10,6 +10,7 @@ import json
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import sentencepiece
@@ -81,7 +82,7 @@ def _draw(folder: Path, name: str, size: tuple[int, int], numbers: Sequence[int]
 
 def _pieces(lines: Sequence[str]) -> bytes:
     out = io.BytesIO()
-    settings = {"model_type": "unigram", "vocab_size": 200, "hard_vocab_limit": False, "minloglevel": 2}
+    settings: dict[str, Any] = {"model_type": "unigram", "vocab_size": 200, "hard_vocab_limit": False, "minloglevel": 2}
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter([line.lower() for line in lines]), model_writer=out, character_coverage=1.0, **settings
     )
@@ -91,7 +92,9 @@ def _pieces(lines: Sequence[str]) -> bytes:
 def _mbart(folder: Path, model: bytes) -> None:
     """A whole mBART folder: as many layers and heads as published, 32 wide."""
     folder.mkdir()
-    settings = {f"{side}_{name}": value for side in ("encoder", "decoder") for name, value in _SIZES.items()}
+    settings: dict[str, Any] = {
+        f"{side}_{name}": value for side in ("encoder", "decoder") for name, value in _SIZES.items()
+    }
     config = MBartConfig(vocab_size=Tokenizer(model).vocab_size, d_model=32, scale_embedding=True, **settings)
     torch.manual_seed(5)
     state = MBartForConditionalGeneration(config).state_dict()
