@@ -33,7 +33,7 @@ OLDEST := $(shell sed -nE 's/^ *"transformers>=([0-9.]+),.*/\1/p' pyproject.toml
 oldest: .venv/oldest-$(OLDEST).stamp
 	OMP_NUM_THREADS=1 PYTHONPATH=.venv/oldest $(BIN)/python -m pytest -n 2 $(ARGS) \
 		tests/parity/test_translation.py tests/parity/test_cvslt.py tests/parity/test_checkpoints.py \
-		tests/models/test_mbart.py tests/models/test_translator.py tests/models/test_cvslt.py tests/stages/test_lm.py
+		tests/models/test_mbart.py tests/models/test_translator.py tests/models/test_ensemble.py tests/models/test_cvslt.py tests/stages/test_lm.py
 
 .venv/oldest-$(OLDEST).stamp: .venv/dev.stamp
 	rm -rf .venv/oldest .venv/oldest-*.stamp

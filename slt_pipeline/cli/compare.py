@@ -33,7 +33,7 @@ def compare(a, b, protocol, task, splits, samples, seed, as_json) -> None:
     same clips. Two tests over sentences, both two-sided: the paired bootstrap, which draws other sentences, and
     approximate randomisation, which swaps the outputs of A and B. * is p < 0.05. Of WER less is better.
     Example:
-      $ slt compare runs/my/translate_train runs/variant/translate_train --split test
+      $ slt compare runs/demo/mmtlb runs/demo/mmtlb/translate_train --split test
       $ slt compare runs/my/evaluate/sign2text-test.jsonl theirs.jsonl --protocol sacrebleu-13a --json
     """
     from slt_pipeline.report.tables import text_table

@@ -147,10 +147,11 @@ def test_a_damaged_record_of_the_index_is_named(slt, make_store):
     path = make_store()
     flip(path / "index" / "00000001.json", 20)
     run = slt("cache", "verify", "features")
-    assert (run.exit_code, run.output) == (
-        1,
-        "index/00000001.json: its checksum does not match: its clips are lost\n",
-    )
+    stands = "data/gloss_rep/c.1.0.json stands for it, of which repair makes it anew: no clip is lost\n"
+    assert (run.exit_code, run.output) == (1, f"index/00000001.json: its checksum does not match; {stands}")
+    flip(path / "data" / "gloss_rep" / "c.1.0.json", 20)
+    run = slt("cache", "verify", "features")
+    assert (run.exit_code, run.output) == (1, "index/00000001.json: its checksum does not match: its clips are lost\n")
 
 
 def test_repair_drops_what_is_damaged_and_keeps_the_rest(slt, make_store):
@@ -188,6 +189,7 @@ def test_a_dry_run_of_repair_lists_the_clips_and_changes_no_byte(slt, make_store
     flip(path / "data" / "s3d" / "c.0.0", 0)
     flip(path / "data" / "gloss_rep" / "c.0.0", 3 * 2 * 4)
     flip(path / "index" / "00000001.json", 20)
+    flip(path / "data" / "gloss_rep" / "c.1.0.json", 20)
     (path / "tmp" / ("f00d" * 8)).write_bytes(b"1")
     before = tree(path)
     run = slt("cache", "repair", "features", "--dry-run")

@@ -203,6 +203,7 @@ def test_a_store_that_is_missing_is_no_difference_but_a_mistake(slt_process, mak
 def test_a_damaged_index_is_named(slt, make_store, here):
     make_store("a")
     make_store("b")
-    (here / "b" / "index" / "00000000.json").write_bytes(b"{}")
+    for record in (here / "b" / "index" / "00000000.json", *(here / "b" / "data").rglob("c.0.0.json")):
+        record.write_bytes(b"{}")
     with pytest.raises(StoreError, match=r"b/index/00000000\.json is damaged, .*verify the store"):
         slt("cache", "diff", "a", "b")

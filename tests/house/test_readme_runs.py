@@ -53,6 +53,11 @@ NOT_RUN |= dict.fromkeys(
     ("lm", "gloss2text-train -r my.yaml -o text.tokenizer=weights/mbart_my"),
     "mBART's weights are not given away; tests/stages prunes and imports one in its form",
 )
+NOT_RUN |= dict.fromkeys(
+    ("gloss2text-train -r g2t/", "evaluate --ensemble runs/g2t/"),
+    "needs PHOENIX-2014T; tests/stages trains Gloss2Text and evaluates an ensemble at toy size",
+)
+NOT_RUN["compare runs/my/evaluate/sign2text-test.jsonl theirs.jsonl"] = "needs what others made; tests/cli has some"
 NOT_RUN["weights import"] = "published weights are not given away; tests/stages imports some in their format"
 NOT_RUN["sweep -r cvslt/phoenix14t components"] = "needs PHOENIX-2014T; tests/stages runs one in its shape"
 NOT_RUN["visual-train -r demo/mmtlb --device cuda"] = "needs a GPU"

@@ -81,9 +81,9 @@ def test_each_loss_alone_reaches_the_head(part):
 
 def test_what_is_stored_is_not_recognised_anew():
     model = sign_to_text("stored", "gloss_logits")
-    assert model.parts == {"translation"}
+    assert model.parts == {"translation", "agreement"}
     assert model(_batch(width=len(CLASSES)), BOTH).keys() == {"translation"}
-    assert sign_to_text("head").parts == sign_to_text("video").parts == BOTH
+    assert sign_to_text("head").parts == sign_to_text("video").parts == BOTH | {"agreement"}
 
 
 def test_clips_without_gloss_take_no_part_in_recognition():

@@ -118,11 +118,11 @@ def test_glosses_are_those_of_its_own_head(stages, joint, tmp_path, padding):
 def test_recognised_glosses_are_what_is_translated_through_glosses(stages, joint, monkeypatch):
     """Sign2Gloss2Text reads what Sign2Gloss found, of the same head."""
     read = []
-    translate = Gloss2Text.translate
+    outputs = Gloss2Text.outputs
     monkeypatch.setattr(
         Gloss2Text,
-        "translate",
-        lambda system, glosses, *rest: read.append(glosses) or translate(system, glosses, *rest),
+        "outputs",
+        lambda system, glosses, *rest, **best: read.append(glosses) or outputs(system, glosses, *rest, **best),
     )
     recipe = with_values(joint["masked"].recipe, {"evaluate.tasks": ["sign2gloss2text"], "evaluate.splits": ["train"]})
     stages["evaluate"](recipe, device="cpu")

@@ -333,7 +333,7 @@ def test_a_linked_clip_is_left_out_with_the_cure_and_a_linked_folder_is_read(tmp
         ("translate", "a.mp4", "--out"),
         ("data", "import", "isolated", "signs", "--out"),
         ("data", "import", "phoenix14t", "signs", "--out"),
-        ("data", "import", "mbart", "signs", "--out"),
+        ("lm", "import", "signs", "--to"),
         ("data", "synth", "--out"),
         ("report", "grounding", "--out"),
         ("weights", "export", "signs", "--to"),
