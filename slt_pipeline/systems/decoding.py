@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Generic, Self, TypeVar
 
 import torch
 
@@ -17,6 +18,7 @@ from slt_pipeline.models.translator import Translator
 from slt_pipeline.systems.outputs import NBest, Outputs, Translations, read_texts
 from slt_pipeline.systems.vocabularies import Vocabularies
 
+_Model = TypeVar("_Model", Translator, SignToText)
 MOST = 4
 """How many times as many short sources as long ones a batch may hold: what is decoded takes memory too."""
 
@@ -41,29 +43,46 @@ def decoding_batches(lengths: Sequence[int], batch_size: int, *, alike: bool = F
 
 
 @dataclass(frozen=True)
-class Gloss2Text:
-    """Glosses to text."""
+class _Writer(Generic[_Model]):
+    """What writes texts, alone or together with others of its kind."""
 
-    model: Translator
+    model: _Model
     vocabularies: Vocabularies
     weights: str = ""
     """Hash of the weights that were loaded; empty: in training."""
-    others: tuple["Gloss2Text", ...] = ()
+    others: tuple[Self, ...] = ()
     """Those that write every text together with it."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self.model.parameters()).device
+
+    def together_with(self, others: Sequence[Self]) -> Self:
+        """Return an ensemble; its members may have other sizes, glosses and taps, but not other pieces of text.
+
+        Raises:
+            SltError: they have.
+        """
+        digests = [member.vocabularies.text.digest()[:12] for member in (self, *others)]
+        for number, digest in enumerate(digests, start=1):
+            if digest != digests[0]:
+                raise SltError(
+                    f"member {number} of the ensemble has other pieces of text ({digest}) than the first "
+                    f"({digests[0]}): probabilities of pieces cannot be averaged; take runs that share a tokenizer "
+                    "(text.tokenizer)"
+                )
+        return replace(self, others=tuple(others))
+
+
+@dataclass(frozen=True)
+class Gloss2Text(_Writer[Translator]):
+    """Glosses to text."""
 
     @property
     def reader(self) -> GlossReader:
         """What makes of glosses what its model reads."""
         return self.vocabularies.gloss_reader(self.model.config.gloss_input)
-
-    def together_with(self, others: Sequence["Gloss2Text"]) -> "Gloss2Text":
-        """Return an ensemble; its members may have other sizes and glosses, but not other pieces of text.
-
-        Raises:
-            SltError: they have.
-        """
-        _require_one_vocabulary([self, *others])
-        return replace(self, others=tuple(others))
 
     def translate(self, glosses: Sequence[Sequence[str]], generation: GenerationConfig, batch_size: int) -> list[str]:
         """Return the text of every sequence of glosses."""
@@ -84,38 +103,17 @@ class Gloss2Text:
 
     def _source(self, glosses: Sequence[Sequence[str]]) -> EncoderInput:
         encoded = self.reader.encode(glosses)
-        return self.model.source({name: ids.to(_device(self.model)) for name, ids in encoded.items()})
+        return self.model.source({name: ids.to(self.device) for name, ids in encoded.items()})
 
 
 @dataclass(frozen=True)
-class Sign2Text:
-    """The taps of a visual encoder to text, and with a head of its own to glosses."""
-
-    model: SignToText
-    vocabularies: Vocabularies
-    weights: str = ""
-    """Hash of the weights that were loaded; empty: in training."""
-    others: tuple["Sign2Text", ...] = ()
-    """Those that write every text together with it, of the same features; the glosses are its own."""
-
-    def together_with(self, others: Sequence["Sign2Text"]) -> "Sign2Text":
-        """Return an ensemble; its members may have other sizes and taps, but not other pieces of text.
-
-        Raises:
-            SltError: they have.
-        """
-        _require_one_vocabulary([self, *others])
-        return replace(self, others=tuple(others))
+class Sign2Text(_Writer[SignToText]):
+    """The taps of a visual encoder to text, and with a head of its own to glosses; those of an ensemble are its own."""
 
     @property
     def recognises(self) -> bool:
         """Whether it makes gloss logits of its own: its visual head is trained with it."""
         return self.model.front.recognises
-
-    @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        return _device(self.model)
 
     @torch.no_grad()
     def taps(self, batch: Mapping[str, torch.Tensor]) -> Taps:
@@ -200,17 +198,3 @@ class _Ordered:
     def outputs(self, logits: Sequence[torch.Tensor] = ()) -> Outputs:
         """Return all of it."""
         return Outputs(self._texts, self._nbest if self._scored else [], list(logits))
-
-
-def _require_one_vocabulary(members: Sequence[Gloss2Text] | Sequence[Sign2Text]) -> None:
-    digests = [member.vocabularies.text.digest()[:12] for member in members]
-    for number, digest in enumerate(digests, start=1):
-        if digest != digests[0]:
-            raise SltError(
-                f"member {number} of the ensemble has other pieces of text ({digest}) than the first ({digests[0]}): "
-                "probabilities of pieces cannot be averaged; take runs that share a tokenizer (text.tokenizer)"
-            )
-
-
-def _device(model: torch.nn.Module) -> torch.device:
-    return next(model.parameters()).device

@@ -192,8 +192,13 @@ class Systems:
     @cached_property
     def gloss2text(self) -> Gloss2Text:
         """Glosses to text."""
+        if self.others and not self.language:
+            raise SltError(
+                f"the ensemble of {self.run} is one of translators of signs, and Gloss2Text is none of them; leave out "
+                "its tasks, or name runs of `slt gloss2text-train`"
+            )
         first = open_gloss2text(self.recipe, self.device, self.language)
-        if not (self.language and self.others):
+        if not self.others:
             return first
         return first.together_with([open_gloss2text(recipe_of_run(run), self.device, run) for run in self.others])
 

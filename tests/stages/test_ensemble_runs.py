@@ -48,3 +48,10 @@ def test_an_ensemble_is_two_runs_or_more_that_are_there(own, slt, runs, message)
     ended = slt("evaluate", "--ensemble", runs.format(own.recipe().run_folder("gloss2text_train")))
     assert ended.status == 2
     assert message in ended.err
+
+
+def test_translators_of_signs_are_no_ensemble_of_gloss2text(own, slt):
+    folder = own.recipe().run_folder("translate_train")
+    ended = slt("evaluate", "--ensemble", f"{folder},{folder}", "--task", "gloss2text")
+    assert ended.status == 2
+    assert "one of translators of signs, and Gloss2Text is none of them" in ended.err
