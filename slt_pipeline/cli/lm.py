@@ -11,6 +11,7 @@ from slt_pipeline.cli.options import (
     extend_option,
     overwrite_option,
     run_options,
+    splits_option,
 )
 from slt_pipeline.cli.train import train_stage
 from slt_pipeline.config.names import LANGUAGE_CODES
@@ -41,14 +42,7 @@ def lm() -> None:
 @lm.command()
 @_FOLDER
 @click.option("--manifest", type=_FILE, required=True, help="The corpus whose texts and glosses are kept.")
-@click.option(
-    "--split",
-    "splits",
-    multiple=True,
-    default=["train"],
-    show_default=True,
-    help="Clips that count; several times for several. Published: train, dev and test, in this order.",
-)
+@splits_option("Clips that count; several times for several. Published: train, dev and test, in this order.")
 @click.option("--to", type=OUT_FOLDER, required=True, help="Folder to write, all of it or nothing.")
 @_LANGUAGE
 @_REPLACE

@@ -107,6 +107,11 @@ def protocol_option(otherwise: str) -> Callable[..., Any]:
 OUT_FILE, OUT_FOLDER = Place("file"), Place("folder")
 
 
+def splits_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`--split`, several times: of which clips, those of train unless it is said."""
+    return click.option("--split", "splits", multiple=True, default=["train"], show_default=True, help=what)
+
+
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """`-r/--recipe` and `-o key=value`: which experiment."""
     command = click.option(

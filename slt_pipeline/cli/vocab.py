@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from slt_pipeline.cli.options import OUT_FILE, Group
+from slt_pipeline.cli.options import OUT_FILE, Group, splits_option
 
 
 @click.group(cls=Group)
@@ -21,14 +21,7 @@ def vocab() -> None:
 @click.option(
     "--manifest", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=True, help="The corpus."
 )
-@click.option(
-    "--split",
-    "splits",
-    multiple=True,
-    default=["train"],
-    show_default=True,
-    help="Clips whose glosses count; several times for several.",
-)
+@splits_option("Clips whose glosses count; several times for several.")
 @click.option(
     "--kind",
     type=click.Choice(["classes", "inputs"]),

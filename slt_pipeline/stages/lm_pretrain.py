@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,8 +91,7 @@ def lm_pretrain(
         higher_is_better=False,
         lengths=items.lengths() if config.training.bucket else None,
     )
-    at_end = lambda: distributed.first(write_folder)  # noqa: E731
-    return run.train(trainable, config.training, recipe.seed, where, at_end)
+    return run.train(trainable, config.training, recipe.seed, where, partial(distributed.first, write_folder))
 
 
 @dataclass(frozen=True)
