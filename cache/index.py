@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from cache.errors import DamagedError, MadeByOtherError, NotFoundError, StoreError
 from cache.header import HEADER_PATH, Header, read_header
-from cache.lookup import ForkLock, Places, agree, shards_of
+from cache.lookup import ForkLock, Places, agree, find, shards_of
 from cache.places.base import Files
 from cache.record import Record, copy_path
 from cache.seal import is_sealed, seal
@@ -224,6 +224,7 @@ class Index:
                 give_up(self._files, [record.shard])
             raise
         with self._lock:
+            self._open.update(range(self._high + 1, record.shard))  # taken by others since we looked
             self._add_all({record.shard: record})
             self._high = max(self._high, record.shard)
             if len(self.places.untabled) >= CLIPS_UNTABLED or len(self._documents) >= RECORDS_UNTABLED:
@@ -267,8 +268,8 @@ class Index:
         return sorted({*shards, *(shard for record in known for shard in record.replaces)})
 
     def position(self, clip: str) -> tuple[Record, int]:
-        """Return the record that holds a clip, and the clip's position in its lists."""
-        record, row, _ = self.places[clip]
+        """Return the record that holds a clip, and its position in the record's lists. Raises NotFoundError without."""
+        record, row, _ = find(self.places, clip, self.root)
         return record, record.position(row) if isinstance(record, Shard) else bisect_left(record.rows, row)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from threading import Lock
 from weakref import WeakSet
 
+from cache.errors import NotFoundError
 from cache.record import Record
 from cache.table import Table
 
@@ -103,3 +104,16 @@ def _renew_locks() -> None:
 
 
 os.register_at_fork(after_in_child=_renew_locks)
+
+
+def find(places: Mapping[str, Place], clip_id: str, root: object) -> Place:
+    """Return where a clip is. Raises NotFoundError if the store does not have it."""
+    try:
+        return places[clip_id]
+    except KeyError:
+        raise not_there(clip_id, root, len(places)) from None
+
+
+def not_there(clip_id: str, root: object, num_clips: int) -> NotFoundError:
+    """Return the error for a clip that a store does not have."""
+    return NotFoundError(f"clip {clip_id!r} is not in {root} ({num_clips} clips): add it first")

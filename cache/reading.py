@@ -12,10 +12,10 @@ from typing import Literal, Protocol, get_args
 import numpy as np
 from numpy import empty
 
-from cache.errors import REPAIR, DamagedError, NotFoundError, StoreError, cannot_read
+from cache.errors import REPAIR, DamagedError, StoreError, cannot_read
 from cache.header import Header, StreamSpec
 from cache.index import Index
-from cache.lookup import Place
+from cache.lookup import Place, find, not_there
 from cache.places.base import Files
 from cache.record import Record
 from cache.seal import hex_crc32
@@ -151,7 +151,6 @@ class CheckedRows:
         return out, lengths
 
     def _compare(self, clip_id: str, features: np.ndarray) -> None:
-        find(self._index.places, clip_id, self._index.root)
         record, position = self._index.position(clip_id)
         require_sum(features, record, position, self._stream, self._index.root)
         if not self._always:
@@ -302,16 +301,3 @@ def _require_bytes(files: Files, path: str, end: int) -> None:
         raise cannot_read(files.describe(path), error) from error
     if size < end:
         raise DamagedError(f"{files.describe(path)} has {size} bytes, {end} needed: {REPAIR}")
-
-
-def find(places: Mapping[str, Place], clip_id: str, root: object) -> Place:
-    """Return where a clip is. Raises NotFoundError if the store does not have it."""
-    try:
-        return places[clip_id]
-    except KeyError:
-        raise not_there(clip_id, root, len(places)) from None
-
-
-def not_there(clip_id: str, root: object, num_clips: int) -> NotFoundError:
-    """Return the error for a clip that a store does not have."""
-    return NotFoundError(f"clip {clip_id!r} is not in {root} ({num_clips} clips): add it first")

@@ -16,11 +16,11 @@ from cache.compression import Compression
 from cache.errors import DamagedError, MadeByOtherError, NotFoundError, StoreError, is_missing
 from cache.header import CHUNK_STEPS, DEFAULT_SHARD_STEPS, HEADER_PATH, Header, StreamSpec, read_header
 from cache.index import Index
-from cache.lookup import ForkLock, Place
+from cache.lookup import ForkLock, Place, find
 from cache.places import files_at
 from cache.places.base import Files
 from cache.provenance import require_same
-from cache.reading import CHECK, RESIDENT, Check, Resident, Rows, find, rows_of
+from cache.reading import CHECK, RESIDENT, Check, Resident, Rows, rows_of
 from cache.writer import Writer
 
 __all__ = ["Compression", "FeatureStore", "StreamSpec"]
@@ -203,7 +203,6 @@ class FeatureStore:
 
     def source(self, clip_id: str) -> str | None:
         """Return what the clip was made from, as given when it was written."""
-        self._place(clip_id)
         record, position = self._index.position(clip_id)
         return record.sources[position]
 

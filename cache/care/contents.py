@@ -148,7 +148,7 @@ def read_clip(files: Files, header: Header, record: Record, position: int) -> di
 
 
 def checksum(store: FeatureStore, clip: str, stream: str) -> str:
-    """Return the CRC-32 that the index has of a clip's rows, 8 hex digits. The clip must be in the store."""
+    """Return the CRC-32 that the index has of a clip's rows, 8 hex digits. Raises NotFoundError without it."""
     record, position = store._index.position(clip)
     return record.checksums[stream][position]
 

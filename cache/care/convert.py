@@ -9,7 +9,7 @@ from cache.care import Progress, caring, ignore
 from cache.care.contents import checksum
 from cache.care.verify import verify
 from cache.compression import Compression
-from cache.errors import StoreError
+from cache.errors import NotFoundError, StoreError
 from cache.header import DEFAULT_SHARD_STEPS, StreamSpec
 from cache.provenance import require_same
 from cache.seal import hex_crc32
@@ -86,7 +86,12 @@ def merge(
     }
     store = _open_target(target, first, kind)
     with caring(store._files, yes=True):  # a second copy into it would write the same clips
-        _copy(store, plan, progress)
+        try:
+            _copy(store, plan, progress)
+        except NotFoundError as error:
+            raise StoreError(
+                f"a clip was removed while it was copied: remove {store.path}, and copy again ({error})"
+            ) from error
     return store
 
 

@@ -6,8 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cache import FeatureStore, StoreError, StreamSpec
+from cache import FeatureStore, NotFoundError, StoreError, StreamSpec
+from cache.care.contents import checksum
 from cache.care.convert import convert, merge
+from cache.care.lost import purge
+from cache.care.repair import remove
 from cache.care.verify import verify
 from cache.testing import STREAMS, assert_holds, make_clips
 
@@ -105,3 +108,23 @@ def test_a_copy_that_was_stopped_goes_on(tmp_path: Path) -> None:
     assert verify(tmp_path / "b") == []
     with pytest.raises(StoreError, match="exists and is another kind of store"):
         convert(source, tmp_path / "b", backend="hdf5")
+
+
+@pytest.mark.parametrize("backend", ["zarr", "hdf5"])
+def test_a_clip_removed_while_it_is_copied_is_an_error_that_says_so(tmp_path: Path, backend: str) -> None:
+    source, removed = make(tmp_path / "a", CLIPS, backend), []
+
+    def at_the_start(done: int, total: int) -> None:
+        if not removed:
+            removed.extend(remove(source.path, [list(CLIPS)[-1]]))
+            purge(source.path)
+
+    with pytest.raises(StoreError, match=r"a clip was removed while it was copied: remove .*b, and copy again"):
+        convert(source, tmp_path / "b", progress=at_the_start)
+    assert removed == [list(CLIPS)[-1]]
+
+
+def test_the_checksum_of_a_clip_that_is_gone_is_an_error_of_the_store(tmp_path: Path) -> None:
+    store = make(tmp_path / "a", CLIPS)
+    with pytest.raises(NotFoundError, match="clip 'nobody' is not in"):
+        checksum(store, "nobody", "wide")

@@ -131,18 +131,28 @@ def test_files_of_strangers_are_passed_over_and_left_alone(store: FeatureStore) 
     assert (store.path / "data" / "notes.txt").read_text() == (store.path / "index" / "1.json").read_text() == "{"
 
 
-def test_two_writers_that_commit_a_clip_at_the_same_moment_are_told_and_it_is_read_once() -> None:
+@pytest.mark.parametrize("when", ["as we claim", "as we commit"])
+def test_two_writers_that_commit_a_clip_at_the_same_moment_are_told_and_it_is_read_once(when: str) -> None:
     class Raced(MemoryFiles):
         """Between our last look and our commit, another writer commits."""
 
         other: FeatureStore | None = None
 
+        def claim(self, path: str, data: bytes) -> bool:
+            if when == "as we claim":
+                self.be_raced()
+            return super().claim(path, data)
+
         def rename_new(self, source: str, target: str) -> None:
-            if target.startswith("index/") and self.other is not None:
+            if when == "as we commit" and target.startswith("index/"):
+                self.be_raced()
+            super().rename_new(source, target)
+
+        def be_raced(self) -> None:
+            if self.other is not None:
                 writer, self.other = self.other.writer(), None
                 writer.write("both", CLIPS[next(iter(CLIPS))])
                 writer.commit()
-            super().rename_new(source, target)
 
     files = Raced()
     ours = FeatureStore.create("s", streams=STREAMS, fingerprint={}, files=files)
