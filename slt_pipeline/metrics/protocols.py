@@ -177,6 +177,11 @@ class ScoringProtocol:
         }
 
     @property
+    def title(self) -> str:
+        """Its name and version, for a column of a table."""
+        return f"{self.name} {self.version}"
+
+    @property
     def described(self) -> dict[str, Any]:
         """What stands beside every number: protocol, its version, and how each score is computed."""
         return {"protocol": self.name, "protocol_version": self.version, "signature": self.signature}

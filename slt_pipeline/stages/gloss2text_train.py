@@ -12,6 +12,7 @@ from slt_pipeline.corpora.features import as_it_is
 from slt_pipeline.corpora.gloss_text import GlossTextDataset
 from slt_pipeline.corpora.load import load_clips
 from slt_pipeline.files import file_hash
+from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.models.translator import Translator
 from slt_pipeline.systems.scores import score_texts
 from slt_pipeline.systems.start import require_own
@@ -97,6 +98,7 @@ def gloss2text_train(
         validate=validate,
         score="bleu4",
         higher_is_better=True,
+        protocol=get_protocol(protocol).title,
         lengths=dataset.lengths() if config.training.bucket else None,
         names=[clip.id for clip in clips],
     )

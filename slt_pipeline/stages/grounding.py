@@ -52,7 +52,8 @@ def grounding(
             ("nothing", Nothing(own)),
         ):
             scores = run.systems.translated(features).scores
-            rows.append({"run": run.name, "features": name, **scores, "split": split, "clips": len(own), "seed": seed})
+            of = {"split": split, "clips": len(own), "seed": seed, "protocol": run.protocol}
+            rows.append({"run": run.name, "features": name, **scores, **of})
     folder = report_folder(runs, STAGE, out)
     write_text(folder / TABLE_FILE, markdown_table(rows) + "\n")
     write_text(folder / CSV_FILE, csv_table(rows))

@@ -17,6 +17,7 @@ from slt_pipeline.corpora.feasible import check_feasible, tell_what_ctc_cannot_l
 from slt_pipeline.corpora.labels import GlossLabels, Labels, TextLabels
 from slt_pipeline.corpora.load import load_clips, media_root
 from slt_pipeline.errors import SltError
+from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.models.ctc import infeasible, is_blank
 from slt_pipeline.models.sign_to_text import SignToText
 from slt_pipeline.models.taps import RECOGNITION, StoredTap
@@ -86,6 +87,7 @@ def joint_train(
         validate=_Validation(recipe, start, scored, _gloss2text(recipe, where), where, left_out),
         score="bleu4" if learns_text else "wer",
         higher_is_better=learns_text,
+        protocol=get_protocol(recipe.corpus.protocol).title,
         counts=infeasible if RECOGNITION in objective.parts else None,
     )
 

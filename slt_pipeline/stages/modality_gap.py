@@ -76,7 +76,8 @@ def _measured(run: Opened) -> Mapping[str, list[dict[str, Any]]]:
         for layer, gaps in zip(found.layers, found.gaps.astype(float), strict=True)
     ]
     means = {f"gap {name}": layer["gap"] for name, layer in (("embedding", layers[0]), ("last", layers[-1]))}
-    summary = {"clips": len(last), **means, "bleu4": decoded.scores["bleu4"], "spearman": spearman(last, bleu)}
+    bleu4, rank = decoded.scores["bleu4"], spearman(last, bleu)
+    summary = {"clips": len(last), **means, "bleu4": bleu4, "spearman": rank, "protocol": run.protocol}
     each = [
         {"clip": clip.id, "gap": gap, "sentence_bleu": score}
         for clip, gap, score in zip(decoded.clips, last.tolist(), bleu, strict=True)

@@ -13,6 +13,7 @@ from slt_pipeline.corpora.feasible import tell_what_ctc_cannot_learn, with_gloss
 from slt_pipeline.corpora.features import FeatureDataset, as_it_is, require_clips, require_stream
 from slt_pipeline.corpora.labels import GlossLabels, Labels, TextLabels
 from slt_pipeline.corpora.load import load_clips
+from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.models.ctc import infeasible, is_blank
 from slt_pipeline.models.sign_to_text import SignToText
 from slt_pipeline.models.taps import RECOGNITION
@@ -93,6 +94,7 @@ def translate_train(
         validate=_Validation(recipe, start, dataset.of(dev if learns_text else with_glosses(dev, "dev", "WER"))),
         score="bleu4" if learns_text else "wer",
         higher_is_better=learns_text,
+        protocol=get_protocol(recipe.corpus.protocol).title,
         on_device=held_on is not None,
         lengths=[store.length(name) for name in names],
         names=names,

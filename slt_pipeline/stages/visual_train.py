@@ -15,6 +15,7 @@ from slt_pipeline.corpora.labels import GlossLabels
 from slt_pipeline.corpora.load import load_clips, media_digest, media_root
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import file_hash, write_json
+from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.models.ctc import ctc_loss, infeasible
 from slt_pipeline.models.visual_encoder import VisualEncoder
 from slt_pipeline.systems.classes import corpus_classes
@@ -93,6 +94,7 @@ def visual_train(
         validate=_Validation(recipe, dev, classes, reader, left_out),
         score="wer",
         higher_is_better=False,
+        protocol=get_protocol(recipe.corpus.protocol).title,
         counts=infeasible,
     )
     times = TimesLearner(recipe, run.folder, model, model, clips, classes, reader, left_out)

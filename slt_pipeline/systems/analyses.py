@@ -10,6 +10,7 @@ from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.features import FeatureDataset
 from slt_pipeline.corpora.load import load_clips
 from slt_pipeline.errors import SltError
+from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.systems.tasks import Systems
 from slt_pipeline.systems.translator import trained_translator
 from slt_pipeline.training.devices import pick_device
@@ -35,6 +36,11 @@ class Opened:
     systems: Systems
     features: FeatureDataset
     """The clips it is asked about, with labels of their texts."""
+
+    @property
+    def protocol(self) -> str:
+        """Protocol and version by which its texts are scored."""
+        return get_protocol(self.systems.recipe.corpus.protocol).title
 
 
 @dataclass(frozen=True)

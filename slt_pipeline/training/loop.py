@@ -301,7 +301,8 @@ class _Run:
             position.best_score, position.best_step = score, position.step
         if self.log is not None:
             assert self.saved is not None
-            self.log.write({"split": "dev", "step": position.step, "epoch": position.epoch, **scores})
+            said = {"protocol": self.trainable.protocol} if self.trainable.protocol else {}
+            self.log.write({"split": "dev", "step": position.step, "epoch": position.epoch, **scores, **said})
             self.saved = self.saved.with_meta(**self._best(), validated=True)
             self._tidy()
         progress.clear()

@@ -38,6 +38,8 @@ class Trainable:
     """The score that decides which checkpoint is best."""
     higher_is_better: bool
     """Whether more of it is better."""
+    protocol: str = ""
+    """Protocol and version by which it is scored, written beside every score; empty: by none."""
     lengths: Sequence[int] | None = None
     """Length of every item, for bucketing."""
     names: Sequence[str] | None = None

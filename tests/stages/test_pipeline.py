@@ -14,6 +14,7 @@ from stage_tools import CPU, weights
 from cache import FeatureStore
 from slt_pipeline.config.recipe import load_recipe
 from slt_pipeline.files import read_json_lines
+from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.models.ctc import ctc_loss
 from slt_pipeline.stages import visual_train as visual_train_stage
 from slt_pipeline.systems.recogniser import open_recogniser
@@ -65,6 +66,7 @@ def test_scores_of_a_stage_are_those_that_evaluate_finds_again(toy):
     found = rows["sign2text", "dev"]
     for name in ("bleu1", "bleu4", "rouge"):
         assert found[name] == pytest.approx(records[-1][name])
+    assert records[-1]["protocol"] == get_protocol(toy.recipe().corpus.protocol).title
     assert 0 < found["bleu1"] < 100  # neither nothing nor everything: the comparison compares something
 
 
