@@ -28,7 +28,7 @@ from slt_pipeline.training.checkpoint import (
     seed_all,
     set_random_state,
 )
-from slt_pipeline.training.devices import loaders_alive, room_for_loaders
+from slt_pipeline.training.devices import give_back_memory, loaders_alive, room_for_loaders
 from slt_pipeline.training.engine import Engine, to_device
 from slt_pipeline.training.loader import arrived, batch_loader, num_loaders
 from slt_pipeline.training.losses import Losses
@@ -201,6 +201,7 @@ class _Run:
         if order == 2:
             raise KeyboardInterrupt
         if end_of_epoch:
+            give_back_memory()
             self.speed.end_epoch(self.position.epoch, self.position.step)
         if validates:
             self._validate(progress)
