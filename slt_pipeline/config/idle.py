@@ -70,7 +70,8 @@ def idle_keys(recipe: Sections) -> Iterator[tuple[str, str]]:
     """Yield every key that this recipe has no use for, with the reason."""
     if recipe.visual_train.vocabulary is not None:
         yield "visual_train.vocabulary_splits", "visual_train.vocabulary lists the classes"
-    mapper, mbart, text, synth = recipe.translator.mapper, recipe.translator.mbart, recipe.text, recipe.synth
+    mapper, text, synth = recipe.translator.mapper, recipe.text, recipe.synth
+    language, model = recipe.translator.language_model, recipe.translator.of_language_model
     if mapper.type == "projection":
         yield "translator.mapper.freeze", "only translator.mapper.type=embedding has vectors to keep"
     else:
@@ -86,9 +87,15 @@ def idle_keys(recipe: Sections) -> Iterator[tuple[str, str]]:
     elif recipe.translator.head == "trained" and TAPS[mapper.input].stream == "gloss_logits":
         yield "translate_train.idle_classifier", f"the mapper reads {mapper.input}, which trains the classifier"
     yield from _idle_of_a_bridge(recipe)
-    if mbart.folder is not None:
+    if model.folder is not None:
         for name in _SIZES:
-            yield f"translator.mbart.{name}", f"the folder {mbart.folder} brings its own"
+            yield f"translator.{language}.{name}", f"the folder {model.folder} brings its own"
+    other = "mbart" if language == "gpt2" else "gpt2"
+    for name in type(model).model_fields:
+        yield f"translator.{other}.{name}", f"translator.language_model is {language}"
+    if language == "gpt2":
+        for name in ("masked", "span", "permute"):
+            yield f"lm_pretrain.{name}", "translator.language_model is gpt2, which learns a text as it stands"
     if text.tokenizer is not None:
         yield "text.vocab_size", f"the tokenizer is that of {text.tokenizer}"
     yield from _idle_of_training(recipe)

@@ -49,7 +49,7 @@ def beam_search(
         raise SltError(f"generation: {num_return} hypotheses asked for with {num_beams} beams; raise num_beams")
     first, *others = members
     model = cast(Any, first.mbart)  # the protocol by which transformers types `generate` fits none of its own models
-    max_length = min(max_length, *(member.mbart.config.max_position_embeddings for member in members))
+    max_length = min(max_length, *(member.room for member in members))
     ids = model.generate(
         encoder_outputs=BaseModelOutput(last_hidden_state=first.states),
         attention_mask=first.mask,

@@ -12,8 +12,8 @@ from slt_pipeline.corpora.validate import Problem, ValidationReport
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json
 from slt_pipeline.metrics.protocols import get_protocol
-from slt_pipeline.models.mbart import positions_of
-from slt_pipeline.systems.translator import LANGUAGE_FILE
+from slt_pipeline.models.build import positions_of
+from slt_pipeline.systems.translator import language_file
 from slt_pipeline.systems.vocabularies import TOKENIZER_FOLDER, build_tokenizer, training_sentences
 from slt_pipeline.text.tokenizer import Tokenizer
 
@@ -166,11 +166,12 @@ def _language_side(recipe: Recipe, clips: Iterable[Clip]) -> tuple[Tokenizer, in
     They are those of the language model that it uses, once there is one.
     """
     folder = recipe.language_folder
-    if recipe.uses.language and (folder / LANGUAGE_FILE).is_file():
-        sizes = read_json(folder / LANGUAGE_FILE)
-        return Tokenizer.load(folder / TOKENIZER_FOLDER), sizes["max_position_embeddings"]
+    sizes = folder / language_file(recipe.translator)
+    if recipe.uses.language and sizes.is_file():
+        most = {"mbart": "max_position_embeddings", "gpt2": "n_positions"}[recipe.translator.language_model]
+        return Tokenizer.load(folder / TOKENIZER_FOLDER), read_json(sizes)[most]
     said = training_sentences((clip for clip in clips if clip.split == "train"), recipe.translator.gloss_input)
-    return build_tokenizer(recipe.text, said), positions_of(recipe.translator.mbart)
+    return build_tokenizer(recipe.text, said), positions_of(recipe.translator)
 
 
 def _require_room(what: str, lengths: Mapping[str, int], unit: str, max_positions: int) -> None:
