@@ -179,8 +179,11 @@ def _check_sweeps(recipe: Sections, find_key: Callable[[str], object]) -> None:
                 find_key(key)
             except SltError as error:
                 raise ValueError(f"{where}.{which}: {error}") from error
-            if why := not_swept(recipe, grid, key):
+            if why := not_swept(recipe, grid, key, sweep.stage):
                 raise ValueError(f"{where}.{which} names {key}, which tells no two runs apart: {why}")
         trained = recipe.translator.head == "trained" or "trained" in grid.get("translator.head", ())
+        if sweep.stage == "gloss2text_train" and (sweep.oracle or sweep.metric in LOWER_IS_BETTER):
+            what = "oracle is true" if sweep.oracle else f"metric is {sweep.metric}"
+            raise ValueError(f"{where}.{what}, and {where}.stage gloss2text_train, which has none; leave it out")
         if sweep.metric in LOWER_IS_BETTER and not trained:
             raise ValueError(f"{where}.metric is {sweep.metric}, which only translator.head=trained has; choose bleu4")

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import EncoderDecoderCache, GPT2LMHeadModel, MBartForConditionalGeneration
+from transformers import EncoderDecoderCache, GPT2LMHeadModel, MBartForConditionalGeneration, PreTrainedModel
 from transformers import GPT2Config as HFGPT2Config
 from transformers.modeling_outputs import BaseModelOutput, CausalLMOutputWithCrossAttentions
 
@@ -46,6 +46,11 @@ class GPT2Gloss2Text(MMTLB):
     def architecture(self) -> dict[str, Any]:
         """Settings that build the same GPT-2 without weights, as JSON."""
         return {name: getattr(self.mbart.config, name) for name in _ARCHITECTURE}
+
+    @property
+    def hugging_face(self) -> PreTrainedModel:
+        """The GPT-2 as transformers has it."""
+        return cast(GPT2BehindPrompt, self.mbart).gpt2
 
     def _language_model(
         self, config: TranslatorConfig, tokenizer: TextVocabulary, architecture: dict[str, Any] | None
@@ -158,7 +163,12 @@ def build_gpt2(
         return model
     settings = read_config(config.folder, "gpt2")
     model = _new(config, {**_known(settings), "vocab_size": tokenizer.vocab_size})
-    _load(model, _named(read_weights(config.folder)), str(config.folder))
+    state = _named(read_weights(config.folder), str(config.folder))
+    if tokenizer.byte_pieces and _EMBEDDING in state:
+        end = settings.get("eos_token_id")
+        rows = _rows(tokenizer, state[_EMBEDDING].shape[0], end if isinstance(end, int) else 0, str(config.folder))
+        state[_EMBEDDING] = state[_EMBEDDING][rows]
+    _load(model, state, str(config.folder))
     return model
 
 
@@ -174,16 +184,29 @@ def _states(outputs: BaseModelOutput) -> Tensor:
     return outputs.last_hidden_state
 
 
+def _rows(tokenizer: TextVocabulary, num_rows: int, end: int, source: str) -> list[int]:
+    """Return the row of a folder's text embedding that each id starts from: special tokens and languages at `end`.
+
+    Raises:
+        SltError: the folder has fewer rows than its tokenizer has pieces.
+    """
+    count = tokenizer.byte_pieces
+    if max(count, end + 1) > num_rows:
+        raise SltError(
+            f"GPT-2 weights {source}: {num_rows} pieces, the tokenizer has {count} and the end of a text is {end}; use "
+            "the config.json and tokenizer of the same folder"
+        )
+    return [end] * 4 + list(range(count)) + [end] * (tokenizer.vocab_size - 4 - count)
+
+
 def _load(model: GPT2LMHeadModel, state: dict[str, Tensor], source: str) -> None:
     """Copy a folder's weights into `model`.
 
     Raises:
-        SltError: names or shapes differ, or the output layer is not the text embedding.
+        SltError: names or shapes differ.
     """
-    if _EMBEDDING in state and not torch.equal(state.get(_TIED, state[_EMBEDDING]), state[_EMBEDDING]):
-        raise SltError(f"GPT-2 weights {source}: {_TIED} is not {_EMBEDDING}; take a GPT-2 whose embeddings are tied")
-    state.setdefault(_TIED, state.get(_EMBEDDING, torch.empty(0)))
     own = model.state_dict()
+    state |= {_TIED: state[_EMBEDDING]} if _EMBEDDING in state else {}
     for name in sorted(own.keys() ^ state.keys()):
         raise SltError(
             f"GPT-2 weights {source}: {name} is {'missing' if name in own else 'unknown'}; sizes or format differ"
@@ -197,11 +220,18 @@ def _load(model: GPT2LMHeadModel, state: dict[str, Tensor], source: str) -> None
     model.load_state_dict(state)
 
 
-def _named(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return weights under the names of a model with an output layer, without the masks that older files hold."""
+def _named(state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+    """Return weights under the names of a model with an output layer, which is left out as the masks of older files.
+
+    Raises:
+        SltError: the output layer is not the text embedding.
+    """
     whole = {
         name if name.startswith(("transformer.", _TIED)) else f"transformer.{name}": v for name, v in state.items()
     }
+    output = whole.pop(_TIED, None)
+    if output is not None and (_EMBEDDING not in whole or not torch.equal(output, whole[_EMBEDDING])):
+        raise SltError(f"GPT-2 weights {source}: {_TIED} is not {_EMBEDDING}; take a GPT-2 whose embeddings are tied")
     return {name: value for name, value in whole.items() if not name.endswith((".attn.bias", ".attn.masked_bias"))}
 
 

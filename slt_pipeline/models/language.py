@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
-from transformers import MBartForConditionalGeneration
+from transformers import MBartForConditionalGeneration, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from slt_pipeline.config.translator import TranslatorConfig
@@ -33,6 +33,11 @@ class TextVocabulary(Protocol):
         ...
 
     language_id: int
+
+    @property
+    def byte_pieces(self) -> int:
+        """Pieces of a GPT-2's own tokenizer, whose ids follow the four special ones; 0: they are none."""
+        ...
 
     def gloss_pieces(self, name: str) -> list[int]:
         """Return the piece ids of a gloss, a special token or a language code."""
@@ -108,6 +113,11 @@ class LanguageModel(nn.Module):
     def architecture(self) -> dict[str, Any]:
         """Settings that build the same mBART without weights, as JSON."""
         return architecture(self.mbart)
+
+    @property
+    def hugging_face(self) -> PreTrainedModel:
+        """The language model as transformers has it."""
+        return self.mbart
 
     def _language_model(
         self, config: TranslatorConfig, tokenizer: TextVocabulary, architecture: dict[str, Any] | None
