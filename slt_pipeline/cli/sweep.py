@@ -19,7 +19,7 @@ from slt_pipeline.cli.options import Command, encoder_option, load_encoder, over
     help="Runs side by side, in processes of their own. They share the cores; on a GPU, its memory too.",
 )
 def sweep(name, recipe_name, overrides, device, dry_run, run, overwrite, search, jobs) -> None:
-    """Train many translators on one store; print one table. It has mean and spread over seeds.
+    """Train many translators on one store, or many of glosses; print one table. It has mean and spread over seeds.
 
     \b
     The recipe's `sweep.grid` gives the values by key; all combinations run once per seed. `sweep.variants` are named
@@ -35,6 +35,7 @@ def sweep(name, recipe_name, overrides, device, dry_run, run, overwrite, search,
       $ slt sweep -o 'sweep.grid={translator.mapper.input: [gloss_rep, s3d]}' -o 'sweep.seeds=[1, 2, 3]'
       $ slt sweep -r demo/cvslt -o 'sweep.variants={full: {}, small: {translator.latent: 8}}' -o sweep.oracle=true
       $ slt sweep -r cvslt/phoenix14t components
+      $ slt sweep -o 'sweep={stage: gloss2text_train, grid: {translator.gloss_input: [vectors, pieces]}}'
       $ slt sweep --search -o 'sweep.search={keys: {translator.label_smoothing: {low: 0.0, high: 0.3}}, runs: 4}'
       $ slt sweep --jobs 2 -o 'sweep.seeds=[1, 2]'
     """

@@ -12,6 +12,8 @@ from slt_pipeline.errors import SltError
 
 GlossForm = Literal["vectors", "pieces"]
 LanguageModelName = Literal["mbart", "gpt2"]
+LANGUAGE_MODELS: dict[LanguageModelName, str] = {"mbart": "mBART", "gpt2": "GPT-2"}
+"""What they are called."""
 
 
 def system_of(translator: Any) -> str:

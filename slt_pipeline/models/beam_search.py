@@ -50,6 +50,11 @@ def beam_search(
     first, *others = members
     model = cast(Any, first.mbart)  # the protocol by which transformers types `generate` fits none of its own models
     max_length = min(max_length, *(member.room for member in members))
+    if max_length < 2:
+        raise SltError(
+            f"generation: a source of {first.states.shape[1]} steps leaves no position for a text behind it; raise "
+            "translator.gpt2.max_positions, or split the clip"
+        )
     ids = model.generate(
         encoder_outputs=BaseModelOutput(last_hidden_state=first.states),
         attention_mask=first.mask,

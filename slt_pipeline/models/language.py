@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from transformers import MBartForConditionalGeneration, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
-from slt_pipeline.config.translator import TranslatorConfig
+from slt_pipeline.config.translator import LANGUAGE_MODELS, TranslatorConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.models.gloss_table import gloss_vectors, read_gloss_embeddings
 from slt_pipeline.models.mbart import (
@@ -160,7 +160,10 @@ class LanguageModel(nn.Module):
         """
         limit = self.mbart.config.max_position_embeddings
         if steps > limit:
-            raise SltError(f"translator: {what}, mBART has {limit} positions; raise mbart.max_positions")
+            kind = self.config.language_model
+            raise SltError(
+                f"translator: {what}, {LANGUAGE_MODELS[kind]} has {limit} positions; raise {kind}.max_positions"
+            )
 
     def load_language_model(self, state: dict[str, Tensor]) -> None:
         """Start mBART and the gloss table from another translator's state dict, e.g. Gloss2Text.

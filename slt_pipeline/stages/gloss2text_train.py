@@ -76,6 +76,7 @@ def gloss2text_train(
         generation=config.generation,
         protocol=protocol,
         side_by_side=model.reads_text,
+        of=recipe.translator.language_model,
     )
 
     def describe(folder: Path) -> None:

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load, save
 from toy_translator import PAIRS, TOKENIZER, gloss_inputs, targets, toy_translator
 
+from slt_pipeline.errors import SltError
 from slt_pipeline.models.gpt2 import GPT2Gloss2Text
 from slt_pipeline.models.label_smoothing import label_smoothed_loss
 from slt_pipeline.models.mbart import EOS_ID, PAD_ID
@@ -122,6 +123,8 @@ def test_a_text_ends_where_the_positions_behind_its_glosses_do():
     found = decoded(toy_gpt2(), [line], max_length=100, num_beams=1).ids
     assert found.shape[1] <= 40 - len(line) - 2
     assert found[0, -1] == EOS_ID
+    with pytest.raises(SltError, match="a source of 40 steps leaves no position"):
+        decoded(toy_gpt2(), [PAIRS[0][0] * 19])
 
 
 def test_agreement_is_of_two_passes_with_other_dropout():

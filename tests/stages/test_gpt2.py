@@ -100,6 +100,7 @@ def test_a_gpt2_and_an_mbart_are_not_taken_for_each_other(trained, slt):
 
 
 def test_a_text_that_has_no_room_behind_its_glosses_is_found_before_training(trained, tmp_path):
-    recipe = trained.recipe(runs_dir=tmp_path, translator__gpt2__max_positions=16, translator__gloss_input="pieces")
-    assert "steps with a text" in refusal(gloss2text_train, recipe)
+    letters = {"text__vocab_size": 30, "translator__gloss_input": "pieces", "translator__gpt2__max_positions": 24}
+    found = refusal(gloss2text_train, trained.recipe(runs_dir=tmp_path, **letters))
+    assert "steps with a text, GPT-2 has 24 positions" in found and "raise translator.gpt2.max_positions" in found
     assert not list(Path(tmp_path).rglob("checkpoints"))
