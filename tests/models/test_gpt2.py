@@ -5,12 +5,12 @@ from functools import cache
 import pytest
 import torch
 from safetensors.torch import load, save
-from toy_translator import PAIRS, TOKENIZER, gloss_inputs, targets, toy_translator
+from toy_translator import PAIRS, SMALL_GPT2, TOKENIZER, gloss_inputs, targets, toy_translator
 
 from slt_pipeline.errors import SltError
 from slt_pipeline.models.gpt2 import GPT2Gloss2Text
 from slt_pipeline.models.label_smoothing import label_smoothed_loss
-from slt_pipeline.models.mbart import EOS_ID, PAD_ID
+from slt_pipeline.models.mbart import EOS_ID, PAD_ID, text_embedding
 
 LINES = [glosses for glosses, _ in PAIRS[:3]] + [PAIRS[4][0][:1], PAIRS[6][0] * 3]
 BATCH = gloss_inputs([glosses for glosses, _ in PAIRS]) | targets([text for _, text in PAIRS])
@@ -84,6 +84,7 @@ def test_a_padded_batch_decodes_as_its_sentences_do_alone(num_beams):
     for number, line in enumerate(LINES):
         alone = decoded(sharp(), [line], num_beams=num_beams, with_scores=True)
         assert written(together.ids[number]) == written(alone.ids[0])
+        assert together.scores is not None and alone.scores is not None
         torch.testing.assert_close(together.scores[number], alone.scores[0], atol=1e-5, rtol=1e-4)
 
 
@@ -101,6 +102,7 @@ def test_the_search_with_one_beam_is_a_plain_loop_over_the_likeliest_piece():
 
 def test_hypotheses_come_best_first_with_the_scores_of_the_search():
     found = decoded(sharp(), LINES, num_return=4, with_scores=True)
+    assert found.scores is not None
     scores = found.scores.view(len(LINES), 4)
     assert (scores[:, :-1] >= scores[:, 1:] - 1e-5).all()
 
@@ -128,10 +130,9 @@ def test_a_text_ends_where_the_positions_behind_its_glosses_do():
 
 
 def test_agreement_is_of_two_passes_with_other_dropout():
-    model = toy_gpt2()
+    model = toy_gpt2(gpt2=SMALL_GPT2.model_copy(update={"dropout": 0.3}))
     assert model(BATCH, {"agreement"})["agreement"] == 0
     model.train()
-    model.mbart.gpt2.transformer.drop.p = 0.3
     assert model(BATCH, {"agreement"})["agreement"] > 0
 
 
@@ -145,11 +146,11 @@ def test_weights_are_saved_once_and_open_again():
     again = other.source(BATCH)
     ids = BATCH["decoder_input_ids"]
     assert torch.equal(other.decode(again.vectors, again.mask, ids), model.decode(source.vectors, source.mask, ids))
-    assert other.mbart.gpt2.lm_head.weight is other.mbart.gpt2.transformer.wte.weight
+    assert other.hugging_face.get_parameter("lm_head.weight") is text_embedding(other.mbart)
 
 
 def test_frozen_text_vectors_stay_and_the_rest_is_trained():
-    frozen = toy_gpt2(gpt2=toy_gpt2().config.gpt2.model_copy(update={"freeze_text_embedding": True}))
+    frozen = toy_gpt2(gpt2=SMALL_GPT2.model_copy(update={"freeze_text_embedding": True}))
     frozen(BATCH, {"translation"})["translation"].backward()
-    assert frozen.mbart.gpt2.transformer.wte.weight.grad is None
-    assert frozen.mbart.gpt2.transformer.wpe.weight.grad is not None
+    assert text_embedding(frozen.mbart).grad is None
+    assert frozen.hugging_face.get_parameter("transformer.wpe.weight").grad is not None

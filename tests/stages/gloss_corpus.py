@@ -1,17 +1,11 @@
-"""Eight sentences of glosses and text, and a recipe of Gloss2Text at the smallest size: no video, no store.
+"""Eight sentences of glosses and text, and a recipe of Gloss2Text at the smallest size: no video, no store."""
 
-As a program it trains by the recipe given, and is killed before its step of that number.
-"""
-
-import os
-import signal
-import sys
 from pathlib import Path
 from typing import Any
 
 from toy_system import toy_recipe
 
-from slt_pipeline.config.recipe import Recipe, load_recipe
+from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.manifest import write_manifest
 
@@ -61,23 +55,3 @@ class GlossCorpus:
 
     def recipe(self, model: str = "gpt2", **values: Any) -> Recipe:
         return toy_recipe(self.file(model), **values)
-
-
-def train_until_killed(recipe: Recipe, number: int) -> None:
-    from slt_pipeline.stages.gloss2text_train import gloss2text_train
-    from slt_pipeline.training.objective import Objective
-
-    total, steps = Objective.total, []
-
-    def counted(*of_step: Any) -> Any:
-        steps.append(1)
-        if len(steps) == number:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return total(*of_step)
-
-    Objective.total = counted
-    gloss2text_train(recipe, device="cpu")
-
-
-if __name__ == "__main__":
-    train_until_killed(load_recipe(sys.argv[1], sys.argv[3:]), int(sys.argv[2]))

@@ -33,8 +33,8 @@ def german(tmp_path_factory):
     pieces = tokenizers.ByteLevelBPETokenizer()
     pieces.train_from_iterator(TEXTS * 3, vocab_size=300, special_tokens=["<|endoftext|>"], show_progress=False)
     torch.manual_seed(1)
-    sizes = {"n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64, "n_inner": 48}
-    model = GPT2LMHeadModel(GPT2Config(vocab_size=310, bos_token_id=0, eos_token_id=0, **sizes))
+    sizes = GPT2Config(vocab_size=310, n_embd=32, n_layer=2, n_head=2, n_positions=64, n_inner=48, eos_token_id=0)
+    model = GPT2LMHeadModel(sizes)
     model.save_pretrained(folder)
     pieces.save_model(str(folder))
     return folder
