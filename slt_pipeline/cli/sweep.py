@@ -19,9 +19,10 @@ from slt_pipeline.cli.options import Command, encoder_option, load_encoder, over
     help="Runs side by side, in processes of their own. They share the cores; on a GPU, its memory too.",
 )
 def sweep(name, recipe_name, overrides, device, dry_run, run, overwrite, search, jobs) -> None:
-    """Train many translators on one store, or many of glosses; print one table. It has mean and spread over seeds.
+    """Train many translators on one store; print one table. It has mean and spread over seeds.
 
     \b
+    With `sweep.stage: gloss2text_train` they are of glosses to text, and no store is read.
     The recipe's `sweep.grid` gives the values by key; all combinations run once per seed. `sweep.variants` are named
     rows, such as ablations, each with the keys that it sets. NAME is one of the recipe's `sweeps` in its place.
     Every run has a folder of its own; that of the best is told at the end, and `slt evaluate --run FOLDER` and

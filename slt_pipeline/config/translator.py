@@ -163,8 +163,8 @@ class TranslatorConfig(Config):
         """
         if self.language_model == "gpt2":
             raise SltError(
-                "translator.language_model is gpt2, which reads glosses alone: signs are translated with "
-                "translator.language_model=mbart; what it does is the task gloss2text"
+                "translator.language_model is gpt2, which reads glosses alone (`slt gloss2text-train`, "
+                "`slt evaluate --task gloss2text`); signs are translated with translator.language_model=mbart"
             )
 
 

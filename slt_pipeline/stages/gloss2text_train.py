@@ -67,17 +67,7 @@ def gloss2text_train(
     vocabularies = Vocabularies.build(recipe.corpus, recipe.text, recipe.translator.gloss_input)
     torch.manual_seed(recipe.seed)
     model = build_gloss2text(recipe, vocabularies)
-    reader = vocabularies.gloss_reader(recipe.translator.gloss_input)
-    check_texts(
-        vocabularies.text,
-        [*clips, *dev],
-        [reader.length(clip.gloss or ()) for clip in (*clips, *dev)],
-        max_positions=model.mbart.config.max_position_embeddings,
-        generation=config.generation,
-        protocol=protocol,
-        side_by_side=model.reads_text,
-        of=recipe.translator.language_model,
-    )
+    _look_at_texts(recipe, vocabularies, model, [*clips, *dev])
 
     def describe(folder: Path) -> None:
         vocabularies.save(folder)
@@ -113,6 +103,21 @@ def gloss2text_train(
         give_up=give_up,
     )
     return run.train(trainable, config.training, recipe.seed, where)
+
+
+def _look_at_texts(recipe: Recipe, vocabularies: Vocabularies, model: Translator, clips: list[Clip]) -> None:
+    """Say of texts what cannot be learned, and refuse what the model has no room for."""
+    reader = vocabularies.gloss_reader(recipe.translator.gloss_input)
+    check_texts(
+        vocabularies.text,
+        clips,
+        [reader.length(clip.gloss or ()) for clip in clips],
+        max_positions=model.mbart.config.max_position_embeddings,
+        generation=recipe.gloss2text_train.generation,
+        protocol=recipe.corpus.protocol,
+        side_by_side=model.reads_text,
+        of=recipe.translator.language_model,
+    )
 
 
 def _dataset(recipe: Recipe, clips: list[Clip], vocabularies: Vocabularies) -> GlossTextDataset:

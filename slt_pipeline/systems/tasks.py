@@ -135,8 +135,6 @@ class Systems:
             SltError: a system is not trained or was made for something else; clips lack what the task needs.
         """
         protocol, config = self.recipe.corpus.protocol, self.recipe.evaluate
-        if task == "sign2text":
-            self.recipe.translator.require_reads_signs()
         clips = load_clips(self.recipe.corpus.manifest, split, needs=_NEEDS[task])
         if task != "gloss2text":
             clips = encodable(self.recipe, self.store, clips)

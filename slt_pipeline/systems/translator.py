@@ -11,7 +11,7 @@ from slt_pipeline.config.provenance import ABSENT, flatten, require_made_with
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.runs import STREAMS_FILE, holds_encoder, holds_translator
 from slt_pipeline.config.taps import TAPS, Stream
-from slt_pipeline.config.translator import TranslatorConfig
+from slt_pipeline.config.translator import LanguageModelName, TranslatorConfig
 from slt_pipeline.corpora.features import require_stream
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import file_hash, read_json, write_json
@@ -30,6 +30,7 @@ from slt_pipeline.training.run import INPUTS, warn_if_unfinished
 
 log = logging.getLogger(__name__)
 
+_LANGUAGE_FILES: dict[LanguageModelName, str] = {"mbart": "mbart.json", "gpt2": "gpt2.json"}
 GLOSS_SUFFIX = "gls"
 """What closes the glosses that Gloss2Text reads, whichever system its mBART is for (FACTS 6.4)."""
 _SIZES = ("d_model", "num_layers", "num_heads", "ffn_dim", "max_positions")
@@ -147,7 +148,7 @@ def save_architecture(folder: Path, translator: Translator) -> None:
 
 def language_file(config: TranslatorConfig) -> str:
     """Return the name of the file of these sizes in a run folder."""
-    return f"{config.language_model}.json"
+    return _LANGUAGE_FILES[config.language_model]
 
 
 def open_gloss2text(recipe: Recipe, device: torch.device, folder: Path | None = None) -> Gloss2Text:

@@ -83,5 +83,8 @@ def read_byte_pieces(files: Sequence[Path]) -> bytes:
     said = json.loads(model)
     kinds = said["model"]["type"], (said["decoder"] or {}).get("type")
     if kinds != ("BPE", "ByteLevel"):
-        raise SltError(f"{path} is a tokenizer of kind {kinds[0]}, decoded as {kinds[1]}; name that of a GPT-2")
+        raise SltError(
+            f"{path} is a tokenizer of kind {kinds[0]}, decoded as {kinds[1]}, not a GPT-2's; name a folder that holds "
+            "one, or sentencepiece.bpe.model"
+        )
     return model.encode()
