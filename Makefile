@@ -1,6 +1,6 @@
 # make demo    the whole pipeline on synthetic signing: video -> features -> store -> translators -> text with scores
 # make test    the test suite
-# make oldest  the tests of parity and mBART, with the oldest transformers that pyproject.toml allows
+# make oldest  the tests of parity, mBART and GPT-2, with the oldest transformers that pyproject.toml allows
 # make lint    formatting, lint and types, as continuous integration runs them
 #
 # Each makes the virtual environment .venv if it is missing, repairs it if it is broken, and installs what it needs once.
@@ -33,7 +33,8 @@ OLDEST := $(shell sed -nE 's/^ *"transformers>=([0-9.]+),.*/\1/p' pyproject.toml
 oldest: .venv/oldest-$(OLDEST).stamp
 	OMP_NUM_THREADS=1 PYTHONPATH=.venv/oldest $(BIN)/python -m pytest -n 2 $(ARGS) \
 		tests/parity/test_translation.py tests/parity/test_cvslt.py tests/parity/test_checkpoints.py \
-		tests/models/test_mbart.py tests/models/test_translator.py tests/models/test_ensemble.py tests/models/test_cvslt.py tests/stages/test_lm.py
+		tests/models/test_mbart.py tests/models/test_translator.py tests/models/test_ensemble.py tests/models/test_cvslt.py \
+		tests/models/test_gpt2.py tests/stages/test_lm.py tests/stages/test_gpt2_folder.py
 
 .venv/oldest-$(OLDEST).stamp: .venv/dev.stamp
 	rm -rf .venv/oldest .venv/oldest-*.stamp

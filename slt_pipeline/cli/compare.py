@@ -17,7 +17,9 @@ _PLACE = click.Path(exists=True, path_type=Path)
 @click.argument("b", type=_PLACE)
 @protocol_option("that of both evaluations")
 @click.option(
-    "--task", type=click.Choice(TASKS), default="sign2text", show_default=True, help="Of folders: which task."
+    "--task",
+    type=click.Choice(TASKS),
+    help="Of folders: which task.  [default: gloss2text of two runs of Gloss2Text, else sign2text]",
 )
 @click.option("--split", "splits", multiple=True, help="Of folders; several times.  [default: all that both have]")
 @click.option(
@@ -36,12 +38,14 @@ def compare(a, b, protocol, task, splits, samples, seed, as_json) -> None:
       $ slt compare runs/demo/mmtlb runs/demo/mmtlb/translate_train --split test
       $ slt compare runs/my/evaluate/sign2text-test.jsonl theirs.jsonl --protocol sacrebleu-13a --json
     """
+    from slt_pipeline.config.runs import holds_language_model
     from slt_pipeline.report.tables import text_table
     from slt_pipeline.systems.comparison import Draws
     from slt_pipeline.systems.comparison import compare as compared
 
     draws = Draws(samples, seed)
-    found = compared(a, b, task, splits, protocol, draws)
+    usual = "gloss2text" if holds_language_model(a) and holds_language_model(b) else "sign2text"
+    found = compared(a, b, task or usual, splits, protocol, draws)
     if as_json:
         told = {"a": str(a), "b": str(b), **found.protocol.described, **asdict(draws), "rows": found.rows}
         click.echo(json.dumps(told, ensure_ascii=False))

@@ -148,7 +148,8 @@ def pretrain(**options) -> None:
     \b
     Reads lm_pretrain.texts (a sentence a line, an empty line between documents) and the training texts of
     corpus.manifest, writes runs/<recipe>/lm_pretrain/. Run again, it resumes. Its folder mbart is one for
-    translator.mbart.folder and text.tokenizer.
+    translator.mbart.folder and text.tokenizer, its folder gpt2 for translator.gpt2.folder:
+    a GPT-2, with translator.language_model=gpt2, learns to go on with a text instead.
     Example:
       $ slt lm pretrain -r mine.yaml -o lm_pretrain.texts=[german.txt]
       $ slt gloss2text-train -r g2t/phoenix14t-pretrained

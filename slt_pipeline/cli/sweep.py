@@ -22,6 +22,7 @@ def sweep(name, recipe_name, overrides, device, dry_run, run, overwrite, search,
     """Train many translators on one store; print one table. It has mean and spread over seeds.
 
     \b
+    With `sweep.stage: gloss2text_train` they are of glosses to text, and no store is read.
     The recipe's `sweep.grid` gives the values by key; all combinations run once per seed. `sweep.variants` are named
     rows, such as ablations, each with the keys that it sets. NAME is one of the recipe's `sweeps` in its place.
     Every run has a folder of its own; that of the best is told at the end, and `slt evaluate --run FOLDER` and
@@ -35,6 +36,7 @@ def sweep(name, recipe_name, overrides, device, dry_run, run, overwrite, search,
       $ slt sweep -o 'sweep.grid={translator.mapper.input: [gloss_rep, s3d]}' -o 'sweep.seeds=[1, 2, 3]'
       $ slt sweep -r demo/cvslt -o 'sweep.variants={full: {}, small: {translator.latent: 8}}' -o sweep.oracle=true
       $ slt sweep -r cvslt/phoenix14t components
+      $ slt sweep -o 'sweep={stage: gloss2text_train, grid: {translator.gloss_input: [vectors, pieces]}}'
       $ slt sweep --search -o 'sweep.search={keys: {translator.label_smoothing: {low: 0.0, high: 0.3}}, runs: 4}'
       $ slt sweep --jobs 2 -o 'sweep.seeds=[1, 2]'
     """

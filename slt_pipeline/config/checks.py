@@ -112,37 +112,39 @@ def _check_rates_of(
 
 
 def _check_lengths(recipe: Sections) -> None:
-    """Outputs fit mBART's positions; a folder's own are not known here."""
-    mbart = recipe.translator.mbart
-    if mbart.folder is not None:
+    """Outputs fit the positions of the language model; a folder's own are not known here."""
+    name, sizes = recipe.translator.language_model, recipe.translator.of_language_model
+    if sizes.folder is not None:
         return
     for stage in ("gloss2text_train", "translate_train", "joint_train", "evaluate", "translate"):
         generation = getattr(recipe, stage).generation
         length = generation.max_length if generation else 0
-        if length > mbart.max_positions:
+        if length > sizes.max_positions:
             raise ValueError(
-                f"{stage}.generation.max_length is {length}, and translator.mbart.max_positions {mbart.max_positions}: "
-                "lower the first or raise the second"
+                f"{stage}.generation.max_length is {length}, and translator.{name}.max_positions "
+                f"{sizes.max_positions}: lower the first or raise the second"
             )
 
 
 def _check_frozen(recipe: Sections) -> None:
-    """Nothing random is frozen: without an mBART folder all vectors are."""
-    translator = recipe.translator
+    """Nothing random is frozen: without the folder of a language model all vectors are."""
+    translator, where = recipe.translator, f"translator.{recipe.translator.language_model}"
     frozen = {
         "gloss2text_train.freeze_embeddings": recipe.gloss2text_train.freeze_embeddings,
-        "translator.mbart.freeze_text_embedding": translator.mbart.freeze_text_embedding,
+        f"{where}.freeze_text_embedding": translator.of_language_model.freeze_text_embedding,
         "translator.freeze_gloss_table": translator.freeze_gloss_table,
     }
-    if translator.mbart.folder is None and (names := [name for name, value in frozen.items() if value]):
+    if translator.of_language_model.folder is None and (names := [name for name, value in frozen.items() if value]):
         raise ValueError(
-            f"{names[0]} is true and translator.mbart.folder null: random vectors would stay as they are; "
-            "set the first to false, or give the folder of a trained mBART"
+            f"{names[0]} is true and {where}.folder null: random vectors would stay as they are; "
+            "set the first to false, or give the folder of a trained one"
         )
 
 
 def _check_language(recipe: Sections) -> None:
     """The weights of an mBART know 25 languages, or the one that its folder says; one that starts at random, any."""
+    if recipe.translator.language_model != "mbart":
+        return
     folder, language = recipe.translator.mbart.folder, recipe.text.language
     if folder is not None and language not in (*LANGUAGE_CODES, _language_of(folder)):
         raise ValueError(
@@ -177,8 +179,11 @@ def _check_sweeps(recipe: Sections, find_key: Callable[[str], object]) -> None:
                 find_key(key)
             except SltError as error:
                 raise ValueError(f"{where}.{which}: {error}") from error
-            if why := not_swept(recipe, grid, key):
+            if why := not_swept(recipe, grid, key, sweep.stage):
                 raise ValueError(f"{where}.{which} names {key}, which tells no two runs apart: {why}")
         trained = recipe.translator.head == "trained" or "trained" in grid.get("translator.head", ())
+        if sweep.stage == "gloss2text_train" and (sweep.oracle or sweep.metric in LOWER_IS_BETTER):
+            what = "oracle is true" if sweep.oracle else f"metric is {sweep.metric}"
+            raise ValueError(f"{where}.{what}, and {where}.stage gloss2text_train, which has none; leave it out")
         if sweep.metric in LOWER_IS_BETTER and not trained:
             raise ValueError(f"{where}.metric is {sweep.metric}, which only translator.head=trained has; choose bleu4")

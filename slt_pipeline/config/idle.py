@@ -22,6 +22,14 @@ _SWEPT = (
     "uses",
 )
 """Keys on which a translator depends that is trained on a store and scored."""
+_SWEPT_OF_GLOSSES = ("translator", "gloss2text_train", "text", "corpus.protocol", "evaluate")
+"""Keys on which Gloss2Text depends that is trained and scored."""
+_NOT_OF_GLOSSES = {
+    **dict.fromkeys(
+        ("translator.system", "translator.mapper", "translator.suffix", "translator.head"), "reads no signs"
+    ),
+    "evaluate.beam_size": "recognises no glosses",
+}
 _OF_A_HEAD = (
     "translate_train.objective.recognition",
     "translate_train.training.optimiser.lr.recognition",
@@ -39,6 +47,9 @@ _NOT_SWEPT = {
             *("uses.translator", "translate"),
         ),
         "that stage is no part of a sweep",
+    ),
+    **dict.fromkeys(
+        ("translator.language_model", "translator.gpt2"), "a GPT-2 reads no signs, but Gloss2Text's glosses"
     ),
     **dict.fromkeys(
         (
@@ -70,7 +81,8 @@ def idle_keys(recipe: Sections) -> Iterator[tuple[str, str]]:
     """Yield every key that this recipe has no use for, with the reason."""
     if recipe.visual_train.vocabulary is not None:
         yield "visual_train.vocabulary_splits", "visual_train.vocabulary lists the classes"
-    mapper, mbart, text, synth = recipe.translator.mapper, recipe.translator.mbart, recipe.text, recipe.synth
+    mapper, text, synth = recipe.translator.mapper, recipe.text, recipe.synth
+    language, model = recipe.translator.language_model, recipe.translator.of_language_model
     if mapper.type == "projection":
         yield "translator.mapper.freeze", "only translator.mapper.type=embedding has vectors to keep"
     else:
@@ -86,9 +98,15 @@ def idle_keys(recipe: Sections) -> Iterator[tuple[str, str]]:
     elif recipe.translator.head == "trained" and TAPS[mapper.input].stream == "gloss_logits":
         yield "translate_train.idle_classifier", f"the mapper reads {mapper.input}, which trains the classifier"
     yield from _idle_of_a_bridge(recipe)
-    if mbart.folder is not None:
+    if model.folder is not None:
         for name in _SIZES:
-            yield f"translator.mbart.{name}", f"the folder {mbart.folder} brings its own"
+            yield f"translator.{language}.{name}", f"the folder {model.folder} brings its own"
+    other = "mbart" if language == "gpt2" else "gpt2"
+    for name in type(model).model_fields:
+        yield f"translator.{other}.{name}", f"translator.language_model is {language}"
+    if language == "gpt2":
+        for name in ("masked", "span", "permute"):
+            yield f"lm_pretrain.{name}", "translator.language_model is gpt2, which learns a text as it stands"
     if text.tokenizer is not None:
         yield "text.vocab_size", f"the tokenizer is that of {text.tokenizer}"
     yield from _idle_of_training(recipe)
@@ -140,8 +158,10 @@ def _idle_of_a_bridge(recipe: Sections) -> Iterator[tuple[str, str]]:
             yield "translator.noise", "no loss of translate_train.objective decodes from both samples"
 
 
-def not_swept(recipe: Sections, grid: Mapping[str, Sequence[Any]], key: str) -> str:
-    """Return why a key is none for a sweep's grid over a recipe; empty if it is one."""
+def not_swept(recipe: Sections, grid: Mapping[str, Sequence[Any]], key: str, stage: str = "translate_train") -> str:
+    """Return why a key is none for a sweep's grid over a recipe, whose runs are of that stage; empty if it is one."""
+    if stage == "gloss2text_train":
+        return _not_swept_of_glosses(key)
     if key in _OF_A_HEAD and "trained" not in grid.get("translator.head", [recipe.translator.head]):
         return "translator.head is stored, so that no head is built"
     started = grid.get("translate_train.init_language", [recipe.translate_train.init_language])
@@ -150,9 +170,25 @@ def not_swept(recipe: Sections, grid: Mapping[str, Sequence[Any]], key: str) -> 
     for name, why in _NOT_SWEPT.items():
         if _is_below(key, name):
             return why
-    if key.startswith("translate_train.training.") and key.rpartition(".")[2] in TrainingConfig.recorded:
+    return _outside(key, _SWEPT)
+
+
+def _not_swept_of_glosses(key: str) -> str:
+    every = {name: why for name, why in _NOT_SWEPT.items() if name == "seed" or name.startswith("evaluate.")}
+    for name, why in (every | {name: f"Gloss2Text {why}" for name, why in _NOT_OF_GLOSSES.items()}).items():
+        if _is_below(key, name):
+            return why
+    return _outside(key, _SWEPT_OF_GLOSSES)
+
+
+def _outside(key: str, swept: Sequence[str]) -> str:
+    """Return why a key changes no score of what depends on those below `swept`; empty if it may."""
+    _, *rest = key.split(".")
+    if rest and rest[0] == "training" and rest[-1] in TrainingConfig.recorded:
         return "it changes how a run goes, not what comes out of it"
-    return "" if any(_is_below(key, name) for name in _SWEPT) else f"a sweep varies what is below {', '.join(_SWEPT)}"
+    if any(_is_below(key, name) for name in swept):
+        return ""
+    return f"a sweep varies what is below {', '.join(swept)}"
 
 
 def _is_below(key: str, name: str) -> bool:

@@ -26,6 +26,7 @@ _FIRST: dict[str, Any] = {
     "pool": "mean",
     "clip": "whole",
     "gloss_input": "vectors",
+    "language_model.language_model": "mbart",
 }
 """What an account stands for that lacks a key of no section, or whose default is not that of today's section."""
 
@@ -67,7 +68,7 @@ def differences(
     old = upgrade(flatten(before))
     new, defaults, recorded, free = flatten(now), _defaults(now), _recorded(now), _free_mappings(now)
     found = []
-    for key in sorted(old.keys() | new.keys(), key=lambda key: (not key.endswith(".system"), key)):
+    for key in sorted(old.keys() | new.keys(), key=lambda key: (not key.endswith((".system", ".language_model")), key)):
         if (key in recorded and key not in new) or key.removeprefix("store.") in _VERSIONS:
             continue
         if key not in old:

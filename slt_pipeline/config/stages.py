@@ -240,8 +240,10 @@ _TAPS = {"translator.mapper.input": list(TAPS)}
 
 
 class SweepConfig(Config):
-    """Many translate-train runs over one store."""
+    """Many translate-train runs over one store, or many of Gloss2Text over one corpus."""
 
+    stage: Literal["translate_train", "gloss2text_train"] = "translate_train"
+    """What each run is: a translator of signs, or Gloss2Text."""
     grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default=_TAPS)
     """Values to try by key of the recipe; all combinations are run. With `variants` or a `search`, none unless another
     is given."""
@@ -257,6 +259,11 @@ class SweepConfig(Config):
     """Every combination is run once per seed; None: with the recipe's own."""
     metric: ScoreName = "bleu4"
     """Score by which the table is sorted, best first."""
+
+    @property
+    def task(self) -> Task:
+        """What its runs are scored on."""
+        return "gloss2text" if self.stage == "gloss2text_train" else "sign2text"
 
     @property
     def tried(self) -> dict[str, list[Any]]:
@@ -275,7 +282,9 @@ class SweepConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _others_need_no_grid(cls, data: Any) -> Any:
-        others = isinstance(data, Mapping) and (data.get("variants") or data.get("search"))
+        others = isinstance(data, Mapping) and (
+            data.get("variants") or data.get("search") or data.get("stage") == "gloss2text_train"
+        )
         if others and data.get("grid", _TAPS) == _TAPS:
             return {**data, "grid": {}}  # where a recipe is merged, the default has been written out
         return data

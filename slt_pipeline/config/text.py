@@ -23,7 +23,8 @@ class TextConfig(Config):
     """Sign language of gloss and feature input, a row of the gloss table: any code such as `de_DGS`, `en_ASL` or
     `pl_PJM`. It starts from the vector of the spoken language of the same first part, else of `language`."""
     tokenizer: LocationPath | None = None
-    """Folder with `sentencepiece.bpe.model` (any Hugging Face mBART); none: trained on the training texts."""
+    """Folder with `sentencepiece.bpe.model` (any Hugging Face mBART), or with the byte-level tokenizer of a GPT-2;
+    none: trained on the training texts."""
     detokenise: Detokenise = "none"
     """Spelling of decoded text: `none`, as the pieces say; `published`, with the clean-up of the published systems (no
     space before punctuation, in German one before a final full stop; FACTS 6.6), right for PHOENIX and CSL-Daily."""

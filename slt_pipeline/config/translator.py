@@ -1,4 +1,4 @@
-"""Configuration of the translation model: mBART, the mapper before it, its losses and its beam search."""
+"""Configuration of the translation model: language model, the mapper before it, its losses and its beam search."""
 
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
@@ -8,8 +8,12 @@ from pydantic import Discriminator, Field, Tag, model_validator
 from slt_pipeline.config.base import Config
 from slt_pipeline.config.paths import LocationPath
 from slt_pipeline.config.taps import TAPS, Stream, TapName
+from slt_pipeline.errors import SltError
 
 GlossForm = Literal["vectors", "pieces"]
+LanguageModelName = Literal["mbart", "gpt2"]
+LANGUAGE_MODELS: dict[LanguageModelName, str] = {"mbart": "mBART", "gpt2": "GPT-2"}
+"""What they are called."""
 
 
 def system_of(translator: Any) -> str:
@@ -52,6 +56,27 @@ class MBartConfig(Config):
         return self
 
 
+class GPT2Config(MBartConfig):
+    """Where a GPT-2 comes from, which reads glosses and writes the text behind them; the rest is as of mBART."""
+
+    d_model: int = Field(default=768, gt=0)
+    """Width; a folder's own size wins over this and the next four."""
+    num_layers: int = Field(default=12, gt=0)
+    """Layers."""
+    num_heads: int = Field(default=12, gt=0)
+    """Attention heads."""
+    ffn_dim: int = Field(default=3072, gt=0)
+    """Width inside the feed-forward blocks."""
+    max_positions: int = Field(default=1024, gt=2)
+    """Longest source with its text behind it: rows of the learned position table."""
+    position_std: float = Field(default=0.02, gt=0)
+    """Standard deviation of the first position vectors where weights are random."""
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Dropout, in place of the folder's own."""
+    attention_dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Dropout of the attention probabilities, in place of the folder's own."""
+
+
 class MapperConfig(Config):
     """The V-L mapper: what it reads and how it brings that to mBART's width (FACTS 7)."""
 
@@ -77,10 +102,16 @@ class MapperConfig(Config):
 class TranslatorConfig(Config):
     """What all systems have: mBART fed with mapped features or with glosses. A recipe holds one of its subclasses."""
 
+    recorded: ClassVar[frozenset[str]] = frozenset({"language_model", "gpt2"})  # of Gloss2Text alone, which lists them
+
     system: Literal["mmtlb", "cvslt"]
     """Which system translates; it decides which keys there are."""
+    language_model: LanguageModelName = "mbart"
+    """What writes the text: `mbart`; or `gpt2`, a decoder alone, which does Gloss2Text and reads no signs."""
     mbart: MBartConfig = MBartConfig()
-    """The language model."""
+    """The language model `mbart`."""
+    gpt2: GPT2Config = GPT2Config()
+    """The language model `gpt2`."""
     mapper: MapperConfig = MapperConfig()
     """The mapper before it; Gloss2Text has none and does not read this."""
     suffix: Literal["gls", "txt"] = "gls"
@@ -110,6 +141,11 @@ class TranslatorConfig(Config):
     """Weights of all parts as published, as `-o translate_train.objective=` takes them."""
 
     @property
+    def of_language_model(self) -> MBartConfig:
+        """The section of the language model that is named."""
+        return self.gpt2 if self.language_model == "gpt2" else self.mbart
+
+    @property
     def stream(self) -> Stream:
         """The stored stream that this translator reads."""
         return "s3d" if self.head == "trained" else TAPS[self.mapper.input].stream
@@ -118,6 +154,18 @@ class TranslatorConfig(Config):
     def parts(self) -> tuple[str, ...]:
         """Names of the losses that this system makes: what an objective weighs."""
         return (*self.text_parts, *self.other_parts, "recognition")
+
+    def require_reads_signs(self) -> None:
+        """Refuse what is no translator of signs.
+
+        Raises:
+            SltError: its language model has no encoder for them.
+        """
+        if self.language_model == "gpt2":
+            raise SltError(
+                "translator.language_model is gpt2, which reads glosses alone (`slt gloss2text-train`, "
+                "`slt evaluate --task gloss2text`); signs are translated with translator.language_model=mbart"
+            )
 
 
 class MMTLBConfig(TranslatorConfig):

@@ -49,7 +49,12 @@ def beam_search(
         raise SltError(f"generation: {num_return} hypotheses asked for with {num_beams} beams; raise num_beams")
     first, *others = members
     model = cast(Any, first.mbart)  # the protocol by which transformers types `generate` fits none of its own models
-    max_length = min(max_length, *(member.mbart.config.max_position_embeddings for member in members))
+    max_length = min(max_length, *(member.room for member in members))
+    if max_length < 2:
+        raise SltError(
+            f"generation: a source of {first.states.shape[1]} steps leaves no position for a text behind it; raise "
+            "translator.gpt2.max_positions, or split the clip"
+        )
     ids = model.generate(
         encoder_outputs=BaseModelOutput(last_hidden_state=first.states),
         attention_mask=first.mask,

@@ -25,6 +25,12 @@ class Member(NamedTuple):
     states: Tensor
     mask: Tensor
 
+    @property
+    def room(self) -> int:
+        """Positions that are left for a text; without an encoder it stands behind the states."""
+        taken = 0 if self.mbart.config.is_encoder_decoder else self.states.shape[1]
+        return self.mbart.config.max_position_embeddings - taken
+
     def repeated(self, times: int) -> "Member":
         """Return the same with every source so many times in a row."""
         return Member(self.mbart, *(each.repeat_interleave(times, dim=0) for each in (self.states, self.mask)))

@@ -6,14 +6,16 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
+from transformers import MBartForConditionalGeneration, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
-from slt_pipeline.config.translator import TranslatorConfig
+from slt_pipeline.config.translator import LANGUAGE_MODELS, TranslatorConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.models.gloss_table import gloss_vectors, read_gloss_embeddings
 from slt_pipeline.models.mbart import (
     EOS_ID,
     PAD_ID,
+    architecture,
     build_mbart,
     drop_tied_names,
     load_mbart_weights,
@@ -31,6 +33,11 @@ class TextVocabulary(Protocol):
         ...
 
     language_id: int
+
+    @property
+    def byte_pieces(self) -> int:
+        """Pieces of a GPT-2's own tokenizer, whose ids follow the four special ones; 0: they are none."""
+        ...
 
     def gloss_pieces(self, name: str) -> list[int]:
         """Return the piece ids of a gloss, a special token or a language code."""
@@ -81,7 +88,7 @@ class LanguageModel(nn.Module):
         """
         super().__init__()
         self.config = config
-        self.mbart = build_mbart(config.mbart, tokenizer.vocab_size, architecture)
+        self.mbart = self._language_model(config, tokenizer, architecture)
         self.language_id = tokenizer.language_id
         d_model = self.mbart.config.d_model
         # mBART scales what it embeds itself if its own settings say so; what is handed to it is scaled alike
@@ -101,6 +108,22 @@ class LanguageModel(nn.Module):
             )
         self.register_state_dict_post_hook(drop_tied_names)
         self.register_load_state_dict_pre_hook(restore_tied_names)
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """Settings that build the same mBART without weights, as JSON."""
+        return architecture(self.mbart)
+
+    @property
+    def hugging_face(self) -> PreTrainedModel:
+        """The language model as transformers has it."""
+        return self.mbart
+
+    def _language_model(
+        self, config: TranslatorConfig, tokenizer: TextVocabulary, architecture: dict[str, Any] | None
+    ) -> MBartForConditionalGeneration:
+        """Build mBART, or what takes its place and its calls."""
+        return build_mbart(config.mbart, tokenizer.vocab_size, architecture)
 
     def encode(self, source: EncoderInput) -> Tensor:
         """Return mBART's encoder states (B, S, M); those of masked steps mean nothing."""
@@ -137,7 +160,10 @@ class LanguageModel(nn.Module):
         """
         limit = self.mbart.config.max_position_embeddings
         if steps > limit:
-            raise SltError(f"translator: {what}, mBART has {limit} positions; raise mbart.max_positions")
+            kind = self.config.language_model
+            raise SltError(
+                f"translator: {what}, {LANGUAGE_MODELS[kind]} has {limit} positions; raise {kind}.max_positions"
+            )
 
     def load_language_model(self, state: dict[str, Tensor]) -> None:
         """Start mBART and the gloss table from another translator's state dict, e.g. Gloss2Text.
@@ -182,7 +208,7 @@ class LanguageModel(nn.Module):
 
     def _gloss_vectors(self, names: Sequence[str], tokenizer: TextVocabulary) -> Tensor:
         """Return (G, M): the vectors of the mBART folder where it has them, else means of pieces."""
-        stored = read_gloss_embeddings(self.config.mbart.folder, self.mbart.config.d_model)
+        stored = read_gloss_embeddings(self.config.of_language_model.folder, self.mbart.config.d_model)
         return gloss_vectors(names, text_embedding(self.mbart), tokenizer.gloss_pieces, stored)
 
 

@@ -54,7 +54,7 @@ def build_mbart(
     return model
 
 
-def positions_of(config: MBartConfig) -> int:
+def positions_of_mbart(config: MBartConfig) -> int:
     """Return the longest source or target of an mBART, as its folder says, else as configured."""
     if config.folder is None:
         return config.max_positions
@@ -96,7 +96,7 @@ def load_mbart_weights(model: MBartForConditionalGeneration, state: dict[str, Te
 
 def text_embedding(model: MBartForConditionalGeneration) -> Tensor:
     """Return the parameter (V, M) that embeds and scores pieces; without the scale."""
-    return cast(Tensor, model.model.shared.weight)
+    return cast(Tensor, model.get_input_embeddings().weight)
 
 
 def drop_tied_names(module: nn.Module, state: dict[str, Any], prefix: str, _metadata: Any) -> None:

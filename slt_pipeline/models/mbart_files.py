@@ -10,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from slt_pipeline.config.translator import LANGUAGE_MODELS, LanguageModelName
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json
 
@@ -23,25 +24,22 @@ _SHARED = "model.shared.weight"
 TIED_NAMES = ("lm_head.weight", "model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight")
 
 
-def read_config(folder: Path) -> dict[str, Any]:
-    """Read the whole config.json of an mBART folder.
+def read_config(folder: Path, kind: LanguageModelName = "mbart") -> dict[str, Any]:
+    """Read the whole config.json of the folder of an mBART, or another kind of model.
 
     Raises:
         SltError: it cannot be read, is of another kind of model, or says no size of vocabulary.
     """
+    of = f"{LANGUAGE_MODELS[kind]} folder {folder}"
     try:
         raw = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise SltError(
-            f"mBART folder {folder}: config.json cannot be read ({error}); name a Hugging Face mBART folder"
-        ) from error
-    kind = raw.get("model_type") if isinstance(raw, dict) else None
-    if kind != "mbart":
-        raise SltError(f"mBART folder {folder}: model_type is {kind!r}, not 'mbart'; name another folder")
+        raise SltError(f"{of}: config.json cannot be read ({error}); name a Hugging Face folder of one") from error
+    said = raw.get("model_type") if isinstance(raw, dict) else None
+    if said != kind:
+        raise SltError(f"{of}: model_type is {said!r}, not {kind!r}; name another folder")
     if "vocab_size" not in raw:
-        raise SltError(
-            f"mBART folder {folder}: config.json has no vocab_size; name a complete Hugging Face mBART folder"
-        )
+        raise SltError(f"{of}: config.json has no vocab_size; name a complete Hugging Face folder of one")
     return raw
 
 
@@ -54,7 +52,7 @@ def weight_files(folder: Path) -> list[Path]:
     path = next((folder / name for name in _WEIGHTS_FILES if (folder / name).is_file()), None)
     if path is None:
         raise SltError(
-            f"mBART folder {folder}: neither model.safetensors nor pytorch_model.bin; fetch or convert the weights"
+            f"folder {folder}: neither model.safetensors nor pytorch_model.bin; fetch or convert the weights"
         )
     if path.suffix != ".json":
         return [path]

@@ -66,10 +66,12 @@ def evaluate(
         tasks: what to score; None: the recipe's tasks.
         oracle: decode sign2text from the posterior, too, which knows the right texts.
     """
+    asked = recipe.evaluate.tasks if tasks is None else tasks
+    if "sign2text" in asked or oracle:  # before the others decode
+        recipe.translator.require_reads_signs()
     folder = _folder(recipe, run, others)
     save_recipe(recipe, folder)
     systems = Systems(recipe, pick_device(device), run, others)
-    asked = recipe.evaluate.tasks if tasks is None else tasks
     # first: a system without a posterior is refused before the others decode
     known = [score_oracle(systems, split, folder) for split in recipe.evaluate.splits] if oracle else []
     rows = [score(systems, task, split, folder) for task in asked for split in recipe.evaluate.splits] + known

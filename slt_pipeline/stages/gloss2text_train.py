@@ -1,5 +1,6 @@
-"""`slt gloss2text-train`: mBART learns the domain's language from glosses."""
+"""`slt gloss2text-train`: mBART, or a GPT-2, learns the domain's language from glosses."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,19 +40,25 @@ def plan(recipe: Recipe) -> Plan:
     reads = {
         "clips": recipe.corpus.manifest,
         "tokenizer": recipe.text.tokenizer,
-        "mBART": recipe.translator.mbart.folder,
+        "language model": recipe.translator.of_language_model.folder,
     }
     return reads, {"run": recipe.run_folder(STAGE)}
 
 
 def gloss2text_train(
-    recipe: Recipe, *, device: str = "auto", overwrite: bool = False, extend: bool = False
+    recipe: Recipe,
+    *,
+    device: str = "auto",
+    overwrite: bool = False,
+    extend: bool = False,
+    folder: Path | None = None,
+    give_up: Callable[[], bool] | None = None,
 ) -> dict[str, Any]:
-    """Train mBART on gloss to text; the best checkpoint is by dev BLEU-4."""
+    """Train a language model on gloss to text; best by dev BLEU-4. Arguments are those of translate_train."""
     require_own(recipe, "language")
     config, manifest, protocol = recipe.gloss2text_train, recipe.corpus.manifest, recipe.corpus.protocol
     at_once = recipe.evaluate.batch_size
-    run = find_run(recipe.run_folder(STAGE), STAGE, _inputs(recipe), overwrite=overwrite, extend=extend)
+    run = find_run(folder or recipe.run_folder(STAGE), STAGE, _inputs(recipe), overwrite=overwrite, extend=extend)
     if run.result is not None:
         return run.result
     where = pick_device(device)
@@ -60,15 +67,7 @@ def gloss2text_train(
     vocabularies = Vocabularies.build(recipe.corpus, recipe.text, recipe.translator.gloss_input)
     torch.manual_seed(recipe.seed)
     model = build_gloss2text(recipe, vocabularies)
-    reader = vocabularies.gloss_reader(recipe.translator.gloss_input)
-    check_texts(
-        vocabularies.text,
-        [*clips, *dev],
-        [reader.length(clip.gloss or ()) for clip in (*clips, *dev)],
-        max_positions=model.mbart.config.max_position_embeddings,
-        generation=config.generation,
-        protocol=protocol,
-    )
+    _look_at_texts(recipe, vocabularies, model, [*clips, *dev])
 
     def describe(folder: Path) -> None:
         vocabularies.save(folder)
@@ -101,8 +100,24 @@ def gloss2text_train(
         protocol=get_protocol(protocol).title,
         lengths=dataset.lengths() if config.training.bucket else None,
         names=[clip.id for clip in clips],
+        give_up=give_up,
     )
     return run.train(trainable, config.training, recipe.seed, where)
+
+
+def _look_at_texts(recipe: Recipe, vocabularies: Vocabularies, model: Translator, clips: list[Clip]) -> None:
+    """Say of texts what cannot be learned, and refuse what the model has no room for."""
+    reader = vocabularies.gloss_reader(recipe.translator.gloss_input)
+    check_texts(
+        vocabularies.text,
+        clips,
+        [reader.length(clip.gloss or ()) for clip in clips],
+        max_positions=model.mbart.config.max_position_embeddings,
+        generation=recipe.gloss2text_train.generation,
+        protocol=recipe.corpus.protocol,
+        side_by_side=model.reads_text,
+        of=recipe.translator.language_model,
+    )
 
 
 def _dataset(recipe: Recipe, clips: list[Clip], vocabularies: Vocabularies) -> GlossTextDataset:

@@ -1,4 +1,4 @@
-"""`slt lm pretrain`: an mBART learns a language by denoising its running text, before it sees a gloss."""
+"""`slt lm pretrain`: a language model learns a language from its running text, before it sees a gloss."""
 
 import math
 from collections.abc import Sequence
@@ -32,7 +32,6 @@ from slt_pipeline.training.run import Plan, find_run
 from slt_pipeline.training.trainable import Trainable
 
 STAGE = "lm_pretrain"
-MBART_FOLDER = "mbart"
 _PART = "translation"
 
 
@@ -43,17 +42,18 @@ def plan(recipe: Recipe) -> Plan:
         **{f"text {number}": path for number, path in enumerate(config.texts, 1)},
         "clips": recipe.corpus.manifest if config.corpus else None,
         "tokenizer": recipe.text.tokenizer,
-        "mBART": recipe.translator.mbart.folder,
+        "language model": recipe.translator.of_language_model.folder,
     }
-    return reads, {"run": run, "mBART": run / MBART_FOLDER}
+    return reads, {"run": run, "folder": run / recipe.translator.language_model}
 
 
 def lm_pretrain(
     recipe: Recipe, *, device: str = "auto", overwrite: bool = False, extend: bool = False
 ) -> dict[str, Any]:
-    """Pre-train an mBART on texts; the best checkpoint is by perplexity on held-out documents.
+    """Pre-train a language model on texts; the best checkpoint is by perplexity on held-out documents.
 
-    At the end its weights lie in the run's folder `mbart`, which `translator.mbart.folder` and `text.tokenizer` name.
+    An mBART learns to undo noise, a GPT-2 to go on. At the end its weights lie in the run's folder `mbart` or `gpt2`,
+    which `translator.mbart.folder`, or that of `gpt2`, and `text.tokenizer` name.
     """
     config = recipe.lm_pretrain
     run = find_run(recipe.run_folder(STAGE), STAGE, _inputs(recipe), overwrite=overwrite, extend=extend)
@@ -63,19 +63,24 @@ def lm_pretrain(
     require_precision(where, config.training.precision)
     documents, dev = held_out(_documents(recipe), config.held_out)
     tokenizer = build_tokenizer(recipe.text, [sentence for document in documents for sentence in document])
+    if tokenizer.byte_pieces:
+        raise SltError(
+            f"text.tokenizer {recipe.text.tokenizer} is a GPT-2's, and `slt lm pretrain` writes folders with a "
+            "SentencePiece model; set text.tokenizer=null to train one"
+        )
     torch.manual_seed(recipe.seed)
     model = build_translator(recipe.translator.model_copy(update={"suffix": "txt"}), tokenizer)
     items, dev_items = (_items(recipe, found, tokenizer, model) for found in (documents, dev))
     run.begin(recipe)
     objective = Objective({_PART: 1.0})
 
-    def losses(mbart: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return mbart(batch, objective.parts)
+    def losses(network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return network(batch, objective.parts)
 
     def write_folder() -> None:
         best_checkpoint(run.folder, "slt lm pretrain").load_model(model)
         account = {"made_by": "slt lm pretrain", **_counts(items, dev_items), "seed": recipe.seed}
-        write_mbart(run.folder / MBART_FOLDER, model.mbart, tokenizer, account)
+        write_mbart(run.folder / recipe.translator.language_model, model.hugging_face, tokenizer, account)
 
     trainable = Trainable(
         model=model,
@@ -140,8 +145,8 @@ def _items(recipe: Recipe, documents: list[Document], tokenizer: Tokenizer, mode
     config, positions = recipe.lm_pretrain, model.mbart.config.max_position_embeddings
     if config.most_pieces + 2 > positions:
         raise SltError(
-            f"lm_pretrain.most_pieces is {config.most_pieces}, and with `</s>` and the language two more; mBART has "
-            f"{positions} positions: lower it, or raise translator.mbart.max_positions"
+            f"lm_pretrain.most_pieces is {config.most_pieces}, and with `</s>` and the language two more; there are "
+            f"{positions} positions: lower it, or raise translator.{recipe.translator.language_model}.max_positions"
         )
     return DenoisingDataset(
         documents,
@@ -159,13 +164,14 @@ def _counts(items: DenoisingDataset, dev: DenoisingDataset) -> dict[str, int]:
 
 
 def _inputs(recipe: Recipe) -> dict[str, Any]:
-    config = recipe.lm_pretrain
+    config, translator = recipe.lm_pretrain, recipe.translator
+    names = ("language_model", translator.language_model, "label_smoothing")
     return {
         "seed": recipe.seed,
         "texts": [file_hash(Path(path)) for path in config.texts],
         "clips": file_hash(Path(recipe.corpus.manifest)) if config.corpus else None,
         **text_inputs(recipe),
-        "language_model": {"mbart": recipe.translator.mbart, "label_smoothing": recipe.translator.label_smoothing},
+        "language_model": {name: getattr(translator, name) for name in names},
         "held_out": config.held_out,
         "noise": {name: getattr(config, name) for name in ("most_pieces", "masked", "span", "permute")},
         "training": config.training,

@@ -1,4 +1,4 @@
-"""`slt sweep`: many translators over one store, one table."""
+"""`slt sweep`: many translators over one store, or of glosses, one table."""
 
 import logging
 from collections.abc import Callable
@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from slt_pipeline.config.recipe import Recipe
-from slt_pipeline.config.stages import EvaluateConfig, SweepConfig
+from slt_pipeline.config.stages import EvaluateConfig, SweepConfig, Task
 from slt_pipeline.config.variants import Variant, run_of_search
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json, write_json
 from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.stages.evaluate import STAGE as EVALUATE
 from slt_pipeline.stages.evaluate import score, score_oracle
+from slt_pipeline.stages.gloss2text_train import gloss2text_train
 from slt_pipeline.stages.translate_train import translate_train
 from slt_pipeline.systems.features import open_features
 from slt_pipeline.systems.search import Pruning, Search, best_until
@@ -34,7 +35,8 @@ def plan(recipe: Recipe, name: str | None = None, *, search: bool = False) -> Pl
     """What the stage would read and write; the runs of a search are not known before."""
     found = Sweep(recipe, name, search)
     runs = {f"run {i}": found.folder / variant.slug for i, variant in enumerate(found.variants, 1)}
-    return {"clips": recipe.corpus.manifest, "store": recipe.store}, {"table": found.folder, **runs}
+    store = {"store": recipe.store} if found.config.stage == "translate_train" else {}
+    return {"clips": recipe.corpus.manifest, **store}, {"table": found.folder, **runs}
 
 
 def sweep(
@@ -106,7 +108,7 @@ def _job(sweep: Sweep, variant: Variant, device: str, overwrite: bool) -> Job:
     pruning = None
     if config.search is not None and config.search.prune:
         pruning = Pruning(config.search, config.metric, sweep.folder, folder)
-    given = (variant, folder, device, overwrite, config.oracle, pruning)
+    given = (variant, folder, device, overwrite, config, pruning)
     return Job(variant.slug, _run, given, here=done or variant.recipe is None)
 
 
@@ -123,22 +125,24 @@ def _next_of_search(sweep: Sweep, search: Search | None, device: str, overwrite:
 
 
 def _run(
-    variant: Variant, folder: Path, device: str, overwrite: bool, oracle: bool, pruning: Pruning | None
+    variant: Variant, folder: Path, device: str, overwrite: bool, config: SweepConfig, pruning: Pruning | None
 ) -> dict[str, Any]:
     """Scores by split of one run, trained and decoded if that was not done before; or why there are none."""
     if variant.recipe is None:
         return {"error": variant.error}
+    train = {"translate_train": translate_train, "gloss2text_train": gloss2text_train}[config.stage]
     try:
         given_up = pruning is not None and (folder / PRUNED).is_file() and not overwrite
         ended = (
             read_json(folder / PRUNED)
             if given_up
-            else translate_train(variant.recipe, device=device, overwrite=overwrite, folder=folder, give_up=pruning)
+            else train(variant.recipe, device=device, overwrite=overwrite, folder=folder, give_up=pruning)
         )
         if pruning and "pruned_at" in ended:
             return {"pruned_at": ended["pruned_at"], "until_then": best_until(folder, pruning.metric)}
-        scores = _scores(variant.recipe, folder, device)
-        return {"scores": scores, **({"oracle": _oracle_scores(variant.recipe, folder, device)} if oracle else {})}
+        scores = _scores(variant.recipe, folder, device, config.task)
+        oracle = {"oracle": _oracle_scores(variant.recipe, folder, device)} if config.oracle else {}
+        return {"scores": scores, **oracle}
     except SltError as error:
         log.warning("sweep: %s failed: %s", variant.slug, error)
         return {"error": str(error)}
@@ -153,6 +157,9 @@ def _made_from(recipe: Recipe, config: SweepConfig) -> dict[str, Any]:
     Raises:
         SltError: they are not there, or are others than the recipe says.
     """
+    if config.stage == "gloss2text_train":
+        return {}
+    recipe.translator.require_reads_signs()
     varied = {key.split(".")[0] for key in config.tried}
     if not varied.isdisjoint(("extract", "uses")):
         return {}
@@ -162,10 +169,12 @@ def _made_from(recipe: Recipe, config: SweepConfig) -> dict[str, Any]:
     return made_from
 
 
-def _scores(recipe: Recipe, folder: Path, device: str) -> dict[str, dict[str, Any]]:
+def _scores(recipe: Recipe, folder: Path, device: str, task: Task) -> dict[str, dict[str, Any]]:
+    recognises = task == "sign2text" and recipe.translator.head == "trained"
+
     def of(systems: Systems, split: str) -> dict[str, Any]:
-        own = score(systems, "sign2gloss", split, folder / EVALUATE) if recipe.translator.head == "trained" else {}
-        return {**own, **score(systems, "sign2text", split, folder / EVALUATE)}
+        own = score(systems, "sign2gloss", split, folder / EVALUATE) if recognises else {}
+        return {**own, **score(systems, task, split, folder / EVALUATE)}
 
     return _scored_once(recipe, folder, SCORED_FILE, device, of)
 

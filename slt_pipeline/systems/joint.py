@@ -47,6 +47,7 @@ class JointStart:
             SltError: one is missing or was made with other settings, or the translator was trained on the features of
                 another encoder or knows its classes by other numbers.
         """
+        recipe.translator.require_reads_signs()
         encoder, folder = trained_encoder(recipe), recipe.translator_folder
         reads = {"store": encoder_fingerprint(recipe, encoder)}
         translator = translator_for(recipe, folder, reads, _OR_USE)

@@ -7,7 +7,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 from torch import Tensor
-from transformers import MBartForConditionalGeneration
+from transformers import PreTrainedModel
 
 from slt_pipeline import __version__
 from slt_pipeline.corpora.load import load_clips
@@ -119,10 +119,8 @@ class MBartFolder:
                 write_json(folder / name, content)
 
 
-def write_mbart(
-    to: Path, model: MBartForConditionalGeneration, tokenizer: Tokenizer, account: Mapping[str, Any]
-) -> None:
-    """Write an mBART that was trained here, as a folder; arguments as of `MBartFolder.write`."""
+def write_mbart(to: Path, model: PreTrainedModel, tokenizer: Tokenizer, account: Mapping[str, Any]) -> None:
+    """Write an mBART, or a GPT-2, that was trained here, as a folder; arguments as of `MBartFolder.write`."""
     config = {name: value for name, value in model.config.to_dict().items() if value is not None}
     state = {name: value.contiguous().cpu() for name, value in model.state_dict().items() if name not in TIED_NAMES}
     MBartFolder(to, {**config, "decoder_start_token_id": tokenizer.language_id}, state, tokenizer).write(to, account)

@@ -26,13 +26,14 @@ class _Sentences:
 class PairedTest:
     """Compares runs of one sweep by BLEU-4; what was read of a run is not read again."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, task: str = "sign2text"):
         """Read nothing yet.
 
         Args:
             folder: the sweep's; a run's own lies below it.
+            task: what its runs were scored on.
         """
-        self.folder = folder
+        self.folder, self.task = folder, task
         self._read: dict[str, _Sentences | None] = {}
 
     def p_values(self, runs: Sequence[Run], baseline: Sequence[Run]) -> dict[str, float]:
@@ -61,7 +62,7 @@ class PairedTest:
             return None
         key = json_line([run["folder"], split, scored])
         if key not in self._read:
-            path = predictions_file(self.folder / run["folder"] / "evaluate", f"sign2text-{split}")
+            path = predictions_file(self.folder / run["folder"] / "evaluate", f"{self.task}-{split}")
             self._read[key] = None if path is None else _read(path, scored)
         return self._read[key]
 

@@ -50,6 +50,7 @@ class Start:
         Raises:
             SltError: a run is missing, or was made with other settings, which are named with both values.
         """
+        recipe.translator.require_reads_signs()
         config = recipe.translate_train
         classes = _classes(recipe)
         trains_head = recipe.translator.head == "trained" and config.init_head is not None

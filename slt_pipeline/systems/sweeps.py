@@ -60,9 +60,8 @@ class Sweep:
                 f"teaches, from which the oracle decodes; set -o {where}.oracle=false"
             )
         # Defaults are left out, so that a later version with more fields finds the sweep again.
-        self.base = _hash(
-            recipe.model_dump(mode="json", exclude={*recipe.recorded, "evaluate"}, exclude_defaults=True), config
-        )
+        beside = recipe.model_dump(mode="json", exclude={*recipe.recorded, "evaluate"}, exclude_defaults=True)
+        self.base = _hash({**beside, **config.model_dump(include={"stage"}, exclude_defaults=True)}, config)
         scoring = recipe.model_dump(mode="json", include={"evaluate"}, exclude_defaults=True)
         manifest = Path(recipe.corpus.manifest)
         scored = {**scoring, "clips": file_hash(manifest) if manifest.is_file() else None}
@@ -77,7 +76,7 @@ class Sweep:
         self.seed = recipe.seeds_of(config)[0]  # of a search
         self.rows: dict[str, dict[str, Any]] = {}
         self._before: list[str] = []  # keys of rows of an earlier call, which stand first in their order
-        self._paired = PairedTest(self.folder)
+        self._paired = PairedTest(self.folder, config.task)
 
     def of_search(self) -> list[dict[str, Any]]:
         """Return the rows of its search, and of its seed, in the order in which they were begun."""

@@ -5,15 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from slt_pipeline.config.recipe import Recipe
-from slt_pipeline.config.translator import GenerationConfig
+from slt_pipeline.config.translator import LANGUAGE_MODELS, GenerationConfig, LanguageModelName
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.labels import GlossPieces
 from slt_pipeline.corpora.validate import Problem, ValidationReport
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json
 from slt_pipeline.metrics.protocols import get_protocol
-from slt_pipeline.models.mbart import positions_of
-from slt_pipeline.systems.translator import LANGUAGE_FILE
+from slt_pipeline.models.build import positions_of
+from slt_pipeline.systems.translator import language_file
 from slt_pipeline.systems.vocabularies import TOKENIZER_FOLDER, build_tokenizer, training_sentences
 from slt_pipeline.text.tokenizer import Tokenizer
 
@@ -97,6 +97,7 @@ def check_texts(
     generation: GenerationConfig,
     protocol: str,
     side_by_side: bool = False,
+    of: LanguageModelName = "mbart",
 ) -> None:
     """Find before training what would stop it, or would cost a perfect system its score.
 
@@ -104,26 +105,27 @@ def check_texts(
         tokenizer: of the translator.
         clips: all that train and validate it.
         sources: length of what it reads of each clip, in steps or glosses.
-        max_positions: longest source or target of its mBART, language code and `</s>` included.
+        max_positions: longest source or target of its language model, language code and `</s>` included.
         generation: of validation; longer references cannot be reached.
         protocol: how texts are scored.
         side_by_side: whether sources and texts stand behind each other in training.
+        of: its language model.
 
     Raises:
-        SltError: a source, a text or a decoded text is longer than mBART's positions; the clip is named.
+        SltError: a source, a text or a decoded text is longer than its positions; the clip is named.
     """
     found = report_texts(tokenizer, clips, protocol)
     steps = {clip.id: length + _SUFFIX for clip, length in zip(clips, sources, strict=True)}
-    _require_room("text", found.lengths, "pieces", max_positions)
-    _require_room("source", steps, "steps", max_positions)
+    _require_room("text", found.lengths, "pieces", max_positions, of)
+    _require_room("source", steps, "steps", max_positions, of)
     if side_by_side:  # whichever clips meet in a batch
         longest = max(found.lengths.values())
-        _require_room(
-            "source", {clip: length + longest for clip, length in steps.items()}, "steps with a text", max_positions
-        )
-    if generation.max_length > max_positions:  # of an mBART folder: its positions are not known when a recipe loads
+        both = {clip: length + longest for clip, length in steps.items()}
+        _require_room("source", both, "steps with a text", max_positions, of)
+    if generation.max_length > max_positions:  # of a folder: its positions are not known when a recipe loads
         raise SltError(
-            f"generation.max_length is {generation.max_length}, mBART has {max_positions} positions; lower it"
+            f"generation.max_length is {generation.max_length}, {LANGUAGE_MODELS[of]} has {max_positions} positions; "
+            "lower it"
         )
     log.info(found.told())
     for warning in found.warnings(generation.max_length):
@@ -144,13 +146,15 @@ def add_texts(report: ValidationReport, recipe: Recipe) -> None:
     found = report_texts(tokenizer, list(clips.values()), recipe.corpus.protocol)
     as_pieces = recipe.translator.gloss_input == "pieces"
     steps, unit_of_steps = (GlossPieces(tokenizer).length, "pieces of glosses") if as_pieces else (len, "glosses")
+    kind = recipe.translator.language_model
     for line, clip in clips.items():
-        for what, unit, length in (
-            ("text", "pieces", found.lengths[clip.id]),
-            ("source", unit_of_steps, steps(clip.gloss or ()) + _SUFFIX),
-        ):
+        text, source = found.lengths[clip.id], steps(clip.gloss or ()) + _SUFFIX
+        lengths = [("text", "pieces", text), ("source", unit_of_steps, source)]
+        if kind == "gpt2":  # the text stands behind it
+            lengths = [("source", f"{unit_of_steps} and pieces of text", source + text)]
+        for what, unit, length in lengths:
             if length > max_positions:
-                message = f"the {what} has {length} {unit}, mBART has {max_positions} positions"
+                message = f"the {what} has {length} {unit}, {LANGUAGE_MODELS[kind]} has {max_positions} positions"
                 report.problems.append(Problem(line, "too-long", message, clip.id))
     shortest = min(
         generation.max_length
@@ -161,23 +165,24 @@ def add_texts(report: ValidationReport, recipe: Recipe) -> None:
 
 
 def _language_side(recipe: Recipe, clips: Iterable[Clip]) -> tuple[Tokenizer, int]:
-    """Return the tokenizer that a translator of the recipe has, and the positions of its mBART.
+    """Return the tokenizer that a translator of the recipe has, and its positions.
 
     They are those of the language model that it uses, once there is one.
     """
     folder = recipe.language_folder
-    if recipe.uses.language and (folder / LANGUAGE_FILE).is_file():
-        sizes = read_json(folder / LANGUAGE_FILE)
-        return Tokenizer.load(folder / TOKENIZER_FOLDER), sizes["max_position_embeddings"]
+    sizes = folder / language_file(recipe.translator)
+    if recipe.uses.language and sizes.is_file():
+        most = {"mbart": "max_position_embeddings", "gpt2": "n_positions"}[recipe.translator.language_model]
+        return Tokenizer.load(folder / TOKENIZER_FOLDER), read_json(sizes)[most]
     said = training_sentences((clip for clip in clips if clip.split == "train"), recipe.translator.gloss_input)
-    return build_tokenizer(recipe.text, said), positions_of(recipe.translator.mbart)
+    return build_tokenizer(recipe.text, said), positions_of(recipe.translator)
 
 
-def _require_room(what: str, lengths: Mapping[str, int], unit: str, max_positions: int) -> None:
+def _require_room(what: str, lengths: Mapping[str, int], unit: str, max_positions: int, of: LanguageModelName) -> None:
     longest = max(lengths, key=lambda clip: lengths[clip])
     if lengths[longest] > max_positions:
         too_long = sum(length > max_positions for length in lengths.values())
         raise SltError(
-            f"the {what} of {longest} has {lengths[longest]} {unit}, mBART has {max_positions} positions "
-            f"({too_long} clips are too long); raise translator.mbart.max_positions, or split the clip"
+            f"the {what} of {longest} has {lengths[longest]} {unit}, {LANGUAGE_MODELS[of]} has {max_positions} "
+            f"positions ({too_long} clips are too long); raise translator.{of}.max_positions, or split the clip"
         )

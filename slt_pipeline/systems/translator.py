@@ -11,12 +11,12 @@ from slt_pipeline.config.provenance import ABSENT, flatten, require_made_with
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.runs import STREAMS_FILE, holds_encoder, holds_translator
 from slt_pipeline.config.taps import TAPS, Stream
+from slt_pipeline.config.translator import LanguageModelName, TranslatorConfig
 from slt_pipeline.corpora.features import require_stream
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import file_hash, read_json, write_json
 from slt_pipeline.models.build import build_translator
 from slt_pipeline.models.gloss_table import EMBEDDINGS_FILE
-from slt_pipeline.models.mbart import architecture
 from slt_pipeline.models.mbart_files import weight_files
 from slt_pipeline.models.sign_to_text import SignToText
 from slt_pipeline.models.taps import HeadFront, StoredTap, stream_widths
@@ -30,7 +30,7 @@ from slt_pipeline.training.run import INPUTS, warn_if_unfinished
 
 log = logging.getLogger(__name__)
 
-LANGUAGE_FILE = "mbart.json"
+_LANGUAGE_FILES: dict[LanguageModelName, str] = {"mbart": "mbart.json", "gpt2": "gpt2.json"}
 GLOSS_SUFFIX = "gls"
 """What closes the glosses that Gloss2Text reads, whichever system its mBART is for (FACTS 6.4)."""
 _SIZES = ("d_model", "num_layers", "num_heads", "ffn_dim", "max_positions")
@@ -40,7 +40,14 @@ _MBART_FILES = ("config.json", "model.safetensors", "pytorch_model.bin", "gloss_
 def language_inputs(recipe: Recipe, suffix: str) -> dict[str, Any]:
     """Return what decides the language side of a translator that closes its sources by `suffix`: for a run's inputs."""
     config = recipe.translator
-    names = ("mbart", "gloss_input", "gloss_table", "freeze_gloss_table", "label_smoothing")
+    names = (
+        "language_model",
+        config.language_model,
+        "gloss_input",
+        "gloss_table",
+        "freeze_gloss_table",
+        "label_smoothing",
+    )
     return {
         **text_inputs(recipe),
         "language_model": {**{name: getattr(config, name) for name in names}, "suffix": suffix},
@@ -48,12 +55,12 @@ def language_inputs(recipe: Recipe, suffix: str) -> dict[str, Any]:
 
 
 def text_inputs(recipe: Recipe) -> dict[str, Any]:
-    """Return what decides tokenizer and first weights of an mBART, its settings apart: for a run's inputs."""
-    files = dict.fromkeys(_MBART_FILES) | _mbart_files(recipe.translator.mbart.folder)
+    """Return what decides tokenizer and first weights of an mBART or GPT-2, its settings apart: for a run's inputs."""
+    files = dict.fromkeys(_MBART_FILES) | _mbart_files(recipe.translator.of_language_model.folder)
     return {
         "text": recipe.text,
         **tokenizer_files(recipe.text),
-        "mbart_files": {
+        f"{recipe.translator.language_model}_files": {
             name.replace(".", "_"): file_hash(path) if path and path.is_file() else None for name, path in files.items()
         },
     }
@@ -80,14 +87,14 @@ def build_gloss2text(recipe: Recipe, vocabularies: Vocabularies, folder: Path | 
         suffix = flatten(read_json(folder / INPUTS)).get("language_model.suffix", suffix)
     config = recipe.translator.model_copy(update={"suffix": suffix})
     if recipe.gloss2text_train.freeze_embeddings:
-        mbart = config.mbart.model_copy(update={"freeze_text_embedding": True})
-        config = config.model_copy(update={"mbart": mbart, "freeze_gloss_table": True})
+        frozen = config.of_language_model.model_copy(update={"freeze_text_embedding": True})
+        config = config.model_copy(update={config.language_model: frozen, "freeze_gloss_table": True})
     return build_translator(
         config,
         vocabularies.text,
         vocabularies.glosses,
         gloss_language=recipe.text.gloss_language,
-        architecture=_architecture(folder),
+        architecture=_architecture(config, folder),
     )
 
 
@@ -130,13 +137,18 @@ def build_behind_front(
         gloss_language=recipe.text.gloss_language,
         in_features=widths[TAPS[config.mapper.input].stream],
         class_names=vocabularies.classes.names if vocabularies.classes else None,
-        architecture=_architecture(folder),
+        architecture=_architecture(config, folder),
     )
 
 
 def save_architecture(folder: Path, translator: Translator) -> None:
-    """Write the sizes of a translator's mBART beside its checkpoints, so that the run opens from itself."""
-    write_json(folder / LANGUAGE_FILE, architecture(translator.mbart))
+    """Write the sizes of a translator's language model beside its checkpoints, so that the run opens from itself."""
+    write_json(folder / language_file(translator.config), translator.architecture)
+
+
+def language_file(config: TranslatorConfig) -> str:
+    """Return the name of the file of these sizes in a run folder."""
+    return _LANGUAGE_FILES[config.language_model]
 
 
 def open_gloss2text(recipe: Recipe, device: torch.device, folder: Path | None = None) -> Gloss2Text:
@@ -152,8 +164,9 @@ def open_gloss2text(recipe: Recipe, device: torch.device, folder: Path | None = 
     """
     folder = folder or recipe.language_folder
     checkpoint = trained_language_model(recipe, folder)
-    mbart = {name: getattr(recipe.translator.mbart, name) for name in _SIZES}
-    now = {"language_model": {"mbart": mbart, "gloss_input": recipe.translator.gloss_input}}
+    config = recipe.translator
+    sizes = {name: getattr(config.of_language_model, name) for name in _SIZES}
+    now = {"language_model": {config.language_model: sizes, "gloss_input": config.gloss_input}}
     _require(folder, now, f"the language model in {folder}", "slt gloss2text-train")
     vocabularies = Vocabularies.load(folder)
     model = build_gloss2text(recipe, vocabularies, folder)
@@ -196,6 +209,7 @@ def translator_for(recipe: Recipe, folder: Path, reads: Mapping[str, Any], or_el
     Raises:
         SltError: there is none, or it was trained with other settings or on the features of another encoder.
     """
+    recipe.translator.require_reads_signs()
     checkpoint = trained_translator(folder, or_else)
     warn_if_unfinished(folder)
     now: dict[str, Any] = {"text": _languages(recipe), "translator": recipe.translator}
@@ -225,14 +239,14 @@ def trained_language_model(recipe: Recipe, folder: Path) -> Checkpoint:
     """Return the best checkpoint of a Gloss2Text run, checked against the recipe's languages; nothing is loaded.
 
     Raises:
-        SltError: there is none, or it was trained for other languages or with another spelling.
+        SltError: there is none, or it was trained for other languages, with another spelling, or is of another kind.
     """
     or_use = ", or take those of another recipe or run with -o uses.language=..."
     checkpoint = best_checkpoint(folder, "slt gloss2text-train", or_use)
     warn_if_unfinished(folder)
     if holds_translator(folder):
         raise SltError(f"{folder} holds a translator of signs, not Gloss2Text; name a run of `slt gloss2text-train`")
-    now = {"text": _languages(recipe)}
+    now = {"text": _languages(recipe), "language_model": {"language_model": recipe.translator.language_model}}
     _require(folder, now, f"the language model in {folder}", "slt gloss2text-train")
     return checkpoint
 
@@ -281,7 +295,7 @@ def _require(folder: Path, now: Mapping[str, Any], what: str, command: str) -> N
     require_made_with(read_json(folder / INPUTS), now, what, cure, in_part=True)
 
 
-def _architecture(folder: Path | None) -> dict[str, Any] | None:
-    """Sizes of a trained run's mBART; a run of an earlier version has no such file and is built from its recipe."""
-    path = folder and folder / LANGUAGE_FILE
+def _architecture(config: TranslatorConfig, folder: Path | None) -> dict[str, Any] | None:
+    """Sizes of a trained run's model; a run of an earlier version has no such file and is built from its recipe."""
+    path = folder and folder / language_file(config)
     return read_json(path) if path and path.is_file() else None

@@ -16,7 +16,7 @@ from slt_pipeline.corpora.load import load_clips
 from slt_pipeline.files import file_hash, read_json, write_json
 from slt_pipeline.systems.recogniser import CLASSES_FILE
 from slt_pipeline.text.gloss_vocab import GlossVocabulary, gloss_name
-from slt_pipeline.text.tokenizer import ID_MAP_FILE, META_FILE, MODEL_FILE, Tokenizer
+from slt_pipeline.text.tokenizer import ID_MAP_FILE, META_FILE, Tokenizer, model_files
 from slt_pipeline.text.train_tokenizer import train_tokenizer
 
 TOKENIZER_FOLDER = "tokenizer"
@@ -113,8 +113,10 @@ def tokenizer_files(text: TextConfig) -> dict[str, Any]:
     """Hashes of the files that a given tokenizer is read from; None where it is trained."""
     if text.tokenizer is None:
         return {"tokenizer": None}
-    beside = {name.replace(".", "_"): text.tokenizer / name for name in (ID_MAP_FILE, META_FILE)}
+    first, *rest = model_files(text.tokenizer)
+    names = (ID_MAP_FILE, META_FILE, *(path.name for path in rest))
+    beside = {name.replace(".", "_"): text.tokenizer / name for name in names}
     return {
-        "tokenizer": file_hash(text.tokenizer / MODEL_FILE),
+        "tokenizer": file_hash(first),
         "tokenizer_files": {name: file_hash(path) if path.is_file() else None for name, path in beside.items()},
     }

@@ -5,7 +5,8 @@ language codes in their fixed order, `<mask>`. A target language that is none of
 mBART has weights for it, but a model that starts at random learns them. A pruned model renumbers all these through a
 map old id -> new id.
 transformers' own MBartTokenizer is not used: since version 5 it turns every piece of a SentencePiece folder into
-`<unk>`. B sentences, N the longest of them in pieces + 2.
+`<unk>`. The pieces of a GPT-2's byte-level tokenizer have the places of a SentencePiece model's.
+B sentences, N the longest of them in pieces + 2.
 """
 
 import hashlib
@@ -26,6 +27,7 @@ from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json, write_bytes, write_text
 from slt_pipeline.text.batch import pad_ids
 from slt_pipeline.text.bpe_dropout import BPEDropout
+from slt_pipeline.text.byte_pieces import WHOLE_FILE, BytePieces, byte_files, read_byte_pieces
 from slt_pipeline.text.normalise import nfc, single_spaced
 
 MODEL_FILE = "sentencepiece.bpe.model"
@@ -71,7 +73,7 @@ class Tokenizer:
         """Make a tokenizer.
 
         Args:
-            model: Bytes of a SentencePiece model.
+            model: Bytes of a SentencePiece model, or of the `tokenizer.json` of a GPT-2.
             language: Target language; one that is none of mBART's gets an id of its own.
             id_map: Old id -> new id of a pruned model.
             detokenise: Spelling of decoded text: as the pieces say, or cleaned up as in the published systems.
@@ -86,7 +88,8 @@ class Tokenizer:
         self.language = language
         self.detokenise: Detokenise = detokenise
         self.model = model
-        self._pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
+        self._in_bytes = BytePieces(model) if model.startswith(b"{") else None
+        self._pieces = self._in_bytes or sentencepiece.SentencePieceProcessor(model_proto=model)
         self._first_language = self._pieces.get_piece_size() + 1
         self.id_map = None if id_map is None else {int(old): int(new) for old, new in id_map.items()}
         self._mask = self._first_language + len(LANGUAGE_CODES)
@@ -112,6 +115,11 @@ class Tokenizer:
         if self.id_map is not None:
             return max(self.id_map.values()) + 1
         return max(self._mask, self._codes[self.language]) + 1
+
+    @property
+    def byte_pieces(self) -> int:
+        """Pieces of a GPT-2's own tokenizer, whose ids follow the four special ones here; 0: they are none."""
+        return self._in_bytes.count if self._in_bytes else 0
 
     @property
     def added_tokens(self) -> dict[str, int]:
@@ -141,7 +149,7 @@ class Tokenizer:
         id_map: Mapping[int, int] | None = None,
         detokenise: Detokenise | None = None,
     ) -> "Tokenizer":
-        """Read a folder that `save` wrote, or a Hugging Face mBART folder with a `sentencepiece.bpe.model`.
+        """Read a folder that `save` wrote, or a Hugging Face folder: an mBART's, or a GPT-2's.
 
         Args:
             folder: The folder; a pruned one's `map_ids.json` is read too.
@@ -154,9 +162,7 @@ class Tokenizer:
             SltError: there is no model, a file is damaged, or the map is a pickle that was not imported.
         """
         folder = Path(folder)
-        model_file = folder / MODEL_FILE
-        if not model_file.is_file():
-            raise SltError(f"tokenizer folder {folder}: no {MODEL_FILE}; name a folder that holds one")
+        files = model_files(folder)
         meta: dict[str, Any] = read_json(folder / META_FILE) if (folder / META_FILE).is_file() else {}
         if id_map is None and meta.get("kept") is not None:
             id_map = {old: new for new, old in enumerate(meta["kept"])}
@@ -169,16 +175,16 @@ class Tokenizer:
                 f"`slt lm import {shlex.quote(str(folder))}` makes {ID_MAP_FILE} of it"
             )
         return cls(
-            model_file.read_bytes(),
+            files[0].read_bytes() if files[0].name == MODEL_FILE else read_byte_pieces(files),
             language or meta.get("language", "de_DE"),
             id_map,
             detokenise or meta.get("detokenise", "published"),
         )
 
     def save(self, folder: Path | str) -> None:
-        """Write `sentencepiece.bpe.model` and `slt_tokenizer.json`, which holds the rest."""
+        """Write `sentencepiece.bpe.model`, or a GPT-2's `tokenizer.json`, and `slt_tokenizer.json` with the rest."""
         folder = Path(folder)
-        write_bytes(folder / MODEL_FILE, self.model)
+        write_bytes(folder / (WHOLE_FILE if self._in_bytes else MODEL_FILE), self.model)
         write_text(folder / META_FILE, json.dumps(self._meta()) + "\n")
 
     def digest(self) -> str:
@@ -236,8 +242,9 @@ class Tokenizer:
         With `detokenise: published` spaces before punctuation go; German gets the one before a final full stop back.
         """
         olds = (self._old_id(int(new)) for new in ids)
-        pieces = (self._pieces.id_to_piece(old - 1) for old in olds if _NUM_SPECIALS <= old < self._first_language)
-        text = "".join(pieces).replace("▁", " ").strip(" ")
+        pieces = [self._pieces.id_to_piece(old - 1) for old in olds if _NUM_SPECIALS <= old < self._first_language]
+        text = self._in_bytes.joined(pieces) if self._in_bytes else "".join(pieces).replace("▁", " ")
+        text = text.strip(" ")
         if self.detokenise == "none":
             return nfc(text)  # an accent may have come as a piece of its own
         for spaced, tight in _CLEAN_UP:
@@ -267,6 +274,11 @@ class Tokenizer:
 
     @cached_property
     def _merges(self) -> BPEDropout:
+        if self._in_bytes:
+            raise SltError(
+                "gloss2text_train.regularise.piece_dropout needs a SentencePiece model of merges, and this tokenizer "
+                "is a GPT-2's; set it to 0"
+            )
         return BPEDropout(self.model)
 
     def _ids(self, pieces: Iterable[int]) -> list[int]:
@@ -277,6 +289,18 @@ class Tokenizer:
 
     def _old_id(self, new: int) -> int:
         return new if self._old_ids is None else self._old_ids.get(new, _UNK)
+
+
+def model_files(folder: Path) -> list[Path]:
+    """Return the files that a folder's pieces are read from.
+
+    Raises:
+        SltError: there are none.
+    """
+    found = [path for path in (folder / MODEL_FILE,) if path.is_file()] or byte_files(folder)
+    if not found:
+        raise SltError(f"tokenizer folder {folder}: no {MODEL_FILE}; name a folder that holds one")
+    return found
 
 
 def check_id_map(id_map: Mapping[int, int], where: str) -> None:

@@ -57,6 +57,7 @@ ONLY_IN: dict[str, frozenset[str]] = {
     "numcodecs": frozenset({"cache.compression"}),
     "h5py": frozenset({"cache.backends.hdf5"}),
     "obstore": frozenset({"cache.places.objects"}),
+    "tokenizers": frozenset({"slt_pipeline.text.byte_pieces"}),
     "torchcodec": frozenset({"slt_pipeline.video.by_torchcodec"}),
     "openvino": frozenset({"slt_pipeline.models.engines"}),
     "isal": frozenset({"cache.seal"}),
@@ -207,4 +208,6 @@ def _stage_may_import(stage: str, other: str) -> bool:
     """Any stage may evaluate; a sweep is many trainings; the demo chains all."""
     if other == stage or stage == "demo":
         return True
-    return (bool(stage) and other == "evaluate") or (stage, other) == ("sweep", "translate_train")
+    return (bool(stage) and other == "evaluate") or (
+        stage == "sweep" and other in ("translate_train", "gloss2text_train")
+    )

@@ -4,7 +4,7 @@ import torch
 
 from slt_pipeline.config.encoder import EncoderConfig, HeadConfig, S3DConfig
 from slt_pipeline.config.taps import TAPS
-from slt_pipeline.config.translator import CVSLTConfig, MapperConfig, MBartConfig, MMTLBConfig
+from slt_pipeline.config.translator import CVSLTConfig, GPT2Config, MapperConfig, MBartConfig, MMTLBConfig
 from slt_pipeline.models.build import build_translator
 from slt_pipeline.models.sign_to_text import SignToText
 from slt_pipeline.models.taps import Front, HeadFront, StoredTap, VideoFront, stream_widths
@@ -30,6 +30,7 @@ SMALL = MBartConfig(
     attention_dropout=0,
     position_std=0.2,
 )
+SMALL_GPT2 = GPT2Config(**{**SMALL.model_dump(), "num_layers": 2})
 HEAD = HeadConfig(hidden=8, feedforward=16, dropout=0)
 S3D = S3DConfig(width=0.03, freeze_blocks=1)
 CHANNELS = 32  # of that S3D
@@ -40,7 +41,7 @@ Batch = dict[str, torch.Tensor]
 def toy_translator(in_features=None, seed=0, vocabulary: GlossVocabulary | None = GLOSSES, **changes) -> Translator:
     torch.manual_seed(seed)
     system = CVSLTConfig if changes.get("system") == "cvslt" else MMTLBConfig
-    config = system(**{"mbart": SMALL, **changes})
+    config = system(**{"mbart": SMALL, "gpt2": SMALL_GPT2, **changes})
     return build_translator(config, TOKENIZER, vocabulary, in_features=in_features, class_names=CLASSES.names).eval()
 
 
