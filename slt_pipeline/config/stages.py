@@ -128,6 +128,9 @@ class RegulariseConfig(Config):
     agreement: float = Field(default=0.0, ge=0)
     """Weight of the divergence between two passes of a batch with other dropout (R-Drop; about 2), which takes twice
     the time; 0: one pass."""
+    distillation: float = Field(default=0.0, ge=0)
+    """Weight of the divergence from `gloss2text_train.teachers`, beside the right text, which has 1; 0: they are
+    none."""
     gloss_dropout: float = Field(default=0.0, ge=0, lt=1)
     """Share of the glosses of training that are read as `<unk>`."""
     piece_dropout: float = Field(default=0.0, ge=0, lt=1)
@@ -176,6 +179,19 @@ class Gloss2TextTrainConfig(Config):
     right only where both come from a pre-trained mBART."""
     regularise: RegulariseConfig = RegulariseConfig()
     """What keeps a model that starts at random from learning a small corpus by heart."""
+    teachers: tuple[Location, ...] = ()
+    """Runs of Gloss2Text with the same pieces and glosses, the mean of whose probabilities is learned beside the right
+    text, as much as `regularise.distillation` says: an ensemble becomes one model."""
+
+    @model_validator(mode="after")
+    def _teachers_teach(self) -> "Gloss2TextTrainConfig":
+        weight = self.regularise.distillation
+        if bool(self.teachers) != (weight > 0):
+            raise ValueError(
+                f"there are {len(self.teachers)} teachers, and regularise.distillation is {weight:g}: "
+                "set both, or neither"
+            )
+        return self
 
 
 class TranslateTrainConfig(Config):

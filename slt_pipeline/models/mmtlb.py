@@ -16,16 +16,19 @@ class MMTLB(Translator):
 
     `agreement`, which no published system of the two has: how far two passes with other dropout are apart, the mean of
     both directions of their KL divergence (R-Drop, Liang et al. 2021). With it `translation` is the mean of both.
+
+    `distillation`, neither: the KL divergence from what teachers expect of each piece (Kim and Rush 2016, word level).
     """
 
-    parts = frozenset({"translation", "agreement"})
+    parts = frozenset({"translation", "agreement", "distillation"})
 
     def losses(self, source: EncoderInput, batch: Mapping[str, Tensor], parts: Collection[str]) -> dict[str, Tensor]:
         """Return those of the losses that are among `parts`: each summed over pieces, divided by B.
 
         Args:
             source: what `source` made of the batch.
-            batch: `labels (B, N)`, `<pad>` where nothing is asked, and `decoder_input_ids (B, N)`.
+            batch: `labels (B, N)`, `<pad>` where nothing is asked, and `decoder_input_ids (B, N)`; for `distillation`
+                `teacher_log_probs (B, N, V)`.
             parts: names of the losses asked for.
         """
         if self.parts.isdisjoint(parts):
@@ -35,12 +38,16 @@ class MMTLB(Translator):
             source = EncoderInput(*(torch.cat([each, each]) for each in source))
             labels, inputs = (torch.cat([each, each]) for each in (labels, inputs))
         logits = self.decode(self.states(source), source.mask, inputs)
-        losses = {}
+        losses, valid = {}, batch["labels"] != PAD_ID
         if "translation" in parts:
             losses["translation"] = label_smoothed_loss(logits, labels, self.config.label_smoothing, PAD_ID)
         if "agreement" in parts:
             first, second = logits.float().log_softmax(dim=-1).chunk(2)
-            losses["agreement"] = _divergence(first, second, labels.chunk(2)[0] != PAD_ID)
+            losses["agreement"] = _divergence(first, second, valid)
+        if "distillation" in parts:
+            passes = logits.float().log_softmax(dim=-1).split(len(valid))
+            taught = [_missed(batch["teacher_log_probs"], each, valid) for each in passes]
+            losses["distillation"] = torch.stack(taught).mean()
         return losses
 
 
@@ -51,3 +58,8 @@ def _divergence(first: Tensor, second: Tensor, valid: Tensor) -> Tensor:
     """
     both = ((first.exp() - second.exp()) * (first - second)).sum(dim=-1)
     return (both * valid).sum() / (2 * first.shape[0])
+
+
+def _missed(wanted: Tensor, found: Tensor, valid: Tensor) -> Tensor:
+    """Return KL(wanted || found) of log-probabilities (B, N, V), summed where `valid (B, N)`, divided by B."""
+    return ((wanted.exp() * (wanted - found)).sum(dim=-1) * valid).sum() / len(wanted)

@@ -17,6 +17,7 @@ from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.models.translator import Translator
 from slt_pipeline.systems.scores import score_texts
 from slt_pipeline.systems.start import require_own
+from slt_pipeline.systems.teachers import Teachers, weights_of_teachers
 from slt_pipeline.systems.texts import check_texts
 from slt_pipeline.systems.translator import (
     GLOSS_SUFFIX,
@@ -41,6 +42,7 @@ def plan(recipe: Recipe) -> Plan:
         "clips": recipe.corpus.manifest,
         "tokenizer": recipe.text.tokenizer,
         "language model": recipe.translator.of_language_model.folder,
+        **{f"teacher {n}": folder for n, folder in enumerate(recipe.gloss2text_train.teachers, start=1)},
     }
     return reads, {"run": recipe.run_folder(STAGE)}
 
@@ -57,7 +59,6 @@ def gloss2text_train(
     """Train a language model on gloss to text; best by dev BLEU-4. Arguments are those of translate_train."""
     require_own(recipe, "language")
     config, manifest, protocol = recipe.gloss2text_train, recipe.corpus.manifest, recipe.corpus.protocol
-    at_once = recipe.evaluate.batch_size
     run = find_run(folder or recipe.run_folder(STAGE), STAGE, _inputs(recipe), overwrite=overwrite, extend=extend)
     if run.result is not None:
         return run.result
@@ -66,7 +67,7 @@ def gloss2text_train(
     clips, dev = (_clips(manifest, split) for split in ("train", "dev"))
     vocabularies = Vocabularies.build(recipe.corpus, recipe.text, recipe.translator.gloss_input)
     torch.manual_seed(recipe.seed)
-    model = build_gloss2text(recipe, vocabularies)
+    model, teachers = build_gloss2text(recipe, vocabularies), Teachers.open(recipe, vocabularies, where)
     _look_at_texts(recipe, vocabularies, model, [*clips, *dev])
 
     def describe(folder: Path) -> None:
@@ -74,16 +75,8 @@ def gloss2text_train(
         save_architecture(folder, model)
 
     run.begin(recipe, describe)
-    objective = Objective({"translation": 1.0, "agreement": config.regularise.agreement})
-
-    def validate(translator: torch.nn.Module) -> dict[str, float]:
-        assert isinstance(translator, Translator)
-        system = Gloss2Text(translator, vocabularies)
-        texts = distributed.shared_out(
-            dev, lambda clips: system.translate([clip.gloss or () for clip in clips], config.generation, at_once)
-        )
-        return score_texts(protocol, texts, dev)
-
+    noise = config.regularise
+    objective = Objective({"translation": 1.0, "agreement": noise.agreement, "distillation": noise.distillation})
     dataset = _dataset(recipe, clips, vocabularies)
     trainable = Trainable(
         model=model,
@@ -92,9 +85,9 @@ def gloss2text_train(
         padding=dataset.padding,
         num_items=len(clips),
         collate=as_it_is,
-        losses=lambda translator, batch: translator(batch, objective.parts),
+        losses=lambda translator, batch: translator(teachers.answer(batch), objective.parts),
         objective=objective,
-        validate=validate,
+        validate=lambda translator: _scores(translator, vocabularies, recipe, dev),
         score="bleu4",
         higher_is_better=True,
         protocol=get_protocol(protocol).title,
@@ -118,6 +111,17 @@ def _look_at_texts(recipe: Recipe, vocabularies: Vocabularies, model: Translator
         side_by_side=model.reads_text,
         of=recipe.translator.language_model,
     )
+
+
+def _scores(model: torch.nn.Module, vocabularies: Vocabularies, recipe: Recipe, clips: list[Clip]) -> dict[str, float]:
+    """Scores of the texts of clips, which all processes share out."""
+    assert isinstance(model, Translator)
+    system, generation = Gloss2Text(model, vocabularies), recipe.gloss2text_train.generation
+    texts = distributed.shared_out(
+        clips,
+        lambda part: system.translate([clip.gloss or () for clip in part], generation, recipe.evaluate.batch_size),
+    )
+    return score_texts(recipe.corpus.protocol, texts, clips)
 
 
 def _dataset(recipe: Recipe, clips: list[Clip], vocabularies: Vocabularies) -> GlossTextDataset:
@@ -147,5 +151,6 @@ def _inputs(recipe: Recipe) -> dict[str, Any]:
         "freeze_embeddings": config.freeze_embeddings,
         "generation": config.generation,
         "regularise": config.regularise,
+        "teachers": weights_of_teachers(config.teachers),
         "training": config.training,
     }

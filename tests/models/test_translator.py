@@ -280,3 +280,17 @@ def test_two_passes_agree_without_dropout_and_by_the_mean_of_both_directions_wit
     by_hand = (sum(each) / 2 * (batch["labels"] != TOKENIZER.pad_id)).sum() / 3
     assert by_hand > 0.01
     torch.testing.assert_close(agreement, by_hand)
+
+
+@pytest.mark.parametrize("agreement", [False, True])
+def test_distillation_is_the_divergence_from_what_teachers_expect_of_the_pieces_that_count(agreement):
+    model = toy_translator().eval()
+    batch = gloss_inputs([glosses for glosses, _ in PAIRS[:3]]) | targets([text for _, text in PAIRS[:3]])
+    found = _logits(model, batch, batch["decoder_input_ids"]).log_softmax(dim=-1)
+    taught = torch.randn(found.shape, generator=torch.Generator().manual_seed(1)).log_softmax(dim=-1)
+    parts = {"distillation", "agreement"} if agreement else {"distillation"}
+    each = kl_div(found, taught, reduction="none", log_target=True).sum(-1)
+    by_hand = (each * (batch["labels"] != TOKENIZER.pad_id)).sum() / 3
+    torch.testing.assert_close(model({**batch, "teacher_log_probs": taught}, parts)["distillation"], by_hand)
+    own = model({**batch, "teacher_log_probs": found}, parts)["distillation"]
+    assert own.abs() < 1e-4 < by_hand
