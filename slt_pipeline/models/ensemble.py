@@ -12,7 +12,23 @@ from transformers.modeling_outputs import BaseModelOutput
 
 # its name in the declared releases of transformers; the newer ones warn of the older name
 _ARGUMENTS = signature(MBartForConditionalGeneration.forward).parameters
-_CACHE = "cache" if "cache" in _ARGUMENTS else "past_key_values"
+CACHE = "cache" if "cache" in _ARGUMENTS else "past_key_values"
+"""Argument of mBART, and of its search, under which it is handed a `SearchCache`."""
+
+
+class SearchCache(EncoderDecoderCache):
+    """Keys and values of a search by beams, which go on from each other within a source alone.
+
+    What they know of that source is the same for all of them, and stays where it is.
+    """
+
+    def __init__(self):
+        """Begin a search."""
+        super().__init__(DynamicCache(), DynamicCache())
+
+    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
+        """Take for every row what another of its source has written so far."""
+        self.self_attention_cache.reorder_cache(beam_idx)
 
 
 class Member(NamedTuple):
@@ -59,7 +75,7 @@ class TogetherWith(LogitsProcessor):
     def __init__(self, others: Sequence[Member], num_beams: int):
         """Take the members beside the one that searches, and the beams that it has for each source."""
         self._others = [member.repeated(num_beams) for member in others]
-        self._caches = [EncoderDecoderCache(DynamicCache(), DynamicCache()) for _ in others]
+        self._caches = [SearchCache() for _ in others]
         self._num_beams = num_beams
         self._before: Tensor | None = None
 
@@ -74,7 +90,7 @@ class TogetherWith(LogitsProcessor):
                 attention_mask=member.mask,
                 decoder_input_ids=input_ids[:, -1:],
                 use_cache=True,
-                **{_CACHE: cache},
+                **{CACHE: cache},
             ).logits
             found.append(logits[:, -1].float().log_softmax(dim=-1))
         self._before = input_ids
