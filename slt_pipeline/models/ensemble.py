@@ -16,21 +16,6 @@ CACHE = "cache" if "cache" in _ARGUMENTS else "past_key_values"
 """Argument of mBART, and of its search, under which it is handed a `SearchCache`."""
 
 
-class SearchCache(EncoderDecoderCache):
-    """Keys and values of a search by beams, which go on from each other within a source alone.
-
-    What they know of that source is the same for all of them, and stays where it is.
-    """
-
-    def __init__(self):
-        """Begin a search."""
-        super().__init__(DynamicCache(), DynamicCache())
-
-    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
-        """Take for every row what another of its source has written so far."""
-        self.self_attention_cache.reorder_cache(beam_idx)
-
-
 class Member(NamedTuple):
     """What one translator knows of B sources: its mBART, states (B, S, M) with their mask (B, S).
 
@@ -48,6 +33,30 @@ class Member(NamedTuple):
     def rows(self, part: slice) -> "Member":
         """Return the same of some of the sources."""
         return Member(self.mbart, self.states[part], self.mask[part])
+
+
+class SearchCache(EncoderDecoderCache):
+    """Keys and values of a search by beams, which go on from each other within a source alone.
+
+    What they know of that source is the same for all of them: it is worked out once, and stays where it is.
+    """
+
+    def __init__(self, member: Member, num_beams: int):
+        """Begin a search with so many beams for each source of a member."""
+        super().__init__(DynamicCache(), DynamicCache())
+        for number, layer in enumerate(member.mbart.get_decoder().layers):
+            attention = layer.encoder_attn
+            keys, values = (
+                project(member.states).unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
+                for project in (attention.k_proj, attention.v_proj)
+            )
+            of_beams = (each.repeat_interleave(num_beams, dim=0) for each in (keys, values))
+            self.cross_attention_cache.update(*of_beams, number)
+            self.is_updated[number] = True
+
+    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
+        """Take for every row what another of its source has written so far."""
+        self.self_attention_cache.reorder_cache(beam_idx)
 
 
 def mean_log_probs(members: Sequence[Member], inputs: Tensor) -> Tensor:
@@ -75,7 +84,7 @@ class TogetherWith(LogitsProcessor):
     def __init__(self, others: Sequence[Member], num_beams: int):
         """Take the members beside the one that searches, and the beams that it has for each source."""
         self._others = [member.repeated(num_beams) for member in others]
-        self._caches = [SearchCache() for _ in others]
+        self._caches = [SearchCache(member, num_beams) for member in others]
         self._num_beams = num_beams
         self._before: Tensor | None = None
 

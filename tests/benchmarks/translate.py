@@ -3,10 +3,10 @@
     make demo
     python tests/benchmarks/translate.py epoch wide decoding sweep ablation memory
 
-Parts: `epoch`, training and validation at the demo's size; `wide`, the same at width 512; `decoding`, of a split, in file order at
-the size of training batches, and as `slt evaluate` does; `sweep`, eight runs, one process after the other, and
-`slt sweep --jobs 2`; `ablation`, an epoch on the store, and on clips that are encoded anew; `memory`, of validation
-with the whole vocabulary of mBART. They read the demo's store and models, which stay as they are.
+Parts: `epoch`, training and validation at the demo's size; `wide`, the same at width 512; `decoding`, of a split, in
+file order at the size of training batches, and as `slt evaluate` does; `sweep`, eight runs, one process after the
+other, and `slt sweep --jobs 2`; `ablation`, an epoch on the store, and on clips that are encoded anew; `memory`, of
+validation with the whole vocabulary of mBART. They read the demo's store and models, which stay as they are.
 
 Each loop has a process of its own, which lives through all rounds, and begins each from the same weights. Beside the
 seconds on the wall stand those of the processor, which say more where a machine has other things to do.
