@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from inspect import signature
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -44,14 +44,16 @@ class SearchCache(EncoderDecoderCache):
     def __init__(self, member: Member, num_beams: int):
         """Begin a search with so many beams for each source of a member."""
         super().__init__(DynamicCache(), DynamicCache())
-        for number, layer in enumerate(member.mbart.get_decoder().layers):
+        for number, layer in enumerate(cast(Any, member.mbart.get_decoder()).layers):
             attention = layer.encoder_attn
             keys, values = (
-                project(member.states).unflatten(-1, (-1, attention.head_dim)).transpose(1, 2)
+                project(member.states)
+                .unflatten(-1, (-1, attention.head_dim))
+                .transpose(1, 2)
+                .repeat_interleave(num_beams, dim=0)
                 for project in (attention.k_proj, attention.v_proj)
             )
-            of_beams = (each.repeat_interleave(num_beams, dim=0) for each in (keys, values))
-            self.cross_attention_cache.update(*of_beams, number)
+            self.cross_attention_cache.update(keys, values, number)
             self.is_updated[number] = True
 
     def reorder_cache(self, beam_idx: torch.LongTensor) -> None:

@@ -8,6 +8,8 @@ from typing import Any, Literal
 import torch
 
 from cache import FeatureStore
+from cache.header import HEADER_PATH
+from cache.index import FOLDER
 from slt_pipeline.config.provenance import ABSENT, require_made_with
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.stages import FeaturesIn
@@ -57,7 +59,7 @@ def _open(path: str | Path, resident: Literal["no", "auto", "yes"]) -> FeatureSt
     return FeatureStore.open(path, resident=resident, check="first")  # which costs next to nothing
 
 
-@kept(lambda path, _: [path / name for name in ("store.json", "index")])
+@kept(lambda path, _: [path / HEADER_PATH, path / FOLDER])  # where whatever is committed or removed shows
 def _opened(path: Path, resident: Literal["no", "auto", "yes"]) -> FeatureStore:
     return _open(path, resident)
 
