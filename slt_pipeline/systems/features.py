@@ -46,8 +46,9 @@ def open_features(recipe: Recipe, *, features_in: FeaturesIn = "files") -> Featu
         raise SltError(
             f"no feature store at {path}; make it with `slt extract --split all` and the same recipe{OR_USE_ENCODER}"
         )
-    opened = _opened if isinstance(path, Path) else _open  # elsewhere nobody sees at once whether it has changed
-    store = opened(path, _RESIDENT[features_in])
+    resident = _RESIDENT[features_in]
+    # elsewhere nobody sees at once whether it has changed
+    store = _opened(path, resident) if isinstance(path, Path) else _open(path, resident)
     if recipe.encoder_folder.exists():
         require_features_of(store, recipe, trained_encoder(recipe))
     else:

@@ -139,7 +139,7 @@ class Loop:
 
 
 def _serve(pipe: Connection, kind: str, recipe_name: str, changes: Sequence[str], folder: Path) -> None:
-    recipe, begin = load(recipe_name, changes), folder / "begin.pt"
+    recipe, begin = load(recipe_name, tuple(changes)), folder / "begin.pt"
     model = _started(recipe)
     plain = Plain(recipe, read_features(folder / "features.pkl.gz"), model) if kind == "plain" else None
     ours = None if plain else Ours(recipe, model)

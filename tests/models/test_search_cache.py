@@ -1,5 +1,7 @@
 """A search by beams that works out once what they know of their source finds what transformers' own finds."""
 
+from typing import Any
+
 import pytest
 import torch
 from toy_translator import PAIRS, gloss_inputs, toy_translator
@@ -27,7 +29,7 @@ def test_the_texts_are_those_of_transformers_own_cache(source, num_beams, monkey
 
 def test_what_beams_know_of_their_source_is_not_copied_at_every_step(source):
     model, glosses = source
-    cache = SearchCache(model.member(glosses), 3)
+    cache: Any = SearchCache(model.member(glosses), 3)
     before = [layer.keys for layer in cache.cross_attention_cache.layers]
     assert [len(keys) for keys in before] == [18] * len(before)
     cache.reorder_cache(torch.arange(17, -1, -1))
