@@ -15,9 +15,9 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 from slt_pipeline.errors import SltError
 
@@ -275,6 +275,46 @@ def _json(data: Any, indent: int | None = None) -> str:
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
+_Given = ParamSpec("_Given")
+_Read = TypeVar("_Read")
+
+
+def kept(
+    files: Callable[..., Iterable[Path]], most: int = 1
+) -> Callable[[Callable[_Given, _Read]], Callable[_Given, _Read]]:
+    """Decorate what reads files: the last results are kept, and given again while those files have not changed.
+
+    It is the same object each time, which nobody may change. So the runs of a sweep share what they read.
+
+    Args:
+        files: names them, of the arguments of a call, which have to be hashable. One may be missing, or be a folder,
+            which changes when something in it comes or goes.
+        most: results that are kept.
+    """
+
+    def decorate(read: Callable[_Given, _Read]) -> Callable[_Given, _Read]:
+        @lru_cache(maxsize=most)
+        def of(versions: Any, given: Any, named: Any) -> _Read:
+            return read(*given, **dict(named))
+
+        @wraps(read)
+        def again(*given: _Given.args, **named: _Given.kwargs) -> _Read:
+            return of(tuple(map(_version, files(*given, **named))), given, tuple(named.items()))
+
+        return again
+
+    return decorate
+
+
+def _version(path: Path) -> tuple[Any, ...]:
+    """Return what is another once a file has changed."""
+    try:
+        status = path.stat()
+    except OSError:
+        return (path.absolute(),)
+    return path.resolve(), status.st_ino, status.st_size, status.st_mtime_ns
+
+
 def file_hash(path: Path) -> str:
     """SHA-256 of a file's bytes, in hex. A file that has not changed since is not read a second time.
 
@@ -282,14 +322,13 @@ def file_hash(path: Path) -> str:
         SltError: it cannot be read.
     """
     try:
-        status = path.stat()
-        return _hash_of(path.resolve(), status.st_ino, status.st_size, status.st_mtime_ns)
+        return _hash_of(path)
     except OSError as error:
         raise SltError(f"{path} cannot be read: {os.strerror(error.errno or 0)}") from error
 
 
-@lru_cache(maxsize=256)
-def _hash_of(path: Path, *_version: int) -> str:
+@kept(lambda path: [path], most=256)
+def _hash_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from slt_pipeline.config.written import read_json_text
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import json_line, read_lines, write_text
+from slt_pipeline.files import json_line, kept, read_lines, write_text
 from slt_pipeline.text.characters import FOREIGN_BYTES, halves, told
 from slt_pipeline.text.gloss_form import gloss_form
 from slt_pipeline.text.normalise import nfc, single_spaced
@@ -25,7 +25,13 @@ def read_manifest(path: Path | str, split: str | None = None) -> list[Clip]:
 
     Raises SltError with the line number for a line that is no clip; an id that comes twice is an error too.
     """
-    path = Path(path)
+    clips = _clips_of(Path(path))
+    return [clip for clip in clips if split is None or clip.split == split]
+
+
+@kept(lambda path: [path])
+def _clips_of(path: Path) -> tuple[Clip, ...]:
+    """All clips of a manifest, which every stage reads several times, split by split."""
     if not path.exists():
         raise SltError(f"{path}: no such manifest; make one with `slt data synth` or `slt data import`")
     clips, first_line = [], {}
@@ -36,9 +42,8 @@ def read_manifest(path: Path | str, split: str | None = None) -> list[Clip]:
         if clip.id in first_line:
             raise SltError(f"{path}:{number}: id {clip.id!r} was already used on line {first_line[clip.id]}")
         first_line[clip.id] = number
-        if split is None or clip.split == split:
-            clips.append(clip)
-    return clips
+        clips.append(clip)
+    return tuple(clips)
 
 
 def write_manifest(path: Path | str, clips: Iterable[Clip]) -> None:

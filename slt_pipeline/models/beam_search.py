@@ -9,7 +9,7 @@ from transformers import LogitsProcessorList
 from transformers.modeling_outputs import BaseModelOutput
 
 from slt_pipeline.errors import SltError
-from slt_pipeline.models.ensemble import Member, TogetherWith, mean_log_probs
+from slt_pipeline.models.ensemble import CACHE, Member, SearchCache, TogetherWith, mean_log_probs
 from slt_pipeline.models.mbart import EOS_ID
 
 _MOST_LOGITS = 2**26
@@ -69,6 +69,7 @@ def beam_search(
         do_sample=False,
         use_cache=True,
         logits_processor=LogitsProcessorList([TogetherWith(others, num_beams)] if others else []),
+        **{CACHE: SearchCache(first, num_beams)},
     )
     if not with_scores:
         return Generation(ids, None)

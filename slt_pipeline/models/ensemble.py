@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 from inspect import signature
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -12,7 +12,8 @@ from transformers.modeling_outputs import BaseModelOutput
 
 # its name in the declared releases of transformers; the newer ones warn of the older name
 _ARGUMENTS = signature(MBartForConditionalGeneration.forward).parameters
-_CACHE = "cache" if "cache" in _ARGUMENTS else "past_key_values"
+CACHE = "cache" if "cache" in _ARGUMENTS else "past_key_values"
+"""Argument of mBART, and of its search, under which it is handed a `SearchCache`."""
 
 
 class Member(NamedTuple):
@@ -40,6 +41,32 @@ class Member(NamedTuple):
         return Member(self.mbart, self.states[part], self.mask[part])
 
 
+class SearchCache(EncoderDecoderCache):
+    """Keys and values of a search by beams, which go on from each other within a source alone.
+
+    What they know of that source is the same for all of them: it is worked out once, and stays where it is.
+    """
+
+    def __init__(self, member: Member, num_beams: int):
+        """Begin a search with so many beams for each source of a member."""
+        super().__init__(DynamicCache(), DynamicCache())
+        for number, layer in enumerate(cast(Any, member.mbart.get_decoder()).layers):
+            attention = layer.encoder_attn
+            keys, values = (
+                project(member.states)
+                .unflatten(-1, (-1, attention.head_dim))
+                .transpose(1, 2)
+                .repeat_interleave(num_beams, dim=0)
+                for project in (attention.k_proj, attention.v_proj)
+            )
+            self.cross_attention_cache.update(keys, values, number)
+            self.is_updated[number] = True
+
+    def reorder_cache(self, beam_idx: torch.LongTensor) -> None:
+        """Take for every row what another of its source has written so far."""
+        self.self_attention_cache.reorder_cache(beam_idx)
+
+
 def mean_log_probs(members: Sequence[Member], inputs: Tensor) -> Tensor:
     """Return the logarithms (B, N, V) of the mean probabilities behind each of `inputs (B, N)`."""
     found = [
@@ -65,7 +92,7 @@ class TogetherWith(LogitsProcessor):
     def __init__(self, others: Sequence[Member], num_beams: int):
         """Take the members beside the one that searches, and the beams that it has for each source."""
         self._others = [member.repeated(num_beams) for member in others]
-        self._caches = [EncoderDecoderCache(DynamicCache(), DynamicCache()) for _ in others]
+        self._caches = [SearchCache(member, num_beams) for member in others]
         self._num_beams = num_beams
         self._before: Tensor | None = None
 
@@ -80,7 +107,7 @@ class TogetherWith(LogitsProcessor):
                 attention_mask=member.mask,
                 decoder_input_ids=input_ids[:, -1:],
                 use_cache=True,
-                **{_CACHE: cache},
+                **{CACHE: cache},
             ).logits
             found.append(logits[:, -1].float().log_softmax(dim=-1))
         self._before = input_ids

@@ -96,7 +96,7 @@ def translate_train(
         higher_is_better=learns_text,
         protocol=get_protocol(recipe.corpus.protocol).title,
         on_device=held_on is not None,
-        lengths=[store.length(name) for name in names],
+        lengths=[dataset.length(clip) + len(vocabularies.text.encode(clip.text or "")) for clip in clips],
         names=names,
         give_up=give_up,
         counts=infeasible if model.front.recognises and RECOGNITION in objective.parts else None,

@@ -8,6 +8,8 @@ from typing import Any, Literal
 import torch
 
 from cache import FeatureStore
+from cache.header import HEADER_PATH
+from cache.index import FOLDER
 from slt_pipeline.config.provenance import ABSENT, require_made_with
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.stages import FeaturesIn
@@ -16,7 +18,7 @@ from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.features import require_unchanged
 from slt_pipeline.corpora.load import media_root
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import read_json_lines
+from slt_pipeline.files import kept, read_json_lines
 from slt_pipeline.systems.recogniser import OR_USE_ENCODER, encoder_fingerprint, trained_encoder
 from slt_pipeline.training.checkpoint import Checkpoint
 
@@ -44,12 +46,23 @@ def open_features(recipe: Recipe, *, features_in: FeaturesIn = "files") -> Featu
         raise SltError(
             f"no feature store at {path}; make it with `slt extract --split all` and the same recipe{OR_USE_ENCODER}"
         )
-    store = FeatureStore.open(path, resident=_RESIDENT[features_in], check="first")  # which costs next to nothing
+    resident = _RESIDENT[features_in]
+    # elsewhere nobody sees at once whether it has changed
+    store = _opened(path, resident) if isinstance(path, Path) else _open(path, resident)
     if recipe.encoder_folder.exists():
         require_features_of(store, recipe, trained_encoder(recipe))
     else:
         log.warning("%s is used as it is: there is no %s to compare it with", path, recipe.encoder_folder)
     return store
+
+
+def _open(path: str | Path, resident: Literal["no", "auto", "yes"]) -> FeatureStore:
+    return FeatureStore.open(path, resident=resident, check="first")  # which costs next to nothing
+
+
+@kept(lambda path, _: [path / HEADER_PATH, path / FOLDER])  # where whatever is committed or removed shows
+def _opened(path: Path, resident: Literal["no", "auto", "yes"]) -> FeatureStore:
+    return _open(path, resident)
 
 
 def require_features_of(

@@ -13,7 +13,7 @@ from slt_pipeline.config.translator import GlossForm
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.labels import GlossInputs, GlossPieces, GlossReader
 from slt_pipeline.corpora.load import load_clips
-from slt_pipeline.files import file_hash, read_json, write_json
+from slt_pipeline.files import file_hash, kept, read_json, write_json
 from slt_pipeline.systems.recogniser import CLASSES_FILE
 from slt_pipeline.text.gloss_vocab import GlossVocabulary, gloss_name
 from slt_pipeline.text.tokenizer import ID_MAP_FILE, META_FILE, Tokenizer, model_files
@@ -21,6 +21,10 @@ from slt_pipeline.text.train_tokenizer import train_tokenizer
 
 TOKENIZER_FOLDER = "tokenizer"
 DIGESTS_FILE = "vocabularies.json"
+_FILES = (
+    *(f"{TOKENIZER_FOLDER}/{name}" for name in (MODEL_FILE, ID_MAP_FILE, META_FILE)),
+    *(GLOSS_INPUTS_FILE, CLASSES_FILE, DIGESTS_FILE),
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Vocabularies:
     """Gloss classes of the recogniser before it; None: Gloss2Text."""
 
     @classmethod
+    @kept(lambda _, corpus, text, gloss_input="vectors": [Path(corpus.manifest), *_tokenizer_paths(text)], most=4)
     def build(cls, corpus: CorpusConfig, text: TextConfig, gloss_input: GlossForm = "vectors") -> "Vocabularies":
         """Read the tokenizer or train it on the training texts, and collect the glosses of `text.gloss_splits`.
 
@@ -67,6 +72,7 @@ class Vocabularies:
         write_json(folder / DIGESTS_FILE, self.digests())
 
     @classmethod
+    @kept(lambda _, folder: [folder / name for name in _FILES], most=4)
     def load(cls, folder: Path) -> "Vocabularies":
         """Read what `save` wrote.
 
@@ -107,6 +113,11 @@ def build_tokenizer(text: TextConfig, training_texts: Iterable[str]) -> Tokenize
     return train_tokenizer(
         training_texts, vocab_size=text.vocab_size, language=text.language, detokenise=text.detokenise
     )
+
+
+def _tokenizer_paths(text: TextConfig) -> list[Path]:
+    """What a given tokenizer is read from."""
+    return [text.tokenizer / name for name in (".", MODEL_FILE, ID_MAP_FILE, META_FILE)] if text.tokenizer else []
 
 
 def tokenizer_files(text: TextConfig) -> dict[str, Any]:

@@ -1,12 +1,15 @@
 """Ratios of phase two to the plain loop (`translate_plain.py`), each measured in one run, in turns.
 
     make demo
-    python tests/benchmarks/translate.py epoch decoding sweep ablation memory
+    python tests/benchmarks/translate.py epoch wide decoding sweep ablation memory
 
-Parts: `epoch`, training and validation, at the demo's size and at width 512; `decoding`, of a split, in file order at
-the size of training batches, and as `slt evaluate` does; `sweep`, eight runs, one process after the other, and
-`slt sweep --jobs 2`; `ablation`, an epoch on the store, and on clips that are encoded anew; `memory`, of validation
-with the whole vocabulary of mBART. They read the demo's store and models, which stay as they are.
+Parts: `epoch`, training and validation at the demo's size; `wide`, the same at width 512; `decoding`, of a split, in
+file order at the size of training batches, and as `slt evaluate` does; `sweep`, eight runs, one process after the
+other, and `slt sweep --jobs 2`; `ablation`, an epoch on the store, and on clips that are encoded anew; `memory`, of
+validation with the whole vocabulary of mBART. They read the demo's store and models, which stay as they are.
+
+Each loop has a process of its own, which lives through all rounds, and begins each from the same weights. Beside the
+seconds on the wall stand those of the processor, which say more where a machine has other things to do.
 """
 
 import argparse
@@ -18,17 +21,23 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
-from translate_plain import Plain, read_features, write_features
+from translate_plain import RATE, Plain, read_features, write_features
 
 from slt_pipeline.cli.options import load
 from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.config.training import OptimiserConfig
 from slt_pipeline.config.translator import GenerationConfig, MBartConfig, MMTLBConfig
+from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.features import FeatureDataset, as_it_is
 from slt_pipeline.corpora.labels import TextLabels, no_labels
+from slt_pipeline.corpora.load import load_clips
 from slt_pipeline.models.language import EncoderInput
 from slt_pipeline.models.mmtlb import MMTLB
 from slt_pipeline.models.sign_to_text import SignToText
@@ -36,6 +45,7 @@ from slt_pipeline.systems.decoding import Sign2Text
 from slt_pipeline.systems.features import open_features, widths_of
 from slt_pipeline.systems.scores import score_texts
 from slt_pipeline.systems.start import Start
+from slt_pipeline.training.devices import pick_device
 from slt_pipeline.training.loop import train
 from slt_pipeline.training.objective import Objective
 from slt_pipeline.training.trainable import Trainable
@@ -48,6 +58,10 @@ WIDE = (
     "translate_train.init_language=null",
 )
 SHORT = ("translate_train.training.epochs=5", "translate_train.training.gate=null")
+BF16 = ("translate_train.training.precision=bf16",)
+SPLITS = ("train", "dev")
+Seconds = tuple[float, float]
+"""On the wall, and of the processor."""
 
 
 class Ours:
@@ -56,11 +70,10 @@ class Ours:
     def __init__(self, recipe: Recipe, model: SignToText):
         """Read the recipe's store."""
         self.recipe, self.model, self.start = recipe, model, Start.of(recipe)
-        plain = Plain(recipe, {}, model)
-        self.train_clips, self.dev_clips = plain.train_clips, plain.dev_clips
+        self.train_clips, self.dev_clips = (load_clips(recipe.corpus.manifest, s, needs=["text"]) for s in SPLITS)
         self.store = open_features(recipe)
 
-    def decode(self, clips) -> list[str]:
+    def decode(self, clips: Sequence[Clip]) -> list[str]:
         """Return the texts of clips."""
         features = FeatureDataset(self.store, self.recipe.translator.stream, clips, no_labels)
         system = Sign2Text(self.model.eval(), self.start.vocabularies)
@@ -72,7 +85,12 @@ class Ours:
     def epoch_and_validation(self) -> None:
         """One epoch of `slt translate-train`, its checkpoint and its validation."""
         config = self.recipe.translate_train.training.model_copy(
-            update={"epochs": 1, "validate_every": 1, "bucket": True}
+            update={
+                "epochs": 1,
+                "validate_every": 1,
+                "bucket": True,
+                "optimiser": OptimiserConfig(lr={"default": RATE}),
+            }
         )
         stream, clips = self.recipe.translator.stream, self.train_clips
         dataset = FeatureDataset(self.store, stream, clips, TextLabels(self.start.vocabularies.text))
@@ -92,35 +110,92 @@ class Ours:
             validate=validate,
             score="bleu4",
             higher_is_better=True,
-            lengths=[dataset.length(clip) for clip in clips],
+            lengths=[dataset.length(c) + len(self.start.vocabularies.text.encode(c.text or "")) for c in clips],
         )
         with tempfile.TemporaryDirectory() as folder:
-            train(trainable, config, Path(folder), seed=1, device=torch.device("cpu"), title="epoch")
+            train(trainable, config, Path(folder), seed=1, device=pick_device("cpu"), title="epoch")
+
+
+class Loop:
+    """One of the loops in a process of its own."""
+
+    def __init__(self, kind: str, recipe_name: str, changes: Sequence[str], folder: Path):
+        """Start it; the first one of a size and folder makes the weights that all begin from."""
+        spawn = multiprocessing.get_context("spawn")
+        self.pipe, theirs = spawn.Pipe()
+        self.process = spawn.Process(target=_serve, args=(theirs, kind, recipe_name, tuple(changes), folder))
+        self.process.start()
+        self.pipe.recv()
+
+    def __call__(self, what: str) -> Seconds:
+        """Do something and return how long it took."""
+        self.pipe.send(what)
+        return self.pipe.recv()
+
+    def end(self) -> None:
+        """Take its memory back."""
+        self.pipe.send(None)
+        self.process.join()
+
+
+def _serve(pipe: Connection, kind: str, recipe_name: str, changes: Sequence[str], folder: Path) -> None:
+    recipe, begin = load(recipe_name, tuple(changes)), folder / "begin.pt"
+    model = _started(recipe)
+    plain = Plain(recipe, read_features(folder / "features.pkl.gz"), model) if kind == "plain" else None
+    ours = None if plain else Ours(recipe, model)
+    if not begin.exists():
+        assert plain is not None
+        for _ in range(2 if recipe.translate_train.init_language is None else 0):
+            plain.epoch()  # a model that has learned nothing never ends a sentence
+        torch.save(model.state_dict(), begin)
+    weights = torch.load(begin, mmap=True)
+
+    def epoch_and_validation() -> None:
+        if ours is not None:
+            return ours.epoch_and_validation()
+        assert plain is not None
+        plain.epoch(), plain.validate()
+        return torch.save(plain.model.state_dict(), folder / "plain.pt")
+
+    loop = ours or plain
+    assert loop is not None
+    clips = [*loop.dev_clips, *load_clips(recipe.corpus.manifest, "test", needs=["text"])]
+    pipe.send(None)
+    while (what := pipe.recv()) is not None:
+        model.load_state_dict(weights)
+        pipe.send(_timed(epoch_and_validation if what == "epoch" else lambda: loop.decode(clips)))
 
 
 def epoch(recipe_name: str, rounds: int, folder: Path) -> None:
-    """Training epoch and validation."""
-    for size, changes in (("demo size", ()), ("width 512", WIDE)):
-        recipe = load(recipe_name, changes)
-        model = _started(recipe)
-        plain, ours = _both(recipe, model, folder)
-        if changes:
-            plain.epoch(), plain.epoch()  # a model that has learned nothing never ends a sentence
+    """Training epoch and validation at the demo's size."""
+    _in_turns("epoch", "epoch and validation, demo size", recipe_name, rounds, folder)
 
-        def loop(plain: Plain = plain, folder: Path = folder) -> None:
-            plain.epoch(), plain.validate()
-            torch.save(plain.model.state_dict(), folder / "plain.pt")
 
-        _told(f"epoch and validation, {size}", _turns({"plain": loop, "ours": ours.epoch_and_validation}, rounds))
+def wide(recipe_name: str, _: int, folder: Path) -> None:
+    """Training epoch and validation at width 512, where one round takes a minute."""
+    _in_turns("epoch", "epoch and validation, width 512", recipe_name, 1, folder, WIDE, {"ours, bf16": BF16})
 
 
 def decoding(recipe_name: str, rounds: int, folder: Path) -> None:
     """Decoding of dev and test."""
-    recipe = load(recipe_name, ())
-    plain, ours = _both(recipe, _started(recipe), folder)
-    clips = [*plain.dev_clips, *_test(recipe)]
-    seconds = _turns({"plain": lambda: plain.decode(clips), "ours": lambda: ours.decode(clips)}, rounds)
-    _told(f"decoding of {len(clips)} clips", seconds)
+    _in_turns("decode", "decoding of dev and test", recipe_name, rounds, folder)
+
+
+def _in_turns(
+    what: str,
+    title: str,
+    recipe_name: str,
+    rounds: int,
+    folder: Path,
+    changes: Sequence[str] = (),
+    options: Mapping[str, Sequence[str]] = MappingProxyType({}),
+) -> None:
+    write_features(load(recipe_name, ()), folder / "features.pkl.gz")
+    kinds = {"plain": (), "ours": (), **options}
+    loops = {name: Loop(name[:5], recipe_name, (*changes, *more), folder) for name, more in kinds.items()}
+    _told(title, _turns({name: partial(loop, what) for name, loop in loops.items()}, rounds))
+    for loop in loops.values():
+        loop.end()
 
 
 def sweep(recipe_name: str, _: int, folder: Path) -> None:
@@ -151,7 +226,7 @@ def sweep(recipe_name: str, _: int, folder: Path) -> None:
 def ablation(recipe_name: str, _: int, folder: Path) -> None:
     """One epoch of training that reads the store, and one that encodes its clips first."""
     recipe = load(recipe_name, ())
-    _, ours = _both(recipe, _started(recipe), folder)
+    ours = Ours(recipe, _started(recipe))
     given = [part for each in (f"extract.store={folder / 'again'}",) for part in ("-o", each)]
 
     def encode() -> None:
@@ -159,7 +234,8 @@ def ablation(recipe_name: str, _: int, folder: Path) -> None:
 
     ours.epoch_and_validation()
     from_store, encoding = _timed(ours.epoch_and_validation), _timed(encode)
-    _told("an epoch of another mapper input", {"encoded anew": [encoding + from_store], "from the store": [from_store]})
+    both = (from_store[0] + encoding[0], from_store[1] + encoding[1])
+    _told("an epoch of another mapper input", {"encoded anew": [both], "from the store": [from_store]})
 
 
 def memory(*_: object) -> None:
@@ -204,50 +280,41 @@ def _trained(recipe: Recipe) -> SignToText:
     return Systems(recipe, torch.device("cpu")).sign2text.model
 
 
-def _both(recipe: Recipe, model: SignToText, folder: Path) -> tuple[Plain, Ours]:
-    path = folder / "features.pkl.gz"
-    write_features(recipe, path)
-    return Plain(recipe, read_features(path), model), Ours(recipe, model)
-
-
-def _test(recipe: Recipe):
-    from slt_pipeline.corpora.load import load_clips
-
-    return load_clips(recipe.corpus.manifest, "test", needs=["text"])
-
-
 def _call(*arguments: object) -> None:
     subprocess.run([sys.executable, *map(str, arguments)], check=True, stdout=subprocess.DEVNULL)
 
 
-def _timed(call: Callable[[], object]) -> float:
-    since = time.perf_counter()
+def _timed(call: Callable[[], object]) -> Seconds:
+    since, before = time.perf_counter(), os.times()
     call()
-    return time.perf_counter() - since
+    now = os.times()
+    return time.perf_counter() - since, sum(now[:4]) - sum(before[:4])
 
 
-def _turns(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    found: dict[str, list[float]] = {name: [] for name in calls}
+def _turns(calls: dict[str, Callable[[], Seconds]], rounds: int) -> dict[str, list[Seconds]]:
+    found: dict[str, list[Seconds]] = {name: [] for name in calls}
     for number in range(rounds + 1):
         for name, call in calls.items():
-            seconds = _timed(call)
+            seconds = call()
             if number:  # the first round warms up
                 found[name].append(seconds)
     return found
 
 
-def _told(what: str, seconds: dict[str, list[float]]) -> None:
-    (plain, before), (ours, now) = seconds.items()
-    ratios = sorted(a / b for a, b in zip(before, now, strict=True))
-    spread = f" ({ratios[0]:.2f} to {ratios[-1]:.2f})" if len(ratios) > 1 else ""
-    print(
-        f"{what}: {plain} {statistics.median(before):.2f} s, {ours} {statistics.median(now):.2f} s: "
-        f"{statistics.median(ratios):.2f}x{spread}",
-        flush=True,
-    )
+def _told(what: str, seconds: dict[str, list[Seconds]]) -> None:
+    (plain, before), *others = seconds.items()
+    for ours, now in others:
+        told = []
+        for place in (0, 1):
+            pairs = [(a[place], b[place]) for a, b in zip(before, now, strict=True)]
+            ratios = sorted(a / b for a, b in pairs)
+            spread = f" ({ratios[0]:.2f} to {ratios[-1]:.2f})" if len(ratios) > 1 else ""
+            was, is_now = (statistics.median(each) for each in zip(*pairs, strict=True))
+            told.append(f"{plain} {was:.2f} s, {ours} {is_now:.2f} s: {statistics.median(ratios):.2f}x{spread}")
+        print(f"{what}: {told[0]}; of the processor {told[1]}", flush=True)
 
 
-PARTS = {part.__name__: part for part in (epoch, decoding, sweep, ablation, memory)}
+PARTS = {part.__name__: part for part in (epoch, wide, decoding, sweep, ablation, memory)}
 
 
 def main() -> None:

@@ -11,9 +11,11 @@ import pickle
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from transformers.modeling_outputs import BaseModelOutput
 
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.clip import Clip
@@ -25,6 +27,8 @@ from slt_pipeline.systems.features import open_features, widths_of
 from slt_pipeline.systems.scores import score_texts
 from slt_pipeline.systems.start import Start
 
+RATE = 1e-4
+
 
 class Plain:
     """Model, clips and features of a recipe, and the plain way to train and to decode."""
@@ -34,7 +38,7 @@ class Plain:
         self.recipe, self.features, self.model = recipe, features, model
         self.start = Start.of(recipe)
         self.labels = TextLabels(self.start.vocabularies.text)
-        self.optimiser = torch.optim.Adam(model.parameters(), lr=1e-4)
+        self.optimiser = torch.optim.Adam(model.parameters(), lr=RATE)
         self.train_clips, self.dev_clips = (
             load_clips(recipe.corpus.manifest, s, needs=["text"]) for s in ("train", "dev")
         )
@@ -63,9 +67,19 @@ class Plain:
     def decode(self, clips: Sequence[Clip]) -> list[str]:
         """Return the texts of clips."""
         self.model.eval()
-        generation, texts = self.recipe.translate_train.generation.model_dump(), []
-        for _, taps in self.batches(clips):
-            texts += self.start.vocabularies.text.decode_batch(self.model.generate(taps, **generation).ids)
+        text, texts = self.start.vocabularies.text, []
+        mbart = cast(Any, self.model.translator.mbart)
+        with torch.no_grad():
+            for _, taps in self.batches(clips):
+                source = self.model.source(taps)
+                ids = mbart.generate(
+                    encoder_outputs=BaseModelOutput(last_hidden_state=self.model.translator.encode(source)),
+                    attention_mask=source.mask,
+                    decoder_start_token_id=text.language_id,
+                    forced_eos_token_id=text.eos_id,
+                    **self.recipe.translate_train.generation.model_dump(),
+                )
+                texts += text.decode_batch(ids)
         return texts
 
     def validate(self) -> float:
