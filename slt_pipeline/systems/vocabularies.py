@@ -16,13 +16,13 @@ from slt_pipeline.corpora.load import load_clips
 from slt_pipeline.files import file_hash, kept, read_json, write_json
 from slt_pipeline.systems.recogniser import CLASSES_FILE
 from slt_pipeline.text.gloss_vocab import GlossVocabulary, gloss_name
-from slt_pipeline.text.tokenizer import ID_MAP_FILE, META_FILE, Tokenizer, model_files
+from slt_pipeline.text.tokenizer import ID_MAP_FILE, META_FILE, TOKENIZER_FILES, Tokenizer, model_files
 from slt_pipeline.text.train_tokenizer import train_tokenizer
 
 TOKENIZER_FOLDER = "tokenizer"
 DIGESTS_FILE = "vocabularies.json"
 _FILES = (
-    *(f"{TOKENIZER_FOLDER}/{name}" for name in (MODEL_FILE, ID_MAP_FILE, META_FILE)),
+    *(f"{TOKENIZER_FOLDER}/{name}" for name in TOKENIZER_FILES),
     *(GLOSS_INPUTS_FILE, CLASSES_FILE, DIGESTS_FILE),
 )
 
@@ -117,7 +117,7 @@ def build_tokenizer(text: TextConfig, training_texts: Iterable[str]) -> Tokenize
 
 def _tokenizer_paths(text: TextConfig) -> list[Path]:
     """What a given tokenizer is read from."""
-    return [text.tokenizer / name for name in (".", MODEL_FILE, ID_MAP_FILE, META_FILE)] if text.tokenizer else []
+    return [text.tokenizer / name for name in (".", *TOKENIZER_FILES)] if text.tokenizer else []
 
 
 def tokenizer_files(text: TextConfig) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from tokenizers import decoders, models, pre_tokenizers
 
 from slt_pipeline.errors import SltError
 
-WHOLE_FILE, VOCABULARY_FILE, MERGES_FILE = "tokenizer.json", "vocab.json", "merges.txt"
+BYTE_FILES = WHOLE_FILE, VOCABULARY_FILE, MERGES_FILE = "tokenizer.json", "vocab.json", "merges.txt"
 _SPECIAL = 3
 """Pieces that stand before those of a text in a SentencePiece model."""
 

@@ -27,12 +27,14 @@ from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json, write_bytes, write_text
 from slt_pipeline.text.batch import pad_ids
 from slt_pipeline.text.bpe_dropout import BPEDropout
-from slt_pipeline.text.byte_pieces import WHOLE_FILE, BytePieces, byte_files, read_byte_pieces
+from slt_pipeline.text.byte_pieces import BYTE_FILES, WHOLE_FILE, BytePieces, byte_files, read_byte_pieces
 from slt_pipeline.text.normalise import nfc, single_spaced
 
 MODEL_FILE = "sentencepiece.bpe.model"
 META_FILE = "slt_tokenizer.json"
 ID_MAP_FILE = "map_ids.json"
+TOKENIZER_FILES = (MODEL_FILE, *BYTE_FILES, ID_MAP_FILE, META_FILE)
+"""All that a tokenizer's folder may hold."""
 PUBLISHED_ID_MAPS = ("map_ids.pkl", "old2new_vocab.pkl")
 """Names of the same map in published folders, as pickles."""
 _PAD, _EOS, _UNK, _NUM_SPECIALS = 1, 2, 3, 4
