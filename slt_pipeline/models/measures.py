@@ -1,10 +1,11 @@
 """What is measured of a clip to tell how sure its translation is, and how like those of training it is.
 
-S steps, K gloss classes, D width of a stream, A axes of a density.
+S steps, N vectors, K gloss classes, C and D widths of streams, A axes of a density.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,9 +27,9 @@ def gloss_measures(gloss_logits: Tensor) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class Density:
-    """Where the steps of training lie: a Gaussian with a few axes of its own, and one spread in all other directions.
+    """Where vectors of training lie: a Gaussian with axes of its own, and one spread in all directions beside them.
 
-    Distances are in units of it: a step of training has about 1, whatever D is.
+    Distances are in units of it: what it was fitted to has about 1, whatever D is.
     """
 
     mean: Tensor
@@ -40,38 +41,57 @@ class Density:
     rest: float
     """Standard deviation along each of the other D - A directions."""
 
-    def whitened(self, features: Tensor) -> Tensor:
-        """Return features (S, D) in units of the density, (S, D): what is along the axes, and the rest beside them."""
-        centred = features.double() - self.mean
-        along = centred @ self.axes.T
-        return centred / self.rest + (along * (1 / self.spread - 1 / self.rest)) @ self.axes
+    def whitened(self, vectors: Tensor) -> Tensor:
+        """Return differences (N, D) of two vectors in units of the density, (N, D)."""
+        along = vectors @ self.axes.T
+        return vectors / self.rest + (along * (1 / self.spread - 1 / self.rest)) @ self.axes
 
-    def measures(self, features: Tensor) -> dict[str, float]:
-        """Return the measures of the features (S, D) of a clip.
+    def distances(self, vectors: Tensor) -> Tensor:
+        """Return how far vectors (N, D) are from the middle of training: (N,), roots of mean squares over D."""
+        return self.whitened(vectors.double() - self.mean).square().mean(dim=-1).sqrt()
 
-        `distance`: of a step from the middle of training, the root of the mean square, averaged over the steps.
-        `furthest step`: the same of the step that is furthest away. `distance of the mean`: of the mean over the steps.
-        `change`: from one step to the next, on average; of a single step there is none. `steps`: how many there are.
-        """
-        whitened = self.whitened(features)
-        each = whitened.square().mean(dim=-1).sqrt()
-        found = {
-            "distance": float(each.mean()),
-            "furthest step": float(each.max()),
-            "distance of the mean": float(whitened.mean(dim=0).square().mean().sqrt()),
-            "steps": float(len(features)),
-        }
-        if len(features) > 1:
-            found["change"] = float(whitened.diff(dim=0).square().mean(dim=-1).sqrt().mean())
-        return found
+    def changes(self, vectors: Tensor) -> Tensor:
+        """Return how far each of the vectors (N, D) is from the one before it: (N - 1,), in the same units."""
+        return self.whitened(vectors.double().diff(dim=0)).square().mean(dim=-1).sqrt()
 
-    def as_numbers(self) -> dict[str, object]:
-        """Return it as JSON holds it."""
-        rounded = {name: getattr(self, name).float().tolist() for name in ("mean", "axes", "spread")}
-        return {**rounded, "rest": self.rest}
+    def as_numbers(self) -> dict[str, Any]:
+        """Return it as JSON holds it, in six digits."""
+        mean, spread = (_short(row.tolist()) for row in (self.mean, self.spread))
+        return {"mean": mean, "spread": spread, "rest": self.rest, "axes": [_short(row.tolist()) for row in self.axes]}
 
     @classmethod
-    def of_numbers(cls, numbers: Mapping[str, object]) -> "Density":
+    def of_numbers(cls, numbers: Mapping[str, Any]) -> "Density":
         """Return the density that was written so."""
         mean, axes, spread = (torch.tensor(numbers[name], dtype=torch.float64) for name in ("mean", "axes", "spread"))
-        return cls(mean, axes, spread, float(numbers["rest"]))  # type: ignore[arg-type]
+        return cls(mean, axes, spread, float(numbers["rest"]))
+
+
+def _short(row: Sequence[float]) -> list[float]:
+    return [float(f"{number:.6g}") for number in row]
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """What is measured of the features of a clip, to tell whether they are like those of training."""
+
+    clips: Density
+    """Of the means over the steps of a clip, of what the pictures look like."""
+    steps: Density
+    """Of the single steps, of what the translator reads."""
+
+    def measures(self, looks: Tensor, reads: Tensor) -> dict[str, float]:
+        """Return the measures of a clip.
+
+        `distance` is that of the mean over the steps; `distance of steps` that of the steps, averaged; `change` is from
+        one step to the next, on average, and there is none where there is one step; `steps` is how many there are.
+
+        Args:
+            looks: (S, C) features that tell what the pictures look like.
+            reads: (S, D) features that the translator reads.
+        """
+        found = {
+            "distance": float(self.clips.distances(looks.double().mean(dim=0, keepdim=True))),
+            "distance of steps": float(self.steps.distances(reads).mean()),
+            "steps": float(len(looks)),
+        }
+        return found if len(looks) < 2 else {**found, "change": float(self.clips.changes(looks).mean())}

@@ -57,10 +57,11 @@ def _rows(fitted: Fitted) -> list[dict[str, Any]]:
     return [
         {
             "measure": name,
+            "clips": limit.clips,
             "least": limit.least,
             "most": limit.most,
-            "warned below": limit.lowest,
-            "warned above": limit.highest,
+            "warned below": limit.below,
+            "warned above": limit.above,
             "weight": found.terms[name].sign * found.terms[name].weight if name in found.terms else None,
         }
         for name, limit in found.limits.items()

@@ -93,7 +93,7 @@ class Translate:
     def _judged(self, score: float, logits: torch.Tensor, streams: Mapping[str, torch.Tensor]) -> dict[str, Any]:
         if self.confidence is None:
             return {"confidence": None, "warnings": []}
-        measures = self.confidence.measures(score, logits, streams[self.confidence.stream].cpu())
+        measures = self.confidence.measures(score, logits, streams)
         return self.confidence.of(measures)._asdict()
 
     def _recognised(self, taps: Taps, streams: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, GlossVocabulary]:

@@ -13,7 +13,7 @@ from slt_pipeline.config.taps import Stream
 from slt_pipeline.config.translator import GenerationConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json, write_json
-from slt_pipeline.models.measures import Density, gloss_measures
+from slt_pipeline.models.measures import Density, Likeness, gloss_measures
 
 CONFIDENCE_FILE = "confidence.json"
 LOG_PROBABILITY = "log-probability"
@@ -34,28 +34,22 @@ class Judged(NamedTuple):
 
 @dataclass(frozen=True)
 class Limit:
-    """How a measure lies in the clips of training and dev, and how far beyond them it may lie."""
+    """Within what a measure lies in clips that the translator knows, and where a clip is unlike them."""
 
+    clips: int
     least: float
     most: float
-    room: float
+    below: float | None
+    """A smaller value is unlike them; None: none is."""
+    above: float | None
+    """A larger one is."""
 
-    @property
-    def lowest(self) -> float:
-        """Below it is warned."""
-        return self.least - self.room
-
-    @property
-    def highest(self) -> float:
-        """Above it is warned."""
-        return self.most + self.room
-
-    def warning(self, name: str, value: float, clips: int) -> str | None:
+    def warning(self, name: str, value: float) -> str | None:
         """Return what is to be said of a clip with that value; None: nothing."""
-        if value > self.highest:
-            return f"{UNLIKE}: {name} {value:.3g}, {self.most:.3g} is the most in {clips} clips"
-        if value < self.lowest:
-            return f"{UNLIKE}: {name} {value:.3g}, {self.least:.3g} is the least in {clips} clips"
+        if self.above is not None and value > self.above:
+            return f"{UNLIKE}: {name} {value:.3g}, {self.most:.3g} is the most in {self.clips} clips"
+        if self.below is not None and value < self.below:
+            return f"{UNLIKE}: {name} {value:.3g}, {self.least:.3g} is the least in {self.clips} clips"
         return None
 
 
@@ -82,26 +76,29 @@ class Confidence:
     """What it holds for: `fitted_to`."""
     clips: Mapping[str, int]
     """By split."""
-    stream: Stream
-    """Whose features are measured."""
+    looks: Stream
+    """The stream that tells what the pictures look like."""
+    reads: Stream
+    """The stream that the translator reads."""
     mean_quality: float
     """Of the dev clips."""
     chance: float
     """Quality of the dev translations beside the references of other clips."""
     terms: Mapping[str, Term]
     limits: Mapping[str, Limit]
-    density: Density
+    likeness: Likeness
 
-    def measures(self, log_probability: float, gloss_logits: Tensor | None, features: Tensor) -> dict[str, float]:
+    def measures(self, log_probability: float, gloss_logits: Tensor, streams: Mapping[str, Tensor]) -> dict[str, float]:
         """Return all measures of a clip.
 
         Args:
             log_probability: of the best text, by its length.
-            gloss_logits: (S, K); None: nobody has kept them.
-            features: (S, D) of the stream.
+            gloss_logits: (S, K).
+            streams: (S, D) each.
         """
-        glosses = {} if gloss_logits is None else gloss_measures(gloss_logits)
-        return {LOG_PROBABILITY: log_probability, **glosses, **self.density.measures(features)}
+        looks, reads = (streams[name].cpu() for name in (self.looks, self.reads))
+        glosses = gloss_measures(gloss_logits)
+        return {LOG_PROBABILITY: log_probability, **glosses, **self.likeness.measures(looks, reads)}
 
     def of(self, measures: Mapping[str, float]) -> Judged:
         """Return what is said of a clip with these measures.
@@ -109,17 +106,15 @@ class Confidence:
         What is unlike training has no more than the quality of a text that says nothing of its clip.
         """
         known = self.mean_quality + sum(term.of(measures[name]) for name, term in self.terms.items())
-        clips = sum(self.clips.values())
-        told = [
-            self.limits[name].warning(name, value, clips) for name, value in measures.items() if name in self.limits
-        ]
+        told = [limit.warning(name, measures[name]) for name, limit in self.limits.items() if name in measures]
         warnings = [warning for warning in told if warning]
         quality = min(known, self.chance) if warnings else known
         return Judged(round(min(1.0, max(0.0, quality)), 4), warnings)
 
     def save(self, folder: Path) -> None:
         """Write it into a run folder."""
-        data = {"version": VERSION, **asdict(self), "density": self.density.as_numbers()}
+        densities = {name: getattr(self.likeness, name).as_numbers() for name in ("clips", "steps")}
+        data = {"version": VERSION, **asdict(self), "likeness": densities}
         write_json(folder / CONFIDENCE_FILE, data)
 
     @classmethod
@@ -151,9 +146,9 @@ class Confidence:
                 return None
             terms = {name: Term(**term) for name, term in data["terms"].items()}
             limits = {name: Limit(**limit) for name, limit in data["limits"].items()}
-            density = Density.of_numbers(data["density"])
-            rest = {name: data[name] for name in ("fitted_to", "clips", "stream", "mean_quality", "chance")}
-            return cls(**rest, terms=terms, limits=limits, density=density)
+            likeness = Likeness(**{name: Density.of_numbers(each) for name, each in data["likeness"].items()})
+            rest = {name: data[name] for name in ("fitted_to", "clips", "looks", "reads", "mean_quality", "chance")}
+            return cls(**rest, terms=terms, limits=limits, likeness=likeness)
         except (KeyError, TypeError, ValueError) as error:
             raise SltError(f"{path} is damaged ({error!r}); fit it anew with {cure}") from None
 

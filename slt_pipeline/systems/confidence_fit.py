@@ -3,41 +3,42 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import torch
-from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold, cross_val_predict
-from torch import Tensor
 
 from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.config.taps import Stream
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.features import FeatureDataset
 from slt_pipeline.corpora.labels import no_labels
 from slt_pipeline.metrics.protocols import get_protocol
-from slt_pipeline.models.measures import Density, gloss_measures
+from slt_pipeline.models.measures import gloss_measures
 from slt_pipeline.models.sign_to_text import SignToText
 from slt_pipeline.systems.confidence import LOG_PROBABILITY, Confidence, Limit, Term, fitted_to
 from slt_pipeline.systems.decoding import Sign2Text
 from slt_pipeline.systems.features import FeatureStore
+from slt_pipeline.systems.likeness import LikenessFit
+from slt_pipeline.systems.outputs import Outputs
 from slt_pipeline.systems.vocabularies import Vocabularies
 from slt_pipeline.training.checkpoint import best_checkpoint
 
 Measures = Mapping[str, float]
 
-_AXES = 64
-"""Of a density, at most: the directions in which features of training differ most have a spread of their own."""
-_STEPS = 40_000
-"""Steps that a density is fitted to, at most, spread evenly over all."""
-_FOLDS = 5
-"""A training clip is measured by a density that was fitted without it, as a new clip is."""
-_ROOM = 0.5
-"""How far beyond all clips a measure may lie, in its standard deviations."""
+_RARE = 1 / 400
+"""Share of the clips like those of training that may lie beyond a limit, if they are spread as a Gaussian is."""
 _PENALTY = 1.0
-"""Of the regression's weights, in clips of standard deviation one."""
-_SIGNS = {LOG_PROBABILITY: 1, "gloss entropy": -1, "blank share": -1, "distance": -1}
+"""Of the squared weights of the regression, whose measures have a standard deviation of one."""
+_SIGNS = {LOG_PROBABILITY: 1, "gloss entropy": -1, "blank share": -1, "distance": -1, "distance of steps": -1}
 """Measures that tell the quality, and in which direction."""
+_LOW, _HIGH = (
+    frozenset({LOG_PROBABILITY, "blank share", "steps", "change"}),
+    frozenset({"gloss entropy", "blank share", "steps", "change", "distance", "distance of steps"}),
+)
+"""Measures whose low, and whose high, values are unlike training."""
 
 
 @dataclass(frozen=True)
@@ -63,33 +64,30 @@ def fit_confidence(
         train: clips that it was trained on.
         dev: clips with a text.
     """
-    stream = "s3d" if "s3d" in store.streams else recipe.translator.stream
-    features = {split: _features(store, stream, clips) for split, clips in (("train", train), ("dev", dev))}
-    density = fit_density(features["train"])
-    seen = [*_measured_apart(features["train"]), *map(density.measures, features["dev"])]
-    reads = FeatureDataset(store, recipe.translator.stream, [*dev], no_labels)
-    decoded = translator.translate_features(reads, recipe.translate.generation, recipe.evaluate.batch_size, num_best=1)
-    of_dev = [
-        {LOG_PROBABILITY: best[0].score, **glosses, **measures}
-        for best, glosses, measures in zip(
-            decoded.nbest, _glosses(translator, store, reads), seen[len(train) :], strict=True
-        )
-    ]
-    of_train = [
-        {**glosses, **measures}
-        for glosses, measures in zip(_glosses(translator, store, reads.of(train)), seen, strict=False)
+    reads: Stream = recipe.translator.stream
+    looks: Stream = "s3d" if "s3d" in store.streams else reads
+    clips = LikenessFit(store, looks, reads)
+    likeness, of_train = clips.fit(train)
+    of_dev = [likeness.measures(*clips.read(clip)) for clip in dev]
+    dataset = FeatureDataset(store, reads, dev, no_labels)
+    search, batch_size = recipe.translate.generation, recipe.evaluate.batch_size
+    decoded = translator.translate_features(dataset, search, batch_size, num_best=1)
+    texts = [
+        {LOG_PROBABILITY: best[0].score, **glosses}
+        for best, glosses in zip(decoded.nbest, _gloss_measures(decoded, store, dev), strict=True)
     ]
     quality, chance = _qualities(recipe.corpus.protocol, decoded.texts, dev)
-    mean, terms, held_out = fit_terms(of_dev, quality)
+    mean, terms, held_out = fit_terms([{**a, **b} for a, b in zip(texts, of_dev, strict=True)], quality)
     found = Confidence(
-        fitted_to=fitted_to(translator.weights, store.fingerprint.get("encoder_weights"), recipe.translate.generation),
+        fitted_to=fitted_to(translator.weights, store.fingerprint.get("encoder_weights"), search),
         clips={"train": len(train), "dev": len(dev)},
-        stream=stream,
+        looks=looks,
+        reads=reads,
         mean_quality=mean,
         chance=chance,
         terms=terms,
-        limits=fit_limits([*of_train, *of_dev]),
-        density=density,
+        limits=fit_limits(texts) | fit_limits([*of_train, *of_dev]),
+        likeness=likeness,
     )
     return Fitted(found, held_out, quality)
 
@@ -108,18 +106,6 @@ def fit_trained(
     checkpoint.load_model(model)
     system = Sign2Text(model.eval(), vocabularies, checkpoint.weights_hash)
     fit_confidence(recipe, system, store, train, dev).confidence.save(folder)
-
-
-def fit_density(features: Sequence[Tensor]) -> Density:
-    """Fit a density to the steps of clips (S, D)."""
-    steps = torch.cat(list(features)).double()
-    steps = steps[:: -(-len(steps) // _STEPS)].numpy()
-    axes = max(1, min(_AXES, steps.shape[1] // 2, len(steps) // 4))
-    found = PCA(n_components=axes, svd_solver="covariance_eigh").fit(steps)
-    total = float(steps.var(axis=0).sum())
-    rest = float(np.sqrt(max(found.noise_variance_, 1e-6 * total / steps.shape[1], 1e-12)))
-    spread = np.maximum(np.sqrt(found.explained_variance_), rest)
-    return Density(torch.from_numpy(found.mean_), torch.from_numpy(found.components_), torch.from_numpy(spread), rest)
 
 
 def fit_terms(measures: Sequence[Measures], quality: Sequence[float]) -> tuple[float, dict[str, Term], list[float]]:
@@ -145,44 +131,27 @@ def fit_terms(measures: Sequence[Measures], quality: Sequence[float]) -> tuple[f
 
 
 def fit_limits(measures: Sequence[Measures]) -> dict[str, Limit]:
-    """Return within what every measure lies in these clips; some may lack some."""
-    values = {name: [clip[name] for clip in measures if name in clip] for clip in measures for name in clip}
-    return {
-        name: Limit(float(min(each)), float(max(each)), _ROOM * float(np.std(each))) for name, each in values.items()
-    }
+    """Return within what every measure lies in these clips, some of which may lack some, and where others begin.
+
+    That is at the outermost clip; where there are few, as much further as the rare one of a Gaussian is likely to be.
+    """
+    limits = {}
+    for name in dict.fromkeys(name for clip in measures for name in clip):
+        values = np.array([clip[name] for clip in measures if name in clip])
+        seen, rare = (NormalDist().inv_cdf(1 - share) for share in (1 / (len(values) + 1), _RARE))
+        room, least, most = max(0.0, rare - seen) * float(values.std()), float(values.min()), float(values.max())
+        below, above = (least - room if name in _LOW else None), (most + room if name in _HIGH else None)
+        limits[name] = Limit(len(values), least, most, below, above)
+    return limits
 
 
-def _features(store: FeatureStore, stream: str, clips: Sequence[Clip]) -> list[Tensor]:
-    return [torch.from_numpy(store.read(clip.id, stream)).float() for clip in clips]
-
-
-def _measured_apart(features: Sequence[Tensor]) -> list[dict[str, float]]:
-    """Measure clips (S, D) by densities fitted to the others."""
-    found: dict[int, dict[str, float]] = {}
-    folds = min(_FOLDS, len(features))
-    for fold in range(folds):
-        rest = [each for number, each in enumerate(features) if folds == 1 or number % folds != fold]
-        density = fit_density(rest)
-        found |= {number: density.measures(features[number]) for number in range(fold, len(features), folds)}
-    return [found[number] for number in range(len(features))]
-
-
-@torch.no_grad()
-def _glosses(translator: Sign2Text, store: FeatureStore, features: FeatureDataset) -> list[dict[str, float]]:
-    """Measure gloss probabilities: of the translator's own head where it has one, or as they are stored."""
-    if not translator.recognises:
-        kept = "gloss_logits" in store.streams
-        return [
-            gloss_measures(torch.from_numpy(store.read(clip.id, "gloss_logits"))) if kept else {}
-            for clip in features.clips
-        ]
-    found: dict[int, dict[str, float]] = {}
-    for indices in translator.batches(features, 32):
-        taps = translator.taps(features.batch([features.clips[index] for index in indices]))
-        assert taps.gloss_logits is not None
-        for index, logits, length in zip(indices, taps.gloss_logits.cpu(), taps.lengths.tolist(), strict=True):
-            found[index] = gloss_measures(logits[:length])
-    return [found[index] for index in range(len(found))]
+def _gloss_measures(decoded: Outputs, store: FeatureStore, clips: Sequence[Clip]) -> list[dict[str, float]]:
+    """Measure the gloss probabilities: of the translator's own head where it has one, or as they are stored."""
+    if decoded.logits:
+        return [gloss_measures(logits) for logits in decoded.logits]
+    if "gloss_logits" not in store.streams:
+        return [{} for _ in clips]
+    return [gloss_measures(torch.from_numpy(store.read(clip.id, "gloss_logits"))) for clip in clips]
 
 
 def _qualities(protocol: str, texts: Sequence[str], clips: Sequence[Clip]) -> tuple[list[float], float]:

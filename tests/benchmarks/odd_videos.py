@@ -34,7 +34,7 @@ def write_video(path: Path, frames: Frames, fps: float = FPS) -> Path:
 
 def real_pieces(folder: Path, seconds: float = 3.0) -> Iterator[tuple[str, Frames, float]]:
     """Yield the real clips of a folder: whole, and cut into pieces of about so many seconds."""
-    for path in sorted(folder.iterdir()):
+    for path in sorted(folder.glob("*.*")):
         video = open_video(str(path), None)
         frames = video.read()
         frames = frames[:, : frames.shape[1] // 2 * 2, : frames.shape[2] // 2 * 2]
