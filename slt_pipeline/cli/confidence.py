@@ -9,7 +9,7 @@ from slt_pipeline.cli.options import Command, load, run_option, run_options, sho
 @run_options
 @run_option
 def confidence(recipe_name, overrides, device, dry_run, run) -> None:
-    """Fit what `slt translate` says of its own texts: confidence, and warnings.
+    """Fit confidence and warnings of `slt translate`. They are of one translator.
 
     \b
     Reads the store and the translator, decodes dev, writes confidence.json into the translator's run folder. A run of

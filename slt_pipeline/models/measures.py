@@ -12,6 +12,9 @@ from torch import Tensor
 
 from slt_pipeline.models.ctc import BLANK
 
+_STRETCH = 3
+"""Steps in a row: half a second at 25 frames a second."""
+
 
 def gloss_measures(gloss_logits: Tensor) -> dict[str, float]:
     """Return `gloss entropy` and `blank share` of logits (S, K).
@@ -66,6 +69,10 @@ class Density:
         return cls(mean, axes, spread, float(numbers["rest"]))
 
 
+def _worst_stretch(distances: Tensor) -> float:
+    return float(distances.unfold(0, min(_STRETCH, len(distances)), 1).mean(dim=-1).max())
+
+
 def _short(row: Sequence[float]) -> list[float]:
     return [float(f"{number:.6g}") for number in row]
 
@@ -76,13 +83,16 @@ class Likeness:
 
     clips: Density
     """Of the means over the steps of a clip, of what the pictures look like."""
-    steps: Density
+    looks: Density
+    """Of the single steps, of the same."""
+    reads: Density
     """Of the single steps, of what the translator reads."""
 
     def measures(self, looks: Tensor, reads: Tensor) -> dict[str, float]:
         """Return the measures of a clip.
 
-        `distance` is that of the mean over the steps; `distance of steps` that of the steps, averaged; `change` is from
+        `distance` is that of the mean over the steps; `distance of a stretch` that of the steps, averaged over the
+        three in a row that look least like training; `distance of steps` that of the steps, averaged; `change` is from
         one step to the next, on average, and there is none where there is one step; `steps` is how many there are.
 
         Args:
@@ -91,7 +101,8 @@ class Likeness:
         """
         found = {
             "distance": float(self.clips.distances(looks.double().mean(dim=0, keepdim=True))),
-            "distance of steps": float(self.steps.distances(reads).mean()),
+            "distance of a stretch": _worst_stretch(self.looks.distances(looks)),
+            "distance of steps": float(self.reads.distances(reads).mean()),
             "steps": float(len(looks)),
         }
         return found if len(looks) < 2 else {**found, "change": float(self.clips.changes(looks).mean())}

@@ -62,7 +62,7 @@ def _rows(fitted: Fitted) -> list[dict[str, Any]]:
             "most": limit.most,
             "warned below": limit.below,
             "warned above": limit.above,
-            "weight": found.terms[name].sign * found.terms[name].weight if name in found.terms else None,
+            "weight": found.terms[name].sign * found.terms[name].weight + 0.0 if name in found.terms else None,
         }
         for name, limit in found.limits.items()
     ]

@@ -1,6 +1,7 @@
 """How far a translation can be trusted: its expected quality, and what in the video is unlike training."""
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -46,6 +47,8 @@ class Limit:
 
     def warning(self, name: str, value: float) -> str | None:
         """Return what is to be said of a clip with that value; None: nothing."""
+        if not math.isfinite(value):
+            return f"{UNLIKE}: {name} is no number"
         if self.above is not None and value > self.above:
             return f"{UNLIKE}: {name} {value:.3g}, {self.most:.3g} is the most in {self.clips} clips"
         if self.below is not None and value < self.below:
@@ -108,12 +111,12 @@ class Confidence:
         known = self.mean_quality + sum(term.of(measures[name]) for name, term in self.terms.items())
         told = [limit.warning(name, measures[name]) for name, limit in self.limits.items() if name in measures]
         warnings = [warning for warning in told if warning]
-        quality = min(known, self.chance) if warnings else known
+        quality = self.chance if warnings and not known <= self.chance else known  # which may be no number
         return Judged(round(min(1.0, max(0.0, quality)), 4), warnings)
 
     def save(self, folder: Path) -> None:
         """Write it into a run folder."""
-        densities = {name: getattr(self.likeness, name).as_numbers() for name in ("clips", "steps")}
+        densities = {name: getattr(self.likeness, name).as_numbers() for name in ("clips", "looks", "reads")}
         data = {"version": VERSION, **asdict(self), "likeness": densities}
         write_json(folder / CONFIDENCE_FILE, data)
 

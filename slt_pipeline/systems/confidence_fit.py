@@ -32,11 +32,15 @@ _RARE = 1 / 400
 """Share of the clips like those of training that may lie beyond a limit, if they are spread as a Gaussian is."""
 _PENALTY = 1.0
 """Of the squared weights of the regression, whose measures have a standard deviation of one."""
-_SIGNS = {LOG_PROBABILITY: 1, "gloss entropy": -1, "blank share": -1, "distance": -1, "distance of steps": -1}
+_DISTANCES = ("distance", "distance of a stretch", "distance of steps")
+_SIGNS = {
+    LOG_PROBABILITY: 1,
+    **dict.fromkeys(("gloss entropy", "blank share", *_DISTANCES, "steps"), -1),
+}
 """Measures that tell the quality, and in which direction."""
 _LOW, _HIGH = (
     frozenset({LOG_PROBABILITY, "blank share", "steps", "change"}),
-    frozenset({"gloss entropy", "blank share", "steps", "change", "distance", "distance of steps"}),
+    frozenset({"gloss entropy", "blank share", "steps", "change", *_DISTANCES}),
 )
 """Measures whose low, and whose high, values are unlike training."""
 
@@ -138,8 +142,10 @@ def fit_limits(measures: Sequence[Measures]) -> dict[str, Limit]:
     limits = {}
     for name in dict.fromkeys(name for clip in measures for name in clip):
         values = np.array([clip[name] for clip in measures if name in clip])
+        if len(values) < 2:
+            continue  # of one clip nobody knows how others lie about it
         seen, rare = (NormalDist().inv_cdf(1 - share) for share in (1 / (len(values) + 1), _RARE))
-        room, least, most = max(0.0, rare - seen) * float(values.std()), float(values.min()), float(values.max())
+        room, least, most = max(0.0, rare - seen) * float(values.std(ddof=1)), float(values.min()), float(values.max())
         below, above = (least - room if name in _LOW else None), (most + room if name in _HIGH else None)
         limits[name] = Limit(len(values), least, most, below, above)
     return limits

@@ -29,8 +29,10 @@ class Known(NamedTuple):
 
     mean: Tensor
     """(C,) of what the pictures look like."""
-    steps: Tensor
-    """(S, D) of what the translator reads, or some of them."""
+    looks: Tensor
+    """(S, C) of single steps, or some of them."""
+    reads: Tensor
+    """(S, D) of what the translator reads in these."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,8 @@ class LikenessFit:
         known = []
         for number, clip in enumerate(clips):
             looks, reads = self.read(clip)
-            known.append(Known(looks.mean(dim=0), reads[number % every :: every]))
+            some = slice(number % every, None, every)
+            known.append(Known(looks.mean(dim=0), looks[some], reads[some]))
         folds = min(_FOLDS, len(clips))
         apart = [fit_likeness([each for n, each in enumerate(known) if n % folds != fold]) for fold in range(folds)]
         return fit_likeness(known), [apart[n % folds].measures(*self.read(clip)) for n, clip in enumerate(clips)]
@@ -66,7 +69,8 @@ class LikenessFit:
 
 def fit_likeness(known: Sequence[Known]) -> Likeness:
     """Fit what tells whether a clip is like these."""
-    return Likeness(_density(torch.stack([clip.mean for clip in known])), _density(torch.cat([c.steps for c in known])))
+    means, looks, reads = zip(*known, strict=True)
+    return Likeness(_density(torch.stack(means)), _density(torch.cat(looks)), _density(torch.cat(reads)))
 
 
 def _density(vectors: Tensor) -> Density:

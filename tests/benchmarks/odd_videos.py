@@ -101,6 +101,20 @@ def _half_black(frames: Frames, clips: Sequence[Frames], draw: np.random.Generat
     return found, FPS
 
 
+def _gap(frames: Frames, clips: Sequence[Frames], draw: np.random.Generator) -> tuple[Frames, float]:
+    """Half a second of black in the middle."""
+    found, start = frames.copy(), max(0, len(frames) // 2 - 6)
+    found[start : start + 12] = 0
+    return found, FPS
+
+
+def _noise_within(frames: Frames, clips: Sequence[Frames], draw: np.random.Generator) -> tuple[Frames, float]:
+    """Half a second of noise in the middle."""
+    found, start = frames.copy(), max(0, len(frames) // 2 - 6)
+    found[start : start + 12] = draw.integers(0, 256, found[start : start + 12].shape, dtype=np.uint8)
+    return found, FPS
+
+
 def _texture(frames: Frames, clips: Sequence[Frames], draw: np.random.Generator) -> tuple[Frames, float]:
     """The signer before coarse noise that stands still."""
     background = frames[0, 2, 2].astype(int)
@@ -159,6 +173,8 @@ KINDS: Mapping[str, Mapping[str, Odd]] = {
         "grain": _noisy,
         "second half frozen": _half_frozen,
         "second half black": _half_black,
+        "half a second black": _gap,
+        "half a second of noise": _noise_within,
         "another background": _texture,
         "another colour behind": _other_colour,
         "small, in a corner": _smaller,
@@ -173,6 +189,7 @@ KINDS: Mapping[str, Mapping[str, Odd]] = {
         "twice as fast": lambda frames, clips, draw: (frames[::2], FPS),
         "four times as fast": lambda frames, clips, draw: (frames[::4], FPS),
         "half as fast": lambda frames, clips, draw: (frames.repeat(2, axis=0), FPS),
+        "five frames a second": lambda frames, clips, draw: (frames[::5], 5.0),
         "a step long": lambda frames, clips, draw: (frames[:4], FPS),
         "half a second": lambda frames, clips, draw: (frames[:12], FPS),
         "six clips in one": _long,

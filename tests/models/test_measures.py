@@ -35,9 +35,23 @@ def test_twice_as_far_from_training_is_twice_the_distance(density):
 
 
 def test_a_still_picture_does_not_change_and_a_single_step_has_no_change_to_measure(density):
-    likeness, still = Likeness(density, density), torch.ones(4, 6)
+    likeness, still = Likeness(density, density, density), torch.ones(4, 6)
     assert likeness.measures(still, still)["change"] == 0
-    assert set(likeness.measures(still[:1], still[:1])) == {"distance", "distance of steps", "steps"}
+    assert set(likeness.measures(still[:1], still[:1])) == {
+        "distance",
+        "distance of a stretch",
+        "distance of steps",
+        "steps",
+    }
+
+
+def test_half_a_second_unlike_training_is_not_lost_in_a_long_clip(density):
+    likeness, steps = Likeness(density, density, density), density.mean.expand(40, 6).clone()
+    before = likeness.measures(steps, steps)
+    steps[20:23] += 9.0
+    after = likeness.measures(steps, steps)
+    assert before["distance of a stretch"] == 0
+    assert after["distance of a stretch"] > 5 * after["distance of steps"]
 
 
 def test_a_density_is_the_same_after_it_was_written_but_for_the_digits(density):

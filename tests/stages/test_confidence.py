@@ -187,8 +187,8 @@ def test_limits_are_the_outermost_clips_and_the_further_out_the_fewer_there_are(
     few, many = (fit_limits([{"change": value} for value in draw.normal(0, 1, size)])["change"] for size in (5, 2000))
     assert (many.below, many.above) == (many.least, many.most)
     assert (few.below, few.above) == (
-        pytest.approx(few.least - 0.70, abs=0.01),
-        pytest.approx(few.most + 0.70, abs=0.01),
+        pytest.approx(few.least - 0.79, abs=0.01),
+        pytest.approx(few.most + 0.79, abs=0.01),
     )
     assert many.warning("change", 9.0) == f"{UNLIKE}change 9, {many.most:.3g} is the most in 2000 clips"
     assert many.warning("change", -9.0) == f"{UNLIKE}change -9, {many.least:.3g} is the least in 2000 clips"
