@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -102,11 +103,8 @@ def translate_train(
         give_up=give_up,
         counts=infeasible if model.front.recognises and RECOGNITION in objective.parts else None,
     )
-
-    def fit_confidence() -> None:
-        distributed.first(lambda: fit_trained(recipe, home, model, vocabularies, store, clips, dev))
-
-    return run.train(trainable, config.training, recipe.seed, where, at_end=fit_confidence if learns_text else None)
+    fit = partial(fit_trained, recipe, home, model, vocabularies, store, clips, dev) if learns_text else None
+    return run.train(trainable, config.training, recipe.seed, where, at_end=fit)
 
 
 def _look_at_labels(

@@ -24,6 +24,7 @@ from slt_pipeline.systems.features import FeatureStore
 from slt_pipeline.systems.likeness import LikenessFit
 from slt_pipeline.systems.outputs import Outputs
 from slt_pipeline.systems.vocabularies import Vocabularies
+from slt_pipeline.training import distributed
 from slt_pipeline.training.checkpoint import best_checkpoint
 
 Measures = Mapping[str, float]
@@ -105,11 +106,18 @@ def fit_trained(
     train: Sequence[Clip],
     dev: Sequence[Clip],
 ) -> None:
-    """Fit the confidence of the best checkpoint in a run folder, and write it there; `model` is given its weights."""
-    checkpoint = best_checkpoint(folder, made_by="")
-    checkpoint.load_model(model)
-    system = Sign2Text(model.eval(), vocabularies, checkpoint.weights_hash)
-    fit_confidence(recipe, system, store, train, dev).confidence.save(folder)
+    """Fit the confidence of the best checkpoint in a run folder, and write it there: the first process alone does.
+
+    `model` is given its weights.
+    """
+
+    def fit() -> None:
+        checkpoint = best_checkpoint(folder, made_by="")
+        checkpoint.load_model(model)
+        system = Sign2Text(model.eval(), vocabularies, checkpoint.weights_hash)
+        fit_confidence(recipe, system, store, train, dev).confidence.save(folder)
+
+    distributed.first(fit)
 
 
 def fit_terms(measures: Sequence[Measures], quality: Sequence[float]) -> tuple[float, dict[str, Term], list[float]]:
