@@ -32,6 +32,7 @@ COMMANDS = {
     "evaluate": "evaluate:evaluate",
     "score": "score:score",
     "compare": "compare:compare",
+    "confidence": "confidence:confidence",
     "translate": "translate:translate",
     "report": "report:report",
     "recipe": "recipe:recipe",

@@ -23,6 +23,8 @@ def translate(videos, recipe_name, overrides, device, dry_run, run, out, num_bes
     """Translate plain videos; no labels are needed. Prints text, and glosses with times, one JSON line a video.
 
     \b
+    `confidence` is the expected sentence chrF / 100 of the text; `warnings` say what in the video is unlike training,
+    so that the text is not to be trusted. `slt confidence` fits both to a run that has none.
     A VIDEO is a file (mp4, gif, webm, ...), a folder of images or a zip pattern; any size and frame rate.
     A video that cannot be read is named on stderr, the others are translated, and the exit status is 2.
     Example:

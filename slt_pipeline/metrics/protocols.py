@@ -126,6 +126,11 @@ class ScoringProtocol:
         tokens = self._split(self.prepare_text(hypotheses)), self._split(self.prepare_text(references))
         return sentence_bleu(*tokens, self.level)
 
+    def sentence_chrf(self, hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
+        """How much of each sentence is right, as a share of 1: its chrF."""
+        texts = self.prepare_text(hypotheses), self.prepare_text(references)
+        return (chrf_of_statistics(chrf_statistics(*texts)) / 100).tolist()
+
     def bleu_sums(self, hypotheses: Sequence[str], references: Sequence[str]) -> Sums:
         """What BLEU-4 sums over sentences."""
         tokens = self._split(self.prepare_text(hypotheses)), self._split(self.prepare_text(references))

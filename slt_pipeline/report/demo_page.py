@@ -56,6 +56,8 @@ def demo_page(summary: Mapping[str, Any], table: Callable[..., str]) -> str:
             f"- {' '.join(g['gloss'] for g in result['glosses'])}",
             f"  - translated: {result['text']}",
             f"  - reference:  {result['reference']}",
+            *([] if result["confidence"] is None else [f"  - confidence: {result['confidence']:.2f}"]),
+            *(f"  - warning:    {warning}" for warning in result["warnings"]),
         ]
     lines += ["", f"Seconds of each step, some of them side by side: {seconds}"]
     lines += [f"Plots: {', '.join(summary['plots'])}", ""]

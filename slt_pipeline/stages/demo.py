@@ -20,6 +20,7 @@ from slt_pipeline.files import read_json, read_json_lines, write_json, write_jso
 from slt_pipeline.report.demo_page import demo_page
 from slt_pipeline.report.plots import plot_gloss_timeline, plot_losses, plot_wer
 from slt_pipeline.report.tables import markdown_table, text_table
+from slt_pipeline.stages.confidence import confidence
 from slt_pipeline.stages.evaluate import evaluate, own_tasks
 from slt_pipeline.stages.extract import extract
 from slt_pipeline.stages.gloss2text_train import gloss2text_train
@@ -168,8 +169,11 @@ def _extract(recipe: Recipe, *, device: str) -> None:
 
 
 def _extract_tuned(joint: Recipe, *, device: str) -> None:
-    """Encode the clips with the encoder of a joint run, which its translator is scored on."""
-    _extract(opened_as(joint, joint.run_folder(joint_train.__name__)), device=device)
+    """Encode the clips with the encoder of a joint run, which its translator is scored on, and fit its confidence."""
+    run = joint.run_folder(joint_train.__name__)
+    opened = opened_as(joint, run)
+    _extract(opened, device=device)
+    confidence(opened, device=device, run=run)
 
 
 def _evaluate(recipe: Recipe, others: Sequence[Recipe], device: str) -> list[dict[str, Any]]:

@@ -12,10 +12,12 @@ from slt_pipeline.corpora.frames import EvalVideo
 from slt_pipeline.errors import SltError
 from slt_pipeline.models.ctc import decode_clips
 from slt_pipeline.models.taps import Taps
+from slt_pipeline.systems.confidence import Confidence, fitted_to
 from slt_pipeline.systems.features import fingerprint
 from slt_pipeline.systems.recogniser import open_recogniser
 from slt_pipeline.systems.times import GlossTimes
 from slt_pipeline.systems.translator import open_sign2text, trained_translator
+from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training.devices import pick_device
 from slt_pipeline.training.run import Plan
 from slt_pipeline.video.reader import open_video
@@ -51,9 +53,10 @@ class Translate:
         self.translator = open_sign2text(recipe, self.device, reads, run)
         self.on_video = self.recogniser.on_video()
         self.times = GlossTimes.open(recipe)
+        self.confidence = self._open_confidence(run or recipe.run_folder("translate_train"))
 
     def video(self, path: str) -> dict[str, Any]:
-        """Translate one video: text, n-best with scores, glosses with start and end in seconds.
+        """Translate one video: text, n-best with scores, confidence, warnings, glosses with start and end in seconds.
 
         The video is brought to the frame rate and size that the encoder was trained on.
 
@@ -73,33 +76,43 @@ class Translate:
         stored = streams[self.recipe.translator.stream][None]
         with torch.no_grad():
             taps = self.translator.model.front({"features": stored.clone(), "lengths": torch.tensor([len(stored[0])])})
+        config = self.recipe.translate
+        found = self.translator.translate(taps, config.generation, num_return=config.num_best, with_scores=True)
+        (nbest,), (logits, classes) = found.nbest(config.num_best), self._recognised(taps, streams)
+        several = {"nbest": [scored._asdict() for scored in nbest]} if config.num_best > 1 else {}
         return {
             "video": path,
-            **self._text(taps),
-            "glosses": self._glosses(taps, streams, int(video.indices[0])),
+            "text": nbest[0].text,
+            **several,
+            **self._judged(nbest[0].score, logits, streams),
+            "glosses": self._glosses(logits, classes, streams["s3d"], int(video.indices[0])),
             "seconds": round(video.seconds, 3),
         }
 
-    def _text(self, taps: Taps) -> dict[str, Any]:
-        config = self.recipe.translate
-        several = config.num_best > 1
-        texts, scores = self.translator.translate(
-            taps, config.generation, num_return=config.num_best, with_scores=several
-        )
-        if not several or scores is None:
-            return {"text": texts[0]}
-        nbest = [{"text": text, "score": round(score, 4)} for text, score in zip(texts, scores, strict=True)]
-        return {"text": texts[0], "nbest": nbest}
+    def _open_confidence(self, folder: Path) -> Confidence | None:
+        generation, encoder = self.recipe.translate.generation, self.recogniser.checkpoint.weights_hash
+        return Confidence.open(folder, fitted_to(self.translator.weights, encoder, generation))
 
-    def _glosses(self, taps: Taps, streams: Mapping[str, torch.Tensor], first_frame: int) -> list[dict[str, Any]]:
-        """Glosses with times, of the translator's own head where it has one."""
+    def _judged(self, score: float, logits: torch.Tensor, streams: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+        if self.confidence is None:
+            return {"confidence": None, "warnings": []}
+        measures = self.confidence.measures(score, logits, streams)
+        return self.confidence.of(measures)._asdict()
+
+    def _recognised(self, taps: Taps, streams: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, GlossVocabulary]:
+        """Gloss logits (S, K) with their classes, of the translator's own head where it has one."""
         logits, classes = streams["gloss_logits"][None], self.recogniser.classes
         if self.translator.recognises:
             assert taps.gloss_logits is not None and self.translator.vocabularies.classes is not None
             logits, classes = taps.gloss_logits, self.translator.vocabularies.classes
-        logits = logits[0, : int(taps.lengths[0])].float().cpu()
+        return logits[0, : int(taps.lengths[0])].float().cpu(), classes
+
+    def _glosses(
+        self, logits: torch.Tensor, classes: GlossVocabulary, features: torch.Tensor, first_frame: int
+    ) -> list[dict[str, Any]]:
+        """Glosses with times."""
         (ids,) = decode_clips([logits], self.recipe.translate.beam_size)
-        glosses, features = classes.decode(ids), streams["s3d"]
+        glosses = classes.decode(ids)
 
         def second(frame: float) -> float:
             return round((first_frame + frame) / self.recogniser.shape.fps, 3)

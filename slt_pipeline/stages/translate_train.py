@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.models.ctc import infeasible, is_blank
 from slt_pipeline.models.sign_to_text import SignToText
 from slt_pipeline.models.taps import RECOGNITION
+from slt_pipeline.systems.confidence_fit import fit_trained
 from slt_pipeline.systems.decoding import Sign2Text
 from slt_pipeline.systems.features import FeatureStore, encodable, open_features, widths_of
 from slt_pipeline.systems.recogniser import recognise
@@ -101,7 +103,8 @@ def translate_train(
         give_up=give_up,
         counts=infeasible if model.front.recognises and RECOGNITION in objective.parts else None,
     )
-    return run.train(trainable, config.training, recipe.seed, where)
+    fit = partial(fit_trained, recipe, home, model, vocabularies, store, clips, dev) if learns_text else None
+    return run.train(trainable, config.training, recipe.seed, where, at_end=fit)
 
 
 def _look_at_labels(

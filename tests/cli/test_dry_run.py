@@ -21,6 +21,7 @@ READS_AND_WRITES = {
     "report grounding": ([f"{RUN}/features", f"{RUN}/translate_train"], [f"{RUN}/translate_train/report/grounding"]),
     "report modality-gap": (["corpus/manifest.jsonl"], [f"{RUN}/translate_train/report/modality_gap"]),
     "report embedding": (["corpus/manifest.jsonl"], [f"{RUN}/translate_train/report/embedding"]),
+    "confidence": ([f"{RUN}/features"], [f"{RUN}/translate_train/confidence.json"]),
     "translate": ([f"{RUN}/visual_train", f"{RUN}/translate_train"], []),
 }
 

@@ -64,7 +64,9 @@ ONLY_IN: dict[str, frozenset[str]] = {
     "av": frozenset({"slt_pipeline.video", "slt_pipeline.avatar"}),
     "sacrebleu": frozenset({"slt_pipeline.metrics"}),
     "matplotlib": frozenset({"slt_pipeline.report"}),
-    "sklearn": frozenset({"slt_pipeline.report.tsne"}),
+    "sklearn": frozenset(
+        {"slt_pipeline.report.tsne", "slt_pipeline.systems.confidence_fit", "slt_pipeline.systems.likeness"}
+    ),
     "optuna": frozenset({"slt_pipeline.systems.search"}),
     "click": frozenset({"slt_pipeline.cli"}),
 }

@@ -25,7 +25,11 @@ def test_the_page_has_one_table_of_every_system_by_task_and_the_bound_last():
         "seconds_total": 18.0,
         "scores": {str(number): row for number, row in enumerate(scored)},
         "sweep": [{"translator.mapper.input": "s3d", "dev bleu4": 68.18}],
-        "translations": [{"glosses": [{"gloss": "REGEN"}], "text": "regen .", "reference": "es regnet ."}],
+        "translations": [
+            {"glosses": [{"gloss": "REGEN"}], "text": "regen .", "reference": "es regnet ."}
+            | {"confidence": 0.256, "warnings": ["unlike anything in the training data: steps 2, 7 is the least"]},
+            {"glosses": [], "text": "sonne .", "reference": "sonne .", "confidence": None, "warnings": []},
+        ],
         "plots": ["timeline.png"],
     }
     assert demo_page(summary, markdown_table) == (
@@ -53,6 +57,11 @@ def test_the_page_has_one_table_of_every_system_by_task_and_the_bound_last():
         "- REGEN\n"
         "  - translated: regen .\n"
         "  - reference:  es regnet .\n"
+        "  - confidence: 0.26\n"
+        "  - warning:    unlike anything in the training data: steps 2, 7 is the least\n"
+        "- \n"
+        "  - translated: sonne .\n"
+        "  - reference:  sonne .\n"
         "\n"
         "Seconds of each step, some of them side by side: extract 20, sweep 1\n"
         "Plots: timeline.png\n"
