@@ -69,7 +69,7 @@ def beam_search(
         do_sample=False,
         use_cache=True,
         logits_processor=LogitsProcessorList([TogetherWith(others, num_beams)] if others else []),
-        **{CACHE: SearchCache(first, num_beams)},
+        **({CACHE: SearchCache(first, num_beams)} if first.encodes else {}),
     )
     if not with_scores:
         return Generation(ids, None)

@@ -27,9 +27,14 @@ class Member(NamedTuple):
     mask: Tensor
 
     @property
+    def encodes(self) -> bool:
+        """Whether the states are an encoder's, which a text attends to; or the vectors that it stands behind."""
+        return self.mbart.config.is_encoder_decoder
+
+    @property
     def room(self) -> int:
-        """Positions that are left for a text; without an encoder it stands behind the states."""
-        taken = 0 if self.mbart.config.is_encoder_decoder else self.states.shape[1]
+        """Positions that are left for a text."""
+        taken = 0 if self.encodes else self.states.shape[1]
         return self.mbart.config.max_position_embeddings - taken
 
     def repeated(self, times: int) -> "Member":
@@ -50,6 +55,8 @@ class SearchCache(EncoderDecoderCache):
     def __init__(self, member: Member, num_beams: int):
         """Begin a search with so many beams for each source of a member."""
         super().__init__(DynamicCache(), DynamicCache())
+        if not member.encodes:
+            return
         for number, layer in enumerate(cast(Any, member.mbart.get_decoder()).layers):
             attention = layer.encoder_attn
             keys, values = (

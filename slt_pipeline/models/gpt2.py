@@ -17,7 +17,7 @@ from slt_pipeline.config.translator import GPT2Config, TranslatorConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.models.language import EncoderInput, TextVocabulary
 from slt_pipeline.models.mbart import BOS_ID, EOS_ID, PAD_ID
-from slt_pipeline.models.mbart_files import read_config, read_weights
+from slt_pipeline.models.mbart_files import copy_strictly, read_config, read_weights
 from slt_pipeline.models.mmtlb import MMTLB
 
 # the keys of a config.json that build the network
@@ -168,7 +168,8 @@ def build_gpt2(
         end = settings.get("eos_token_id")
         rows = _rows(tokenizer, state[_EMBEDDING].shape[0], end if isinstance(end, int) else 0, str(config.folder))
         state[_EMBEDDING] = state[_EMBEDDING][rows]
-    _load(model, state, str(config.folder))
+    state |= {_TIED: state[_EMBEDDING]} if _EMBEDDING in state else {}
+    copy_strictly(model, state, f"GPT-2 weights {config.folder}")
     return model
 
 
@@ -197,27 +198,6 @@ def _rows(tokenizer: TextVocabulary, num_rows: int, end: int, source: str) -> li
             "the config.json and tokenizer of the same folder"
         )
     return [end] * 4 + list(range(count)) + [end] * (tokenizer.vocab_size - 4 - count)
-
-
-def _load(model: GPT2LMHeadModel, state: dict[str, Tensor], source: str) -> None:
-    """Copy a folder's weights into `model`.
-
-    Raises:
-        SltError: names or shapes differ.
-    """
-    own = model.state_dict()
-    state |= {_TIED: state[_EMBEDDING]} if _EMBEDDING in state else {}
-    for name in sorted(own.keys() ^ state.keys()):
-        raise SltError(
-            f"GPT-2 weights {source}: {name} is {'missing' if name in own else 'unknown'}; sizes or format differ"
-        )
-    for name, value in state.items():
-        if value.shape != own[name].shape:
-            raise SltError(
-                f"GPT-2 weights {source}: {name} is {tuple(value.shape)}, the model has {tuple(own[name].shape)}; "
-                "use the config.json and tokenizer of the same folder"
-            )
-    model.load_state_dict(state)
 
 
 def _named(state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ from transformers import MBartForConditionalGeneration
 
 from slt_pipeline.config.translator import MBartConfig
 from slt_pipeline.errors import SltError
-from slt_pipeline.models.mbart_files import TIED_NAMES, read_config, read_weights, shared_embedding
+from slt_pipeline.models.mbart_files import TIED_NAMES, copy_strictly, read_config, read_weights, shared_embedding
 
 # fairseq's numbering, the same in every mBART, pruned or not
 BOS_ID, PAD_ID, EOS_ID = 0, 1, 2
@@ -76,22 +76,9 @@ def load_mbart_weights(model: MBartForConditionalGeneration, state: dict[str, Te
     """
     state = dict(state)
     state[_SHARED] = shared_embedding(state, source)
-    own = model.state_dict()
     state.update(dict.fromkeys(TIED_NAMES, state[_SHARED]))
     state.setdefault("final_logits_bias", torch.zeros(1, state[_SHARED].shape[0]))
-    missing, extra = own.keys() - state.keys(), state.keys() - own.keys()
-    if missing or extra:
-        name = min(missing or extra)
-        raise SltError(
-            f"mBART weights {source}: {len(missing)} missing, {len(extra)} unknown, e.g. {name}; sizes or format differ"
-        )
-    for name, value in state.items():
-        if value.shape != own[name].shape:
-            raise SltError(
-                f"mBART weights {source}: {name} is {tuple(value.shape)}, the model has {tuple(own[name].shape)}; "
-                "use the config.json and tokenizer of the same folder"
-            )
-    model.load_state_dict(state)
+    copy_strictly(model, state, f"mBART weights {source}")
 
 
 def text_embedding(model: MBartForConditionalGeneration) -> Tensor:

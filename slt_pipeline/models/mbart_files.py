@@ -1,6 +1,7 @@
 """The files of a Hugging Face mBART folder: settings, and weights in one file or in shards, mapped and not copied."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from slt_pipeline.config.translator import LANGUAGE_MODELS, LanguageModelName
 from slt_pipeline.errors import SltError
@@ -82,6 +83,26 @@ def read_weights(folder: Path) -> dict[str, Tensor]:
             f"{index}: {len(lost)} tensors are in no shard, such as {lost[0]}; fetch all files of the folder"
         )
     return state
+
+
+def copy_strictly(model: nn.Module, state: Mapping[str, Tensor], what: str) -> None:
+    """Copy weights into a model, all that it has and no others; `what` begins the message.
+
+    Raises:
+        SltError: names or shapes differ.
+    """
+    own = model.state_dict()
+    missing, extra = own.keys() - state.keys(), state.keys() - own.keys()
+    if missing or extra:
+        name = min(missing or extra)
+        raise SltError(f"{what}: {len(missing)} missing, {len(extra)} unknown, e.g. {name}; sizes or format differ")
+    for name, value in state.items():
+        if value.shape != own[name].shape:
+            raise SltError(
+                f"{what}: {name} is {tuple(value.shape)}, the model has {tuple(own[name].shape)}; use the config.json "
+                "and tokenizer of the same folder"
+            )
+    model.load_state_dict(state)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

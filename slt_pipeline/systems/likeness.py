@@ -77,7 +77,8 @@ def _density(vectors: Tensor) -> Density:
     """Fit a density to vectors (N, D)."""
     rows = vectors.double().numpy()
     number, width = rows.shape
-    found = PCA(min(_AXES, width, number), svd_solver="covariance_eigh").fit(rows)
+    with np.errstate(invalid="ignore"):  # where nothing varies it divides nothing by nothing, for what is not read here
+        found = PCA(min(_AXES, width, number), svd_solver="covariance_eigh").fit(rows)
     known = found.explained_variance_ if number > 1 else np.zeros(1)
     total = float(rows.var(axis=0, ddof=min(1, number - 1)).sum())
     floor = max(_FLOOR * total / width, 1e-12)

@@ -13,6 +13,7 @@ from slt_pipeline.models.taps import HeadFront, StoredTap
 from slt_pipeline.training.checkpoint import save_checkpoint
 
 BOTH = frozenset({"translation", "recognition"})
+OF_TEXT = {"translation", "agreement", "distillation"}
 LABELS = {**targets([text for _, text in PAIRS[:2]]), **gloss_labels([glosses for glosses, _ in PAIRS[:2]])}
 LENGTHS = torch.tensor([9, 7])
 
@@ -81,9 +82,9 @@ def test_each_loss_alone_reaches_the_head(part):
 
 def test_what_is_stored_is_not_recognised_anew():
     model = sign_to_text("stored", "gloss_logits")
-    assert model.parts == {"translation", "agreement"}
+    assert model.parts == OF_TEXT
     assert model(_batch(width=len(CLASSES)), BOTH).keys() == {"translation"}
-    assert sign_to_text("head").parts == sign_to_text("video").parts == BOTH | {"agreement"}
+    assert sign_to_text("head").parts == sign_to_text("video").parts == BOTH | OF_TEXT
 
 
 def test_clips_without_gloss_take_no_part_in_recognition():

@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from joint_tools import BRIDGED, HEADED
 from stage_tools import change_json, refusal, write_video
 
@@ -15,6 +16,7 @@ from slt_pipeline.stages.translate import Translate
 from slt_pipeline.stages.translate_train import translate_train
 from slt_pipeline.systems.confidence import CONFIDENCE_FILE, LOG_PROBABILITY
 from slt_pipeline.systems.confidence_fit import fit_limits, fit_terms
+from slt_pipeline.systems.likeness import Known, fit_likeness
 from slt_pipeline.video.reader import open_video
 
 UNLIKE = "unlike anything in the training data: "
@@ -199,3 +201,11 @@ def test_a_clip_that_is_nearer_to_training_than_any_is_not_unlike_it():
     limit = fit_limits([{"distance": value} for value in np.linspace(0.9, 1.1, 500)])["distance"]
     assert limit.warning("distance", 0.1) is None
     assert limit.warning("distance", 1.2) is not None
+
+
+def test_features_in_which_nothing_varies_are_fitted_to_without_a_word():
+    still = Known(torch.zeros(4), torch.zeros(5, 4), torch.ones(5, 3))
+    likeness = fit_likeness([still, still])
+    own = likeness.measures(torch.zeros(5, 4), torch.ones(5, 3))
+    other = likeness.measures(torch.ones(5, 4), torch.ones(5, 3))
+    assert own["distance"] < 1 < other["distance"]
