@@ -41,11 +41,13 @@ class MMTLB(Translator):
         losses, valid = {}, batch["labels"] != PAD_ID
         if "translation" in parts:
             losses["translation"] = label_smoothed_loss(logits, labels, self.config.label_smoothing, PAD_ID)
+        if {"agreement", "distillation"}.isdisjoint(parts):
+            return losses
+        passes = logits.float().log_softmax(dim=-1).split(len(valid))
         if "agreement" in parts:
-            first, second = logits.float().log_softmax(dim=-1).chunk(2)
+            first, second = passes
             losses["agreement"] = _divergence(first, second, valid)
         if "distillation" in parts:
-            passes = logits.float().log_softmax(dim=-1).split(len(valid))
             taught = [_missed(batch["teacher_log_probs"], each, valid) for each in passes]
             losses["distillation"] = torch.stack(taught).mean()
         return losses

@@ -94,7 +94,8 @@ class Gloss2Text(_Writer[Translator]):
         """Return the text of every sequence of glosses, and its `num_best` best ones with scores."""
         made, num_return = _Ordered(len(glosses)), max(num_best, 1)
         settings = {**generation.model_dump(), "num_return": num_return, "with_scores": num_best > 0}
-        for indices in decoding_batches([self.reader.length(row) for row in glosses], batch_size):
+        length = self.reader.length
+        for indices in decoding_batches([length(row) for row in glosses], batch_size):
             rows = [glosses[index] for index in indices]
             members = [other.model.member(other._source(rows)) for other in self.others]
             found = self.model.generate(self._source(rows), others=members, **settings)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from process_status import kibibytes
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -29,7 +31,7 @@ def read_all(path: str, places: str | None) -> dict[str, Any]:
     read, clip_ids = _reader(path, places)
     for clip_id in clip_ids:
         read(clip_id)
-    return {"rss_kib": _status("VmRSS")}
+    return {"rss_kib": kibibytes("VmRSS")}
 
 
 def read_cold(
@@ -104,7 +106,7 @@ def read_split(way: str, path: str, with_torch: bool) -> dict[str, Any]:
     order = random.permutation(num_clips).tolist()
     for position in range(0, num_clips, BATCH):
         batches(order[position : position + BATCH])
-    return {"first": first, "epoch": time.perf_counter() - start, "peak_kib": _status("VmHWM")}
+    return {"first": first, "epoch": time.perf_counter() - start, "peak_kib": kibibytes("VmHWM")}
 
 
 class _Counted:
@@ -172,12 +174,6 @@ def _reader(path: str, places: str | None) -> "tuple[Callable[[str], np.ndarray]
 
     rows, found = np.load(path, mmap_mode="r"), json.loads(Path(places).read_text())
     return lambda clip_id: np.array(rows[slice(*found[clip_id])]), list(found)
-
-
-def _status(key: str) -> int:
-    """Return an entry of /proc/self/status, KiB."""
-    with Path("/proc/self/status").open() as lines:
-        return int(next(line.split()[1] for line in lines if line.startswith(key)))
 
 
 def _fetched() -> int:

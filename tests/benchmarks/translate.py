@@ -27,6 +27,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 import torch
+from process_status import kibibytes
 from translate_plain import RATE, Plain, read_features, write_features
 
 from slt_pipeline.cli.options import load
@@ -261,14 +262,9 @@ def _peak(sender) -> None:
     source = EncoderInput(torch.randn(32, 60, 1024), torch.ones(32, 60, dtype=torch.int64))
     model.states(source)
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew: building the model took more
-    before = _kilobytes("VmRSS")
+    before = kibibytes("VmRSS")
     model.generate(source, **GenerationConfig(num_beams=5, max_length=100).model_dump())
-    sender.send((_kilobytes("VmHWM") - before) / 2**20)
-
-
-def _kilobytes(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith(name))
+    sender.send((kibibytes("VmHWM") - before) / 2**20)
 
 
 def _started(recipe: Recipe) -> SignToText:

@@ -19,6 +19,7 @@ import av
 import numpy as np
 import torch
 from PIL import Image
+from process_status import kibibytes
 
 from slt_pipeline.config.encoder import EncoderConfig, HeadConfig, S3DConfig
 from slt_pipeline.config.video import SamplingConfig, TransformConfig, VideoConfig
@@ -134,8 +135,7 @@ def _peak(what: str, *numbers: str) -> float:
             else:
                 options = argparse.Namespace(width=float(numbers[4]))
                 assert len(_encoder(options, video).whole(opened)["s3d"]) == frames // 4
-    status = Path("/proc/self/status").read_text(encoding="ascii")  # getrusage counts what the parent had, too
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
+    return kibibytes("VmHWM") / 1024
 
 
 def write(path: str, frames: int, width: int, height: int) -> None:
