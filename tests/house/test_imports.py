@@ -1,12 +1,20 @@
 import os
+import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
-from import_rules import circles, stale_permissions, violations
+from import_rules import circles, imports, stale_permissions, violations
 
 ROOT = Path(__file__).resolve().parents[2]
+# Imported and not declared, with the reason.
+COMES_WITH = {
+    "pydantic-core": "pydantic, which names the one version that it takes",
+    "pytest": "the tests of a store's backend (cache/testing), for which it is there",
+}
 
 
 def test_every_import_of_the_house_follows_the_direction():
@@ -111,6 +119,20 @@ def test_a_planted_violation_is_found(tmp_path, module, source, fault):
 def test_a_proper_import_is_let_through(tmp_path, module, source):
     _plant(tmp_path, module, source)
     assert violations(tmp_path) == []
+
+
+def test_every_package_that_is_imported_is_declared_and_every_declared_one_is_imported():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [line for name, lines in project["optional-dependencies"].items() if name != "dev" for line in lines]
+    declared = {_canonical(re.split(r"[<>=\[;]", line)[0]) for line in (*project["dependencies"], *extras)}
+    found = {target.split(".")[0] for targets in imports(ROOT).values() for target in targets}
+    foreign = found - sys.stdlib_module_names - {"slt_pipeline", "cache"}
+    homes = packages_distributions()
+    assert {_canonical(homes.get(name, [name])[0]) for name in foreign} - COMES_WITH.keys() == declared
+
+
+def _canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
 
 
 def test_config_is_imported_without_torch():
