@@ -44,7 +44,11 @@ def annotation_jobs(config: SynthConfig, seed: int) -> tuple[list[Job], list[Job
 
 
 def choose_clips(clips: Sequence[Clip], config: SynthConfig, seed: int) -> list[Clip]:
-    """The clips to re-enact, training ones first, each split in the manifest's order."""
+    """The clips to re-enact, training ones first, each split in the manifest's order.
+
+    Raises:
+        SltError: fewer clips are eligible than are asked for.
+    """
     wanted = config.annotations
     assert wanted is not None
     frequent = Counter(gloss for clip in clips if clip.split == "train" for gloss in clip.gloss or ())

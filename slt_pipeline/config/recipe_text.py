@@ -55,7 +55,7 @@ def parse_override(override: str) -> tuple[str, Any]:
         is_none = "the value is " if str(error).startswith("not YAML") else ""
         raise SltError(f"override {override!r}: {is_none}{error}") from error
     if isinstance(value, str) and " #" in text and value != text.strip() and text.strip()[0] not in "'\"":
-        raise SltError(f"override {override!r}: YAML takes what is behind # for a remark; write the value in quotes")
+        raise SltError(f"override {override!r}: YAML takes what is behind # for a comment; write the value in quotes")
     refuse_former_keys({key: value})
     return key, value
 

@@ -56,6 +56,9 @@ def import_csl_daily_text(
         fps: frames per second, which the files do not say.
         strict: stop at the first sentence whose frames cannot be read, instead of listing it as rejected.
         progress: wraps the sentences, such as `tqdm`.
+
+    Raises:
+        SltError: a list is missing, damaged or empty, or no clip can be read.
     """
     entries = _of_map(labels / _MAP) if (labels / _MAP).is_file() else _of_pickle(labels / _PICKLE)
     sheet = read_spreadsheet(labels / _SPLITS, delimiter="|", quoted=False)

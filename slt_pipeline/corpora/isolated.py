@@ -61,6 +61,9 @@ def import_class_folders(
         fps: of folders of pictures.
         strict: stop at the first video that cannot be read, instead of listing it as rejected.
         progress: wraps the clips, such as `tqdm`.
+
+    Raises:
+        SltError: the folder is missing, holds no clip, or a folder that is no split beside splits.
     """
     if not videos.is_dir():
         raise SltError(f"{videos}: no such folder")
@@ -113,6 +116,9 @@ def import_listed(
         strict: stop at the first that cannot be read, instead of listing it as rejected.
         progress: wraps the clips, such as `tqdm`.
         left_out: what else is to be listed as rejected: reasons by id.
+
+    Raises:
+        SltError: no clip can be read; `strict`: one cannot.
     """
     report = ImportReport(out, media_root or out.parent)
     report.rejected += [{"id": name, "reason": reason} for name, reason in (left_out or {}).items()]

@@ -47,6 +47,9 @@ def import_phoenix14t_csv(
         media_root: what the references are relative to; the manifest's folder if None.
         strict: stop at the first sentence whose frames cannot be read, instead of listing it as rejected.
         progress: wraps the sentences, such as `tqdm`.
+
+    Raises:
+        SltError: a list is missing or damaged, its frames are not there, or no clip can be read.
     """
     root, rows = media_root or out.parent, []
     for split in SPLITS:

@@ -41,6 +41,9 @@ def import_wlasl(
         num_glosses: take that many of the list only, the first: WLASL100, 300, 1000; None: all.
         strict: stop at the first video that cannot be read, instead of listing it as rejected.
         progress: wraps the clips, such as `tqdm`.
+
+    Raises:
+        SltError: the list is none of WLASL, or no clip can be read.
     """
     try:
         entries = json.loads("\n".join(read_lines(annotations)))

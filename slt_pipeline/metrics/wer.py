@@ -52,7 +52,11 @@ def word_error_rate(hypotheses: Sequence[str], references: Sequence[str]) -> Rec
 
 
 def scores_of_counts(counts: Sequence[int] | np.ndarray) -> RecognitionScores:
-    """Rates from summed counts, laid out as by `error_counts`."""
+    """Rates from summed counts, laid out as by `error_counts`.
+
+    Raises:
+        SltError: the references hold no token.
+    """
     num_del, num_ins, num_sub, _, num_ref = (int(count) for count in counts)
     if num_ref == 0:
         raise SltError("word error rate is undefined: the references hold 0 tokens; score clips that have glosses")

@@ -99,7 +99,7 @@ def is_blank(gloss_logits: torch.Tensor) -> bool:
 def decode(
     gloss_logits: torch.Tensor, lengths: torch.Tensor, beam_size: int, merge_repeats: bool = True
 ) -> list[list[int]]:
-    """Return the classes of every clip: greedy if beam_size is 0, else `prefix_beam_search`.
+    """Return the classes of every clip of (B, S, K) with lengths (B,): greedy if beam_size is 0, else by prefix search.
 
     Greedy takes no `merge_repeats`: it always keeps a gloss that is repeated across a blank.
     """

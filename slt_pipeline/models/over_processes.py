@@ -11,14 +11,14 @@ def num_processes() -> int:
 
 
 def gathered(tensor: Tensor) -> Tensor:
-    """Return the tensors of all processes, which have one shape, stacked by process; without gradient."""
+    """Return the tensors of all processes, of one shape (...), as (processes, ...), without gradient."""
     each = [torch.empty_like(tensor) for _ in range(num_processes())]
     dist.all_gather(each, tensor.detach())
     return torch.stack(each)
 
 
 def summed(tensor: Tensor) -> Tensor:
-    """Return the sum of a tensor over all processes, without gradient."""
+    """Return the sum of a tensor (...) over all processes, without gradient."""
     total = tensor.detach().clone()
     dist.all_reduce(total)
     return total

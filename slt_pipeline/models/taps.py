@@ -62,7 +62,7 @@ class Front(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, batch: Mapping[str, Tensor]) -> Taps:
-        """Return the taps of a batch."""
+        """Return the taps (B, S, D) of a batch of stored features or frames."""
 
     def parameter_groups(self, tap: TapName, parts: Collection[str]) -> dict[str, list[nn.Parameter]]:
         """Return the parameters that have a part in the loss, by group.

@@ -101,7 +101,7 @@ class Translator(LanguageModel, ABC):
         return self._close(vectors, batch["lengths"], vectors.new_zeros(vectors.shape[-1]))
 
     def forward(self, batch: Mapping[str, Tensor], parts: Collection[str]) -> dict[str, Tensor]:
-        """Return the losses of a batch that holds a source (see `source`) and what the losses compare with."""
+        """Return the scalar losses of a batch that holds a source (see `source`) and what the losses compare with."""
         return self.losses(self.source(batch), batch, parts)
 
     @torch.no_grad()

@@ -78,7 +78,7 @@ def load_s3d(s3d: S3D, state: Mapping[str, Tensor]) -> None:
             raise SltError(f"the checkpoint has no entry for {key}: it is not an S3D of {s3d.config.use_blocks} blocks")
         if given[key].shape != own.shape:
             have, need = tuple(given[key].shape), tuple(own.shape)
-            raise SltError(f"{key} has shape {have} in the checkpoint, {need} here: set s3d.width to the checkpoint's")
+            raise SltError(f"{key} has shape {have} in the checkpoint, {need} here: set encoder.s3d.width")
     s3d.load_state_dict(given)
 
 

@@ -60,6 +60,9 @@ def demo(recipe: Recipe, others: Sequence[Recipe] = (), *, device: str = "auto")
         recipe: the experiment, with a synthetic corpus.
         others: further translators on its store, or trained together with its encoder.
         device: where it computes.
+
+    Raises:
+        SltError: the recipe has no synthetic corpus, or a stage refuses it.
     """
     if recipe.synth is None:
         raise SltError(f"recipe {recipe.name} has no `synth` section, which the demo renders")

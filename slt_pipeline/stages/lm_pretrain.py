@@ -54,6 +54,9 @@ def lm_pretrain(
 
     An mBART learns to undo noise, a GPT-2 to go on. At the end its weights lie in the run's folder `mbart` or `gpt2`,
     which `translator.mbart.folder`, or that of `gpt2`, and `text.tokenizer` name.
+
+    Raises:
+        SltError: what the recipe names is missing or does not fit.
     """
     config = recipe.lm_pretrain
     run = find_run(recipe.run_folder(STAGE), STAGE, _inputs(recipe), overwrite=overwrite, extend=extend)

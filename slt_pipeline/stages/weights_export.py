@@ -28,6 +28,9 @@ def weights_export(run: Path, to: Path, *, overwrite: bool = False) -> dict[str,
 
     Returns:
         the account of the file: `blocks`, `width`, `frames`, `classes` and `lacks`, what torchvision's S3D has more.
+
+    Raises:
+        SltError: the run holds no visual encoder, or the file is there.
     """
     require_suffix(to)
     if to.exists() and not overwrite:

@@ -29,7 +29,11 @@ class Said:
     """Of Sign2Gloss `width`, `height` and `fps` of the videos that it was trained on."""
 
     def frames_of(self, kind: Kind, path: Path) -> Frames | None:
-        """Return the frames that weights of this kind are for; None: it reads no frames."""
+        """Return the frames that weights of this kind are for; None: it reads no frames.
+
+        Raises:
+            SltError: these weights read no frames, and something is said of them.
+        """
         known = frames_said(path) or FRAMES.get(kind)
         if self.frames and not known:
             raise SltError(f"{path} is {kind}, which reads no frames; leave out --color-order, --mean and --std")
@@ -74,6 +78,9 @@ def weights_import(
 
     Returns:
         what became of it: kind, `where` it lies, `matched` and `told`, the counts in words.
+
+    Raises:
+        SltError: the checkpoint is no known one or does not fit the recipe, or what it becomes is there.
     """
     foreign = read_foreign(checkpoint)
     kind = foreign.kind(said.kind)

@@ -191,7 +191,11 @@ class Systems:
 
     @cached_property
     def gloss2text(self) -> Gloss2Text:
-        """Glosses to text."""
+        """Glosses to text.
+
+        Raises:
+            SltError: an ensemble of translators of signs has none.
+        """
         if self.others and not self.language:
             raise SltError(
                 f"the ensemble of {self.run} is one of translators of signs, and Gloss2Text is none of them; leave out "
@@ -204,7 +208,11 @@ class Systems:
 
     @cached_property
     def sign2text(self) -> Sign2Text:
-        """Features to text."""
+        """Features to text.
+
+        Raises:
+            SltError: members of the ensemble read different streams.
+        """
         packed = self.store.compression
         reads = {"store": self.store.fingerprint, "store_keep_bits": packed and packed.keep_bits}
         first = open_sign2text(self.recipe, self.device, reads, self.run)

@@ -149,7 +149,11 @@ def aside(run_folder: Path) -> Path:
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors of a safetensors file, on the CPU."""
+    """Tensors of a safetensors file, on the CPU.
+
+    Raises:
+        SltError: it is no safetensors file.
+    """
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:

@@ -42,7 +42,11 @@ class Archive:
         return self._runs.keys()
 
     def folder(self, name: str) -> "Folder":
-        """Open a folder; one that is not there is empty."""
+        """Open a folder; one that is not there is empty.
+
+        Raises:
+            SltError: the archive is damaged.
+        """
         runs = self._runs.get(name, array("Q"))
         try:
             view = _View(self.path, self._start, zip(runs[::2], runs[1::2], strict=True), self._stated)

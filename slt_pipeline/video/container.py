@@ -83,7 +83,11 @@ class ContainerVideo(Video):
         return self._timed().stamped and self._aspect == 1 and not self._mirrored
 
     def frames(self, indices: Indices) -> Iterator[np.ndarray]:
-        """Yield the frames at these indices, which do not fall: (H, W, 3) uint8 RGB."""
+        """Yield the frames at these indices, which do not fall: (H, W, 3) uint8 RGB.
+
+        Raises:
+            SltError: the file holds no frame that can be decoded, or is cut short.
+        """
         timing = self._timed()
         wanted = in_order(indices, len(timing.keys), self.name)
         if not len(wanted):

@@ -64,7 +64,11 @@ def is_numbered(name: str) -> bool:
 
 
 def frame_number_pattern(name: str, where: str) -> tuple[re.Pattern[str], str]:
-    """Split a printf file name: a pattern whose one group is the frame number, and a str.format template for it."""
+    """Split a printf file name: a pattern whose one group is the frame number, and a str.format template for it.
+
+    Raises:
+        SltError: it holds not exactly one number.
+    """
     fields = list(_NUMBERED.finditer(name))
     if len(fields) != 1 or "%" in name.replace(fields[0].group(), "", 1):
         raise SltError(f"{where}: the file name must hold exactly one frame number such as %04d")

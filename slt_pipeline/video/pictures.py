@@ -100,7 +100,11 @@ def folder_pictures(folder: Path, root: Path | None) -> list[str]:
 
 
 def numbered_pictures(pattern: Path, root: Path | None) -> list[str]:
-    """Return the names that a printf pattern stands for, in the order of their numbers."""
+    """Return the names that a printf pattern stands for, in the order of their numbers.
+
+    Raises:
+        SltError: its folder is not there, or a picture is missing.
+    """
     if not pattern.parent.is_dir():
         raise SltError(f"{pattern}: its folder {pattern.parent} does not exist")
     return _numbered(pattern.name, _listed(pattern.parent, root), str(pattern))

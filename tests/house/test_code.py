@@ -107,6 +107,49 @@ _SAVING |= {f"shutil.{name}" for name in ("copy", "copy2", "copyfile", "copyfile
 _SAVING |= {"*.savefig", "*.save_pretrained", "*.tofile", "*.to_csv", "*.touch"}
 
 
+def test_every_public_function_says_what_it_refuses():
+    functions = [(_name(path), node) for path in _modules() for node in _public(path.read_text(encoding="utf-8"))]
+    assert len(functions) > 500
+    assert [
+        f"{name}: {node.name}"
+        for name, node in functions
+        if not name.startswith("slt_pipeline/cli/")  # docstrings of commands are help texts
+        and _refuses(node)
+        and not re.search("raise|refuse|SltError", ast.get_docstring(node) or "", re.IGNORECASE)
+    ] == []
+
+
+@pytest.mark.parametrize(
+    ("source", "refuses"),
+    [
+        ("def f():\n    if x:\n        raise SltError('no')", True),
+        ("def f():\n    raise", False),
+        ("def f():\n    def g():\n        raise SltError('no')\n    return g", False),
+        ("class C:\n    def f(self):\n        raise SltError('no')", True),
+    ],
+)
+def test_what_a_function_refuses_is_found(source, refuses):
+    assert [_refuses(node) for node in _public(source)] == [refuses]
+
+
+def _public(source: str) -> Iterator[ast.FunctionDef]:
+    """Functions of a module and methods of its classes whose names, and those of the classes, are public."""
+    tree = ast.parse(source)
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+    for place in (tree, *classes):
+        yield from (n for n in place.body if isinstance(n, ast.FunctionDef) and not n.name.startswith("_"))
+
+
+def _refuses(function: ast.FunctionDef) -> bool:
+    nodes: list[ast.AST] = [*function.body]
+    for node in nodes:
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and ast.unparse(node.exc.func) == "SltError":
+            return True
+        if not isinstance(node, ast.FunctionDef | ast.Lambda):
+            nodes += ast.iter_child_nodes(node)
+    return False
+
+
 def _modules() -> list[Path]:
     return [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 

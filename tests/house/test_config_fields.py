@@ -64,7 +64,8 @@ SECTIONS = _sections_by_name()
 
 def _home(section: str, field: str) -> str:
     """`Class.field` of the class that defines a field, which those that inherit it share."""
-    return next(f"{c.__name__}.{field}" for c in CLASSES[section].__mro__ if field in c.__dict__.get("__annotations__", ()))
+    lines = CLASSES[section].__mro__
+    return next(f"{each.__name__}.{field}" for each in lines if field in vars(each).get("__annotations__", ()))
 
 
 def _reads(source: str) -> set[str]:

@@ -142,7 +142,7 @@ def test_windows_line_ends_a_byte_order_mark_and_anchors_are_read(write):
 
 
 def test_a_remark_behind_an_override_does_not_cut_its_value():
-    assert "takes what is behind # for a remark" in refusal("demo/mmtlb", "corpus.manifest=take #2/m.jsonl")
+    assert "takes what is behind # for a comment" in refusal("demo/mmtlb", "corpus.manifest=take #2/m.jsonl")
     assert load_recipe("demo/mmtlb", ["corpus.manifest='take #2/m.jsonl'"]).corpus.manifest == "take #2/m.jsonl"
 
 
