@@ -31,11 +31,9 @@ class Former:
 
 FORMER = (
     Former("training.mixed_precision", "training.precision", {"no": "fp32"}),
-    Former(
-        "translate_train.resident",
-        "translate_train.features_in",
-        {"no": "files", "yes": "memory"},
-    ),
+    Former("training.precision", "training.precision", {"no": "fp32"}),
+    Former("translate_train.resident", "translate_train.features_in", {"no": "files", "yes": "memory"}),
+    Former("translate_train.features_in", "translate_train.features_in", {"no": "files", "yes": "memory"}),
     Former("translator.head", "translator.head", {"frozen": "stored"}),
     Former("translator.recognition_weight", "translate_train.objective.recognition"),
     Former("translator.translation_weight", "translate_train.objective.translation"),
@@ -86,11 +84,14 @@ def refuse_former(key: str, value: Any, where: str = "") -> None:
 def refuse_former_keys(data: Mapping[str, Any], where: str = "") -> None:
     """Refuse the first key or value of nested plain data that has another name today.
 
+    A search names a key, and below it what it may be.
+
     Raises:
         SltError: see `refuse_former`.
     """
     for path, value in _leaves(data):
         refuse_former(".".join(path), value, where)
+        refuse_former(".".join(path[:-1]), value if path[-1] == "choices" else None, where)
 
 
 def upgrade(flat: Mapping[str, Any]) -> dict[str, Any]:

@@ -60,6 +60,22 @@ def refusal(name: str, *overrides: str) -> str:
         ),
         ("translator={head: frozen}", "translator.head: frozen is called stored now"),
         ("sweep.grid={translator.head: [trained, frozen]}", "sweep.grid.translator.head: frozen is called stored now"),
+        (
+            "sweep.search={keys: {translator.translation_weight: {low: 0.1, high: 1}}, runs: 3}",
+            "sweep.search.keys.translator.translation_weight is called "
+            "sweep.search.keys.translate_train.objective.translation now",
+        ),
+        (
+            "sweeps={a: {search: {keys: {translator.head: {choices: [frozen, trained]}}}}}",
+            "sweeps.a.search.keys.translator.head: frozen is called stored now",
+        ),
+        (
+            "sweeps={a: {variants: {b: {translate_train.resident: yes}}}}",
+            "sweeps.a.variants.b.translate_train.resident is called "
+            "sweeps.a.variants.b.translate_train.features_in now; yes is memory",
+        ),
+        ("translate_train.features_in=yes", "translate_train.features_in: yes is called memory now"),
+        ("joint_train.training.precision=no", "joint_train.training.precision: no is called fp32 now"),
     ],
 )
 def test_a_former_key_or_value_is_answered_with_todays(override, message):

@@ -1,6 +1,9 @@
 import pytest
+from pydantic import create_model
 
+from slt_pipeline.config.base import Config
 from slt_pipeline.config.provenance import differences, flatten
+from slt_pipeline.config.recipe import load_recipe
 from slt_pipeline.config.training import OptimiserConfig, TrainingConfig
 
 
@@ -36,3 +39,22 @@ def test_a_field_that_an_older_account_lacks_counts_as_its_default():
 
 def test_a_mapping_of_which_an_older_account_says_nothing_refuses_nothing():
     assert differences({"seed": 3}, {"seed": 3, "mbart_files": {"config_json": "a"}}) == []
+
+
+@pytest.mark.parametrize("name", ["demo/mmtlb", "cvslt/phoenix14t", "demo/joint"])
+def test_a_field_that_any_section_gains_refuses_nothing_at_its_default(name):
+    recipe = load_recipe(name)
+    sections = {key: value for key in type(recipe).model_fields if isinstance(value := getattr(recipe, key), Config)}
+    assert len(sections) > 10
+    before = flatten(sections)
+    assert differences(before, {key: _grown(section, gained=7) for key, section in sections.items()}) == []
+    found = differences(before, {key: _grown(section, gained=8) for key, section in sections.items()})
+    assert len(found) > 20 and {difference[1:] for difference in found} == {(7, 8)}
+
+
+def _grown(section: Config, gained: int) -> Config:
+    """The same section where each class has one more field, whose default is 7."""
+    grown = create_model("Grown", __base__=type(section), gained=(int, 7))
+    inner = {name: getattr(section, name) for name in type(section).model_fields}
+    inner = {name: _grown(value, gained) if isinstance(value, Config) else value for name, value in inner.items()}
+    return grown.model_construct(**inner, gained=gained)
