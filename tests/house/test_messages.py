@@ -64,6 +64,15 @@ def test_every_command_that_a_module_mentions_exists(path, monkeypatch):
     assert [fault for mention in mentioned if (fault := _fault(mention, monkeypatch))] == []
 
 
+@pytest.mark.parametrize(
+    "path", [path for path in MODULES if path.is_relative_to(ROOT / "cache")], ids=lambda path: path.name
+)
+def test_the_store_speaks_of_no_command_and_no_signing(path):
+    """It is anybody's: what of it a command offers, the command says."""
+    foreign = re.compile(r"\bslt \w|\bgloss|\bsign(?:er|ing|s)\b|\btranslat", re.IGNORECASE)
+    assert [text for text in _strings(path.read_text(encoding="utf-8")) if foreign.search(text)] == []
+
+
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_every_command_that_a_document_mentions_exists(path, monkeypatch):
     mentioned = _mentioned(path.read_text(encoding="utf-8"))
