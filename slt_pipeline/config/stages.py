@@ -106,7 +106,7 @@ class ExtractConfig(Config):
     """With compression: bits of the mantissa to keep, of float16's 10 or float32's 23; None: all, nothing is lost."""
     shard_clips: int = Field(default=64, ge=1)
     """Clips committed at once: what a kill can cost."""
-    num_workers: int | None = Field(default=None, ge=0)
+    num_workers: int | None = Field(default=None, ge=0, le=1024)
     """What decodes ahead: so many processes for a GPU, threads beside a CPU; 0: nothing. None: as many as keep a GPU
     busy (at most 8), or one thread."""
     store: Location | None = None
@@ -153,7 +153,7 @@ class LmPretrainConfig(Config):
     """Pieces of the longest passage; consecutive sentences of a document that fit are one."""
     masked: float = Field(default=0.35, ge=0, le=1)
     """Share of the words that are masked; of pieces in languages without spaces."""
-    span: float = Field(default=3.5, gt=0)
+    span: float = Field(default=3.5, ge=0.1, le=1000)
     """Mean number of words behind one `<mask>` (Poisson)."""
     permute: bool = True
     """Whether the sentences of a passage are put in another order."""

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Annotated, Any, get_args, get_origin
 
 import pytest
@@ -103,6 +104,21 @@ def test_errors_are_the_scores_of_which_fewer_are_better():
         "text.vocab_size=-5",
         "text.vocab_size=0",
         "text.vocab_size=1000000000000",
+        "name=' '",
+        "name='a/ /b'",
+        'name="a\\nb"',
+        f"{LR}.default=1000",
+        "translate_train.training.optimiser.weight_decay=1000",
+        "translate_train.training.gate=-1",
+        "translate_train.training.num_workers=100000",
+        "translate.generation.length_penalty=1.0e+30",
+        "lm_pretrain.span=1.0e-30",
+        "translator.mapper.num_hidden=100000",
+        "video.transform.mean=[123.7, 116.3, 103.5]",  # of pixels up to 255
+        "video.transform.std=[58.4, 57.1, 57.4]",
+        "video.transform.image_size=100000",
+        "visual_pretrain.clip={crops: true}",
+        "synth.fps=0.001",
         "seed=100000000000000000000",
         "translate.num_best=9",
         "evaluate.splits=[dev, dev]",
@@ -135,31 +151,32 @@ def test_nonsense_is_refused(override):
     assert "recipe demo/mmtlb: " in refusal(override)
 
 
-def _floats(model: type[BaseModel], walked: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
-    """Key of every field that holds a number, and how to write a value into it."""
+def _numbers(model: type[BaseModel], kind: type, walked: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    """Key of every field that holds a number of a kind, and how to write a value into it."""
     for name, field in model.model_fields.items():
         key = ".".join([*walked, name])
-        yield from ((key, shape) for shape in _shapes(field.annotation))
+        yield from ((key, shape) for shape in _shapes(field.annotation, kind))
         for option in (field.annotation, *get_args(field.annotation)):
             if isinstance(option, type) and issubclass(option, BaseModel):
-                yield from _floats(option, (*walked, name))
+                yield from _numbers(option, kind, (*walked, name))
 
 
-def _shapes(annotation: Any) -> Iterator[str]:
+def _shapes(annotation: Any, kind: type) -> Iterator[str]:
     origin, inner = get_origin(annotation), get_args(annotation)
-    if annotation is float:
+    if annotation is kind:
         yield "{}"
     elif origin is tuple:
-        yield from (f"[{', '.join([shape] * len(inner))}]" for shape in _shapes(inner[0]))
+        yield from (f"[{', '.join([shape] * len(inner))}]" for shape in _shapes(inner[0], kind))
     elif origin is dict:
-        yield from (f"{{default: {shape}}}" for shape in _shapes(inner[1]))
+        yield from (f"{{default: {shape}}}" for shape in _shapes(inner[1], kind))
     elif origin is Annotated:
-        yield from _shapes(inner[0])
+        yield from _shapes(inner[0], kind)
     else:
-        yield from dict.fromkeys(shape for option in inner for shape in _shapes(option))
+        yield from dict.fromkeys(shape for option in inner for shape in _shapes(option, kind))
 
 
-NUMBERS = sorted(set(_floats(Recipe)))
+NUMBERS = sorted(set(_numbers(Recipe, float)))
+COUNTS = sorted({key for key in _numbers(Recipe, int) if key[0] not in ("seed", "sweep.seeds")})
 
 
 def test_the_fields_with_numbers_are_found():
@@ -172,6 +189,17 @@ def test_the_fields_with_numbers_are_found():
 @pytest.mark.parametrize(("key", "shape"), NUMBERS, ids=[key for key, _ in NUMBERS])
 def test_no_field_takes_infinity_or_what_is_no_number(key, shape, number):
     assert key in refusal(f"{key}={shape.replace('{}', number)}")
+
+
+def test_nothing_is_counted_beyond_all_counting():
+    """A slip of the finger is told when the recipe loads, not by the memory that it would take."""
+    assert len(COUNTS) > 50
+    taken = []
+    for key, shape in COUNTS:
+        with suppress(SltError):
+            load_recipe("demo/mmtlb", [f"{key}={shape.replace('{}', str(10**12))}"])
+            taken.append(key)
+    assert not taken
 
 
 @pytest.mark.parametrize(
@@ -226,6 +254,8 @@ def test_a_mistake_in_a_weight_is_named_once(weight, message):
         (["sweep.variants={a: {}, b: {}}"], "variants lists {} twice: the same run"),
         (["sweep.variants={' ': {}}"], "variants names ' '; the name of a row is words on one line"),
         (["sweep={variants: {}, grid: {}}"], "grid is empty, and there are no variants"),
+        (["sweep.grid={evaluate.num_best: [1, 2]}"], "evaluate.num_best, which tells no two runs apart: it changes no"),
+        ([f"sweep.grid={{{LR}.variational: [0.1, 0.2]}}"], "no two runs apart: the system mmtlb has no such part"),
         (["sweep.metric=wer"], "sweep.metric is wer, which only translator.head=trained has; choose bleu4"),
     ],
 )
@@ -311,7 +341,24 @@ EMBEDDING = ["translator.mapper.type=embedding", "translator.mapper.input=gloss_
         (["translate_train.beam_size=5"], "translate_train.beam_size = 5 does nothing"),
         (["synth.container=frames", "synth.crf=30"], "synth.crf = 30 does nothing"),
         (["translator.mapper={num_hidden: 0, hidden: 64}"], "translator.mapper.hidden = 64 does nothing"),
-        (["evaluate.generation={num_beams: 1, length_penalty: 2}"], "evaluate.generation.length_penalty = 2.0 does"),
+        (
+            ["evaluate.generation={num_beams: 1, length_penalty: 2}"],
+            "= 2.0 does nothing: generation.num_beams is 1, and a penalty ranks beams; leave it out, or 1.0",
+        ),
+        (
+            [f"{OBJECTIVE}.recognition=0.5"],
+            "recognition = 0.5 does nothing: translator.head is stored, so that no head",
+        ),
+        ([f"{OBJECTIVE}.recognition={{to: 2, over: 9}}"], 'recognition = {"to": 2.0, "over": 9, "start": 0.0'),
+        (
+            [f"{LR}={{mapper: 0.1, translation: 0.1, default: 0.2}}", f"{LR}.default=0.5"],
+            f"{LR}.default = 0.5 does nothing: mapper and translation have rates of their own; leave it out",
+        ),
+        (
+            ["visual_train.training.optimiser.lr.recognition=0.1", "visual_train.training.optimiser.lr.default=0.5"],
+            "does",
+        ),
+        (["lm_pretrain={masked: 0, span: 9}"], "lm_pretrain.span = 9.0 does nothing: lm_pretrain.masked is 0"),
         (["video.transform={jitter_probability: 0, hue: 0.2}"], "video.transform.hue = 0.2 does nothing"),
         (["corpus={manifest: m, isolated_media_root: x}"], "corpus.isolated_media_root = x does nothing"),
         (["visual_train.training.optimiser={weight_decay: 0, name: adamw}"], "optimiser.name = adamw does nothing"),
