@@ -232,7 +232,7 @@ SYSTEMS: tuple[type[TranslatorConfig], ...] = (MMTLBConfig, CVSLTConfig)
 class GenerationConfig(Config):
     """Beam search (FACTS 6.6); the published settings per stage are in FACTS 8.2."""
 
-    num_beams: int = Field(default=4, ge=1)
+    num_beams: int = Field(default=4, ge=1, le=1000)
     """Beams; 1 is greedy."""
     max_length: int = Field(default=100, ge=2)
     """Longest output in pieces, the language code and `</s>` included."""

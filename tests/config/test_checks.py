@@ -114,6 +114,8 @@ def test_errors_are_the_scores_of_which_fewer_are_better():
         "translate.generation.length_penalty=1.0e+30",
         "lm_pretrain.span=1.0e-30",
         "translator.mapper.num_hidden=100000",
+        "evaluate.beam_size=100000000",
+        "translate.generation.num_beams=100000",
         "video.transform.mean=[123.7, 116.3, 103.5]",  # of pixels up to 255
         "video.transform.std=[58.4, 57.1, 57.4]",
         "video.transform.image_size=100000",
