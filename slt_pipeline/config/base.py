@@ -6,11 +6,14 @@ from typing import Any, ClassVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 
+_MOST = 10**9
+"""Largest whole number that is no slip of the finger."""
+
 
 class Config(BaseModel):
     """Frozen, typed, and closed: a key that no field names is an error, not a silent no-op.
 
-    So are inf and nan, a name that is empty, and one that a list has twice.
+    So are inf and nan, whole numbers beyond all counting, a name that is empty, and one that a list has twice.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
@@ -36,6 +39,9 @@ class Config(BaseModel):
         types = set(_types(field.annotation))
         if types & {int, float} and bool not in types and True in map(_is_truth, _values(value)):
             raise ValueError("true and false are no numbers")
+        counts = int in types and "seed" not in (info.field_name or "")
+        if counts and any(isinstance(number, int) and abs(number) > _MOST for number in _values(value)):
+            raise ValueError(f"nothing here is counted beyond {_MOST}; lower it")
         return value
 
 
@@ -44,7 +50,7 @@ def _is_truth(value: Any) -> bool:
 
 
 def _types(annotation: Any) -> Iterator[Any]:
-    yield annotation
+    yield type(annotation) if isinstance(annotation, int) else annotation  # one of several numbers to choose among
     for inner in get_args(annotation):
         yield from _types(inner)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 
-from slt_pipeline.config.idle import not_swept
+from slt_pipeline.config.idle import not_swept, rated_parts
 from slt_pipeline.config.keys import did_you_mean
 from slt_pipeline.config.names import LANGUAGE_CODES, LOWER_IS_BETTER
 from slt_pipeline.config.objective import Weight, ends_at_zero, is_zero
@@ -84,25 +84,19 @@ def _check_freeze(recipe: Sections) -> None:
 
 
 def _check_rates(recipe: Sections) -> None:
-    mapper_and_language = ("mapper", "translation")
-    _check_rates_of(recipe, "visual_pretrain", ("recognition",))
-    _check_rates_of(recipe, "visual_train", ("recognition",))
-    _check_rates_of(recipe, "lm_pretrain", ("translation",))
-    _check_rates_of(recipe, "gloss2text_train", ("translation",))
+    for stage in ("visual_pretrain", "visual_train", "lm_pretrain", "gloss2text_train"):
+        _check_rates_of(recipe, stage)
     # The rate of a head may stay where a variant has none.
-    needed = mapper_and_language if recipe.translator.head == "stored" else ("recognition", *mapper_and_language)
     # So may that of a bridge, which without one of its own has mBART's.
     bridged = "variational" if recipe.translator.other_parts else ""
-    _check_rates_of(recipe, "translate_train", needed, also=("recognition", bridged), unused=("variational",))
+    _check_rates_of(recipe, "translate_train", also=("recognition", bridged), unused=("variational",))
     blocks = [f"s3d.{number}" for number in range(1, recipe.encoder.s3d.use_blocks + 1)]
-    everything = ("recognition", *mapper_and_language)
-    _check_rates_of(recipe, "joint_train", everything, also=("s3d", *blocks, bridged), unused=("variational",))
+    _check_rates_of(recipe, "joint_train", also=("s3d", *blocks, bridged), unused=("variational",))
 
 
-def _check_rates_of(
-    recipe: Sections, stage: str, needed: Iterable[str], also: Iterable[str] = (), unused: Collection[str] = ()
-) -> None:
+def _check_rates_of(recipe: Sections, stage: str, also: Iterable[str] = (), unused: Collection[str] = ()) -> None:
     where, rates = f"{stage}.training.optimiser.lr", getattr(recipe, stage).training.optimiser.lr
+    needed = rated_parts(recipe, stage)
     known = tuple(dict.fromkeys([name for name in (*needed, *also, "default") if name]))
     for name in rates:
         if name not in known and name not in unused:

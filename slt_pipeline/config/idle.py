@@ -1,9 +1,11 @@
 """Keys that cannot matter in a recipe: setting one of them to anything but its default is refused."""
 
+import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
+from slt_pipeline.config.keys import defaults_of
 from slt_pipeline.config.objective import is_zero
 from slt_pipeline.config.sections import Sections
 from slt_pipeline.config.taps import TAPS
@@ -53,7 +55,7 @@ _NOT_SWEPT = {
     ),
     **dict.fromkeys(
         (
-            *("evaluate.tasks", "evaluate.splits", "evaluate.batch_size"),
+            *("evaluate.tasks", "evaluate.splits", "evaluate.batch_size", "evaluate.num_best"),
             *("translate_train.features_in", "translate_train.beam_size", "translator.gloss_input"),
         ),
         "it changes no score of a translator",
@@ -94,6 +96,8 @@ def idle_keys(recipe: Sections) -> Iterator[tuple[str, str]]:
         for name in ("init_head", "beam_size", "idle_classifier"):
             yield f"translate_train.{name}", "translator.head is stored, so that no head is built"
     if not is_zero(recipe.translate_train.objective.get("recognition", 0.0)):
+        if recipe.translator.head == "stored":
+            yield "translate_train.objective.recognition", "translator.head is stored, so that no head is built"
         yield "translate_train.idle_classifier", "translate_train.objective.recognition trains the classifier"
     elif recipe.translator.head == "trained" and TAPS[mapper.input].stream == "gloss_logits":
         yield "translate_train.idle_classifier", f"the mapper reads {mapper.input}, which trains the classifier"
@@ -107,6 +111,8 @@ def idle_keys(recipe: Sections) -> Iterator[tuple[str, str]]:
     if language == "gpt2":
         for name in ("masked", "span", "permute"):
             yield f"lm_pretrain.{name}", "translator.language_model is gpt2, which learns a text as it stands"
+    if recipe.lm_pretrain.masked == 0:
+        yield "lm_pretrain.span", "lm_pretrain.masked is 0, so that nothing is"
     if text.tokenizer is not None:
         yield "text.vocab_size", f"the tokenizer is that of {text.tokenizer}"
     yield from _idle_of_training(recipe)
@@ -130,12 +136,22 @@ def _idle_of_training(recipe: Sections) -> Iterator[tuple[str, str]]:
         optimiser, schedule = (getattr(getattr(recipe, stage).training, name) for name in ("optimiser", "schedule"))
         if optimiser.weight_decay == 0:
             yield f"{stage}.training.optimiser.name", "weight_decay is 0, in which alone adam and adamw differ"
+        if "default" in optimiser.lr and optimiser.lr.keys() >= set(rated := rated_parts(recipe, stage)):
+            yield f"{stage}.training.optimiser.lr.default", f"{' and '.join(rated)} have rates of their own"
         if schedule.name != "cosine-epoch":
             yield f"{stage}.training.schedule.t_max", f"schedule.name is {schedule.name}, and cosine-epoch reads it"
     for stage in ("gloss2text_train", "translate_train", "joint_train", "evaluate", "translate"):
         generation = getattr(recipe, stage).generation
         if generation and generation.num_beams == 1:
             yield f"{stage}.generation.length_penalty", "generation.num_beams is 1, and a penalty ranks beams"
+
+
+def rated_parts(recipe: Sections, stage: str) -> tuple[str, ...]:
+    """Return the parts of a stage's model that need a rate; others may have one, or have that of one of these."""
+    has_head = stage == "joint_train" or recipe.translator.head == "trained"
+    if stage in ("translate_train", "joint_train"):
+        return (*(("recognition",) if has_head else ()), "mapper", "translation")
+    return ("recognition",) if stage.startswith("visual") else ("translation",)
 
 
 def _idle_of_a_bridge(recipe: Sections) -> Iterator[tuple[str, str]]:
@@ -167,6 +183,9 @@ def not_swept(recipe: Sections, grid: Mapping[str, Sequence[Any]], key: str, sta
     started = grid.get("translate_train.init_language", [recipe.translate_train.init_language])
     if key in _OF_THE_LANGUAGE_MODEL and None not in started:
         return "translate_train.init_language brings it; it can vary with translate_train.init_language=null"
+    systems = {recipe.translator.system, *grid.get("translator.system", ())}
+    if key == "translate_train.training.optimiser.lr.variational" and "cvslt" not in systems:
+        return f"the system {recipe.translator.system} has no such part"
     for name, why in _NOT_SWEPT.items():
         if _is_below(key, name):
             return why
@@ -196,7 +215,9 @@ def _is_below(key: str, name: str) -> bool:
 
 
 def _at(section: Any, key: str) -> Any:
-    return reduce(getattr, key.split("."), section)
+    return reduce(
+        lambda inner, name: inner[name] if isinstance(inner, Mapping) else getattr(inner, name), key.split("."), section
+    )
 
 
 def _default(recipe: Sections, key: str) -> Any:
@@ -208,4 +229,4 @@ def _default(recipe: Sections, key: str) -> Any:
 
 
 def _yaml(value: Any) -> str:
-    return {None: "null", True: "true", False: "false"}.get(value, str(value))
+    return value if isinstance(value, str) else json.dumps(defaults_of(value))

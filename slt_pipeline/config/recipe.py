@@ -130,7 +130,7 @@ def load_recipe(name: str, overrides: Sequence[str] = ()) -> Recipe:
         key, value = parse_override(override)
         put(Recipe, data, key, value)
         parts = key_path(Recipe, key)
-        chosen |= set(leaves(Recipe, _nested(parts, value)))
+        chosen |= {".".join(parts), *leaves(Recipe, _nested(parts, value))}
     return recipe_from_data(data, name, chosen)
 
 

@@ -93,6 +93,7 @@ class Sections(Config):
     @field_validator("name")
     @classmethod
     def _stays_below_the_runs(cls, name: str) -> str:
-        if not name or name.startswith("/") or any(part in ("", ".", "..") for part in name.split("/")):
+        parts = [part.strip() for part in name.split("/")]
+        if not name.isprintable() or any(part in ("", ".", "..") for part in parts):
             raise ValueError("a name is the folder of its runs below runs_dir: words, with / between them")
         return name

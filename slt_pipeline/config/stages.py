@@ -80,7 +80,7 @@ class VisualTrainConfig(Config):
     gloss -> class, or the `glosses.json` of a run. Other glosses become `<unk>`. None: those of vocabulary_splits."""
     vocabulary_splits: tuple[str, ...] = Field(default=("train",), min_length=1)
     """Splits whose glosses become classes; published: train, dev and test (FACTS 1.5)."""
-    beam_size: int = Field(default=1, ge=0)
+    beam_size: int = Field(default=1, ge=0, le=1000)
     """CTC beams of validation; 0: best path; published: 1."""
     max_infeasible: float = Field(default=0.05, ge=0, le=1)
     """Largest share of training clips with more glosses than CTC can emit; beyond it the run does not start."""
@@ -106,7 +106,7 @@ class ExtractConfig(Config):
     """With compression: bits of the mantissa to keep, of float16's 10 or float32's 23; None: all, nothing is lost."""
     shard_clips: int = Field(default=64, ge=1)
     """Clips committed at once: what a kill can cost."""
-    num_workers: int | None = Field(default=None, ge=0)
+    num_workers: int | None = Field(default=None, ge=0, le=1024)
     """What decodes ahead: so many processes for a GPU, threads beside a CPU; 0: nothing. None: as many as keep a GPU
     busy (at most 8), or one thread."""
     store: Location | None = None
@@ -153,7 +153,7 @@ class LmPretrainConfig(Config):
     """Pieces of the longest passage; consecutive sentences of a document that fit are one."""
     masked: float = Field(default=0.35, ge=0, le=1)
     """Share of the words that are masked; of pieces in languages without spaces."""
-    span: float = Field(default=3.5, gt=0)
+    span: float = Field(default=3.5, ge=0.1, le=1000)
     """Mean number of words behind one `<mask>` (Poisson)."""
     permute: bool = True
     """Whether the sentences of a passage are put in another order."""
@@ -206,7 +206,7 @@ class TranslateTrainConfig(Config):
     (FACTS 8.4)."""
     init_language: Literal["gloss2text_train"] | None = "gloss2text_train"
     """Weights of mBART: `gloss2text_train` or None."""
-    beam_size: int = Field(default=1, ge=0)
+    beam_size: int = Field(default=1, ge=0, le=1000)
     """CTC beams of validation where the head is trained."""
     objective: dict[str, Weight] = Field(default={"translation": 1.0, "recognition": 1.0}, min_length=1)
     """Weight of each part of the loss, a number or a ramp over optimiser steps: of MMTLB `translation`; of CV-SLT
@@ -241,7 +241,7 @@ class JointTrainConfig(Config):
     has that of `s3d`, and `s3d` that of `recognition`."""
     generation: GenerationConfig | None = None
     """Beam search of validation; None: that of translate_train."""
-    beam_size: int = Field(default=1, ge=0)
+    beam_size: int = Field(default=1, ge=0, le=1000)
     """CTC beams of validation; 0: best path."""
     objective: dict[str, Weight] = Field(default={})
     """Weight of the parts that differ from what translate_train ends with: each of its parts goes on with the weight
@@ -340,7 +340,7 @@ class EvaluateConfig(Config):
     """Tasks to score."""
     splits: tuple[str, ...] = Field(default=("dev", "test"), min_length=1)
     """Splits to score."""
-    beam_size: int = Field(default=5, ge=0)
+    beam_size: int = Field(default=5, ge=0, le=1000)
     """CTC beams; published test setting: 5."""
     generation: GenerationConfig = GenerationConfig(num_beams=5)
     """Beam search of the translators."""
@@ -360,7 +360,7 @@ class TranslateConfig(Config):
 
     num_best: int = Field(default=1, ge=1)
     """Translations returned per video."""
-    beam_size: int = Field(default=5, ge=0)
+    beam_size: int = Field(default=5, ge=0, le=1000)
     """CTC beams."""
     generation: GenerationConfig = GenerationConfig(num_beams=5)
     """Beam search of the translator."""

@@ -48,7 +48,7 @@ class SynthConfig(Config):
     """Pixels; even for mp4."""
     height: int = Field(96, ge=32, le=2048)
     """Pixels; even for mp4."""
-    fps: float = Field(25.0, gt=0, le=240)
+    fps: float = Field(25.0, ge=1, le=240)
     """Frames per second written into the video; the motion is planned in frames."""
     container: Literal["mp4", "frames"] = "mp4"
     """H.264 files, or a folder of PNG images for each clip."""

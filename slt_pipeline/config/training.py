@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from slt_pipeline.config.base import Config
 
-Rate = Annotated[float, Field(ge=0)]
+Rate = Annotated[float, Field(ge=0, le=100)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -19,9 +19,9 @@ class OptimiserConfig(Config):
     """Learning rate by part (`recognition`, `mapper`, `translation`, ...); `default` serves the parts not named."""
     betas: tuple[Decay, Decay] = (0.9, 0.998)
     """Decay rates of Adam's two moments."""
-    eps: float = Field(default=1e-8, gt=0)
+    eps: float = Field(default=1e-8, gt=0, le=1)
     """Adam's denominator floor."""
-    weight_decay: float = Field(default=1e-3, ge=0)
+    weight_decay: float = Field(default=1e-3, ge=0, le=100)
     """Weight decay of every parameter, biases and norms included (as published)."""
     clip_norm: float | None = Field(default=None, gt=0)
     """Largest gradient norm; None: no clipping (as published)."""
@@ -34,7 +34,7 @@ class ScheduleConfig(Config):
     """`cosine-epoch`: as published, epoch e (from 0) runs at (1 + cos(pi (e + 1) / t_max)) / 2, so the last of
     t_max epochs runs at rate 0. `cosine-step`: falls from 1 to 0 over all steps, after a linear warm-up."""
     t_max: int | None = Field(default=None, ge=1)
-    """Epochs to reach rate 0 with `cosine-epoch`; None: the number of epochs."""
+    """Epochs to reach rate 0 with `cosine-epoch`, behind which it rises again; None: the number of epochs."""
     warmup_steps: int = Field(default=0, ge=0)
     """Steps of linear warm-up, with `cosine-step` and `constant`."""
 
@@ -80,10 +80,10 @@ class TrainingConfig(Config):
     """Longest time between two checkpoints; one is also written after every validation and on Ctrl-C."""
     keep_last: int = Field(default=1, ge=1)
     """Newest checkpoints kept beside the best one."""
-    num_workers: int | None = Field(default=None, ge=0)
+    num_workers: int | None = Field(default=None, ge=0, le=1024)
     """Processes that prepare batches; 0: the training process does it. None: where video is decoded as many as keep a
     GPU busy (at most 8), or one beside a CPU that has two cores or more; else 0."""
     log_every: int = Field(default=10, ge=1)
     """Optimiser steps between two lines of metrics.jsonl."""
-    gate: float | None = None
+    gate: float | None = Field(default=None, ge=0)
     """Dev score that a run should reach before the next stage builds on it: what a run ends with is told beside it."""

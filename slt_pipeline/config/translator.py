@@ -31,7 +31,7 @@ class MBartConfig(Config):
     """Local Hugging Face folder (config.json, weights), pruned or whole; none: random weights in the sizes below."""
     d_model: int = Field(default=1024, gt=0)
     """Width; 1024 as published, 128 to 256 for a run on a CPU. A folder's own size wins over this and the next four."""
-    num_layers: int = Field(default=12, gt=0)
+    num_layers: int = Field(default=12, gt=0, le=1000)
     """Layers of the encoder, and of the decoder."""
     num_heads: int = Field(default=16, gt=0)
     """Attention heads."""
@@ -39,7 +39,7 @@ class MBartConfig(Config):
     """Width inside the feed-forward blocks."""
     max_positions: int = Field(default=1024, gt=2)
     """Longest source or target, in steps, language code and `</s>` included: rows of the learned position tables."""
-    position_std: float = Field(default=0.02, gt=0)
+    position_std: float = Field(default=0.02, gt=0, le=10)
     """Standard deviation of the first position vectors where weights are random. 0.02 is mBART's; features and glosses
     enter times sqrt(d_model), beside which that is little: a small run from scratch learns order sooner with 0.2."""
     dropout: float = Field(default=0.3, ge=0, lt=1)
@@ -61,7 +61,7 @@ class GPT2Config(MBartConfig):
 
     d_model: int = Field(default=768, gt=0)
     """Width; a folder's own size wins over this and the next four."""
-    num_layers: int = Field(default=12, gt=0)
+    num_layers: int = Field(default=12, gt=0, le=1000)
     """Layers."""
     num_heads: int = Field(default=12, gt=0)
     """Attention heads."""
@@ -69,7 +69,7 @@ class GPT2Config(MBartConfig):
     """Width inside the feed-forward blocks."""
     max_positions: int = Field(default=1024, gt=2)
     """Longest source with its text behind it: rows of the learned position table."""
-    position_std: float = Field(default=0.02, gt=0)
+    position_std: float = Field(default=0.02, gt=0, le=10)
     """Standard deviation of the first position vectors where weights are random."""
     dropout: float = Field(default=0.1, ge=0, lt=1)
     """Dropout, in place of the folder's own."""
@@ -86,7 +86,7 @@ class MapperConfig(Config):
     """`projection`: Linear-ReLU-Linear. `embedding`: a matrix of gloss vectors; probabilities average them."""
     hidden: int | None = Field(default=None, gt=0)
     """Width of the projection's hidden layers; none: mBART's width, as published."""
-    num_hidden: int = Field(default=1, ge=0)
+    num_hidden: int = Field(default=1, ge=0, le=100)
     """Hidden layers of the projection: 1 in the published code, 2 in the paper's text, 0 for a plain linear map."""
     freeze: bool = False
     """Keep the embedding mapper at its initial gloss vectors."""
@@ -232,9 +232,9 @@ SYSTEMS: tuple[type[TranslatorConfig], ...] = (MMTLBConfig, CVSLTConfig)
 class GenerationConfig(Config):
     """Beam search (FACTS 6.6); the published settings per stage are in FACTS 8.2."""
 
-    num_beams: int = Field(default=4, ge=1)
+    num_beams: int = Field(default=4, ge=1, le=1000)
     """Beams; 1 is greedy."""
     max_length: int = Field(default=100, ge=2)
     """Longest output in pieces, the language code and `</s>` included."""
-    length_penalty: float = 1.0
+    length_penalty: float = Field(default=1.0, ge=-10, le=10)
     """Exponent of the length by which a hypothesis' log-probability is divided."""

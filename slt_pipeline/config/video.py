@@ -8,7 +8,9 @@ from slt_pipeline.config.base import Config
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
-Triple = tuple[float, float, float]
+Side = Annotated[int, Field(ge=1, le=16_384)]
+Triple = tuple[Fraction, Fraction, Fraction]
+Scale = Annotated[float, Field(ge=1e-3, le=10)]
 
 
 class SamplingConfig(Config):
@@ -38,15 +40,15 @@ class TransformConfig(Config):
 
     pre_crop_top: int = Field(default=0, ge=0)
     """Rows cut off the top of each frame before anything else, in pixels."""
-    pre_resize: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] | None = None
+    pre_resize: tuple[Side, Side] | None = None
     """(width, height) that frames are first resized to, as pictures (bicubic, antialiased). CSL-Daily 320x320."""
     max_pixels: int | None = Field(default=110_000, ge=256)
     """Frames of more pixels than this, after that, are made smaller as they are decoded, with their proportions
     (bilinear, antialiased): what bounds the memory. Above PHOENIX's 210x260 and CSL-Daily's 320x320. None: no limit."""
-    center_crop: int | None = Field(default=224, ge=1)
+    center_crop: int | None = Field(default=224, ge=1, le=16_384)
     """Evaluation: side of the square cut from the middle before resizing, in pixels; a smaller frame gets black bars.
     PHOENIX 224, CSL-Daily 270. None: the whole frame."""
-    image_size: int = Field(default=224, ge=16)
+    image_size: int = Field(default=224, ge=16, le=4096)
     """Side of the square frames that enter the encoder, in pixels."""
     antialias: bool = False
     """Antialias that resize. The published systems did not."""
@@ -54,7 +56,7 @@ class TransformConfig(Config):
     """Channel order that enters the encoder. The published systems feed BGR; so must anyone who loads their weights."""
     mean: Triple = (0.5, 0.5, 0.5)
     """Subtracted from each channel, in `color_order`, of pixels in [0, 1]."""
-    std: tuple[Positive, Positive, Positive] = (0.5, 0.5, 0.5)
+    std: tuple[Scale, Scale, Scale] = (0.5, 0.5, 0.5)
     """Each channel is divided by this after the mean is subtracted."""
     jitter_probability: Fraction = 0.3
     """Training: chance that the colours of a clip are jittered."""

@@ -12,7 +12,7 @@ import torch
 from slt_pipeline import __version__
 from slt_pipeline.config.provenance import ABSENT, require_made_with
 from slt_pipeline.config.recipe import Recipe
-from slt_pipeline.config.runs import FRAMES_FILE
+from slt_pipeline.config.runs import FRAMES_FILE, holds_encoder
 from slt_pipeline.config.video import VideoConfig
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.errors import SltError
@@ -106,6 +106,8 @@ def trained_encoder(recipe: Recipe) -> Checkpoint:
     """
     folder = recipe.encoder_folder
     checkpoint = best_of(folder, ENCODER, "slt visual-train", OR_USE_ENCODER)
+    if not holds_encoder(folder):
+        raise SltError(f"{folder} holds no visual encoder; name a run of `slt visual-train` or `slt joint-train`")
     warn_if_unfinished(folder)
     classes = GlossVocabulary.load(folder / CLASSES_FILE)
     require_made_with(

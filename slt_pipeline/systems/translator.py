@@ -9,7 +9,7 @@ import torch
 
 from slt_pipeline.config.provenance import ABSENT, flatten, require_made_with
 from slt_pipeline.config.recipe import Recipe
-from slt_pipeline.config.runs import STREAMS_FILE, holds_encoder, holds_translator
+from slt_pipeline.config.runs import STREAMS_FILE, holds_encoder, holds_language_model, holds_translator
 from slt_pipeline.config.taps import TAPS, Stream
 from slt_pipeline.config.translator import LanguageModelName, TranslatorConfig
 from slt_pipeline.corpora.features import require_stream
@@ -244,8 +244,9 @@ def trained_language_model(recipe: Recipe, folder: Path) -> Checkpoint:
     or_use = ", or take those of another recipe or run with -o uses.language=..."
     checkpoint = best_checkpoint(folder, "slt gloss2text-train", or_use)
     warn_if_unfinished(folder)
-    if holds_translator(folder):
-        raise SltError(f"{folder} holds a translator of signs, not Gloss2Text; name a run of `slt gloss2text-train`")
+    if not holds_language_model(folder):
+        what = "a translator of signs, not" if holds_translator(folder) else "no"
+        raise SltError(f"{folder} holds {what} Gloss2Text; name a run of `slt gloss2text-train`")
     now = {"text": _languages(recipe), "language_model": {"language_model": recipe.translator.language_model}}
     _require(folder, now, f"the language model in {folder}", "slt gloss2text-train")
     return checkpoint

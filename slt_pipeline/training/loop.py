@@ -32,7 +32,7 @@ from slt_pipeline.training.devices import give_back_memory, loaders_alive, room_
 from slt_pipeline.training.engine import Engine, to_device
 from slt_pipeline.training.loader import arrived, batch_loader, num_loaders
 from slt_pipeline.training.losses import Losses
-from slt_pipeline.training.optim import build_optimiser, rate_factor, set_rates
+from slt_pipeline.training.optim import build_optimiser, rate_factor, set_rates, unfinished
 from slt_pipeline.training.runlog import Meter, RunLog, in_words, means
 from slt_pipeline.training.speed import Speed
 from slt_pipeline.training.stop import stop_after_step
@@ -155,11 +155,8 @@ class _Run:
     def loop(self, loader: DataLoader, stop: Callable[[], bool]) -> bool:
         """Train; return whether the run came to its end, or was given up on the way."""
         total = self.config.epochs * self.steps_per_epoch
-        for part, ramp in self.trainable.objective.unfinished(total).items():
-            log.warning(
-                "%s: the weight of %s reaches %g at step %d, and the run has %d; lower `over` of its ramp",
-                *(self.title, part, ramp.to, ramp.over, total),
-            )
+        for warning in (*self.trainable.objective.unfinished(total), *unfinished(self.config.schedule, total)):
+            log.warning("%s: %s", self.title, warning)
         self.log = self._open_log("metrics.jsonl") if distributed.is_main() else None
         self.speed.log = self._open_log("speed.jsonl") if distributed.is_main() else None
         self._tidy()  # what a crash between a checkpoint and its tidying left over

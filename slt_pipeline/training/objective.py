@@ -28,9 +28,14 @@ class Objective:
         """Return every part's weight while optimiser step `step` (from 0) runs."""
         return {name: _at(weight, step) for name, weight in self._weights.items()}
 
-    def unfinished(self, steps: int) -> dict[str, Ramp]:
-        """Return the ramps that a run of so many optimiser steps ends before, by part."""
-        return {n: w for n, w in self._weights.items() if isinstance(w, Ramp) and not is_zero(w) and w.over > steps}
+    def unfinished(self, steps: int) -> list[str]:
+        """Return what to say of the ramps that a run of so many optimiser steps ends before."""
+        return [
+            f"the weight of {name} reaches {ramp.to:g} at step {ramp.over}, and the run has {steps}; "
+            "lower `over` of its ramp"
+            for name, ramp in self._weights.items()
+            if isinstance(ramp, Ramp) and not is_zero(ramp) and ramp.over > steps
+        ]
 
     def total(self, losses: Mapping[str, torch.Tensor], step: int) -> torch.Tensor:
         """Return the weighted sum of scalar losses at an optimiser step.

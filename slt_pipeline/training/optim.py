@@ -76,3 +76,12 @@ def rate_factor(config: ScheduleConfig, *, epoch: int, step: int, epochs: int, t
         return warm
     span = max(1, total_steps - config.warmup_steps)
     return (1 + math.cos(math.pi * (step - config.warmup_steps) / span)) / 2
+
+
+def unfinished(config: ScheduleConfig, steps: int) -> list[str]:
+    """Return what to say of a warm-up that a run of so many optimiser steps ends within."""
+    if config.warmup_steps < steps or not config.warmup_steps:
+        return []
+    return [
+        f"schedule.warmup_steps is {config.warmup_steps}, and the run has {steps} steps: it ends warming up; lower it"
+    ]

@@ -115,7 +115,7 @@ class Run:
                     title=self.stage,
                     on_checkpoint=lambda: _remove(aside(self.folder)),
                 )
-            except Exception:
+            except (Exception, KeyboardInterrupt):  # the second one, which waits for no step
                 if distributed.is_main():
                     _put_back(self.folder)
                 raise

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from slt_pipeline.config.video import TransformConfig
+from slt_pipeline.errors import SltError
 from slt_pipeline.video import jitter
 
 Box = tuple[int, int, int, int]
@@ -61,9 +62,9 @@ def draw_box(height: int, width: int, config: TransformConfig, rng: np.random.Ge
     narrowest, widest = config.crop_aspect
     box_height, box_width = height, width
     if width / height < narrowest:
-        box_height = round(width / narrowest)
+        box_height = max(1, round(width / narrowest))
     elif width / height > widest:
-        box_width = round(height * widest)
+        box_width = max(1, round(height * widest))
     return (height - box_height) // 2, (width - box_width) // 2, box_height, box_width
 
 
@@ -71,7 +72,13 @@ def prepare_frame(picture: np.ndarray, config: TransformConfig) -> np.ndarray:
     """Cut a picture (H, W, 3) uint8 RGB and resize it, in training and evaluation alike: still bytes.
 
     One of more than `max_pixels` is made smaller with its proportions, so that memory is bounded whatever was filmed.
+
+    Raises:
+        SltError: nothing is left of it.
     """
+    if config.pre_crop_top >= len(picture):
+        cut = f"video.transform.pre_crop_top is {config.pre_crop_top}"
+        raise SltError(f"{cut}, and the frame has {len(picture)} rows, so that nothing is left; lower it")
     picture = picture[config.pre_crop_top :]
     if config.pre_resize is not None:
         picture = _resized(picture, *config.pre_resize, Image.Resampling.BICUBIC)

@@ -98,7 +98,8 @@ def test_one_key_of_a_default_mapping_is_changed_and_the_others_stay():
 
 
 def test_a_ramp_is_a_value_like_another():
-    recipe = load_recipe("demo/mmtlb", ["translate_train.objective.recognition={to: 3, over: 4000}"])
+    ramp = "translate_train.objective.recognition={to: 3, over: 4000}"
+    recipe = load_recipe("demo/mmtlb", ["translator.head=trained", ramp])
     ramp = recipe.translate_train.objective["recognition"]
     assert (ramp.start, ramp.to, ramp.over) == (0.0, 3.0, 4000)
 

@@ -2,6 +2,13 @@
 
 from stage_tools import change_clips
 
+from slt_pipeline.config.corpus import CorpusConfig
+from slt_pipeline.config.recipe import list_recipes, load_recipe
+from slt_pipeline.config.text import TextConfig
+from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.corpora.manifest import write_manifest
+from slt_pipeline.systems.vocabularies import Vocabularies
+
 
 def test_a_test_split_without_glosses_or_without_clips_does_not_keep_an_encoder_from_training(own, stages, caplog):
     manifest = own.root / "corpus" / "manifest.jsonl"
@@ -22,9 +29,25 @@ def test_a_test_split_without_glosses_or_without_clips_does_not_keep_an_encoder_
 
 
 def test_published_recipes_have_the_glosses_of_all_splits_as_classes():
-    from slt_pipeline.config.recipe import list_recipes, load_recipe
-
     published = [name for name in list_recipes() if name.split("/")[0] in ("mmtlb", "cvslt")]
     assert published
     for name in published:
         assert load_recipe(name).visual_train.vocabulary_splits == ("train", "dev", "test"), name
+
+
+def test_glosses_of_dev_and_test_have_rows_of_the_gloss_table_where_the_recipe_says_so(tmp_path):
+    """As the published Gloss2Text has, whose rows come from a pre-trained mBART; from scratch nothing learns them."""
+    said = {"train": ("REGEN", "NORD"), "dev": ("SCHNEE",), "test": ("WIND",)}
+    shared = {"video": "a.mp4", "num_frames": 8, "fps": 25.0, "signer": "s", "text": "es regnet ."}
+    clips = [Clip(id=split, split=split, gloss=glosses, **shared) for split, glosses in said.items()]
+    write_manifest(tmp_path / "clips.jsonl", clips)
+    corpus, known = CorpusConfig(manifest=str(tmp_path / "clips.jsonl")), {}
+    for splits in (("train",), ("train", "dev", "test")):
+        glosses = Vocabularies.build(corpus, TextConfig(vocab_size=60, gloss_splits=splits)).glosses
+        known[splits] = [gloss in glosses for gloss in ("REGEN", "SCHNEE", "WIND")]
+    assert known == {("train",): [True, False, False], ("train", "dev", "test"): [True, True, True]}
+
+
+def test_published_recipes_have_rows_for_the_glosses_of_all_splits():
+    for name in ("mmtlb/phoenix14t", "mmtlb/csl_daily", "cvslt/phoenix14t", "cvslt/csl_daily"):
+        assert load_recipe(name).text.gloss_splits == ("train", "dev", "test"), name

@@ -60,6 +60,23 @@ def test_a_language_model_of_another_language_or_spelling_is_refused(toy, stages
         assert "`slt translate-train --overwrite`" in message
 
 
+@pytest.mark.parametrize(
+    ("what", "task", "stage", "message"),
+    [
+        ("language", "gloss2text", "visual_train", "holds no Gloss2Text; name a run of `slt gloss2text-train`"),
+        ("language", "gloss2text", "visual_pretrain", "holds no Gloss2Text; name a run of `slt gloss2text-train`"),
+        ("language", "gloss2text", "translate_train", "holds a translator of signs, not Gloss2Text; name a run of"),
+        ("encoder", "sign2gloss", "gloss2text_train", "holds no visual encoder; name a run of `slt visual-train` or"),
+        ("encoder", "sign2gloss", "translate_train", "holds no visual encoder; name a run of `slt visual-train` or"),
+        ("encoder", "sign2gloss", "visual_pretrain", "holds no visual encoder; name a run of `slt visual-train` or"),
+    ],
+)
+def test_a_run_of_another_kind_is_borrowed_by_mistake(toy, stages, what, task, stage, message):
+    folder, store = toy.recipe().run_folder(stage), toy.recipe().store
+    values = {f"uses__{what}": folder, "extract__store": store, "evaluate__tasks": f"[{task}]"}
+    assert refusal(stages["evaluate"], toy.recipe(**values)).startswith(f"{folder} {message}")
+
+
 # --- a translator and the encoder of its features
 
 

@@ -6,7 +6,7 @@ import torch
 
 from slt_pipeline.config.training import OptimiserConfig, ScheduleConfig
 from slt_pipeline.errors import SltError
-from slt_pipeline.training.optim import build_optimiser, rate_factor, set_rates
+from slt_pipeline.training.optim import build_optimiser, rate_factor, set_rates, unfinished
 
 
 def part(size: int = 2) -> list[torch.nn.Parameter]:
@@ -127,3 +127,10 @@ def test_constant_stays_at_the_full_rate_after_the_warm_up():
 
 def test_a_warm_up_longer_than_the_run_never_passes_the_full_rate():
     assert max(factors("cosine-step", warmup_steps=40)) == 0.5
+
+
+def test_a_warm_up_that_a_run_ends_within_is_told():
+    (told,) = unfinished(ScheduleConfig(name="constant", warmup_steps=50), 50)
+    assert told == "schedule.warmup_steps is 50, and the run has 50 steps: it ends warming up; lower it"
+    assert not unfinished(ScheduleConfig(name="cosine-step", warmup_steps=49), 50)
+    assert not unfinished(ScheduleConfig(name="constant"), 50)

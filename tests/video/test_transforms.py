@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from torchvision.transforms import functional as tvf
 
 from slt_pipeline.config.video import SamplingConfig, TransformConfig
+from slt_pipeline.errors import SltError
 from slt_pipeline.video import jitter
 from slt_pipeline.video.sampling import eval_indices, train_indices
 from slt_pipeline.video.transforms import (
@@ -181,3 +182,15 @@ def test_padding_refuses_a_clip_without_frames():
 def test_contradictory_settings_are_refused(make, message):
     with pytest.raises(ValidationError, match=message):
         make()
+
+
+def test_a_crop_of_which_nothing_is_left_is_refused_with_both_numbers():
+    picture = np.zeros((8, 6, 3), np.uint8)
+    assert prepare_frame(picture, TransformConfig(pre_crop_top=7)).shape == (1, 6, 3)
+    with pytest.raises(SltError, match=r"pre_crop_top is 8, and the frame has 8 rows, so that nothing is left; lower"):
+        prepare_frame(picture, TransformConfig(pre_crop_top=8))
+
+
+def test_a_box_has_a_pixel_at_least():
+    config = TransformConfig(crop_aspect=(1e-9, 1e-8))
+    assert draw_box(8, 6, config, np.random.default_rng(0))[2:] == (8, 1)
