@@ -35,7 +35,7 @@ def compare(a, b, protocol, task, splits, samples, seed, as_json) -> None:
     same clips. Two tests over sentences, both two-sided: the paired bootstrap, which draws other sentences, and
     approximate randomisation, which swaps the outputs of A and B. * is p < 0.05. Of WER less is better.
     Example:
-      $ slt compare runs/demo/mmtlb runs/demo/mmtlb/translate_train --split test
+      $ slt compare runs/demo/mmtlb runs/demo/cvslt --split test
       $ slt compare runs/my/evaluate/sign2text-test.jsonl theirs.jsonl --protocol sacrebleu-13a --json
     """
     from slt_pipeline.config.runs import holds_language_model
@@ -43,6 +43,8 @@ def compare(a, b, protocol, task, splits, samples, seed, as_json) -> None:
     from slt_pipeline.systems.comparison import Draws
     from slt_pipeline.systems.comparison import compare as compared
 
+    if a.is_file() and (of_folders := "--task" if task else "--split" if splits else ""):
+        raise click.UsageError(f"{of_folders} is of folders, and {a} is a file: leave it out")
     draws = Draws(samples, seed)
     usual = "gloss2text" if holds_language_model(a) and holds_language_model(b) else "sign2text"
     found = compared(a, b, task or usual, splits, protocol, draws)

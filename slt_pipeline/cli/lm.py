@@ -69,6 +69,8 @@ def prune(folder, manifest, splits, to, language, overwrite) -> None:
         f"lm prune: {told['vocab_size']} of {told['vocab_size_before']} ids, for {told['texts']} texts and "
         f"{told['glosses']} glosses of {', '.join(told['splits'])}; {to}"
     )
+    if told["unknown"]:
+        click.echo(f"lm prune: {told['unknown']} texts and glosses hold <unk>: FOLDER has not all of their pieces")
 
 
 @lm.command("import")

@@ -1,6 +1,7 @@
 """`slt score`."""
 
 import json
+import logging
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import click
 
 from slt_pipeline.cli.options import Command, protocol_option
 
+log = logging.getLogger(__name__)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
@@ -32,5 +34,7 @@ def score(hypotheses, references, protocol, gloss) -> None:
     pairs = read_pairs(hypotheses, references, gloss)
     rules = get_protocol(protocol or pairs.protocol or "phoenix14t")
     scores = rules.score_recognition if pairs.glosses else rules.score_translation
+    if empty := sum(not reference.strip() for reference in pairs.references):
+        log.warning("%d of %d references are empty: no output is right there", empty, len(pairs.references))
     described = {**rules.described, "sentences": len(pairs.references)}
     click.echo(json.dumps({**described, **asdict(scores(pairs.hypotheses, pairs.references))}))

@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
+from slt_pipeline.config.base import Config
 from slt_pipeline.config.keys import defaults_of
 from slt_pipeline.config.objective import is_zero
 from slt_pipeline.config.sections import Sections
@@ -32,6 +33,11 @@ _NOT_OF_GLOSSES = {
     ),
     "evaluate.beam_size": "recognises no glosses",
 }
+_READ_OF_GLOSSES = (
+    *("system", "language_model", "mbart", "gpt2"),
+    *("gloss_input", "gloss_table", "freeze_gloss_table", "label_smoothing"),
+)
+"""Keys of a translator that Gloss2Text reads."""
 _OF_A_HEAD = (
     "translate_train.objective.recognition",
     "translate_train.training.optimiser.lr.recognition",
@@ -109,6 +115,9 @@ def idle_keys(recipe: Sections) -> Iterator[tuple[str, str]]:
     for name in type(model).model_fields:
         yield f"translator.{other}.{name}", f"translator.language_model is {language}"
     if language == "gpt2":
+        for name in _leaves(recipe.translator):
+            if name.partition(".")[0] not in _READ_OF_GLOSSES:
+                yield f"translator.{name}", "translator.language_model is gpt2, which reads no signs"
         for name in ("masked", "span", "permute"):
             yield f"lm_pretrain.{name}", "translator.language_model is gpt2, which learns a text as it stands"
     if recipe.lm_pretrain.masked == 0:
@@ -212,6 +221,13 @@ def _outside(key: str, swept: Sequence[str]) -> str:
 
 def _is_below(key: str, name: str) -> bool:
     return key == name or key.startswith(f"{name}.")
+
+
+def _leaves(section: Config) -> Iterator[str]:
+    """Yield every key below a section, by its path."""
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        yield from (f"{name}.{leaf}" for leaf in _leaves(value)) if isinstance(value, Config) else (name,)
 
 
 def _at(section: Any, key: str) -> Any:

@@ -1,5 +1,6 @@
 """Tables of gloss classes that others made, in their order: a pickle, JSON, or a glosses.json (FACTS 1.5)."""
 
+import codecs
 from pathlib import Path
 
 from slt_pipeline.corpora.mbart_folder import read_table
@@ -15,7 +16,11 @@ def read_gloss_table(path: Path) -> GlossVocabulary:
     """
     try:
         with path.open("rb") as file:
-            is_json = file.read(64).lstrip()[:1] in (b"{", b"[")
+            is_json = file.read(64).removeprefix(codecs.BOM_UTF8).lstrip()[:1] in (b"{", b"[")
     except OSError as error:
         raise SltError(f"gloss table {path} cannot be read: {error.strerror}") from error
-    return GlossVocabulary.load(path) if is_json else GlossVocabulary.from_dict(read_table(path, str))
+    return (
+        GlossVocabulary.load(path)
+        if is_json or path.suffix == ".json"
+        else GlossVocabulary.from_dict(read_table(path, str))
+    )

@@ -229,7 +229,7 @@ def get_protocol(name: str) -> ScoringProtocol:
     Raises:
         SltError: there is none; the nearest one is named.
     """
-    name = PROTOCOL_ALIASES.get(name, name)
+    name = PROTOCOL_ALIASES.get(str(name), str(name))
     if name in PROTOCOLS:
         return PROTOCOLS[name]
     near = get_close_matches(name, [*PROTOCOLS, *PROTOCOL_ALIASES], n=1)

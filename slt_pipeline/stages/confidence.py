@@ -12,6 +12,7 @@ from slt_pipeline.systems.confidence import CONFIDENCE_FILE
 from slt_pipeline.systems.confidence_fit import Fitted, fit_confidence
 from slt_pipeline.systems.features import encodable
 from slt_pipeline.systems.tasks import Systems
+from slt_pipeline.systems.translator import require_reads_signs
 from slt_pipeline.training.devices import pick_device
 from slt_pipeline.training.run import Plan
 
@@ -41,6 +42,7 @@ def confidence(recipe: Recipe, *, device: str = "auto", run: Path | None = None)
         device: where they compute.
         run: folder of the translator; None: the recipe's own.
     """
+    require_reads_signs(recipe, run)
     systems = Systems(recipe, pick_device(device), run)
     clips = [
         encodable(recipe, systems.store, load_clips(recipe.corpus.manifest, split, needs=["text"]))

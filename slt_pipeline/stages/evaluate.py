@@ -7,10 +7,11 @@ from typing import Any
 from slt_pipeline.config.recipe import Recipe, save_recipe
 from slt_pipeline.config.runs import holds_encoder, holds_language_model
 from slt_pipeline.config.stages import Task
-from slt_pipeline.files import read_json, write_json
+from slt_pipeline.files import write_json
 from slt_pipeline.report.tables import text_table
-from slt_pipeline.systems.predictions import write_predictions
+from slt_pipeline.systems.predictions import read_rows, write_predictions
 from slt_pipeline.systems.tasks import Decoded, Systems
+from slt_pipeline.systems.translator import require_reads_signs
 from slt_pipeline.training.devices import pick_device
 from slt_pipeline.training.run import Plan
 
@@ -68,15 +69,17 @@ def evaluate(
     """
     asked = recipe.evaluate.tasks if tasks is None else tasks
     if "sign2text" in asked or oracle:  # before the others decode
-        recipe.translator.require_reads_signs()
+        require_reads_signs(recipe, run)
     folder = _folder(recipe, run, others)
+    for name in (SCORES_FILE, DETAILS_FILE):
+        read_rows(folder / name)  # what is kept beside the new rows, before anything is decoded
     save_recipe(recipe, folder)
     systems = Systems(recipe, pick_device(device), run, others)
     # first: a system without a posterior is refused before the others decode
     known = [score_oracle(systems, split, folder) for split in recipe.evaluate.splits] if oracle else []
     rows = [score(systems, task, split, folder) for task in asked for split in recipe.evaluate.splits] + known
-    scored = {(row["task"], row["split"]) for row in rows}
-    odd = [row for row in read_json(folder / DETAILS_FILE) if (row["task"], row["split"]) in scored]
+    scored = set(map(_of, rows))
+    odd = [row for row in read_rows(folder / DETAILS_FILE) if _of(row) in scored]
     notes = [
         _said_of_protocol(rows[0]),
         *(f"{row['task']} {row['split']}: {note}" for row in odd for note in row["notes"]),
@@ -112,9 +115,12 @@ def _said_of_protocol(row: Mapping[str, Any]) -> str:
 
 def _keep(path: Path, row: Mapping[str, Any]) -> None:
     """Put a row in the place of the earlier one of its task and split, or behind the others."""
-    rows = {(old["task"], old["split"]): old for old in (read_json(path) if path.is_file() else [])}
-    rows[row["task"], row["split"]] = dict(row)
+    rows = {_of(old): old for old in read_rows(path)} | {_of(row): row}
     write_json(path, list(rows.values()))
+
+
+def _of(row: Mapping[str, Any]) -> tuple[Any, Any]:
+    return row.get("task"), row.get("split")
 
 
 def _folder(recipe: Recipe, run: Path | None, others: Sequence[Path] = ()) -> Path:

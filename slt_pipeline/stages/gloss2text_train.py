@@ -59,7 +59,8 @@ def gloss2text_train(
     """Train a language model on gloss to text; best by dev BLEU-4. Arguments are those of translate_train."""
     require_own(recipe, "language")
     config, manifest, protocol = recipe.gloss2text_train, recipe.corpus.manifest, recipe.corpus.protocol
-    run = find_run(folder or recipe.run_folder(STAGE), STAGE, _inputs(recipe), overwrite=overwrite, extend=extend)
+    folder = folder or recipe.run_folder(STAGE)
+    run = find_run(folder, STAGE, _inputs(recipe, folder), overwrite=overwrite, extend=extend)
     if run.result is not None:
         return run.result
     where = pick_device(device)
@@ -141,7 +142,7 @@ def _clips(manifest: str, split: str) -> list[Clip]:
     return with_glosses(load_clips(manifest, split, needs=["text"]), split, "gloss2text-train")
 
 
-def _inputs(recipe: Recipe) -> dict[str, Any]:
+def _inputs(recipe: Recipe, folder: Path) -> dict[str, Any]:
     config = recipe.gloss2text_train
     return {
         "seed": recipe.seed,
@@ -151,6 +152,6 @@ def _inputs(recipe: Recipe) -> dict[str, Any]:
         "freeze_embeddings": config.freeze_embeddings,
         "generation": config.generation,
         "regularise": config.regularise,
-        "teachers": weights_of_teachers(config.teachers),
+        "teachers": weights_of_teachers(config.teachers, folder),
         "training": config.training,
     }

@@ -28,7 +28,7 @@ def lm_prune(
         overwrite: replace a folder that was made by this before.
 
     Returns:
-        what was done, as it is written beside the weights.
+        what was done, as it is written beside the weights; and the texts and glosses of whose pieces one is `<unk>`.
     """
     require_new_folder(to, folder, overwrite)
     sentences, counts = corpus_sentences(manifest, splits)
@@ -44,4 +44,5 @@ def lm_prune(
         "vocab_size_before": whole.tokenizer.vocab_size,
     }
     pruned.write(to, account)
-    return {**account, "vocab_size": pruned.tokenizer.vocab_size}
+    unknown = sum(whole.tokenizer.unk_id in whole.tokenizer.encode(sentence) for sentence in sentences)
+    return {**account, "vocab_size": pruned.tokenizer.vocab_size, "unknown": unknown}

@@ -16,7 +16,7 @@ from slt_pipeline.systems.confidence import Confidence, fitted_to
 from slt_pipeline.systems.features import fingerprint
 from slt_pipeline.systems.recogniser import open_recogniser
 from slt_pipeline.systems.times import GlossTimes
-from slt_pipeline.systems.translator import open_sign2text, trained_translator
+from slt_pipeline.systems.translator import open_sign2text, require_reads_signs
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training.devices import pick_device
 from slt_pipeline.training.run import Plan
@@ -44,9 +44,7 @@ class Translate:
         Raises:
             SltError: one of them is not trained yet, or the translator was trained on the features of another encoder.
         """
-        recipe.translator.require_reads_signs()
-        if run:  # what it is, before an encoder is missed
-            trained_translator(run)
+        require_reads_signs(recipe, run)
         self.recipe, self.device = recipe, pick_device(device)
         self.recogniser = open_recogniser(recipe, self.device)
         reads = {"store": fingerprint(recipe, self.recogniser.checkpoint, self.device)}

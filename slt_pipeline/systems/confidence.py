@@ -10,16 +10,17 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from slt_pipeline.config.provenance import differences, flatten
-from slt_pipeline.config.taps import Stream
+from slt_pipeline.config.taps import STREAMS, Stream
 from slt_pipeline.config.translator import GenerationConfig
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import read_json, write_json
+from slt_pipeline.files import json_line, read_json, text_hash, write_json
 from slt_pipeline.models.measures import Density, Likeness, gloss_measures
 
 CONFIDENCE_FILE = "confidence.json"
 LOG_PROBABILITY = "log-probability"
 VERSION = 1
 """Raised by hand when the same clip would be measured otherwise than before."""
+_DIGEST, _ROUNDING = "digest", 1e-6
 UNLIKE = "unlike anything in the training data"
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,15 @@ class Term:
     weight: float
     """Not negative: more of a measure never changes the quality in another direction than its sign says."""
 
+    def __post_init__(self) -> None:
+        """Refuse what nothing can be told by.
+
+        Raises:
+            ValueError: it is no number, or there is no scale.
+        """
+        if not all(map(math.isfinite, (self.centre, self.weight, self.sign))) or not 0 < self.scale < math.inf:
+            raise ValueError(f"{self} is no term")
+
     def of(self, value: float) -> float:
         """Return what it adds to the quality of a clip."""
         return self.weight * self.sign * (value - self.centre) / self.scale
@@ -90,6 +100,17 @@ class Confidence:
     terms: Mapping[str, Term]
     limits: Mapping[str, Limit]
     likeness: Likeness
+
+    def __post_init__(self) -> None:
+        """Refuse what nothing can be told by.
+
+        Raises:
+            ValueError: a quality is none, or a stream is not one.
+        """
+        if not all(-_ROUNDING <= quality <= 1 + _ROUNDING for quality in (self.mean_quality, self.chance)):
+            raise ValueError(f"the qualities {self.mean_quality} and {self.chance} are not in [0, 1]")
+        if not {self.looks, self.reads} <= {*STREAMS}:
+            raise ValueError(f"{self.looks} and {self.reads} are not both streams")
 
     def measures(self, log_probability: float, gloss_logits: Tensor, streams: Mapping[str, Tensor]) -> dict[str, float]:
         """Return all measures of a clip.
@@ -118,7 +139,7 @@ class Confidence:
         """Write it into a run folder."""
         densities = {name: getattr(self.likeness, name).as_numbers() for name in ("clips", "looks", "reads")}
         data = {"version": VERSION, **asdict(self), "likeness": densities}
-        write_json(folder / CONFIDENCE_FILE, data)
+        write_json(folder / CONFIDENCE_FILE, {**data, _DIGEST: text_hash(json_line(data))})
 
     @classmethod
     def open(cls, folder: Path, holds_for: Mapping[str, Any]) -> "Confidence | None":
@@ -147,12 +168,15 @@ class Confidence:
                     *(path, key, was, now, cure),
                 )
                 return None
+            rest = {name: value for name, value in data.items() if name != _DIGEST}
+            if data.get(_DIGEST, found := text_hash(json_line(rest))) != found:  # an earlier version wrote none
+                raise ValueError("its numbers are not those that were fitted")
             terms = {name: Term(**term) for name, term in data["terms"].items()}
             limits = {name: Limit(**limit) for name, limit in data["limits"].items()}
             likeness = Likeness(**{name: Density.of_numbers(each) for name, each in data["likeness"].items()})
             rest = {name: data[name] for name in ("fitted_to", "clips", "looks", "reads", "mean_quality", "chance")}
             return cls(**rest, terms=terms, limits=limits, likeness=likeness)
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise SltError(f"{path} is damaged ({error!r}); fit it anew with {cure}") from None
 
 

@@ -63,7 +63,16 @@ class Predictions:
 
     def _glosses(self, row: Mapping[str, Any]) -> tuple[str, str] | None:
         found, right = row.get("glosses"), row.get("gloss_reference")
-        return None if found is None or not right else (_as_sentence(found), _as_sentence(right))
+        return None if found is None or not right else (self._as_sentence(found), self._as_sentence(right))
+
+    def _as_sentence(self, glosses: Any) -> str:
+        if isinstance(glosses, str):
+            return glosses
+        if isinstance(glosses, list) and all(isinstance(gloss, str) for gloss in glosses):
+            return gloss_sentence(glosses)
+        raise SltError(
+            f"{self.path}: glosses are {glosses!r}; they have to be a list of names, or one sentence of them"
+        )
 
     def _column(self, name: str, rows: Iterable[Mapping[str, Any]]) -> list[str]:
         values = [row.get(name) for row in rows]
@@ -92,7 +101,7 @@ def read_predictions(path: Path) -> Predictions:
     Raises:
         SltError: it is neither, holds no clip, or one twice.
     """
-    rows = read_json(path).get("clips", []) if path.suffix == BEFORE else _read_lines(path)
+    rows = _objects(_read_before(path).get("clips", []), path) if path.suffix == BEFORE else _read_lines(path)
     ids = tuple(str(row.get("id", number)) for number, row in enumerate(rows, 1))
     if not rows:
         raise SltError(f"{path} holds no clip; name a file that `slt evaluate` writes, or one JSON object a line")
@@ -105,11 +114,20 @@ def read_predictions(path: Path) -> Predictions:
 def scored_as(path: Path) -> Mapping[str, Any]:
     """Return the row of scores that stands beside a file of outputs; of a file without one, nothing."""
     if path.suffix == BEFORE:
-        return {name: value for name, value in read_json(path).items() if name != "clips"}
+        return {name: value for name, value in _read_before(path).items() if name != "clips"}
     scores, task = path.with_name("scores.json"), next((t for t in TASKS if path.name.startswith(f"{t}-")), "")
-    rows = read_json(scores) if task and scores.is_file() else []
+    rows = read_rows(scores) if task else []
     split = path.stem.removeprefix(f"{task}-")
-    return next((row for row in rows if (row["task"], row["split"]) == (task, split)), {})
+    return next((row for row in rows if (row.get("task"), row.get("split")) == (task, split)), {})
+
+
+def read_rows(path: Path) -> list[Mapping[str, Any]]:
+    """Read rows of scores, or of details, one per task and split; no file is no rows.
+
+    Raises:
+        SltError: it holds something else.
+    """
+    return _objects(read_json(path), path) if path.is_file() else []
 
 
 def is_predictions(path: Path) -> bool:
@@ -131,5 +149,13 @@ def _read_lines(path: Path) -> list[Mapping[str, Any]]:
     return rows
 
 
-def _as_sentence(glosses: Any) -> str:
-    return glosses if isinstance(glosses, str) else gloss_sentence(map(str, glosses))
+def _read_before(path: Path) -> Mapping[str, Any]:
+    """Return what an earlier version wrote: scores with the clips."""
+    (row,) = _objects([read_json(path)], path)
+    return row
+
+
+def _objects(rows: Any, path: Path) -> list[Mapping[str, Any]]:
+    if isinstance(rows, list) and all(isinstance(row, dict) for row in rows):
+        return rows
+    raise SltError(f"{path} is none of the files that `slt evaluate` writes; name one, or delete it and evaluate anew")

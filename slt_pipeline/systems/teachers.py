@@ -54,11 +54,20 @@ class Teachers:
         return {**batch, "teacher_log_probs": mean_log_probs(known, batch["decoder_input_ids"])}
 
 
-def weights_of_teachers(folders: Sequence[str]) -> dict[str, str]:
+def weights_of_teachers(folders: Sequence[str], taught: Path) -> dict[str, str]:
     """Return the hash of each teacher's weights, by its place in the list: for a run's inputs.
 
+    Args:
+        folders: of the teachers' runs.
+        taught: of the run that learns from them.
+
     Raises:
-        SltError: a run is missing.
+        SltError: a run is missing, or is the one that it is to teach.
     """
+    if own := [folder for folder in folders if Path(folder).resolve() == taught.resolve()]:
+        raise SltError(
+            f"gloss2text_train.teachers names {own[0]}, the run that they are to teach and whose weights go as it is "
+            "trained; give this one another -o name=..."
+        )
     found = (best_checkpoint(Path(folder), "slt gloss2text-train").weights_hash for folder in folders)
     return {str(number): weights for number, weights in enumerate(found, start=1)}

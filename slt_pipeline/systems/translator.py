@@ -221,6 +221,21 @@ def translator_for(recipe: Recipe, folder: Path, reads: Mapping[str, Any], or_el
     return checkpoint
 
 
+def require_reads_signs(recipe: Recipe, run: Path | None) -> None:
+    """Refuse what is no translator of signs, before a store or an encoder is missed.
+
+    Args:
+        recipe: of the translator.
+        run: its folder, where one is named.
+
+    Raises:
+        SltError: it reads glosses, or there is none.
+    """
+    recipe.translator.require_reads_signs()
+    if run:
+        trained_translator(run)
+
+
 def trained_translator(folder: Path, or_else: str = "") -> Checkpoint:
     """Return the best checkpoint of a translator's run; nothing is loaded.
 

@@ -90,6 +90,8 @@ class Tokenizer:
         self.language = language
         self.detokenise: Detokenise = detokenise
         self.model = model
+        if not model:
+            raise ValueError("the SentencePiece model is empty")
         self._in_bytes = BytePieces(model) if model.startswith(b"{") else None
         self._pieces = self._in_bytes or sentencepiece.SentencePieceProcessor(model_proto=model)
         self._first_language = self._pieces.get_piece_size() + 1
@@ -165,6 +167,24 @@ class Tokenizer:
         """
         folder = Path(folder)
         files = model_files(folder)
+        try:
+            return cls._of_files(folder, files, language, id_map, detokenise)
+        except (AttributeError, RuntimeError, TypeError, ValueError) as error:
+            read = [*files, *(path for name in (ID_MAP_FILE, META_FILE) if (path := folder / name).is_file())]
+            names = ", ".join(path.name for path in read)
+            raise SltError(
+                f"tokenizer folder {folder}: of {names} one is damaged ({error}); fetch or make the folder anew"
+            ) from error
+
+    @classmethod
+    def _of_files(
+        cls,
+        folder: Path,
+        files: Sequence[Path],
+        language: str | None,
+        id_map: Mapping[int, int] | None,
+        detokenise: Detokenise | None,
+    ) -> "Tokenizer":
         meta: dict[str, Any] = read_json(folder / META_FILE) if (folder / META_FILE).is_file() else {}
         if id_map is None and meta.get("kept") is not None:
             id_map = {old: new for new, old in enumerate(meta["kept"])}
