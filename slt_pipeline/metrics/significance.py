@@ -81,7 +81,8 @@ def bootstrap(a: Sums, b: Sums, *, num_draws: int = NUM_DRAWS, seed: int = 0) ->
         low=float(low),
         high=float(high),
         # Under the null hypothesis the differences scatter around zero as they scatter around their mean here; the one
-        # is the test set itself (Riezler and Maxwell 2005; sacrebleu does the same).
+        # is the test set itself (Riezler and Maxwell 2005). sacrebleu takes the mean off the differences without their
+        # sign, and counts on one side alone: of one in some direction its p is smaller, down to half of this.
         p_value=_p_value(differences - differences.mean(), score_a - score_b),
         num_draws=num_draws,
     )

@@ -21,7 +21,7 @@ from slt_pipeline.corpora.load import load_clips
 from slt_pipeline.corpora.manifest import read_manifest
 from slt_pipeline.corpora.times import reference_times
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import text_hash
+from slt_pipeline.files import read_json, text_hash
 from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.systems.decoding import Gloss2Text, Sign2Text
 from slt_pipeline.systems.features import FeatureStore, encodable, open_features
@@ -32,6 +32,7 @@ from slt_pipeline.systems.times import GlossTimes, clip_times
 from slt_pipeline.systems.translator import open_gloss2text, open_sign2text
 from slt_pipeline.text.gloss_form import gloss_sentence
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
+from slt_pipeline.training.run import INPUTS
 
 log = logging.getLogger(__name__)
 
@@ -204,7 +205,17 @@ class Systems:
         first = open_gloss2text(self.recipe, self.device, self.language)
         if not self.others:
             return first
+        self._tell_of_other_clips()
         return first.together_with([open_gloss2text(recipe_of_run(run), self.device, run) for run in self.others])
+
+    def _tell_of_other_clips(self) -> None:
+        """Say which members were trained on another manifest than the first: one may know what is scored."""
+        clips = {run: read_json(run / INPUTS).get("clips") for run in (self.run, *self.others)}
+        for run in self.others:
+            if clips[run] != clips[self.run]:
+                log.warning(
+                    "%s was trained on another manifest than %s: it may know the clips of this one", run, self.run
+                )
 
     @cached_property
     def sign2text(self) -> Sign2Text:

@@ -8,6 +8,7 @@ from gloss_corpus import GlossCorpus
 from stage_tools import CPU, KilledError, refusal, rows, weights
 
 from slt_pipeline.config.recipe import with_values
+from slt_pipeline.stages.confidence import confidence
 from slt_pipeline.stages.evaluate import evaluate
 from slt_pipeline.stages.gloss2text_train import gloss2text_train
 from slt_pipeline.stages.translate import Translate
@@ -77,6 +78,9 @@ def test_what_reads_signs_is_refused_in_one_line(trained, slt):
     for command in (
         ("joint-train", "-r", file),
         ("evaluate", "-r", file, "--task", "sign2text"),
+        ("evaluate", "--run", recipe.run_folder(STAGE), "--task", "sign2text"),
+        ("confidence", "-r", file),
+        ("confidence", "--run", recipe.run_folder(STAGE)),
         ("sweep", "-r", file),
         ("translate", "no.mp4", "-r", file),
         ("translate", "no.mp4", "--run", recipe.run_folder(STAGE)),
@@ -89,6 +93,8 @@ def test_a_run_of_gloss2text_translates_no_video_and_says_so(trained):
     recipe = trained.recipe("mbart")
     found = refusal(Translate, recipe, run=recipe.run_folder(STAGE))
     assert "holds no translator of signs" in found
+    assert found == refusal(confidence, recipe, run=recipe.run_folder(STAGE))
+    assert found == refusal(evaluate, recipe, run=recipe.run_folder(STAGE), tasks=["sign2text"])
 
 
 def test_a_gpt2_and_an_mbart_are_not_taken_for_each_other(trained, slt):

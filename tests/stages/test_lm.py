@@ -133,6 +133,14 @@ def test_train_alone_is_the_default_and_what_it_never_says_is_unknown(theirs, pr
     assert pruned.tokenizer.unk_id in pruned.tokenizer.encode("the quick brown fox")
 
 
+def test_texts_whose_pieces_the_folder_lacks_are_counted(pruned, theirs, tmp_path):
+    texts = ["明天下雨", *TEXTS["train"]]
+    clips = [Clip(str(n), "x.mp4", 9, 25.0, "a", None, text, "train") for n, text in enumerate(texts)]
+    write_manifest(tmp_path / "m.jsonl", clips)
+    found = slt("lm", "prune", pruned.folder, "--manifest", tmp_path / "m.jsonl", "--to", tmp_path / "to").output
+    assert "1 texts and glosses hold <unk>" in found
+
+
 def test_settings_that_name_a_token_are_numbered_anew(pruned):
     config = pruned.config
     assert config["vocab_size"] == pruned.tokenizer.vocab_size
