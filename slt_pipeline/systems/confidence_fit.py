@@ -1,5 +1,7 @@
 """Confidence is fitted here: to a translator, on the clips of training, whose features it knows, and of dev."""
 
+import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ from slt_pipeline.config.taps import Stream
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.features import FeatureDataset
 from slt_pipeline.corpora.labels import no_labels
+from slt_pipeline.errors import SltError
 from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.models.measures import gloss_measures
 from slt_pipeline.models.sign_to_text import SignToText
@@ -26,6 +29,8 @@ from slt_pipeline.systems.outputs import Outputs
 from slt_pipeline.systems.vocabularies import Vocabularies
 from slt_pipeline.training import distributed
 from slt_pipeline.training.checkpoint import best_checkpoint
+
+log = logging.getLogger(__name__)
 
 Measures = Mapping[str, float]
 
@@ -52,9 +57,9 @@ class Fitted:
 
     confidence: Confidence
     held_out: Sequence[float]
-    """Quality of every dev clip as a regression predicts it that was fitted without it."""
+    """Quality of every dev clip that it was fitted to, as a regression predicts it that was fitted without it."""
     quality: Sequence[float]
-    """Sentence chrF / 100 of every dev clip."""
+    """Sentence chrF / 100 of each of them."""
 
 
 def fit_confidence(
@@ -82,7 +87,10 @@ def fit_confidence(
         for best, glosses in zip(decoded.nbest, _gloss_measures(decoded, store, dev), strict=True)
     ]
     quality, chance = _qualities(recipe.corpus.protocol, decoded.texts, dev)
-    mean, terms, held_out = fit_terms([{**a, **b} for a, b in zip(texts, of_dev, strict=True)], quality)
+    measured = [{**a, **b} for a, b in zip(texts, of_dev, strict=True)]
+    kept = with_numbers(measured, [clip.id for clip in dev])
+    quality = [quality[number] for number in kept]
+    mean, terms, held_out = fit_terms([measured[number] for number in kept], quality)
     found = Confidence(
         fitted_to=fitted_to(translator.weights, store.fingerprint.get("encoder_weights"), search),
         clips={"train": len(train), "dev": len(dev)},
@@ -120,6 +128,28 @@ def fit_trained(
     distributed.first(fit)
 
 
+def with_numbers(measures: Sequence[Measures], names: Sequence[str]) -> list[int]:
+    """Return which clips have numbers for all of their measures; the others, of damaged features, are told.
+
+    Raises:
+        SltError: none has.
+    """
+    kept = [number for number, clip in enumerate(measures) if all(map(math.isfinite, clip.values()))]
+    lost = [names[number] for number in range(len(measures)) if number not in kept]
+    if not kept:
+        raise SltError(
+            f"no dev clip has measures to fit a confidence to, such as {lost[0]}: they are no finite numbers"
+        )
+    if lost:
+        log.warning(
+            "%d of %d dev clips are left out of the fit, such as %s: a measure of them is no finite number",
+            len(lost),
+            len(measures),
+            lost[0],
+        )
+    return kept
+
+
 def fit_terms(measures: Sequence[Measures], quality: Sequence[float]) -> tuple[float, dict[str, Term], list[float]]:
     """Fit the quality of clips: linear, each measure in its own direction, and the less of each the fewer clips.
 
@@ -149,7 +179,7 @@ def fit_limits(measures: Sequence[Measures]) -> dict[str, Limit]:
     """
     limits = {}
     for name in dict.fromkeys(name for clip in measures for name in clip):
-        values = np.array([clip[name] for clip in measures if name in clip])
+        values = np.array([clip[name] for clip in measures if math.isfinite(clip.get(name, math.nan))])
         if len(values) < 2:
             continue  # of one clip nobody knows how others lie about it
         seen, rare = (NormalDist().inv_cdf(1 - share) for share in (1 / (len(values) + 1), _RARE))

@@ -205,8 +205,9 @@ class Systems:
         first = open_gloss2text(self.recipe, self.device, self.language)
         if not self.others:
             return first
+        members = [open_gloss2text(recipe_of_run(run), self.device, run) for run in self.others]
         self._tell_of_other_clips()
-        return first.together_with([open_gloss2text(recipe_of_run(run), self.device, run) for run in self.others])
+        return first.together_with(members)
 
     def _tell_of_other_clips(self) -> None:
         """Say which members were trained on another manifest than the first: one may know what is scored."""

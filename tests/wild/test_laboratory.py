@@ -15,6 +15,7 @@ from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json, write_json
 from slt_pipeline.models.measures import Density, Likeness
 from slt_pipeline.systems.confidence import CONFIDENCE_FILE, Confidence, Limit, Term
+from slt_pipeline.systems.confidence_fit import fit_limits, with_numbers
 from slt_pipeline.systems.teachers import weights_of_teachers
 from slt_pipeline.text.tokenizer import Tokenizer
 from slt_pipeline.text.train_tokenizer import train_tokenizer
@@ -141,6 +142,15 @@ def test_a_confidence_without_a_digest_still_has_to_hold_numbers(fitted, change)
     write_json(folder / CONFIDENCE_FILE, data)
     with pytest.raises(SltError, match="is damaged"):
         Confidence.open(folder, holds)
+
+
+def test_clips_of_damaged_features_are_left_out_of_the_fit_and_told(caplog):
+    clips = [{"steps": 1.0}, {"steps": float("nan")}, {"steps": 3.0}]
+    assert with_numbers(clips, "abc") == [0, 2]
+    assert "1 of 3 dev clips are left out of the fit, such as b" in caplog.text
+    assert fit_limits(clips)["steps"].clips == 2
+    with pytest.raises(SltError, match="no dev clip has measures to fit a confidence to, such as b"):
+        with_numbers(clips[1:2], "b")
 
 
 # --- language models
