@@ -159,7 +159,6 @@ def _made_from(recipe: Recipe, config: SweepConfig) -> dict[str, Any]:
     """
     if config.stage == "gloss2text_train":
         return {}
-    recipe.translator.require_reads_signs()
     varied = {key.split(".")[0] for key in config.tried}
     if not varied.isdisjoint(("extract", "uses")):
         return {}

@@ -52,6 +52,8 @@ class Sweep:
         has_both = whole.search is not None and bool(whole.grid or whole.variants)
         search = search or (whole.search is not None and not has_both)
         config = _asked(recipe, whole, search, where)
+        if config.stage == "translate_train":
+            recipe.translator.require_reads_signs()
         variants = runs_of(recipe, config) if config.search is None else []
         possible = variants if config.search is None else probes_of(recipe, config.search, where)
         if config.oracle and not any(v.recipe and has_oracle(v.recipe) for v in possible):
