@@ -7,7 +7,7 @@ from typing import Any
 from slt_pipeline.config.recipe import Recipe, save_recipe
 from slt_pipeline.config.runs import holds_encoder, holds_language_model
 from slt_pipeline.config.stages import Task
-from slt_pipeline.files import write_json
+from slt_pipeline.files import held, write_json
 from slt_pipeline.report.tables import text_table
 from slt_pipeline.systems.predictions import read_rows, write_predictions
 from slt_pipeline.systems.tasks import Decoded, Systems
@@ -115,8 +115,9 @@ def _said_of_protocol(row: Mapping[str, Any]) -> str:
 
 def _keep(path: Path, row: Mapping[str, Any]) -> None:
     """Put a row in the place of the earlier one of its task and split, or behind the others."""
-    rows = {_of(old): old for old in read_rows(path)} | {_of(row): row}
-    write_json(path, list(rows.values()))
+    with held(path.with_name(f".{path.name}.lock"), str(path), wait=True):  # other tasks may end at the same time
+        rows = {_of(old): old for old in read_rows(path)} | {_of(row): row}
+        write_json(path, list(rows.values()))
 
 
 def _of(row: Mapping[str, Any]) -> tuple[Any, Any]:

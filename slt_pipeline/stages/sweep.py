@@ -10,7 +10,7 @@ from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.stages import EvaluateConfig, SweepConfig, Task
 from slt_pipeline.config.variants import Variant, run_of_search
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import read_json, write_json
+from slt_pipeline.files import held, read_json, write_json
 from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.stages.evaluate import STAGE as EVALUATE
 from slt_pipeline.stages.evaluate import score, score_oracle
@@ -64,13 +64,18 @@ def sweep(
         jobs: how many runs go side by side, in processes of their own that share the cores.
 
     Raises:
-        SltError: a value is wrong, or a key can make no difference; before the first run.
+        SltError: a value is wrong, a key can make no difference, or another process is at this sweep; before the first
+            run.
     """
     found = Sweep(recipe, name, search)
     made_from = _made_from(recipe, found.config)  # what no run could do without is no row of a table
-    found.begin(made_from, overwrite)
-    runs = _jobs(found, device, overwrite)
-    config = found.config
+    with held(found.folder.with_name(f".{found.folder.name}.lock"), f"the sweep {found.folder}"):
+        found.begin(made_from, overwrite)
+        return _run_all(found, device, overwrite, jobs)
+
+
+def _run_all(found: Sweep, device: str, overwrite: bool, jobs: int) -> dict[str, Any]:
+    runs, config = _jobs(found, device, overwrite), found.config
     searched = config.search and Search(config.search, config.metric, found.folder, found.seed, found.of_search)
     more = partial(_next_of_search, found, searched, device, overwrite)
 

@@ -225,6 +225,25 @@ def test_named_sweeps_stand_side_by_side(sweeping):
         sweeping(grid, "tops", **named)
 
 
+def test_a_second_process_at_the_same_sweep_waits_for_its_end(sweeping, monkeypatch):
+    """It would take runs that the first is at for failed, and write the table without the first one's rows."""
+    grid, second, run = "{translator.mapper.input: [gloss_rep]}", [], sweep_stage._run
+
+    def meanwhile(*arguments):
+        with pytest.raises(SltError) as refused:
+            sweeping(grid)
+        second.append(str(refused.value))
+        return run(*arguments)
+
+    monkeypatch.setattr(sweep_stage, "_run", meanwhile)
+    (row,) = sweeping(grid)["rows"]
+    (said,) = second
+    assert "the sweep" in said and "is being written by another process; wait for its end" in said
+    assert "dev bleu4" in row and "failed" not in row
+    monkeypatch.undo()
+    assert sweeping(grid)["rows"] == [row]
+
+
 def test_other_settings_beside_the_grid_are_another_folder_or_refused(sweeping, stages):
     named = {"sweeps": "{taps: {grid: {translator.mapper.input: [s3d]}}}"}
     grid, other = "{translator.mapper.input: [s3d]}", {"translator__label_smoothing": 0.0}
