@@ -1,5 +1,6 @@
 # make demo    the whole pipeline on synthetic signing: video -> features -> store -> translators -> text with scores
-# make test    the test suite
+# make test    the tests, but those that take half of the time
+# make long    those: kills at every step, several processes, whole papers, every line of the READMEs
 # make oldest  the tests of parity, mBART and GPT-2, with the oldest transformers that pyproject.toml allows
 # make lint    formatting, lint and types, as continuous integration runs them
 #
@@ -16,7 +17,7 @@ BIN := .venv/bin
 export HF_HUB_OFFLINE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test oldest lint force
+.PHONY: help demo test long oldest lint force
 
 help:
 	@sed -n 's/^# \{0,1\}//p;/^$$/q' Makefile
@@ -26,7 +27,10 @@ demo: .venv/base.stamp
 
 # One thread a worker: two workers with two threads each on two cores are slower than two with one.
 test: .venv/dev.stamp
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m "not long" $(ARGS)
+
+long: .venv/dev.stamp
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal -m long $(ARGS)
 
 # It lies beside the environment, which keeps the newest, and is found before it.
 OLDEST := $(shell sed -nE 's/^ *"transformers>=([0-9.]+),.*/\1/p' pyproject.toml)

@@ -21,6 +21,8 @@ from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.manifest import read_manifest, write_manifest
 from slt_pipeline.errors import SltError
 
+pytestmark = pytest.mark.long
+
 TINY = SynthConfig(num_train=5, num_dev=2, num_test=2, isolated_per_gloss=0, isolated_dev_per_gloss=0)
 
 

@@ -7,6 +7,8 @@ from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.manifest import read_manifest
 from slt_pipeline.corpora.phoenix14t import import_phoenix14t
 
+pytestmark = pytest.mark.long
+
 
 def _states(model: int, *lengths: int) -> list[int]:
     return [3 * model + 1 + state for state, length in enumerate(lengths) for _ in range(length)]

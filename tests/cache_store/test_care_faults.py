@@ -18,6 +18,8 @@ from cache.care.verify import verify
 from cache.testing import SHARD_STEPS, STREAMS, assert_holds, make_clips
 from cache.testing.memory import MemoryFiles
 
+pytestmark = pytest.mark.long
+
 CLIPS = make_clips(5, max_steps=8)
 IDS = list(CLIPS)
 GONE = [IDS[0], IDS[4]]

@@ -15,6 +15,8 @@ from cache.places import create as create_module
 from cache.testing import SHARD_STEPS, STREAMS, assert_holds, make_clips
 from cache.testing.memory import MemoryFiles
 
+pytestmark = pytest.mark.long
+
 CLIPS = make_clips(7)
 KINDS = pytest.mark.parametrize(
     ("backend", "compression"),

@@ -16,6 +16,8 @@ from cache import FeatureStore, StreamSpec
 from cache.places.local import _Descriptor
 from cache.testing import STREAMS, assert_holds, make_clips
 
+pytestmark = pytest.mark.long
+
 NUM_KILLS = int(os.environ.get("SLT_NUM_KILLS", "25"))  # of each backend; 200 on request
 fork = multiprocessing.get_context("fork")
 

@@ -7,6 +7,8 @@ import pytest
 
 from cache.testing.storm import FAULTS, storm
 
+pytestmark = pytest.mark.long
+
 SECONDS = float(os.environ.get("SLT_STORM_SECONDS", "10"))  # of each backend
 
 

@@ -13,6 +13,8 @@ from toy_system import render, write_recipe
 
 from slt_pipeline.training.checkpoint import list_checkpoints
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 SLT = ["-m", "slt_pipeline.cli.main"]

@@ -15,6 +15,8 @@ from slt_pipeline.systems.times import TIMES_FILE
 from slt_pipeline.training import distributed
 from slt_pipeline.training.checkpoint import list_checkpoints
 
+pytestmark = pytest.mark.long
+
 STAGES = ("visual-pretrain", "visual-train", "extract", "gloss2text-train", "translate-train", "joint-train")
 TRAINED = [stage.replace("-", "_") for stage in STAGES if stage != "extract"]
 ALIKE = [  # no dropout, whose draws are each process's own, and an optimiser that does not blow up rounding

@@ -19,6 +19,8 @@ from phone_corpus import make_phone_corpus
 from slt_pipeline.cli.main import cli
 from slt_pipeline.config import recipe as recipes
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 

@@ -16,6 +16,8 @@ from slt_pipeline.systems.features import rejected_path
 from slt_pipeline.systems.left_out import LeftOut
 from slt_pipeline.video.reader import open_video
 
+pytestmark = pytest.mark.long
+
 STAGES = ("visual_pretrain", "visual_train")
 
 

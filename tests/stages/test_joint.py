@@ -22,6 +22,8 @@ from slt_pipeline.systems.tasks import Systems
 from slt_pipeline.training.checkpoint import best_checkpoint, list_checkpoints
 from slt_pipeline.training.loop import Trainable
 
+pytestmark = pytest.mark.long
+
 # --- where it starts
 
 

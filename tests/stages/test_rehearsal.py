@@ -13,6 +13,8 @@ from slt_pipeline.cli.main import cli
 from slt_pipeline.config.recipe import load_recipe
 from slt_pipeline.files import read_json_lines
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).resolve().parents[2]
 README = (ROOT / "recipes" / "README.md").read_text(encoding="utf-8")
 

@@ -11,6 +11,8 @@ from slt_pipeline.files import read_json_lines
 from slt_pipeline.stages import sweep as sweep_stage
 from slt_pipeline.training.checkpoint import list_checkpoints
 
+pytestmark = pytest.mark.long
+
 TAPS = "{translator.mapper.input: [s3d, gloss_rep]}"
 
 

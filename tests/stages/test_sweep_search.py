@@ -21,6 +21,8 @@ from slt_pipeline.stages import translate_train as train_stage
 from slt_pipeline.systems.search import propose
 from slt_pipeline.training.run import warn_if_unfinished
 
+pytestmark = pytest.mark.long
+
 RATE, TAP = "translate_train.training.optimiser.lr.default", "translator.mapper.input"
 KEYS = f"{{{RATE}: {{low: 1.0e-3, high: 1.0e-1, log: true}}, {TAP}: {{choices: [s3d, gloss_rep, gloss_probs]}}}}"
 

@@ -228,7 +228,7 @@ def test_any_plain_data_is_read_as_it_was_written(data):
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     seed=st.integers(0, 10**12),
-    rate=st.floats(0, 1e6),
+    rate=st.floats(0, 100),
     bucket=st.booleans(),
     words=st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=12),
 )
