@@ -7,6 +7,8 @@ import pytest
 from several import lines, run, slt
 from toy_system import render, write_recipe
 
+pytestmark = pytest.mark.long
+
 FROM_SCRATCH = ["visual_train.init=null", "encoder.s3d.freeze_blocks=0"]
 
 

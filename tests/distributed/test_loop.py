@@ -12,6 +12,8 @@ from toy_together import train, train_and_die_in_validation, train_and_signal, t
 
 from slt_pipeline.training.checkpoint import list_checkpoints
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory) -> Path:

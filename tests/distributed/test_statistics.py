@@ -14,6 +14,8 @@ from slt_pipeline.models.ctc import ctc_loss
 from slt_pipeline.models.visual_encoder import VisualEncoder
 from slt_pipeline.training import distributed
 
+pytestmark = pytest.mark.long
+
 EXACT = torch.float64
 SHAPES = {"1": (7, 4), "3": (5, 4, 3, 2, 2)}
 

@@ -21,6 +21,8 @@ from slt_pipeline.corpora.manifest import write_manifest
 from slt_pipeline.stages.cache_care import Sampler
 from slt_pipeline.training.checkpoint import best_checkpoint
 
+pytestmark = pytest.mark.long
+
 STREAMS = ("s3d", "gloss_rep", "gloss_logits")
 Change = Callable[[np.ndarray], Any]
 

@@ -19,6 +19,8 @@ from slt_pipeline.systems.translator import open_sign2text
 from slt_pipeline.training.checkpoint import best_checkpoint
 from slt_pipeline.training.optim import build_optimiser
 
+pytestmark = pytest.mark.long
+
 
 @dataclass(frozen=True)
 class Joint:
