@@ -5,8 +5,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
-from slt_pipeline.config.base import Config
-from slt_pipeline.config.keys import defaults_of
+from slt_pipeline.config.keys import defaults_of, leaves
 from slt_pipeline.config.objective import is_zero
 from slt_pipeline.config.sections import Sections
 from slt_pipeline.config.taps import TAPS
@@ -115,7 +114,7 @@ def idle_keys(recipe: Sections) -> Iterator[tuple[str, str]]:
     for name in type(model).model_fields:
         yield f"translator.{other}.{name}", f"translator.language_model is {language}"
     if language == "gpt2":
-        for name in _leaves(recipe.translator):
+        for name in leaves(type(recipe.translator), recipe.translator.model_dump()):
             if name.partition(".")[0] not in _READ_OF_GLOSSES:
                 yield f"translator.{name}", "translator.language_model is gpt2, which reads no signs"
         for name in ("masked", "span", "permute"):
@@ -221,13 +220,6 @@ def _outside(key: str, swept: Sequence[str]) -> str:
 
 def _is_below(key: str, name: str) -> bool:
     return key == name or key.startswith(f"{name}.")
-
-
-def _leaves(section: Config) -> Iterator[str]:
-    """Yield every key below a section, by its path."""
-    for name in type(section).model_fields:
-        value = getattr(section, name)
-        yield from (f"{name}.{leaf}" for leaf in _leaves(value)) if isinstance(value, Config) else (name,)
 
 
 def _at(section: Any, key: str) -> Any:

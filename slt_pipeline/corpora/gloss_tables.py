@@ -16,11 +16,9 @@ def read_gloss_table(path: Path) -> GlossVocabulary:
     """
     try:
         with path.open("rb") as file:
-            is_json = file.read(64).removeprefix(codecs.BOM_UTF8).lstrip()[:1] in (b"{", b"[")
+            begins = file.read(64).removeprefix(codecs.BOM_UTF8).lstrip()[:1]
     except OSError as error:
         raise SltError(f"gloss table {path} cannot be read: {error.strerror}") from error
-    return (
-        GlossVocabulary.load(path)
-        if is_json or path.suffix == ".json"
-        else GlossVocabulary.from_dict(read_table(path, str))
-    )
+    if path.suffix == ".json" or begins in (b"{", b"["):
+        return GlossVocabulary.load(path)
+    return GlossVocabulary.from_dict(read_table(path, str))

@@ -33,7 +33,8 @@ def lm_prune(
     require_new_folder(to, folder, overwrite)
     sentences, counts = corpus_sentences(manifest, splits)
     whole = MBartFolder.open(folder, language)
-    pruned = whole.with_ids(needed_ids(whole.tokenizer, sentences))
+    encoded = [whole.tokenizer.encode(sentence) for sentence in sentences]
+    pruned = whole.with_ids(needed_ids(whole.tokenizer, encoded))
     account = {
         "made_by": "slt lm prune",
         "source": whole.source(),
@@ -44,5 +45,5 @@ def lm_prune(
         "vocab_size_before": whole.tokenizer.vocab_size,
     }
     pruned.write(to, account)
-    unknown = sum(whole.tokenizer.unk_id in whole.tokenizer.encode(sentence) for sentence in sentences)
+    unknown = sum(whole.tokenizer.unk_id in sentence for sentence in encoded)
     return {**account, "vocab_size": pruned.tokenizer.vocab_size, "unknown": unknown}

@@ -4,21 +4,11 @@ import re
 from typing import get_args
 
 import pytest
+from recipe_refusals import LR, OBJECTIVE, demo_refusal
 
 from slt_pipeline.config.names import LANGUAGE_CODES, LOWER_IS_BETTER, PROTOCOL_NAMES, ScoreName
 from slt_pipeline.config.recipe import load_recipe, save_recipe, with_values
 from slt_pipeline.errors import SltError
-
-LR = "translate_train.training.optimiser.lr"
-OBJECTIVE = "translate_train.objective"
-
-
-def refusal(*overrides: str, name: str = "demo/mmtlb") -> str:
-    with pytest.raises(SltError) as found:
-        load_recipe(name, overrides)
-    assert "\n" not in str(found.value)
-    return str(found.value)
-
 
 # --- names
 
@@ -36,7 +26,7 @@ def refusal(*overrides: str, name: str = "demo/mmtlb") -> str:
     ],
 )
 def test_an_unknown_name_is_refused_with_the_nearest(override, nearest):
-    message = refusal(override)
+    message = demo_refusal(override)
     assert "Input should be" in message
     assert (f"; did you mean {nearest}?" in message) if nearest else ("did you mean" not in message)
 
@@ -67,11 +57,11 @@ def test_every_name_loads(key, names):
     ],
 )
 def test_what_is_no_language_is_refused_with_one_that_is(override, cure):
-    assert cure in refusal(override)
+    assert cure in demo_refusal(override)
 
 
 def test_a_language_that_an_mbart_folder_lacks_is_refused_with_those_that_it_has():
-    message = refusal("translator.mbart.folder=m", "text.language=pl_PL")
+    message = demo_refusal("translator.mbart.folder=m", "text.language=pl_PL")
     assert "text.language is pl_PL, and the mBART of translator.mbart.folder m has ar_AR, cs_CZ, de_DE" in message
     load_recipe("demo/mmtlb", ["translator.mbart.folder=m", "text.language=fr_XX"])
     load_recipe("demo/mmtlb", ["text.tokenizer=m", "text.language=pl_PL"])
@@ -147,7 +137,7 @@ def test_errors_are_the_scores_of_which_fewer_are_better():
     ],
 )
 def test_nonsense_is_refused(override):
-    assert "recipe demo/mmtlb: " in refusal(override)
+    assert "recipe demo/mmtlb: " in demo_refusal(override)
 
 
 # --- what sections say of each other
@@ -192,14 +182,14 @@ def test_nonsense_is_refused(override):
     ],
 )
 def test_sections_that_contradict_each_other_are_refused(overrides, message):
-    assert message in refusal(*overrides)
+    assert message in demo_refusal(*overrides)
 
 
 @pytest.mark.parametrize(
     ("name", "system", "part"), [("demo/mmtlb", "cvslt", "translation"), ("demo/cvslt", "mmtlb", "prior")]
 )
 def test_the_objective_of_another_system_is_answered_with_one_that_loads(name, system, part):
-    message = refusal(f"translator.system={system}", name=name)
+    message = demo_refusal(f"translator.system={system}", name=name)
     assert f"{OBJECTIVE} names {part}; the system's parts are " in message
     (cure,) = re.findall(r"set it whole: -o '([^']*)'", message)
     recipe = load_recipe(name, [f"translator.system={system}", cure])
@@ -231,7 +221,7 @@ def test_the_objective_that_is_named_is_the_published_one():
     ],
 )
 def test_a_key_of_a_system_is_found_by_its_nearest_and_refused_in_another(name, override, message):
-    assert message in refusal(override, name=name)
+    assert message in demo_refusal(override, name=name)
 
 
 @pytest.mark.parametrize(
@@ -298,7 +288,7 @@ EMBEDDING = ["translator.mapper.type=embedding", "translator.mapper.input=gloss_
     ],
 )
 def test_a_key_that_cannot_matter_is_refused_where_somebody_sets_it(overrides, message):
-    assert message in refusal(*overrides)
+    assert message in demo_refusal(*overrides)
 
 
 @pytest.mark.parametrize(
@@ -328,13 +318,13 @@ def test_a_key_of_cvslt_is_refused_where_no_part_of_the_loss_reads_it(key, value
         if any(need <= chosen for need in needs):
             load_recipe("cvslt/phoenix14t", overrides)
         else:
-            assert f"translator.{key} = {value} does nothing: " in refusal(*overrides, name="cvslt/phoenix14t")
+            assert f"translator.{key} = {value} does nothing: " in demo_refusal(*overrides, name="cvslt/phoenix14t")
 
 
 def test_a_file_is_refused_for_its_own_idle_keys(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("extends: demo/mmtlb\ntranslator: {mapper: {freeze: true}}\n")
-    assert "translator.mapper.freeze = true does nothing" in refusal(name=str(path))
+    assert "translator.mapper.freeze = true does nothing" in demo_refusal(name=str(path))
 
 
 def test_a_sweep_is_refused_an_idle_key():

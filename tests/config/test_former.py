@@ -2,10 +2,10 @@
 
 import pytest
 import yaml
+from recipe_refusals import refusal
 
 from slt_pipeline.config.former import ABSENT, BEFORE, upgrade, upgrade_recipe
 from slt_pipeline.config.recipe import dump_recipe, load_recipe, recipe_from_data, with_values
-from slt_pipeline.errors import SltError
 
 
 @pytest.fixture
@@ -16,12 +16,6 @@ def write(tmp_path):
         return str(path)
 
     return write
-
-
-def refusal(name: str, *overrides: str) -> str:
-    with pytest.raises(SltError) as found:
-        load_recipe(name, overrides)
-    return str(found.value)
 
 
 @pytest.mark.parametrize(

@@ -6,19 +6,10 @@ from typing import Annotated, Any, get_args, get_origin
 
 import pytest
 from pydantic import BaseModel
+from recipe_refusals import LR, OBJECTIVE, demo_refusal
 
 from slt_pipeline.config.recipe import Recipe, load_recipe
 from slt_pipeline.errors import SltError
-
-LR = "translate_train.training.optimiser.lr"
-OBJECTIVE = "translate_train.objective"
-
-
-def refusal(*overrides: str, name: str = "demo/mmtlb") -> str:
-    with pytest.raises(SltError) as found:
-        load_recipe(name, overrides)
-    assert "\n" not in str(found.value)
-    return str(found.value)
 
 
 def _numbers(model: type[BaseModel], kind: type, walked: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
@@ -58,7 +49,7 @@ def test_the_fields_with_numbers_are_found():
 @pytest.mark.parametrize("number", [".inf", "-.inf", ".nan"])
 @pytest.mark.parametrize(("key", "shape"), NUMBERS, ids=[key for key, _ in NUMBERS])
 def test_no_field_takes_infinity_or_what_is_no_number(key, shape, number):
-    assert key in refusal(f"{key}={shape.replace('{}', number)}")
+    assert key in demo_refusal(f"{key}={shape.replace('{}', number)}")
 
 
 def test_nothing_is_counted_beyond_all_counting():
@@ -83,6 +74,6 @@ def test_nothing_is_counted_beyond_all_counting():
     ],
 )
 def test_a_mistake_in_a_weight_is_named_once(weight, message):
-    found = refusal(f"{OBJECTIVE}.recognition={weight}")
+    found = demo_refusal(f"{OBJECTIVE}.recognition={weight}")
     assert f"{OBJECTIVE}.{message}" in found
     assert "(number)" not in found and "(ramp)" not in found

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 from pydantic import ValidationError
+from recipe_refusals import refusal
 
 from slt_pipeline.config.recipe import (
     Recipe,
@@ -33,13 +34,6 @@ def write(tmp_path):
 @pytest.fixture
 def mine(write) -> str:
     return write("mine.yaml")
-
-
-def refusal(name: str, *overrides: str) -> str:
-    with pytest.raises(SltError) as found:
-        load_recipe(name, overrides)
-    assert "\n" not in str(found.value)
-    return str(found.value)
 
 
 # --- names

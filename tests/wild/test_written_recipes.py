@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from recipe_refusals import refusal
 
 from slt_pipeline.cli.main import cli
 from slt_pipeline.config.recipe import dump_recipe, load_recipe, recipe_of_encoder, save_recipe
@@ -34,13 +35,6 @@ def home(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("HOME", str(tmp_path / "at home"))
     monkeypatch.chdir(tmp_path)
     return tmp_path / "at home"
-
-
-def refusal(name: str, *overrides: str) -> str:
-    with pytest.raises(SltError) as found:
-        load_recipe(name, overrides)
-    assert "\n" not in str(found.value)
-    return str(found.value)
 
 
 @pytest.mark.parametrize(
