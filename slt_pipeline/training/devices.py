@@ -2,8 +2,10 @@
 
 import ctypes
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import torch
 
@@ -91,14 +93,24 @@ def loaders_alive(title: str, stop: Callable[[], bool]) -> Iterator[None]:
         ) from error
 
 
-def give_back_memory() -> None:
-    """Give what is free between what is in use back to the system, where glibc has the memory.
+@dataclass
+class FreeMemory:
+    """What is free between what is in use, which glibc keeps.
 
-    Batches of many lengths leave holes into which the next ones do not fit: gigabytes in a run of many epochs. It costs
-    half a second, once an epoch.
+    Batches of many lengths leave holes into which the next ones do not fit: gigabytes in a run of minutes.
     """
-    if trim := _of_glibc("malloc_trim"):
-        trim(0)
+
+    every: float = 60.0
+    """Seconds between two times that it is given back: once costs up to half a second."""
+    since: float = field(default_factory=time.monotonic)
+
+    def give_back(self) -> None:
+        """Give it back to the system, where glibc has it, if it is time to."""
+        if time.monotonic() - self.since < self.every:
+            return
+        if trim := _of_glibc("malloc_trim"):
+            trim(0)
+        self.since = time.monotonic()
 
 
 def _keep_heap() -> None:

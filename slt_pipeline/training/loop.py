@@ -28,7 +28,7 @@ from slt_pipeline.training.checkpoint import (
     seed_all,
     set_random_state,
 )
-from slt_pipeline.training.devices import give_back_memory, loaders_alive, room_for_loaders
+from slt_pipeline.training.devices import FreeMemory, loaders_alive, room_for_loaders
 from slt_pipeline.training.engine import Engine, to_device
 from slt_pipeline.training.loader import arrived, batch_loader, num_loaders
 from slt_pipeline.training.losses import Losses
@@ -126,7 +126,7 @@ class _Run:
     ):
         self.trainable, self.config, self.folder, self.title = trainable, config, folder, title
         self.engine, self.batches = engine, batches
-        self.position, self.meter, self.speed = _Position(), Meter(), Speed()
+        self.position, self.meter, self.speed, self.memory = _Position(), Meter(), Speed(), FreeMemory()
         self.losses = Losses(title, waits=engine.device.type != "cpu")
         self.saved: Checkpoint | None = None
         self.rejected: dict[str, str] = {}
@@ -197,8 +197,8 @@ class _Run:
             self._save()
         if order == 2:
             raise KeyboardInterrupt
+        self.memory.give_back()
         if end_of_epoch:
-            give_back_memory()
             self.speed.end_epoch(self.position.epoch, self.position.step)
         if validates:
             self._validate(progress)
