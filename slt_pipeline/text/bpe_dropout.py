@@ -1,6 +1,7 @@
 """BPE-dropout: the merges of a SentencePiece model, some of them left out at random (Provilkov et al. 2020)."""
 
 import re
+from collections.abc import Iterator
 from functools import cached_property
 from itertools import pairwise
 
@@ -36,21 +37,23 @@ class BPEDropout:
 
     def encode(self, text: str, dropout: float, rng: np.random.Generator) -> list[int]:
         """Return SentencePiece's ids of a text of single spaces, each possible merge left out with `dropout`."""
-        words = _WORD.findall(self._pieces.normalize(text))
-        return [piece for word in words for piece in self._word(word, dropout, rng)]
+        words, drawn = _WORD.findall(self._pieces.normalize(text)), _drawn(rng)
+        return [piece for word in words for piece in self._word(word, dropout, drawn)]
 
-    def _word(self, word: str, dropout: float, rng: np.random.Generator) -> list[int]:
+    def _word(self, word: str, dropout: float, drawn: Iterator[float]) -> list[int]:
         parts = list(word)
+        pieces = [self._merges.get(a + b) for a, b in pairwise(parts)]  # what each pair of neighbours would become
         while True:
-            pairs = [a + b for a, b in pairwise(parts)]
-            merges = [(self._merges[pair][0], -i) for i, pair in enumerate(pairs) if pair in self._merges]
-            if dropout and merges:
-                kept = rng.random(len(merges)) >= dropout
-                merges = [merge for merge, keep in zip(merges, kept, strict=True) if keep]
+            merges = [(piece[0], -i) for i, piece in enumerate(pieces) if piece is not None]
+            if dropout:
+                merges = [merge for merge in merges if next(drawn) >= dropout]
             if not merges:
                 return [self._merges[part][1] if part in self._merges else self._pieces.unk_id() for part in parts]
             at = -max(merges)[1]
             parts[at : at + 2] = [parts[at] + parts[at + 1]]
+            del pieces[at]
+            for i in range(max(at - 1, 0), min(at + 1, len(pieces))):
+                pieces[i] = self._merges.get(parts[i] + parts[i + 1])
 
     @cached_property
     def _merges(self) -> dict[str, tuple[float, int]]:
@@ -59,3 +62,9 @@ class BPEDropout:
         return {
             self._pieces.id_to_piece(i): (self._pieces.get_score(i), i) for i in ids if not self._pieces.is_unknown(i)
         }
+
+
+def _drawn(rng: np.random.Generator) -> Iterator[float]:
+    """Yield the numbers that `rng` would draw one by one, many at a time: each call has its price."""
+    while True:
+        yield from rng.random(64).tolist()
