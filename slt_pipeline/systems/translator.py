@@ -254,7 +254,8 @@ def trained_language_model(recipe: Recipe, folder: Path) -> Checkpoint:
     """Return the best checkpoint of a Gloss2Text run, checked against the recipe's languages; nothing is loaded.
 
     Raises:
-        SltError: there is none, or it was trained for other languages, with another spelling, or is of another kind.
+        SltError: there is none, or it was trained for other languages, with another spelling, or is of another kind, or
+            is the recipe's own, with other vocabularies.
     """
     or_use = ", or take those of another recipe or run with -o uses.language=..."
     checkpoint = best_checkpoint(folder, "slt gloss2text-train", or_use)
@@ -262,7 +263,8 @@ def trained_language_model(recipe: Recipe, folder: Path) -> Checkpoint:
     if not holds_language_model(folder):
         what = "a translator of signs, not" if holds_translator(folder) else "no"
         raise SltError(f"{folder} holds {what} Gloss2Text; name a run of `slt gloss2text-train`")
-    now = {"text": _languages(recipe), "language_model": {"language_model": recipe.translator.language_model}}
+    text = _languages(recipe) if recipe.uses.language else _languages(recipe) | _vocabularies(recipe)
+    now = {"text": text, "language_model": {"language_model": recipe.translator.language_model}}
     _require(folder, now, f"the language model in {folder}", "slt gloss2text-train")
     return checkpoint
 
@@ -270,6 +272,12 @@ def trained_language_model(recipe: Recipe, folder: Path) -> Checkpoint:
 def _languages(recipe: Recipe) -> dict[str, str]:
     """What of the text side cannot differ between a trained translator and its use."""
     return {name: getattr(recipe.text, name) for name in ("language", "gloss_language", "detokenise")}
+
+
+def _vocabularies(recipe: Recipe) -> dict[str, Any]:
+    """What decides the vocabularies of Gloss2Text, which are those of all that starts from it."""
+    pieces = {} if recipe.text.tokenizer else {"vocab_size": recipe.text.vocab_size}
+    return {"gloss_splits": recipe.text.gloss_splits, **pieces}
 
 
 def _require_features(folder: Path, made_by: Mapping[str, Any]) -> None:

@@ -8,8 +8,10 @@ from stage_tools import change_header, change_json, negative, refusal
 
 from cache import FeatureStore
 from slt_pipeline.corpora.manifest import write_manifest
+from slt_pipeline.errors import SltError
 from slt_pipeline.stages.translate import Translate
 from slt_pipeline.systems import recogniser
+from slt_pipeline.systems.start import Start
 from slt_pipeline.systems.vocabularies import Vocabularies
 from slt_pipeline.training.checkpoint import best_checkpoint
 
@@ -37,6 +39,19 @@ def test_a_translator_takes_tokenizer_and_gloss_inputs_of_its_language_model(own
     alone = own.recipe(translate_train__training__epochs=1, translate_train__init_language="null")
     stages["translate_train"](alone, device="cpu", overwrite=True)
     assert Vocabularies.load(run).text.digest() == anew.text.digest()
+
+
+@pytest.mark.parametrize(
+    ("key", "before", "now"),
+    [("text.vocab_size", "80", "60"), ("text.gloss_splits", r"\['train'\]", r"\['train', 'dev'\]")],
+)
+def test_a_language_model_of_other_vocabularies_than_its_recipe_says_is_refused(toy, stages, key, before, now):
+    values = {key.replace(".", "__"): now.replace("\\", "")}
+    said = f"was made with {key} = {before}, but now it is {now}; set it back, or train anew with `slt gloss2text-train"
+    with pytest.raises(SltError, match=said):
+        stages["translate_train"](toy.recipe(**values), device="cpu")
+    lent = toy.recipe(**values, uses__language=toy.recipe().language_folder)  # another's is as it is
+    assert Start.of(lent).vocabularies.digests() == Start.of(toy.recipe()).vocabularies.digests()
 
 
 @pytest.mark.parametrize(
