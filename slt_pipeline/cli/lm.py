@@ -36,6 +36,7 @@ def lm() -> None:
       $ slt lm import published/mBart_de --to weights/mbart_de
       $ slt lm gloss-embed weights/mbart_de --vocab gloss_inputs.json
       $ slt lm pretrain -r g2t/german
+      $ slt lm export runs/g2t/chinese/gloss2text_train --to weights/mbart_chinese
     """
 
 
@@ -159,3 +160,28 @@ def pretrain(**options) -> None:
     from slt_pipeline.stages.lm_pretrain import lm_pretrain
 
     train_stage(lm_pretrain.__name__, **options)
+
+
+@lm.command()
+@click.argument("run", metavar="RUN", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--to", type=OUT_FOLDER, required=True, help="Folder to write, all of it or nothing.")
+@_REPLACE
+def export(run, to, overwrite) -> None:
+    """Write the language model of a run as a Hugging Face folder.
+
+    RUN is the folder of gloss2text-train, translate-train or joint-train; the best checkpoint is taken. TO is for
+    translator.mbart.folder and text.tokenizer of another recipe, which goes on from it, and for transformers
+    (MBartForConditionalGeneration, AutoTokenizer). The vectors of glosses come with it; mapper and bridge do not.
+
+    \b
+    Example:
+      $ slt lm export runs/g2t/chinese/gloss2text_train --to weights/mbart_chinese
+      $ slt gloss2text-train -r g2t/csl_daily-pretrained
+    """
+    from slt_pipeline.stages.lm_export import lm_export
+
+    told = lm_export(run, to, overwrite=overwrite)
+    click.echo(
+        f"lm export: {told['language_model']} with {told['vocab_size']} pieces and {told['gloss_vectors']} gloss "
+        f"vectors; {to}"
+    )

@@ -119,11 +119,18 @@ class MBartFolder:
                 write_json(folder / name, content)
 
 
-def write_mbart(to: Path, model: PreTrainedModel, tokenizer: Tokenizer, account: Mapping[str, Any]) -> None:
+def write_mbart(
+    to: Path,
+    model: PreTrainedModel,
+    tokenizer: Tokenizer,
+    account: Mapping[str, Any],
+    gloss_vectors: Mapping[str, Tensor] | None = None,
+) -> None:
     """Write an mBART, or a GPT-2, that was trained here, as a folder; arguments as of `MBartFolder.write`."""
     config = {name: value for name, value in model.config.to_dict().items() if value is not None}
     state = {name: value.contiguous().cpu() for name, value in model.state_dict().items() if name not in TIED_NAMES}
-    MBartFolder(to, {**config, "decoder_start_token_id": tokenizer.language_id}, state, tokenizer).write(to, account)
+    whole = MBartFolder(to, {**config, "decoder_start_token_id": tokenizer.language_id}, state, tokenizer)
+    whole.write(to, account, gloss_vectors=gloss_vectors)
 
 
 def require_new_folder(to: Path, source: Path, overwrite: bool) -> None:

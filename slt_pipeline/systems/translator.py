@@ -263,8 +263,11 @@ def trained_language_model(recipe: Recipe, folder: Path) -> Checkpoint:
     if not holds_language_model(folder):
         what = "a translator of signs, not" if holds_translator(folder) else "no"
         raise SltError(f"{folder} holds {what} Gloss2Text; name a run of `slt gloss2text-train`")
-    text = _languages(recipe) if recipe.uses.language else _languages(recipe) | _vocabularies(recipe)
-    now = {"text": text, "language_model": {"language_model": recipe.translator.language_model}}
+    now: dict[str, Any] = {"language_model": {"language_model": recipe.translator.language_model}}
+    if recipe.uses.language:  # its vocabularies are as they are
+        now["text"] = _languages(recipe)
+    else:
+        now |= {"text": _languages(recipe) | _vocabularies(recipe), **_tokenizer(recipe)}
     _require(folder, now, f"the language model in {folder}", "slt gloss2text-train")
     return checkpoint
 
@@ -278,6 +281,12 @@ def _vocabularies(recipe: Recipe) -> dict[str, Any]:
     """What decides the vocabularies of Gloss2Text, which are those of all that starts from it."""
     pieces = {} if recipe.text.tokenizer else {"vocab_size": recipe.text.vocab_size}
     return {"gloss_splits": recipe.text.gloss_splits, **pieces}
+
+
+def _tokenizer(recipe: Recipe) -> dict[str, Any]:
+    """Hashes of the tokenizer that a recipe names, which need not be there any more; of one that is trained, None."""
+    named = recipe.text.tokenizer
+    return tokenizer_files(recipe.text) if named is None or named.is_dir() else {}
 
 
 def _require_features(folder: Path, made_by: Mapping[str, Any]) -> None:

@@ -7,12 +7,14 @@ import pytest
 from stage_tools import change_header, change_json, negative, refusal
 
 from cache import FeatureStore
+from slt_pipeline.config.recipe import with_values
 from slt_pipeline.corpora.manifest import write_manifest
 from slt_pipeline.errors import SltError
 from slt_pipeline.stages.translate import Translate
 from slt_pipeline.systems import recogniser
 from slt_pipeline.systems.start import Start
 from slt_pipeline.systems.vocabularies import Vocabularies
+from slt_pipeline.text.train_tokenizer import train_tokenizer
 from slt_pipeline.training.checkpoint import best_checkpoint
 
 
@@ -52,6 +54,30 @@ def test_a_language_model_of_other_vocabularies_than_its_recipe_says_is_refused(
         stages["translate_train"](toy.recipe(**values), device="cpu")
     lent = toy.recipe(**values, uses__language=toy.recipe().language_folder)  # another's is as it is
     assert Start.of(lent).vocabularies.digests() == Start.of(toy.recipe()).vocabularies.digests()
+
+
+def test_a_language_model_of_another_tokenizer_than_its_recipe_names_is_refused(toy, stages, tmp_path):
+    """Trained pieces and given ones, and two that were given."""
+    own, other = toy.recipe().language_folder / "tokenizer", tmp_path / "other"
+    train_tokenizer(["ein ganz anderer satz ."], other)
+    trained = {"runs_dir": tmp_path / "runs", "gloss2text_train__training__epochs": 1}
+    given = toy.recipe(text__tokenizer=own, **trained)
+    stages["gloss2text_train"](given, device="cpu")
+    lent = {**trained, "uses__encoder": toy.recipe().run_folder("visual_train").parent}
+    for recipe in (
+        toy.recipe(text__tokenizer=other),
+        toy.recipe(text__tokenizer=other, **lent),
+        toy.recipe(**lent),
+    ):
+        said = f"the language model in {recipe.language_folder} was made with tokenizer = "
+        for stage in ("translate_train", "evaluate"):
+            message = refusal(stages[stage], with_values(recipe, {"evaluate.tasks": ["gloss2text"]}))
+            assert message.startswith(said) and "`slt gloss2text-train --overwrite`" in message
+    gone = shutil.copytree(own, tmp_path / "gone")
+    stages["gloss2text_train"](toy.recipe(text__tokenizer=gone, **trained), device="cpu", overwrite=True)
+    shutil.rmtree(gone)  # the run has it
+    opened = toy.recipe(text__tokenizer=gone, evaluate__tasks="[gloss2text]", evaluate__splits="[dev]", **lent)
+    assert stages["evaluate"](opened, device="cpu")["rows"]
 
 
 @pytest.mark.parametrize(

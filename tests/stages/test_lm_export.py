@@ -1,0 +1,82 @@
+"""The language model of any trained run leaves as a folder: transformers opens it, and other recipes start from it."""
+
+import json
+
+import pytest
+import torch
+from gloss_corpus import GlossCorpus
+from stage_tools import CPU, refusal, weights
+from transformers import AutoTokenizer, GPT2LMHeadModel, MBartForConditionalGeneration
+
+from slt_pipeline.stages.gloss2text_train import gloss2text_train
+from slt_pipeline.stages.lm_export import lm_export
+from slt_pipeline.systems.parts import TRANSLATOR
+from slt_pipeline.systems.translator import open_gloss2text
+from slt_pipeline.text.tokenizer import Tokenizer
+
+STAGE = "gloss2text_train"
+STILL = {"gloss2text_train__training__optimiser__lr": "{default: 0}", "gloss2text_train__training__epochs": 20}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> GlossCorpus:
+    found = GlossCorpus(tmp_path_factory.mktemp("glosses"))
+    for model in ("mbart", "gpt2"):
+        gloss2text_train(found.recipe(model), device="cpu")
+    return found
+
+
+@pytest.mark.parametrize("model", ["mbart", "gpt2"])
+@pytest.mark.parametrize("gloss_input", ["vectors", "pieces"])
+def test_another_recipe_starts_where_the_run_ended(corpus, tmp_path, slt, model, gloss_input):
+    recipe = corpus.recipe(model, runs_dir=tmp_path, translator__gloss_input=gloss_input)
+    ended_at = gloss2text_train(recipe, device="cpu")["best_score"]
+    to = tmp_path / "folder"
+    ended = slt("lm", "export", recipe.run_folder(STAGE), "--to", to)
+    assert (ended.status, ended.out.count("\n")) == (0, 1) and f"lm export: {model} with " in ended.out
+    starts = {f"translator__{model}__folder": to, "text__tokenizer": to, "translator__gloss_input": gloss_input}
+    started = corpus.recipe(model, runs_dir=tmp_path / "second", **starts, **STILL)
+    assert gloss2text_train(started, device="cpu")["best_score"] == pytest.approx(ended_at)
+    was, now = weights(recipe, STAGE), open_gloss2text(started, CPU).model.state_dict()
+    assert all(torch.equal(now[name], value) for name, value in was.items()) and "gloss_table.weight" in was
+
+
+def test_transformers_opens_weights_and_pieces(corpus, tmp_path):
+    for model, kind in (("mbart", MBartForConditionalGeneration), ("gpt2", GPT2LMHeadModel)):
+        run, to = corpus.recipe(model).run_folder(STAGE), tmp_path / model
+        lm_export(run, to)
+        theirs = kind.from_pretrained(to)
+        best = weights(corpus.recipe(model), STAGE)
+        assert any(torch.equal(theirs.get_input_embeddings().weight, value) for value in best.values())
+    own, others = Tokenizer.load(tmp_path / "mbart"), AutoTokenizer.from_pretrained(tmp_path / "mbart")
+    text = "im norden gibt es schnee ."
+    assert others(text)["input_ids"] == [*own.encode(text), own.eos_id, own.language_id]
+
+
+def test_a_run_that_reads_signs_gives_its_mbart(toy, joint, tmp_path, stages):
+    for stage, run in (("translate_train", toy.recipe().run_folder("translate_train")), ("joint_train", joint.folder)):
+        to = tmp_path / stage
+        told = lm_export(run, to)
+        best = weights(toy.recipe() if stage == "translate_train" else joint.recipe, stage)
+        theirs = MBartForConditionalGeneration.from_pretrained(to)
+        assert torch.equal(theirs.get_input_embeddings().weight, best[f"{TRANSLATOR}mbart.model.shared.weight"])
+        account = json.loads((to / "slt_mbart.json").read_text())
+        assert account["weights"] == told["weights"] and account["made_by"] == "slt lm export"
+        values = {"translator__mbart__folder": to, "text__tokenizer": to, "runs_dir": tmp_path / f"{stage}-runs"}
+        stages["gloss2text_train"](toy.recipe(**values, gloss2text_train__training__epochs=1), device="cpu")
+
+
+def test_what_cannot_leave_is_refused(toy, corpus, tmp_path):
+    def refused(run, to=tmp_path / "to", **options) -> str:
+        return refusal(lambda device, **rest: lm_export(run, to, **rest), **options)
+
+    assert "holds no language model" in refused(toy.recipe().run_folder("visual_train"))
+    run = corpus.recipe("mbart").run_folder(STAGE)
+    assert "or holds it" in refused(run, run.parent)
+    (tmp_path / "to").mkdir()
+    (tmp_path / "to" / "mine.txt").write_text("mine")
+    assert "--overwrite" in refused(run)
+    assert "has not made it" in refused(run, overwrite=True)
+    lm_export(run, tmp_path / "twice")
+    assert "--overwrite" in refused(run, tmp_path / "twice")
+    assert lm_export(run, tmp_path / "twice", overwrite=True)["language_model"] == "mbart"
