@@ -11,6 +11,8 @@ from slt_pipeline.systems.parts import TRANSLATOR, best_of, load_strictly
 from slt_pipeline.systems.translator import build_gloss2text
 from slt_pipeline.systems.vocabularies import Vocabularies
 
+_TABLE = "gloss_table.weight"
+
 
 def lm_export(run: Path, to: Path, *, overwrite: bool = False) -> dict[str, Any]:
     """Write mBART, or GPT-2, of the best checkpoint, with its tokenizer and the vectors of its gloss table.
@@ -44,9 +46,9 @@ def lm_export(run: Path, to: Path, *, overwrite: bool = False) -> dict[str, Any]
     own = model.state_dict()
     weights = {name.removeprefix(TRANSLATOR): value for name, value in checkpoint.weights.items()}
     ours = {name: value for name, value in weights.items() if name in own}
-    load_strictly(model, ours, f"checkpoint {checkpoint.folder}")
-    assert model.gloss_table is not None
-    vectors = dict(zip(vocabularies.glosses.names, model.gloss_table.weight.detach().clone(), strict=True))
+    load_strictly(model, {_TABLE: own[_TABLE], **ours}, f"checkpoint {checkpoint.folder}")
+    rows = ours[_TABLE].clone() if _TABLE in ours else []  # CV-SLT has none
+    vectors = dict(zip(vocabularies.glosses.names, rows, strict=True)) if len(rows) else {}
     account = {
         "made_by": "slt lm export",
         "exported_from": str(run),

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from gloss_corpus import GlossCorpus
+from joint_tools import BRIDGED
 from stage_tools import CPU, refusal, weights
 from transformers import AutoTokenizer, GPT2LMHeadModel, MBartForConditionalGeneration
 
@@ -46,23 +47,42 @@ def test_transformers_opens_weights_and_pieces(corpus, tmp_path):
         run, to = corpus.recipe(model).run_folder(STAGE), tmp_path / model
         lm_export(run, to)
         theirs = kind.from_pretrained(to)
-        best = weights(corpus.recipe(model), STAGE)
-        assert any(torch.equal(theirs.get_input_embeddings().weight, value) for value in best.values())
+        ours, shared = (
+            weights(corpus.recipe(model), STAGE),
+            "model.shared.weight" if model == "mbart" else "transformer.wte.weight",
+        )
+        assert any(torch.equal(theirs.state_dict()[shared], value) for value in ours.values())
     own, others = Tokenizer.load(tmp_path / "mbart"), AutoTokenizer.from_pretrained(tmp_path / "mbart")
     text = "im norden gibt es schnee ."
     assert others(text)["input_ids"] == [*own.encode(text), own.eos_id, own.language_id]
 
 
 def test_a_run_that_reads_signs_gives_its_mbart(toy, joint, tmp_path, stages):
-    for stage, run in (("translate_train", toy.recipe().run_folder("translate_train")), ("joint_train", joint.folder)):
-        to = tmp_path / stage
-        told = lm_export(run, to)
-        best = weights(toy.recipe() if stage == "translate_train" else joint.recipe, stage)
+    used = toy.recipe().run_folder("visual_train").parent
+    cvslt = toy.recipe(
+        runs_dir=tmp_path / "runs",
+        uses__encoder=used,
+        uses__language=used,
+        extract__store=used / "features",
+        **BRIDGED,
+        translate_train__training__epochs=1,
+    )
+    stages["translate_train"](cvslt, device="cpu")
+    runs = (
+        ("mmtlb", toy.recipe(), "translate_train"),
+        ("cvslt", cvslt, "translate_train"),
+        ("joint", joint.recipe, "joint_train"),
+    )
+    for name, recipe, stage in runs:
+        to = tmp_path / name
+        told = lm_export(recipe.run_folder(stage), to)
+        assert bool(told["gloss_vectors"]) == (name != "cvslt")  # its suffix is of the text embedding
+        best = weights(recipe, stage)
         theirs = MBartForConditionalGeneration.from_pretrained(to)
-        assert torch.equal(theirs.get_input_embeddings().weight, best[f"{TRANSLATOR}mbart.model.shared.weight"])
+        assert torch.equal(theirs.state_dict()["model.shared.weight"], best[f"{TRANSLATOR}mbart.model.shared.weight"])
         account = json.loads((to / "slt_mbart.json").read_text())
         assert account["weights"] == told["weights"] and account["made_by"] == "slt lm export"
-        values = {"translator__mbart__folder": to, "text__tokenizer": to, "runs_dir": tmp_path / f"{stage}-runs"}
+        values = {"translator__mbart__folder": to, "text__tokenizer": to, "runs_dir": tmp_path / f"{name}-runs"}
         stages["gloss2text_train"](toy.recipe(**values, gloss2text_train__training__epochs=1), device="cpu")
 
 
