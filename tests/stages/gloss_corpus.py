@@ -8,6 +8,7 @@ from toy_system import toy_recipe
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.manifest import write_manifest
+from slt_pipeline.stages.gloss2text_train import gloss2text_train
 
 PLACES, WEATHER = ("norden", "süden", "westen", "osten"), ("regen", "schnee")
 SIZES = "{d_model: 32, num_layers: 1, num_heads: 2, ffn_dim: 64, max_positions: 64, dropout: 0.1, position_std: 0.2}"
@@ -55,3 +56,11 @@ class GlossCorpus:
 
     def recipe(self, model: str = "gpt2", **values: Any) -> Recipe:
         return toy_recipe(self.file(model), **values)
+
+
+def trained_on(root: Path) -> GlossCorpus:
+    """The corpus, with a GPT-2 and an mBART that have learned it."""
+    corpus = GlossCorpus(root)
+    for model in ("gpt2", "mbart"):
+        gloss2text_train(corpus.recipe(model), device="cpu")
+    return corpus

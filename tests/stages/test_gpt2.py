@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from gloss_corpus import GlossCorpus
+from gloss_corpus import GlossCorpus, trained_on
 from stage_tools import CPU, KilledError, refusal, rows, weights
 
 from slt_pipeline.config.recipe import with_values
@@ -23,10 +23,7 @@ SHORT = {"gloss2text_train__training__epochs": 4, "gloss2text_train__training__v
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> GlossCorpus:
-    corpus = GlossCorpus(tmp_path_factory.mktemp("glosses"))
-    for model in ("gpt2", "mbart"):
-        gloss2text_train(corpus.recipe(model), device="cpu")
-    return corpus
+    return trained_on(tmp_path_factory.mktemp("glosses"))
 
 
 def test_it_learns_eight_sentences_and_opens_from_its_run(trained):

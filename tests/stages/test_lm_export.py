@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from gloss_corpus import GlossCorpus
+from gloss_corpus import GlossCorpus, trained_on
 from joint_tools import BRIDGED
 from stage_tools import CPU, refusal, weights
 from transformers import AutoTokenizer, GPT2LMHeadModel, MBartForConditionalGeneration
@@ -21,10 +21,7 @@ STILL = {"gloss2text_train__training__optimiser__lr": "{default: 0}", "gloss2tex
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory) -> GlossCorpus:
-    found = GlossCorpus(tmp_path_factory.mktemp("glosses"))
-    for model in ("mbart", "gpt2"):
-        gloss2text_train(found.recipe(model), device="cpu")
-    return found
+    return trained_on(tmp_path_factory.mktemp("glosses"))
 
 
 @pytest.mark.parametrize("model", ["mbart", "gpt2"])
