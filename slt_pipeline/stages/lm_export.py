@@ -10,6 +10,7 @@ from slt_pipeline.systems.mbart_folder import require_new_folder, write_mbart
 from slt_pipeline.systems.parts import TRANSLATOR, best_of, load_strictly
 from slt_pipeline.systems.translator import build_gloss2text
 from slt_pipeline.systems.vocabularies import Vocabularies
+from slt_pipeline.training.run import warn_if_unfinished
 
 _TABLE = "gloss_table.weight"
 
@@ -37,6 +38,7 @@ def lm_export(run: Path, to: Path, *, overwrite: bool = False) -> dict[str, Any]
     require_new_folder(to, run, overwrite)
     recipe, vocabularies = recipe_of_run(run), Vocabularies.load(run)
     checkpoint = best_of(run, TRANSLATOR, "slt gloss2text-train")
+    warn_if_unfinished(run)
     if vocabularies.text.byte_pieces:
         raise SltError(
             f"{run} has the tokenizer of a GPT-2 from elsewhere, and folders are written with a SentencePiece model; "

@@ -14,6 +14,7 @@ from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json
 from slt_pipeline.models.build import build_translator
 from slt_pipeline.stages.gloss2text_train import gloss2text_train
+from slt_pipeline.stages.lm_export import lm_export
 from slt_pipeline.stages.lm_pretrain import lm_pretrain
 from slt_pipeline.systems.translator import build_gloss2text
 from slt_pipeline.systems.vocabularies import Vocabularies
@@ -149,3 +150,11 @@ def test_one_that_was_pretrained_here_is_one_for_transformers_and_for_gloss2text
 def test_noise_does_nothing_where_a_text_is_learned_as_it_stands(tmp_path):
     with pytest.raises(SltError, match=r"lm_pretrain.masked = 0.5 does nothing: translator.language_model is gpt2"):
         GlossCorpus(tmp_path).recipe(lm_pretrain__masked=0.5)
+
+
+def test_its_pieces_have_no_place_in_a_folder_of_lm_export(german, tmp_path):
+    recipe = GlossCorpus(tmp_path).recipe(**ONCE, text__tokenizer=german)
+    gloss2text_train(recipe, device="cpu")
+    run = recipe.run_folder("gloss2text_train")
+    message = refusal(lambda device: lm_export(run, tmp_path / "to"))
+    assert f"{run} has the tokenizer of a GPT-2 from elsewhere" in message and not (tmp_path / "to").exists()

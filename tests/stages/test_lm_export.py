@@ -1,6 +1,7 @@
 """The language model of any trained run leaves as a folder: transformers opens it, and other recipes start from it."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -97,3 +98,9 @@ def test_what_cannot_leave_is_refused(toy, corpus, tmp_path):
     lm_export(run, tmp_path / "twice")
     assert "--overwrite" in refused(run, tmp_path / "twice")
     assert lm_export(run, tmp_path / "twice", overwrite=True)["language_model"] == "mbart"
+
+
+def test_of_a_run_that_was_stopped_the_best_so_far_leaves_with_a_warning(corpus, tmp_path, caplog):
+    run = shutil.copytree(corpus.recipe("mbart").run_folder(STAGE), tmp_path / STAGE)
+    (run / "result.json").unlink()
+    assert lm_export(run, tmp_path / "to") and "is not finished: its weights are the best so far" in caplog.text
