@@ -49,8 +49,9 @@ def lm_export(run: Path, to: Path, *, overwrite: bool = False) -> dict[str, Any]
     weights = {name.removeprefix(TRANSLATOR): value for name, value in checkpoint.weights.items()}
     ours = {name: value for name, value in weights.items() if name in own}
     load_strictly(model, {_TABLE: own[_TABLE], **ours}, f"checkpoint {checkpoint.folder}")
-    rows = ours[_TABLE].clone() if _TABLE in ours else []  # CV-SLT has none
-    vectors = dict(zip(vocabularies.glosses.names, rows, strict=True)) if len(rows) else {}
+    vectors = {}
+    if _TABLE in ours:  # CV-SLT has none
+        vectors = dict(zip(vocabularies.glosses.names, ours[_TABLE].clone(), strict=True))
     account = {
         "made_by": "slt lm export",
         "exported_from": str(run),

@@ -41,15 +41,12 @@ def test_another_recipe_starts_where_the_run_ended(corpus, tmp_path, slt, model,
 
 
 def test_transformers_opens_weights_and_pieces(corpus, tmp_path):
-    for model, kind in (("mbart", MBartForConditionalGeneration), ("gpt2", GPT2LMHeadModel)):
-        run, to = corpus.recipe(model).run_folder(STAGE), tmp_path / model
-        lm_export(run, to)
-        theirs = kind.from_pretrained(to)
-        ours, shared = (
-            weights(corpus.recipe(model), STAGE),
-            "model.shared.weight" if model == "mbart" else "transformer.wte.weight",
-        )
-        assert any(torch.equal(theirs.state_dict()[shared], value) for value in ours.values())
+    kinds = (("mbart", MBartForConditionalGeneration, "model.shared"), ("gpt2", GPT2LMHeadModel, "transformer.wte"))
+    for model, kind, embedding in kinds:
+        recipe, to = corpus.recipe(model), tmp_path / model
+        lm_export(recipe.run_folder(STAGE), to)
+        theirs = kind.from_pretrained(to).state_dict()[f"{embedding}.weight"]
+        assert any(torch.equal(theirs, value) for value in weights(recipe, STAGE).values())
     own, others = Tokenizer.load(tmp_path / "mbart"), AutoTokenizer.from_pretrained(tmp_path / "mbart")
     text = "im norden gibt es schnee ."
     assert others(text)["input_ids"] == [*own.encode(text), own.eos_id, own.language_id]

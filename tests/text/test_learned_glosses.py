@@ -5,10 +5,16 @@ from collections import Counter
 
 from learned_glosses import glossed, occurrences_of
 
+GLOSS = {
+    "morgen": "MORGEN",
+    "heute": "JETZT",
+    "regnet": "REGEN",
+    "schneit": "SCHNEE",
+    "norden": "NORD",
+    "süden": "SUED",
+}
 PAIRS = [
-    (f"{when} {what} es im {where}".split(), [gloss[when], gloss[what], gloss[where]])
-    for gloss in ({"morgen": "MORGEN", "heute": "JETZT", "regnet": "REGEN", "schneit": "SCHNEE"},)
-    for gloss["norden"], gloss["süden"] in [("NORD", "SUED")]
+    (f"{when} {what} es im {where}".split(), [GLOSS[when], GLOSS[what], GLOSS[where]])
     for when in ("morgen", "heute")
     for what in ("regnet", "schneit")
     for where in ("norden", "süden")
