@@ -238,3 +238,5 @@ class GenerationConfig(Config):
     """Longest output in pieces, the language code and `</s>` included."""
     length_penalty: float = Field(default=1.0, ge=-10, le=10)
     """Exponent of the length by which a hypothesis' log-probability is divided."""
+    no_repeat_ngram_size: int = Field(default=0, ge=0)
+    """So many pieces in a row are written once in a text, so that none runs in a loop; 0: as often as is likeliest."""

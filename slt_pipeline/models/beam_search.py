@@ -35,6 +35,7 @@ def beam_search(
     num_beams: int,
     max_length: int,
     length_penalty: float,
+    no_repeat_ngram_size: int = 0,
     num_return: int = 1,
     with_scores: bool = False,
 ) -> Generation:
@@ -64,6 +65,7 @@ def beam_search(
         num_beams=num_beams,
         max_length=max_length,
         length_penalty=length_penalty,
+        no_repeat_ngram_size=no_repeat_ngram_size,
         num_return_sequences=num_return,
         early_stopping=False,
         do_sample=False,

@@ -112,6 +112,7 @@ class Translator(LanguageModel, ABC):
         num_beams: int = 4,
         max_length: int = 100,
         length_penalty: float = 1.0,
+        no_repeat_ngram_size: int = 0,
         num_return: int = 1,
         with_scores: bool = False,
         oracle: Tensor | None = None,
@@ -124,6 +125,7 @@ class Translator(LanguageModel, ABC):
             num_beams: beams; 1 is greedy.
             max_length: longest output in pieces, the language code and `</s>` included.
             length_penalty: exponent of the length by which a log-probability is divided.
+            no_repeat_ngram_size: pieces in a row that no text has twice; 0: any may be there again.
             num_return: hypotheses for each row.
             with_scores: whether the hypotheses are scored, at the price of a further pass.
             oracle: labels (B, N) of the right text, to decode from the posterior; None: translate.
@@ -138,6 +140,7 @@ class Translator(LanguageModel, ABC):
             num_beams=num_beams,
             max_length=max_length,
             length_penalty=length_penalty,
+            no_repeat_ngram_size=no_repeat_ngram_size,
             num_return=num_return,
             with_scores=with_scores,
         )

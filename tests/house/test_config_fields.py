@@ -17,6 +17,7 @@ READ_OTHERWISE = {
     "ExtractConfig.store": "through Recipe.store",
     "GenerationConfig.num_beams": "the section is handed to `generate` whole",
     "GenerationConfig.length_penalty": "the section is handed to `generate` whole",
+    "GenerationConfig.no_repeat_ngram_size": "the section is handed to `generate` whole",
     "JointTrainConfig.generation": "through Sections.joint_generation",
     "JointTrainConfig.objective": "through Sections.joint_objective",
     "Sections.description": "`slt recipe list` shows it of what `load_recipe` returns",

@@ -1,5 +1,6 @@
 """Translators that write one text together."""
 
+from collections import Counter
 from functools import cache
 
 import pytest
@@ -63,6 +64,30 @@ def test_hypotheses_come_best_first_by_the_scores_of_all_members():
     assert found.scores is not None
     scores = found.scores.view(6, 4)
     assert (scores[:, :-1] >= scores[:, 1:] - 1e-5).all()
+
+
+def aimless(seed=0, **changes):
+    """A translator that has learned nothing and knows no positions, and so runs in loops."""
+    model = toy_translator(seed=seed, **changes)
+    for name, table in model.mbart.named_parameters():
+        if "wpe" in name or "embed_positions" in name:
+            torch.nn.init.zeros_(table)
+    return model
+
+
+@pytest.mark.parametrize("num_beams", [1, 4])
+@pytest.mark.parametrize("models", [(aimless(),), (aimless(), aimless(seed=1)), (aimless(language_model="gpt2"),)])
+def test_no_pieces_in_a_row_are_written_twice_where_that_is_ruled_out(models, num_beams):
+    def most_often(size, **settings):
+        found = together(*models, num_beams=num_beams, max_length=20, with_scores=True, **settings)
+        assert found.scores is not None and found.scores.isfinite().all()
+        rows = [[id for id in row if id != TOKENIZER.pad_id] for row in found.ids.tolist()]
+        runs = [Counter(zip(*(row[n:] for n in range(size)), strict=False)) for row in rows]
+        return max(max(count.values()) for count in runs)
+
+    for size in (1, 2, 3):
+        assert most_often(size) > 1
+        assert most_often(size, no_repeat_ngram_size=size) == 1
 
 
 def test_members_may_be_of_other_sizes():
