@@ -1,5 +1,6 @@
 """`slt evaluate`."""
 
+import json
 from pathlib import Path
 
 import click
@@ -16,14 +17,22 @@ class _Runs(click.ParamType):
         """Return the folders.
 
         Raises:
-            click.BadParameter: there is one alone.
+            click.BadParameter: there is one alone, or one twice.
         """
         if not isinstance(value, str):
             return value
         folders = [Path(part.strip()) for part in value.split(",") if part.strip()]
+        if twice := next(
+            (folder for n, folder in enumerate(folders) if folder.resolve() in _resolved(folders[:n])), None
+        ):
+            self.fail(f"{value!r} names the run {twice} twice; name other runs.", param, ctx)
         if len(folders) < 2:
             self.fail(f"{value!r} is one run; name two or more, with commas between them, or use --run.", param, ctx)
         return folders
+
+
+def _resolved(folders: list[Path]) -> set[Path]:
+    return {folder.resolve() for folder in folders}
 
 
 @click.command(cls=Command)
@@ -54,8 +63,9 @@ def evaluate(recipe_name, overrides, device, dry_run, run, tasks, splits, oracle
     \b
     Reads the store and the trained models, writes hypotheses and scores to runs/<recipe>/evaluate/. With --run, scores
     that translator, or Gloss2Text, with its own recipe, and writes into its folder; with --ensemble, several together,
-    searched as the first of them says, into evaluate/ensemble/ of its folder. Below the table stands by which protocol,
-    and what is odd: empty outputs, the same one again and again, loops; sentences of the training split.
+    searched as the first of them says, into evaluate/ensemble/ of its folder, other members into ensemble-2/, ...
+    Below the table stands by which protocol, and what is odd: empty outputs, the same one again and again, loops;
+    sentences of the training split.
     Example:
       $ slt evaluate --task sign2text --split test
       $ slt evaluate --run runs/demo/mmtlb/translate_train
@@ -63,10 +73,11 @@ def evaluate(recipe_name, overrides, device, dry_run, run, tasks, splits, oracle
     """
     from slt_pipeline.stages import evaluate as stage
 
-    chosen = [f"evaluate.tasks=[{','.join(tasks)}]"] if tasks else []
-    chosen += [f"evaluate.splits=[{','.join(splits)}]"] if splits else []
+    chosen = [f"evaluate.{name}={json.dumps(given)}" for name, given in (("tasks", tasks), ("splits", splits)) if given]
     if run and ensemble:
         raise click.UsageError("--ensemble names all its runs: leave out --run")
+    if recipe_name and ensemble:
+        raise click.UsageError("--ensemble brings the recipe of its first run: leave out --recipe")
     run, *others = ensemble or (run,)
     recipe = load(recipe_name, (*overrides, *chosen), run)
     if dry_run:

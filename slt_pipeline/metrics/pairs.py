@@ -9,7 +9,7 @@ Level = Literal["word", "char"]
 """`word`: tokens are separated by white space (PHOENIX). `char`: every character is a token (CSL-Daily)."""
 
 
-def check_pairs(hypotheses: Sequence[str], references: Sequence[str]) -> None:
+def check_pairs(hypotheses: Sequence[str | None], references: Sequence[str | None]) -> None:
     """Raise SltError unless there are as many hypotheses as references, and at least one."""
     if isinstance(hypotheses, str) or isinstance(references, str):
         raise SltError("one string was given where a list of sentences is expected; wrap it in a list")

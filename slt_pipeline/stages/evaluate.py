@@ -9,18 +9,15 @@ from slt_pipeline.config.runs import holds_encoder, holds_language_model
 from slt_pipeline.config.stages import Task
 from slt_pipeline.files import held, write_json
 from slt_pipeline.report.tables import text_table
-from slt_pipeline.systems.predictions import read_rows, write_predictions
+from slt_pipeline.systems.predictions import ORACLE, ORACLE_FILE, SCORES_FILE, read_rows, write_predictions
+from slt_pipeline.systems.scored_runs import ensemble_folder, write_members
 from slt_pipeline.systems.tasks import Decoded, Systems
 from slt_pipeline.systems.translator import require_reads_signs
 from slt_pipeline.training.devices import pick_device
 from slt_pipeline.training.run import Plan
 
 STAGE = "evaluate"
-SCORES_FILE, ORACLE_FILE, DETAILS_FILE = "scores.json", "oracle.json", "details.json"
-ENSEMBLE = "ensemble"
-"""Folder, within a run's own scores, of those of an ensemble that it leads."""
-ORACLE = "sign2text (oracle)"
-"""What a row is of that was decoded from the posterior; it stands in a file of its own, beside what is compared."""
+DETAILS_FILE = "details.json"
 COLUMNS = ("task", "split", "wer", "bleu1", "bleu2", "bleu3", "bleu4", "rouge", "chrf", "start_error", "end_error")
 
 
@@ -63,7 +60,8 @@ def evaluate(
         device: where it computes.
         run: folder of the translator, such as a sweep's winner, or of Gloss2Text, which its scores go into; None: the
             recipe's own.
-        others: runs that write every text together with `run`; scores go into `evaluate/ensemble/` of it.
+        others: runs that write every text together with `run`; scores go into `evaluate/ensemble/` of it, of other
+            members into `ensemble-2/`, and so on.
         tasks: what to score; None: the recipe's tasks.
         oracle: decode sign2text from the posterior, too, which knows the right texts.
     """
@@ -74,6 +72,8 @@ def evaluate(
     for name in (SCORES_FILE, DETAILS_FILE):
         read_rows(folder / name)  # what is kept beside the new rows, before anything is decoded
     save_recipe(recipe, folder)
+    if run and others:
+        write_members(folder, [run, *others])
     systems = Systems(recipe, pick_device(device), run, others)
     # first: a system without a posterior is refused before the others decode
     known = [score_oracle(systems, split, folder) for split in recipe.evaluate.splits] if oracle else []
@@ -126,4 +126,4 @@ def _of(row: Mapping[str, Any]) -> tuple[Any, Any]:
 
 def _folder(recipe: Recipe, run: Path | None, others: Sequence[Path] = ()) -> Path:
     folder = run / STAGE if run else recipe.run_folder(STAGE)
-    return folder / ENSEMBLE if others else folder
+    return ensemble_folder(folder, [run, *others]) if run and others else folder

@@ -1,6 +1,6 @@
 """Two systems on the same clips: every score of both, and whether the difference is more than chance."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,12 @@ from slt_pipeline.systems.predictions import (
     BEFORE,
     LINES,
     Predictions,
+    columns,
     predictions_file,
     read_predictions,
     scored_as,
 )
+from slt_pipeline.systems.scored_runs import warn_if_old
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,10 @@ def compare(a: Path, b: Path, task: Task, splits: Sequence[str], protocol: str |
         SltError: there is nothing to compare, or the two are of other clips, references or protocols.
     """
     pairs = _pairs(a, b, task, splits)
-    rules = _protocol([path for _, *pair in pairs for path in pair], protocol)
+    paths = [path for _, *pair in pairs for path in pair]
+    rules = _protocol(paths, protocol)
+    for path in paths:
+        warn_if_old(path)
     return Compared(rules, [row for split, mine, theirs in pairs for row in _rows(split, mine, theirs, rules, draws)])
 
 
@@ -100,7 +105,7 @@ def _pairs(a: Path, b: Path, task: Task, splits: Sequence[str]) -> list[tuple[st
             f"{folders[0]} has outputs of {task} on {', '.join(found[0])}, {folders[1]} on {', '.join(found[1])}: they "
             "share no split"
         )
-    return [(split, found[0][split], found[1][split]) for split in splits or both]
+    return [(split, found[0][split], found[1][split]) for split in dict.fromkeys(splits) or both]
 
 
 def _splits(folder: Path, task: str) -> dict[str, Path]:
@@ -149,28 +154,44 @@ def _in_order_of(mine: Predictions, theirs: Predictions) -> Predictions:
 
 def _sums(mine: Predictions, theirs: Predictions, rules: ScoringProtocol) -> dict[str, tuple[Sums, Sums]]:
     """What the scores that both have sum over sentences."""
-    if mine.has_texts != theirs.has_texts:
+    signed = mine.holds == "glosses"
+    if signed != (theirs.holds == "glosses"):
         raise SltError(f"one of {mine.path} and {theirs.path} holds glosses, the other texts; compare one task")
     found: dict[str, tuple[Sums, Sums]] = {}
-    if mine.has_texts:
-        one, other = mine.texts(), theirs.texts()
-        _require_alike(mine, theirs, rules.prepare_text(one[1]), rules.prepare_text(other[1]))
+    if not signed:
+        one, other = _alike(mine, theirs, rules.prepare_text, glosses=False)
         of_a, of_b = rules.text_sums(*one), rules.text_sums(*other)
         found = {name: (of_a[name], of_b[name]) for name in of_a}
-    if not mine.has_texts or (mine.has_glosses and theirs.has_glosses):
-        one, other = mine.glosses(), theirs.glosses()
-        _require_alike(mine, theirs, rules.prepare_gloss(one[1]), rules.prepare_gloss(other[1]))
-        of_a, of_b = rules.gloss_sums(*one), rules.gloss_sums(*other)
-        found["wer"] = of_a["wer"], of_b["wer"]
+    if signed or (mine.has_glosses and theirs.has_glosses):
+        one, other = _alike(mine, theirs, rules.prepare_gloss, glosses=True)
+        found["wer"] = rules.gloss_sums(*one)["wer"], rules.gloss_sums(*other)["wer"]
     return found
 
 
-def _require_alike(mine: Predictions, theirs: Predictions, one: list[str], other: list[str]) -> None:
-    if len(one) != len(other):
-        raise SltError(f"{mine.path} has glosses for {len(one)} clips, {theirs.path} for {len(other)}; evaluate anew")
-    for clip, right, also_right in zip(mine.ids, one, other, strict=False):
+_Columns = tuple[list[str], list[str]]
+"""What was made, and what is right."""
+
+
+def _alike(
+    mine: Predictions, theirs: Predictions, prepare: Callable[[Sequence[str]], list[str]], *, glosses: bool
+) -> tuple[_Columns, _Columns]:
+    """Return texts or glosses of both, of the same clips.
+
+    Raises:
+        SltError: one has glosses of other clips, or the references differ.
+    """
+    pairs = mine.pairs(glosses=glosses), theirs.pairs(glosses=glosses)
+    if alone := [name for name in mine.ids if (name in pairs[0]) != (name in pairs[1])]:
+        has, lacks = (mine, theirs) if alone[0] in pairs[0] else (theirs, mine)
+        raise SltError(
+            f"{has.path} has glosses beside right ones of clip {alone[0]}, {lacks.path} has not (in all {len(pairs[0])}"
+            f" clips and {len(pairs[1])}); make both with `slt evaluate` on one manifest"
+        )
+    one, other = columns(pairs[0]), columns(pairs[1])
+    for clip, right, also_right in zip(pairs[0], prepare(one[1]), prepare(other[1]), strict=True):
         if right != also_right:
             raise SltError(
                 f"{mine.path} and {theirs.path} have other references, such as {right!r} and {also_right!r} of clip "
                 f"{clip}; score both against one manifest with `slt evaluate`"
             )
+    return one, other

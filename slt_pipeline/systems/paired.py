@@ -8,7 +8,7 @@ from typing import Any
 from slt_pipeline.files import json_line
 from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.metrics.significance import Sums, bootstrap
-from slt_pipeline.systems.predictions import predictions_file, read_predictions, scored_as
+from slt_pipeline.systems.predictions import columns, predictions_file, read_predictions, scored_as
 
 Run = Mapping[str, Any]
 """A row of a sweep's results."""
@@ -81,4 +81,4 @@ def _read(path: Path, scored: Mapping[str, Any]) -> _Sentences | None:
         anew = any(scored.get(name) != value for name, value in scored_as(path).items())
     if anew:
         return None
-    return _Sentences(protocol.name, found.ids, protocol.bleu_sums(*found.texts()))
+    return _Sentences(protocol.name, found.ids, protocol.bleu_sums(*columns(found.pairs())))

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from slt_pipeline.config.stages import TASKS
 from slt_pipeline.config.written import read_json_text
@@ -13,7 +13,12 @@ from slt_pipeline.text.gloss_form import gloss_sentence
 
 LINES, BEFORE = ".jsonl", ".json"
 """Endings of files of outputs, and of those that an earlier version wrote."""
+SCORES_FILE, ORACLE_FILE = "scores.json", "oracle.json"
+"""Rows of scores beside files of outputs; those of the oracle stand apart, beside what is compared."""
+ORACLE = "sign2text (oracle)"
+"""What a row is of that was decoded from the posterior."""
 _COMPARED = ("id", "hypothesis", "reference")
+_OF_ORACLE = "oracle"
 
 
 @dataclass(frozen=True)
@@ -31,39 +36,44 @@ class Predictions:
         return text_hash(json_line([[row.get(name) for name in _COMPARED] for row in self.rows]))[:12]
 
     @property
-    def has_texts(self) -> bool:
-        """Whether hypotheses are texts: those of Sign2Gloss are glosses."""
-        return not (self.path.name.startswith("sign2gloss-") and self.path.suffix in (LINES, BEFORE))
+    def holds(self) -> Literal["texts", "glosses"] | None:
+        """What hypotheses and references are, where `slt evaluate` has named the file: of Sign2Gloss, glosses."""
+        task = _task_of(self.path)
+        return None if not task else "glosses" if task == "sign2gloss" else "texts"
 
     @property
     def has_glosses(self) -> bool:
         """Whether glosses stand beside those that are right."""
-        return any(self._glosses(row) is not None for row in self.rows)
+        return any(row.get("glosses") is not None and row.get("gloss_reference") for row in self.rows)
 
-    def texts(self) -> tuple[list[str], list[str]]:
-        """Return hypotheses and references.
+    def pairs(self, *, glosses: bool = False) -> dict[str, tuple[str, str]]:
+        """Return what was made and what is right by clip: texts, or glosses as sentences, of clips that have both."""
+        both = zip(self.ids, self.made(glosses=glosses), self.right(glosses=glosses), strict=True)
+        return {name: (made, right) for name, made, right in both if made is not None and right is not None}
+
+    def made(self, *, glosses: bool = False) -> list[str | None]:
+        """Return what was made of each clip, None of one without glosses; references may lie elsewhere."""
+        return self._side("hypothesis", [row.get("glosses") for row in self.rows], glosses)
+
+    def right(self, *, glosses: bool = False) -> list[str | None]:
+        """Return what is right of each clip, None of one without glosses; hypotheses may lie elsewhere."""
+        return self._side("reference", [row.get("gloss_reference") or None for row in self.rows], glosses)
+
+    def _side(self, plain: str, signed: list[Any], glosses: bool) -> list[str | None]:
+        """Return the column `plain`, or glosses, which in anybody's own lines may stand there in the place of texts.
 
         Raises:
-            SltError: a line lacks one of them, or it is no text.
+            SltError: a line has none, or it is no text; or the file holds the other of texts and glosses.
         """
-        return self._column("hypothesis", self.rows), self._column("reference", self.rows)
-
-    def hypotheses(self) -> list[str]:
-        """Return hypotheses alone: references lie elsewhere.
-
-        Raises:
-            SltError: a line has none, or it is no text.
-        """
-        return self._column("hypothesis", self.rows)
-
-    def glosses(self) -> tuple[list[str], list[str]]:
-        """Return sentences of glosses and those that are right, of the clips that have both; else as `texts`."""
-        pairs = [pair for row in self.rows if (pair := self._glosses(row)) is not None]
-        return ([found for found, _ in pairs], [right for _, right in pairs]) if pairs else self.texts()
-
-    def _glosses(self, row: Mapping[str, Any]) -> tuple[str, str] | None:
-        found, right = row.get("glosses"), row.get("gloss_reference")
-        return None if found is None or not right else (self._as_sentence(found), self._as_sentence(right))
+        if glosses and any(each is not None for each in signed):
+            return [None if each is None else self._as_sentence(each) for each in signed]
+        wanted = "glosses" if glosses else "texts"
+        if self.holds not in (None, wanted):
+            raise SltError(
+                f"{self.path} holds {self.holds}, and its {plain} column no {wanted}, which are to be scored; score "
+                f"{self.holds} there, or name files of one task"
+            )
+        return list(self._column(plain))
 
     def _as_sentence(self, glosses: Any) -> str:
         if isinstance(glosses, str):
@@ -74,12 +84,17 @@ class Predictions:
             f"{self.path}: glosses are {glosses!r}; they have to be a list of names, or one sentence of them"
         )
 
-    def _column(self, name: str, rows: Iterable[Mapping[str, Any]]) -> list[str]:
-        values = [row.get(name) for row in rows]
+    def _column(self, name: str) -> list[str]:
+        values = [row.get(name) for row in self.rows]
         for clip, value in zip(self.ids, values, strict=True):
             if not isinstance(value, str):
                 raise SltError(f"{self.path}: clip {clip} has no {name}; every line needs id, hypothesis and reference")
         return [value for value in values if isinstance(value, str)]
+
+
+def columns(pairs: Mapping[str, tuple[str, str]]) -> tuple[list[str], list[str]]:
+    """Return what was made, and what is right."""
+    return [made for made, _ in pairs.values()], [right for _, right in pairs.values()]
 
 
 def predictions_file(folder: Path, name: str) -> Path | None:
@@ -115,10 +130,15 @@ def scored_as(path: Path) -> Mapping[str, Any]:
     """Return the row of scores that stands beside a file of outputs; of a file without one, nothing."""
     if path.suffix == BEFORE:
         return {name: value for name, value in _read_before(path).items() if name != "clips"}
-    scores, task = path.with_name("scores.json"), next((t for t in TASKS if path.name.startswith(f"{t}-")), "")
-    rows = read_rows(scores) if task else []
-    split = path.stem.removeprefix(f"{task}-")
-    return next((row for row in rows if (row.get("task"), row.get("split")) == (task, split)), {})
+    task = _task_of(path)
+    rows = read_rows(path.with_name(ORACLE_FILE if task == _OF_ORACLE else SCORES_FILE)) if task else []
+    of = ORACLE if task == _OF_ORACLE else task, path.stem.removeprefix(f"{task}-")
+    return next((row for row in rows if (row.get("task"), row.get("split")) == of), {})
+
+
+def _task_of(path: Path) -> str:
+    """Return the task by which `slt evaluate` has named a file of outputs, or nothing."""
+    return next((t for t in (*TASKS, _OF_ORACLE) if is_predictions(path) and path.name.startswith(f"{t}-")), "")
 
 
 def read_rows(path: Path) -> list[Mapping[str, Any]]:

@@ -1,11 +1,13 @@
 """What `slt score` is given: two files of lines, or one of outputs that brings its references."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_lines
-from slt_pipeline.systems.predictions import is_predictions, read_predictions, scored_as
+from slt_pipeline.metrics.pairs import check_pairs
+from slt_pipeline.systems.predictions import columns, is_predictions, read_predictions
 
 
 class Pairs(NamedTuple):
@@ -15,8 +17,6 @@ class Pairs(NamedTuple):
     references: list[str]
     glosses: bool
     """Whether they are glosses."""
-    protocol: str | None
-    """By which they were scored before, where that is known."""
 
 
 def read_pairs(hypotheses: Path, references: Path | None, glosses: bool) -> Pairs:
@@ -30,24 +30,27 @@ def read_pairs(hypotheses: Path, references: Path | None, glosses: bool) -> Pair
     Raises:
         SltError: there are no references, or of other clips.
     """
-    if not is_predictions(hypotheses):
-        if references is None:
+    found, right = (
+        read_predictions(path) if path and is_predictions(path) else None for path in (hypotheses, references)
+    )
+    glosses |= any(each is not None and each.holds == "glosses" for each in (found, right))
+    if references is None:
+        if found is None:
             raise SltError(
                 f"{hypotheses} has no references: name a second file of as many lines, or JSON Lines (.jsonl)"
             )
-        return Pairs(read_lines(hypotheses), _lines(references), glosses, None)
-    found, protocol = read_predictions(hypotheses), scored_as(hypotheses).get("protocol")
-    glosses |= not found.has_texts
-    if references is None:
-        return Pairs(*(found.glosses() if glosses else found.texts()), glosses, protocol)
-    if not is_predictions(references):
-        return Pairs(found.hypotheses(), _lines(references), glosses, protocol)
-    right = read_predictions(references)
-    by_clip = dict(zip(right.ids, right.texts()[1], strict=True))
-    if alone := [name for name in (*found.ids, *right.ids) if name not in by_clip or name not in set(found.ids)]:
-        raise SltError(f"{hypotheses} and {references} are of other clips: {alone[0]} is in one of them alone")
-    return Pairs(found.hypotheses(), [by_clip[name] for name in found.ids], glosses, protocol)
+        return Pairs(*columns(found.pairs(glosses=glosses)), glosses)
+    made, names = _column(hypotheses, found and found.made(glosses=glosses)), found and found.ids
+    known, of = _column(references, right and right.right(glosses=glosses)), right and right.ids
+    if names and of:
+        if alone := sorted({*names} ^ {*of}):
+            raise SltError(f"{hypotheses} and {references} are of other clips: {alone[0]} is in one of them alone")
+        by_clip = dict(zip(of, known, strict=True))
+        known = [by_clip[name] for name in names]
+    check_pairs(made, known)
+    both = [(one, other) for one, other in zip(made, known, strict=True) if one is not None and other is not None]
+    return Pairs([one for one, _ in both], [other for _, other in both], glosses)
 
 
-def _lines(path: Path) -> list[str]:
-    return read_predictions(path).texts()[1] if is_predictions(path) else read_lines(path)
+def _column(path: Path, of_clips: Sequence[str | None] | None) -> Sequence[str | None]:
+    return read_lines(path) if of_clips is None else of_clips

@@ -235,8 +235,11 @@ class Systems:
                     f"{run} reads the stream {recipe.translator.stream}, {self.run} {self.recipe.translator.stream}; "
                     "an ensemble of translators reads one, leave one of them out"
                 )
+        if not others:
+            return first
         members = [open_sign2text(recipe, self.device, reads, run) for run, recipe in others.items()]
-        return first.together_with(members) if members else first
+        self._tell_of_other_clips()
+        return first.together_with(members)
 
     @cached_property
     def classes(self) -> GlossVocabulary:

@@ -139,3 +139,35 @@ def test_lines_without_references_and_torn_json_lines_are_refused(slt, tmp_path)
         torn.write_text(content)
         with pytest.raises(SltError, match=message):
             slt("score", torn)
+
+
+def test_glosses_of_other_clips_are_refused_and_the_clip_is_named(slt, outputs):
+    first, second = ([GLOSSES[n] if n == only else None for n in range(30)] for only in (0, 1))
+    a = outputs("a", rows(glosses=first, gloss_reference=first))
+    b = outputs("b", rows(glosses=second, gloss_reference=second))
+    with pytest.raises(SltError, match=r"a/.* has glosses beside right ones of clip c0, .*b/.* has not"):
+        slt("compare", a, b)
+    a, b = (
+        outputs(name, rows(glosses=second, gloss_reference=gs)) for name, gs in (("a", second), ("b", other(second)))
+    )
+    with pytest.raises(SltError, match="other references, such as 'REGEN NORD TAG-1' and 'WIND' of clip c1;"):
+        slt("compare", a, b)
+
+
+def other(glosses):
+    return [["WIND"] if each else None for each in glosses]
+
+
+def test_clips_without_a_gloss_are_drawn_too(slt, outputs):
+    pair = [
+        outputs(name, rows(texts, ["REGEN", "", "", ""], range(4)), name="sign2gloss-test")
+        for name, texts in (("a", ["REGEN", "", "", ""]), ("b", ["WIND", "WIND", "", ""]))
+    ]
+    (row,) = json.loads(slt("compare", *pair, "--json").output)["rows"]
+    assert (row["a"], row["b"]) == (0, 200)
+
+
+def test_a_split_that_is_named_twice_is_compared_once(slt, outputs, tmp_path):
+    outputs("a", rows()), outputs("b", rows(HALF))
+    named = ("--split", "test", "--split", "test", "--json")
+    assert len(json.loads(slt("compare", tmp_path / "a", tmp_path / "b", *named).output)["rows"]) == 3

@@ -88,3 +88,71 @@ def test_a_missing_file_exits_with_status_2(slt, texts):
     run = slt("score", "absent.txt", *texts(LINES))
     assert run.exit_code == 2
     assert "absent.txt" in run.output
+
+
+GLOSSES = [["TAG", "WARM"], ["NACHT", "REGEN", "NORD"]]
+
+
+@pytest.fixture
+def outputs(tmp_path):
+    """Write outputs as `slt evaluate` does; a column that is None is not there."""
+
+    def write(name, texts=LINES, right=LINES, glosses=None, gloss_reference=None):
+        columns = {"hypothesis": texts, "reference": right, "glosses": glosses, "gloss_reference": gloss_reference}
+        rows = [
+            {"id": n, **{column: values[n] for column, values in columns.items() if values}} for n in range(len(right))
+        ]
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return path
+
+    return write
+
+
+def scored(slt, *given):
+    return json.loads(slt("score", *given).output)
+
+
+def test_glosses_beside_texts_score_as_glosses_wherever_the_right_ones_lie(slt, outputs, texts):
+    both = outputs("sign2gloss2text-test", glosses=[["TAG"], GLOSSES[1]], gloss_reference=GLOSSES)
+    right = outputs("gloss2text-test", gloss_reference=GLOSSES)
+    (lines,) = texts([" ".join(glosses) for glosses in GLOSSES])
+    for references in ((), (right,), (lines,)):
+        found = scored(slt, both, *references, "--gloss")
+        assert (found["wer"], found["num_ref"]) == (pytest.approx(20), 5)
+    assert scored(slt, lines, right, "--gloss")["wer"] == 0
+    assert scored(slt, both, right)["bleu4"] == pytest.approx(100)
+
+
+def test_a_clip_without_right_glosses_is_left_out(slt, outputs):
+    partly = outputs("sign2gloss2text-test", glosses=GLOSSES, gloss_reference=[GLOSSES[0], []])
+    assert scored(slt, partly, "--gloss")["sentences"] == 1
+    nothing_found = outputs("sign2gloss-test", glosses=[[], []], gloss_reference=GLOSSES)
+    assert scored(slt, nothing_found)["wer"] == 100
+
+
+def test_glosses_are_not_scored_against_texts(slt, outputs):
+    signed = outputs("sign2gloss-test", ["TAG WARM", "NACHT REGEN NORD"], ["TAG WARM", "NACHT REGEN NORD"])
+    spoken = outputs("sign2text-test")
+    for pair in ((signed, spoken), (spoken, signed), (spoken, "--gloss"), (spoken, spoken, "--gloss")):
+        with pytest.raises(SltError, match=r"sign2text-test\.jsonl holds texts, and its .* column no glosses"):
+            slt("score", *pair)
+    assert scored(slt, signed)["wer"] == 0
+    own = outputs("theirs", ["TAG", "NACHT"], ["TAG", "TAG"])
+    assert scored(slt, own, "--gloss")["wer"] == 50  # whose file it is, knows what it holds
+
+
+def test_the_oracle_is_scored_by_the_protocol_of_its_evaluation(slt, outputs, tmp_path):
+    row = {"task": "sign2text (oracle)", "split": "dev", "protocol": "csl-daily"}
+    (tmp_path / "oracle.json").write_text(json.dumps([row]))
+    (tmp_path / "scores.json").write_text(json.dumps([{**row, "task": "sign2text", "protocol": "phoenix14t"}]))
+    assert scored(slt, outputs("oracle-dev"))["protocol"] == "csl-daily"
+    assert scored(slt, outputs("sign2text-dev"))["protocol"] == "phoenix14t"
+
+
+def test_broken_scores_beside_outputs_matter_where_they_are_needed_alone(slt, outputs, tmp_path):
+    path = outputs("sign2text-dev")
+    (tmp_path / "scores.json").write_text("{")
+    assert scored(slt, path, "--protocol", "plain-word")["bleu4"] == pytest.approx(100)
+    with pytest.raises(SltError, match=r"scores\.json"):
+        slt("score", path)

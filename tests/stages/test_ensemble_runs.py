@@ -1,9 +1,11 @@
 """Several trained runs that write every text together: `slt evaluate --ensemble`."""
 
+import shutil
+
 import pytest
 from stage_tools import rows
 
-from slt_pipeline.files import read_json
+from slt_pipeline.files import read_json, write_json
 
 
 @pytest.fixture
@@ -52,6 +54,58 @@ def test_an_ensemble_is_two_runs_or_more_that_are_there(own, slt, runs, message)
 
 def test_translators_of_signs_are_no_ensemble_of_gloss2text(own, slt):
     folder = own.recipe().run_folder("translate_train")
-    ended = slt("evaluate", "--ensemble", f"{folder},{folder}", "--task", "gloss2text")
+    copy = shutil.copytree(folder, folder.with_name("copy"))
+    ended = slt("evaluate", "--ensemble", f"{folder},{copy}", "--task", "gloss2text")
     assert ended.status == 2
     assert "one of translators of signs, and Gloss2Text is none of them" in ended.err
+
+
+def test_a_run_that_is_named_twice_is_refused_and_so_is_a_recipe_beside_runs(own, slt):
+    folder = own.recipe().run_folder("gloss2text_train")
+    ended = slt("evaluate", "--ensemble", f"{folder},{folder.parent}/./{folder.name}")
+    assert ended.status == 2
+    assert "gloss2text_train twice; name other runs" in ended.err
+    ended = slt("evaluate", "-r", own.file, "--ensemble", f"{folder},{folder.parent}")
+    assert ended.status == 2
+    assert "--ensemble brings the recipe of its first run: leave out --recipe" in ended.err
+
+
+@pytest.mark.parametrize("stage", ["gloss2text_train", "translate_train"])
+def test_a_member_that_was_trained_on_another_manifest_is_told(own, slt, stage):
+    folder = own.recipe().run_folder(stage)
+    other = shutil.copytree(folder, folder.with_name("other"))
+    inputs = read_json(other / "inputs.json")
+    write_json(other / "inputs.json", {**inputs, "clips": "of another corpus"})
+    ended = slt("evaluate", "--ensemble", f"{folder},{other}", "--split", "dev")
+    assert ended.status == 0
+    assert f"{other} was trained on another manifest than {folder}" in ended.err
+
+
+def test_every_set_of_members_has_scores_of_its_own(own, slt):
+    first = own.recipe().run_folder("gloss2text_train")
+    second, third = (shutil.copytree(first, first.with_name(name)) for name in ("second", "third"))
+    together = [f"{first},{second}", f"{first},{third},{second}", f"{first},{second},{third}"]
+    for members, split in zip((*together, together[0]), ("dev", "dev", "test", "test"), strict=True):
+        assert slt("evaluate", "--ensemble", members, "--split", split).status == 0
+    assert sorted(path.name for path in (first / "evaluate").iterdir()) == ["ensemble", "ensemble-2"]
+    for folder, size in (("ensemble", 2), ("ensemble-2", 3)):
+        scores = read_json(first / "evaluate" / folder / "scores.json")
+        assert [row["split"] for row in scores] == ["dev", "test"]
+        assert all(len(row["checkpoints"]) == size for row in scores)
+        assert len(read_json(first / "evaluate" / folder / "members.json")) == size
+
+
+@pytest.mark.parametrize("of", ["recipe", "ensemble"])
+def test_outputs_of_a_run_that_was_trained_anew_since_are_told(own, stages, slt, of):
+    folder = own.recipe().run_folder("translate_train")
+    copy = shutil.copytree(folder, folder.with_name("copy"))
+    named = {"recipe": ("-r", own.file), "ensemble": ("--ensemble", f"{copy},{folder}")}
+    assert slt("evaluate", *named[of], "--task", "sign2text", "--split", "dev").status == 0
+    scores = {"recipe": folder.parent, "ensemble": copy / "evaluate" / "ensemble"}[of]
+    outputs = next(scores.rglob("sign2text-dev.jsonl"))
+    assert "has been trained to" not in slt("score", outputs).err + slt("compare", scores, scores).err
+    stages["translate_train"](own.recipe(seed=7), device="cpu", overwrite=True)
+    for command in (("score", outputs), ("compare", scores, scores, "--split", "dev")):
+        ended = slt(*command)
+        assert ended.status == 0
+        assert f"{folder} has been trained to" in ended.err

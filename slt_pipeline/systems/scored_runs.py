@@ -1,0 +1,82 @@
+"""Folders of scores and the runs that they are of: an ensemble has one of its own, and old outputs are told."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from itertools import count
+from pathlib import Path
+
+from slt_pipeline.config.recipe import recipe_of_run
+from slt_pipeline.config.runs import holds_language_model
+from slt_pipeline.errors import SltError
+from slt_pipeline.files import read_json, write_json
+from slt_pipeline.systems.predictions import scored_as
+from slt_pipeline.training.checkpoint import BEST, best_checkpoint
+
+log = logging.getLogger(__name__)
+MEMBERS_FILE = "members.json"
+"""The runs of an ensemble, beside its scores."""
+
+
+def ensemble_folder(scores: Path, members: Sequence[Path]) -> Path:
+    """Return the folder of an ensemble within the scores of the run that leads it: `ensemble`, `ensemble-2`, ...
+
+    Each set of members has one, so that rows of two are never in one table.
+    """
+    for number in count(1):
+        folder = scores / ("ensemble" if number == 1 else f"ensemble-{number}")
+        if not folder.exists() or _same(members, folder):
+            return folder
+    raise AssertionError
+
+
+def write_members(folder: Path, members: Sequence[Path]) -> None:
+    """Write down which runs an ensemble is of."""
+    write_json(folder / MEMBERS_FILE, [str(member.resolve()) for member in members])
+
+
+def warn_if_old(outputs: Path) -> None:
+    """Say of a file of outputs that its run has other weights by now than those that made it."""
+    try:
+        made_by: Mapping[str, str] = scored_as(outputs).get("checkpoints") or {}
+    except SltError:  # whoever needs the scores beside it is told
+        return
+    for name, run in _runs(outputs.parent).items():
+        now = _weights(run)
+        if now and name in made_by and now not in (made_by[name], *_of_members(outputs.parent, made_by)):
+            log.warning(
+                "%s is of the weights %s, and %s has been trained to %s since; `slt evaluate` makes it anew",
+                *(outputs, made_by[name], run, now),
+            )
+
+
+def _same(members: Sequence[Path], folder: Path) -> bool:
+    there = folder / MEMBERS_FILE
+    return there.is_file() and sorted(read_json(there)) == sorted(str(member.resolve()) for member in members)
+
+
+def _runs(folder: Path) -> dict[str, Path]:
+    """Return the runs that a folder of scores is of, under the names that rows give their weights."""
+    if (folder / MEMBERS_FILE).is_file():
+        runs = [Path(run) for run in read_json(folder / MEMBERS_FILE)]
+        kind = "language" if holds_language_model(runs[0]) else "translator"
+        return {kind if number == 1 else f"{kind} {number}": run for number, run in enumerate(runs, start=1)}
+    above = folder.parent
+    if (above / BEST).is_file():
+        return {"language" if holds_language_model(above) else "translator": above}
+    found = {"translator": above / "translate_train"}
+    if (folder / "recipe.yaml").is_file() and recipe_of_run(folder).uses.language is None:
+        found["language"] = above / "gloss2text_train"
+    return found
+
+
+def _of_members(folder: Path, made_by: Mapping[str, str]) -> list[str]:
+    """Return the weights of all members of an ensemble, which may have been named in another order; else none."""
+    return list(made_by.values()) if (folder / MEMBERS_FILE).is_file() else []
+
+
+def _weights(run: Path) -> str | None:
+    """Return the first digits of the hash of a run's weights, as rows of scores have it."""
+    try:
+        return best_checkpoint(run, "slt").weights_hash[:12]
+    except SltError:  # it has none any more, and outputs are all that is left of it
+        return None
