@@ -237,4 +237,4 @@ def _default(recipe: Sections, key: str) -> Any:
 
 
 def _yaml(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(defaults_of(value))
+    return value if isinstance(value, str) else json.dumps(defaults_of(value), default=str)  # a path is a text

@@ -64,7 +64,7 @@ class _Writer(Generic[_Model]):
         Raises:
             SltError: they have.
         """
-        digests = [member.vocabularies.text.digest()[:12] for member in (self, *others)]
+        digests = [member.vocabularies.text.ids_digest()[:12] for member in (self, *others)]
         for number, digest in enumerate(digests, start=1):
             if digest != digests[0]:
                 raise SltError(

@@ -35,12 +35,14 @@ class Teachers:
             form, own = teacher.model.config.gloss_input, recipe.translator.gloss_input
             if form != own:
                 raise SltError(f"the teacher {folder} reads glosses as {form}, translator.gloss_input is {own}")
-            ours, theirs = vocabularies.digests(), teacher.vocabularies.digests()
-            for name in ("pieces", "gloss_inputs"):
-                if theirs[name] != ours[name]:
+            for name, theirs, ours in (
+                ("pieces", teacher.vocabularies.text.ids_digest(), vocabularies.text.ids_digest()),
+                ("gloss inputs", teacher.vocabularies.glosses.digest(), vocabularies.glosses.digest()),
+            ):
+                if theirs != ours:
                     raise SltError(
-                        f"the teacher {folder} has other {name.replace('_', ' ')} ({str(theirs[name])[:12]}) than "
-                        f"the model that it teaches ({str(ours[name])[:12]}); take runs on its texts"
+                        f"the teacher {folder} has other {name} ({theirs[:12]}) than the model that it teaches "
+                        f"({ours[:12]}); take runs on its texts"
                     )
             members.append(teacher)
         return cls(tuple(members))

@@ -118,6 +118,10 @@ class Tokenizer:
         """Number of ids, specials and language codes included: the rows of mBART's embedding."""
         if self.id_map is not None:
             return max(self.id_map.values()) + 1
+        return self._whole_size
+
+    @property
+    def _whole_size(self) -> int:
         return max(self._mask, self._codes[self.language]) + 1
 
     @property
@@ -212,6 +216,12 @@ class Tokenizer:
     def digest(self) -> str:
         """Return a SHA-256, in hex, of all that decides ids and text: two tokenizers with one digest are the same."""
         return hashlib.sha256(json.dumps(self._meta(), sort_keys=True).encode() + b"\n" + self.model).hexdigest()
+
+    def ids_digest(self) -> str:
+        """Return one of what decides ids alone: neither spelling, nor a map that gives every id its own."""
+        kept = self._meta()["kept"]
+        of_ids = None if kept == list(range(self._whole_size)) else kept
+        return hashlib.sha256(json.dumps([self.language, of_ids]).encode() + b"\n" + self.model).hexdigest()
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a sentence's pieces alone; a piece that was pruned or never seen is `<unk>`.

@@ -256,6 +256,10 @@ EMBEDDING = ["translator.mapper.type=embedding", "translator.mapper.input=gloss_
         ([*EMBEDDING, "translator.mapper.hidden=64"], "translator.mapper.hidden = 64 does nothing"),
         ([*EMBEDDING, "translator.mapper.num_hidden=2"], "translator.mapper.num_hidden = 2 does nothing"),
         (["translator.mbart.folder=m", "translator.mbart.d_model=64"], "translator.mbart.d_model = 64 does nothing"),
+        (
+            ["translator.language_model=gpt2", "translator.mbart.folder=m"],
+            'translator.mbart.folder = "m" does nothing: translator.language_model is gpt2',
+        ),
         (["text.tokenizer=m", "text.vocab_size=99"], "does nothing: the tokenizer is that of m; leave it out, or 1000"),
         (["visual_train.training.schedule.t_max=3"], "visual_train.training.schedule.t_max = 3 does nothing"),
         (["visual_pretrain.also=[]", "visual_pretrain.also_weight=0.5"], "visual_pretrain.also_weight = 0.5 does"),

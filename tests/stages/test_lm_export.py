@@ -40,6 +40,18 @@ def test_another_recipe_starts_where_the_run_ended(corpus, tmp_path, slt, model,
     assert all(torch.equal(now[name], value) for name, value in was.items()) and "gloss_table.weight" in was
 
 
+def test_a_run_and_what_went_on_from_it_write_together_and_teach(corpus, tmp_path, slt):
+    recipe, to = corpus.recipe("mbart"), tmp_path / "folder"
+    lm_export(recipe.run_folder(STAGE), to)
+    values = {"translator__mbart__folder": to, "text__tokenizer": to, **STILL}
+    further = corpus.recipe("mbart", runs_dir=tmp_path / "further", **values)
+    gloss2text_train(further, device="cpu")
+    runs = [each.run_folder(STAGE) for each in (recipe, further)]
+    assert slt("evaluate", "--ensemble", ",".join(map(str, runs)), "--split", "dev").status == 0
+    taught = {"gloss2text_train__teachers": f"[{runs[0]}]", "gloss2text_train__regularise__distillation": 1}
+    gloss2text_train(corpus.recipe("mbart", runs_dir=tmp_path / "taught", **values, **taught), device="cpu")
+
+
 def test_transformers_opens_weights_and_pieces(corpus, tmp_path):
     kinds = (("mbart", MBartForConditionalGeneration, "model.shared"), ("gpt2", GPT2LMHeadModel, "transformer.wte"))
     for model, kind, embedding in kinds:

@@ -177,6 +177,19 @@ def test_a_digest_is_of_content(trained, tmp_path):
     assert len({trained.digest(), *(other.digest() for other in others)}) == 6
 
 
+def test_a_digest_of_ids_is_of_ids_alone(trained):
+    identity = {old: old for old in range(trained.vocab_size)}
+    same = [Tokenizer(trained.model, id_map=identity), Tokenizer(trained.model, detokenise="published")]
+    assert {each.ids_digest() for each in same} == {trained.ids_digest()}
+    others = [
+        train_tokenizer(TEXTS[:-1]),
+        Tokenizer(trained.model, "en_XX"),
+        Tokenizer(trained.model, id_map={**identity, 10: 11, 11: 10}),
+        Tokenizer(trained.model, id_map={old: old for old in identity if old < trained.vocab_size - 1}),
+    ]
+    assert len({trained.ids_digest(), *(other.ids_digest() for other in others)}) == 5
+
+
 def test_a_pruned_vocabulary_renumbers_and_survives_a_round_trip(trained, tmp_path):
     kept = [0, 1, 2, 3, trained.language_id, *dict.fromkeys(trained.encode("am montag regen ."))]
     pruned = Tokenizer(trained.model, "de_DE", {old: new for new, old in enumerate(kept)})
