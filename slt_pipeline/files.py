@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, wraps
 from pathlib import Path
@@ -91,6 +91,43 @@ def require_place(path: Path, *, folder: bool = False) -> None:
             raise SltError(f"{path}: cannot be written: no space left on the disk of {above}")
     except OSError as error:
         raise SltError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def require_new_file(
+    path: Path, what: str, is_own: Callable[[Path], bool], *, reads: Iterable[Path] = (), overwrite: bool = True
+) -> None:
+    """Refuse a file that must not be written, before work is done for it; an empty one may be replaced by anything.
+
+    Args:
+        path: of the file; devices and pipes are no matter.
+        what: its command writes: "a manifest".
+        is_own: whether a file is of that kind; one that cannot be read is not.
+        reads: files that the command reads, by whatever links.
+        overwrite: whether one that is there may be replaced.
+
+    Raises:
+        SltError: it is read, or is there and must not be replaced, or is nothing that the command has made.
+    """
+    if not path.is_file():
+        return
+    for read in reads:
+        if read.exists() and path.samefile(read):
+            raise SltError(f"{path} is {read}, which is read; name another file to write")
+    if not overwrite:
+        raise SltError(f"{path} is there; name another file, or add --overwrite")
+    try:
+        own = path.stat().st_size == 0 or is_own(path)
+    except (OSError, ValueError, SltError):
+        own = False
+    if not own:
+        raise SltError(f"{path} is there and is not {what}, which alone may be replaced; name another file")
+
+
+def begins_with_row(path: Path, keys: Collection[str]) -> bool:
+    """Whether a file is JSON Lines, by its first line: an object that has these keys."""
+    with path.open("rb") as file:
+        row = json.loads(file.readline())
+    return isinstance(row, dict) and row.keys() >= set(keys)
 
 
 def _is_there(path: Path) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from slt_pipeline.cli import import_sentences
-from slt_pipeline.cli.options import OUT_FILE, OUT_FOLDER, Group, load, progress_bar, recipe_options
+from slt_pipeline.cli.options import OUT_FOLDER, OUT_MANIFEST, Group, load, progress_bar, recipe_options
 from slt_pipeline.files import json_line
 
 
@@ -30,7 +30,7 @@ def import_() -> None:
     """
 
 
-_OUT = click.option("--out", type=OUT_FILE, required=True, help="Manifest to write; its folder is made.")
+_OUT = click.option("--out", type=OUT_MANIFEST, required=True, help="Manifest to write; its folder is made.")
 _MEDIA_ROOT = click.option(
     "--media-root",
     type=click.Path(path_type=Path),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from slt_pipeline.cli.options import OUT_FILE, Command, progress_bar
+from slt_pipeline.cli.options import OUT_MANIFEST, Command, progress_bar
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -18,7 +18,7 @@ def _import_options(command):
             type=click.Path(path_type=Path),
             help="Folder that video references are relative to.  [default: that of OUT]",
         ),
-        click.option("--out", type=OUT_FILE, required=True, help="Manifest to write; its folder is made."),
+        click.option("--out", type=OUT_MANIFEST, required=True, help="Manifest to write; its folder is made."),
     ):
         command = option(command)
     return command

@@ -1,6 +1,6 @@
 """Options that commands share, and what `--dry-run` prints."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slt_pipeline.config.names import PROTOCOL_ALIASES, PROTOCOL_NAMES
-from slt_pipeline.files import require_place
+from slt_pipeline.files import begins_with_row, require_new_file, require_place
 
 if TYPE_CHECKING:
     from slt_pipeline.config.recipe import Recipe
@@ -68,22 +68,26 @@ class Group(click.Group):
 class Place(click.ParamType):
     """A file or a folder to write: refused before any work where that cannot be done."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, what: str = "", keys: Collection[str] = ()) -> None:
         """Take paths.
 
         Args:
             name: `file` or `folder`.
+            what: of a file of JSON Lines: what its command writes, and so may replace: "a manifest".
+            keys: that each line of it has.
         """
-        self.name = name
+        self.name, self.what, self.keys = name, what, keys
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Return the path.
 
         Raises:
-            SltError: nothing can be written there.
+            SltError: nothing can be written there, or something else is there.
         """
         if value != "-":
             require_place(Path(value), folder=self.name == "folder")
+            if self.keys:
+                require_new_file(Path(value), self.what, lambda path: begins_with_row(path, self.keys))
         return Path(value)
 
 
@@ -105,6 +109,8 @@ def protocol_option(otherwise: str) -> Callable[..., Any]:
 
 
 OUT_FILE, OUT_FOLDER = Place("file"), Place("folder")
+OUT_MANIFEST = Place("file", "a manifest", ("id", "video", "num_frames", "fps"))
+OUT_TRANSLATIONS = Place("file", "a file of translations", ("video", "text", "glosses", "seconds"))
 
 
 def splits_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -8,7 +8,7 @@ from typing import TextIO
 
 import click
 
-from slt_pipeline.cli.options import OUT_FILE, Command, load, run_option, run_options, show_plan
+from slt_pipeline.cli.options import OUT_TRANSLATIONS, Command, load, run_option, run_options, show_plan
 from slt_pipeline.files import json_line, replacing
 
 
@@ -16,7 +16,7 @@ from slt_pipeline.files import json_line, replacing
 @click.argument("videos", nargs=-1, required=True, metavar="VIDEO...")
 @run_options
 @run_option
-@click.option("--out", type=OUT_FILE, help="Write there instead of stdout; its folder is made.")
+@click.option("--out", type=OUT_TRANSLATIONS, help="Write there instead of stdout; its folder is made.")
 @click.option("--num-best", type=click.IntRange(min=1), help="Translations per video.  [default: the recipe's]")
 @click.option("--strict", is_flag=True, help="Stop at a video that cannot be read; else it is named.")
 def translate(videos, recipe_name, overrides, device, dry_run, run, out, num_best, strict) -> None:

@@ -31,7 +31,7 @@ def vocab() -> None:
 )
 @click.option("--gloss-language", metavar="CODE", help="Of inputs: a sign language that gets a row, such as en_ASL.")
 @click.option("--to", type=OUT_FILE, required=True, metavar="FILE", help="JSON file to write.")
-@click.option("--overwrite", is_flag=True, help="Replace the file.")
+@click.option("--overwrite", is_flag=True, help="Replace what this command has written there before.")
 def build(manifest, splits, kind, gloss_language, to, overwrite) -> None:
     """Number the glosses of a manifest.
 

@@ -119,7 +119,7 @@ def import_(checkpoint, recipe_name, overrides, to, kind, gloss_classes, report,
 @click.option(
     "--to", type=OUT_FILE, metavar="FILE", required=True, help="A .safetensors file, or .pt or .pth for torch.load."
 )
-@click.option("--overwrite", is_flag=True, help="Replace the file.")
+@click.option("--overwrite", is_flag=True, help="Replace what this command has written there before.")
 def export(run, to, overwrite) -> None:
     """Write the S3D of a run as a state dict of torchvision.
 

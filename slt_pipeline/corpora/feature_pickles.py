@@ -18,6 +18,7 @@ from cache import FeatureStore, StreamSpec
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.pickles import PickledTensor, PickleTooLarge, read_pickle, write_pickle
 from slt_pipeline.errors import SltError
+from slt_pipeline.files import require_new_file
 from slt_pipeline.text.gloss_form import gloss_sentence
 
 log = logging.getLogger(__name__)
@@ -110,13 +111,14 @@ def export_features(
     Glosses that nobody wrote down, and texts, are None in it. `advance` is called once a clip.
 
     Raises:
-        SltError: if `path` exists and is not to be overwritten, or the store lacks the stream or a clip.
+        SltError: if `path` lies in the store or must not be replaced, or the store lacks the stream or a clip.
         StoreError: if a clip has changed since its features were made.
     """
     from slt_pipeline.corpora.features import require_stream, require_unchanged
 
-    if path.exists() and not overwrite:
-        raise SltError(f"{path} exists: choose another file, or replace it with --overwrite")
+    if path.resolve().is_relative_to(source.resolve()):
+        raise SltError(f"{path} lies in {source}, which is read; name a file elsewhere")
+    require_new_file(path, "a gzip pickle", _is_gzip, overwrite=overwrite)
     store = FeatureStore.open(source)
     require_stream(stream, store.streams)
     missing = [clip.id for clip in clips if clip.id not in store]
@@ -151,6 +153,11 @@ class _Sign:
 
         self._advance()
         return torch.from_numpy(self._read().astype(np.float32, copy=False)).__reduce_ex__(protocol)
+
+
+def _is_gzip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == b"\x1f\x8b"
 
 
 def _sha256(path: Path) -> str:

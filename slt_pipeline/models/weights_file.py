@@ -1,7 +1,7 @@
 """S3D weights as one file that says how frames are made for them: channel order, mean and std (FACTS 2.3)."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from slt_pipeline.config.video import TransformConfig
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import read_json, replacing, write_json
+from slt_pipeline.files import read_json, replacing, require_new_file, write_json
 from slt_pipeline.models.foreign import Kind
 
 SUFFIXES = (".safetensors", ".pt", ".pth")
@@ -90,6 +90,18 @@ def read_account(path: Path) -> dict[str, Any] | None:
         except (OSError, ValueError, SafetensorError) as error:
             raise SltError(f"{path} is no safetensors file that can be read: {error}") from error
     return told if isinstance(told, dict) and isinstance(told.get("frames"), dict) else None
+
+
+def require_new_weights(path: Path, reads: Iterable[Path], overwrite: bool) -> None:
+    """Refuse a file that must not be written with weights and their account.
+
+    Args:
+        path: of the file.
+        reads: files that are read.
+        overwrite: whether weights with such an account may be replaced.
+    """
+    what = "weights that `slt weights` has written"
+    require_new_file(path, what, lambda path: read_account(path) is not None, reads=reads, overwrite=overwrite)
 
 
 def frames_said(path: Path) -> Frames | None:

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from slt_pipeline.corpora.gloss_tables import read_gloss_table
+from slt_pipeline.files import require_new_file
 from slt_pipeline.models.gloss_table import gloss_vectors
 from slt_pipeline.models.mbart_files import shared_embedding
-from slt_pipeline.systems.mbart_folder import MBartFolder, require_new_file, write_tensors
+from slt_pipeline.systems.mbart_folder import MBartFolder, files_of, write_tensors
+from slt_pipeline.training.checkpoint import read_weights
 
 
 def lm_gloss_embed(
@@ -18,12 +20,13 @@ def lm_gloss_embed(
         vocabulary: names in small letters; a list or table as JSON, or a published pickle.
         to: safetensors file.
         language: of the texts; None: as the folder says, else de_DE.
-        overwrite: replace the file.
+        overwrite: replace the file, if it holds such vectors.
 
     Returns:
         counts: vectors, names that have no piece, and glosses of whose pieces one is `<unk>`.
     """
-    require_new_file(to, overwrite)
+    reads = [vocabulary, *files_of(folder)]
+    require_new_file(to, "a file of vectors by name", _holds_vectors, reads=reads, overwrite=overwrite)
     names = read_gloss_table(vocabulary).names
     mbart = MBartFolder.open(folder, language)
     pieces = {name: mbart.tokenizer.gloss_pieces(name) for name in names}
@@ -32,3 +35,7 @@ def lm_gloss_embed(
     write_tensors(to, {name: row.clone() for name, row in zip(known, rows, strict=True)})
     unknown = [name for name in known if mbart.tokenizer.unk_id in pieces[name] and name != "<unk>"]
     return {"vectors": len(known), "without": len(names) - len(known), "unknown": len(unknown)}
+
+
+def _holds_vectors(path: Path) -> bool:
+    return all(tensor.ndim == 1 for tensor in read_weights(path).values())

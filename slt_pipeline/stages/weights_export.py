@@ -12,7 +12,7 @@ from slt_pipeline.config.runs import SIGNS_FILE, holds_encoder
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json
 from slt_pipeline.models.weights import convert_s3d_keys
-from slt_pipeline.models.weights_file import Frames, require_suffix, write_weights
+from slt_pipeline.models.weights_file import Frames, require_new_weights, require_suffix, write_weights
 from slt_pipeline.systems.parts import ENCODER, best_of
 from slt_pipeline.training.checkpoint import best_checkpoint
 from slt_pipeline.training.run import INPUTS
@@ -24,7 +24,7 @@ def weights_export(run: Path, to: Path, *, overwrite: bool = False) -> dict[str,
     Args:
         run: folder of visual-train, visual-pretrain or joint-train.
         to: a safetensors file, or one for torch.load (.pt, .pth), beside which its account is written as JSON.
-        overwrite: replace the file.
+        overwrite: replace the file, if it was made by this.
 
     Returns:
         the account of the file: `blocks`, `width`, `frames`, `classes` and `lacks`, what torchvision's S3D has more.
@@ -33,8 +33,7 @@ def weights_export(run: Path, to: Path, *, overwrite: bool = False) -> dict[str,
         SltError: the run holds no visual encoder, or the file is there.
     """
     require_suffix(to)
-    if to.exists() and not overwrite:
-        raise SltError(f"{to} is there; name another file with --to, or add --overwrite")
+    require_new_weights(to, [], overwrite)
     transform = recipe_of_run(run).video.transform
     whole = holds_encoder(run)
     if not whole and not (run / SIGNS_FILE).is_file():

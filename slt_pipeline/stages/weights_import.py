@@ -7,11 +7,19 @@ from typing import Any
 
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import file_hash, write_json
+from slt_pipeline.files import file_hash, read_json, require_new_file, write_json
 from slt_pipeline.models.foreign import S3D_KINDS, WHAT, Foreign, Kind, read_foreign
 from slt_pipeline.models.matching import Match
 from slt_pipeline.models.published import match_trunk
-from slt_pipeline.models.weights_file import FRAMES, SUFFIXES, Frames, frames_said, require_suffix, write_weights
+from slt_pipeline.models.weights_file import (
+    FRAMES,
+    SUFFIXES,
+    Frames,
+    frames_said,
+    require_new_weights,
+    require_suffix,
+    write_weights,
+)
 from slt_pipeline.systems.published_runs import published_run
 from slt_pipeline.training.run import Plan, find_run
 
@@ -82,6 +90,11 @@ def weights_import(
     Raises:
         SltError: the checkpoint is no known one or does not fit the recipe, or what it becomes is there.
     """
+    reads = [checkpoint, *([said.classes] if said.classes else [])]
+    if report:
+        require_new_file(report, "a report of names", _is_report, reads=reads)
+        if to and report.resolve() == to.resolve():
+            raise SltError(f"--report and --to are both {to}; name another file for one of them")
     foreign = read_foreign(checkpoint)
     kind = foreign.kind(said.kind)
     origin = {"imported": file_hash(checkpoint), "imported_from": checkpoint.name, "kind": kind}
@@ -109,11 +122,10 @@ def _as_file(
     foreign: Foreign, kind: Kind, said: Said, to: Path, origin: Mapping[str, Any], report: Path | None, overwrite: bool
 ) -> dict[str, Any]:
     """Write the trunk of an S3D under our names, with the frames that it is for."""
+    require_new_weights(to, [foreign.path], overwrite)
     match, config = match_trunk(foreign.state)
     match = match.beside(foreign.beside)
     _require(match, f"the S3D {foreign.path}", "take a whole S3D of four or five blocks", report)
-    if to.exists() and not overwrite:
-        raise SltError(f"{to} is there; name another file with --to, or add --overwrite")
     frames = said.frames_of(kind, foreign.path)
     assert frames is not None, "every S3D sees frames"
     write_weights(to, match.found, {**origin, "blocks": config.use_blocks, "width": config.width}, frames)
@@ -138,3 +150,7 @@ def _require(match: Match, what: str, cure: str, report: Path | None) -> None:
     if report:
         write_json(report, match.report())
     match.require_whole(what, cure)
+
+
+def _is_report(path: Path) -> bool:
+    return Match({}, (), (), (), (), ()).report().keys() <= read_json(path).keys()

@@ -69,9 +69,7 @@ class MBartFolder:
 
     def source(self) -> dict[str, str]:
         """Return the hashes of the files that were read, by name."""
-        paths = [self.folder / CONFIG_FILE, *weight_files(self.folder), self.folder / MODEL_FILE]
-        maps = [self.folder / name for name in (ID_MAP_FILE, META_FILE)]
-        return {path.name: file_hash(path) for path in (*paths, *(path for path in maps if path.is_file()))}
+        return {path.name: file_hash(path) for path in files_of(self.folder)}
 
     def with_ids(self, ids: list[int]) -> "MBartFolder":
         """Return the same model with these ids of its vocabulary alone, numbered anew in this order."""
@@ -119,6 +117,12 @@ class MBartFolder:
                 write_json(folder / name, content)
 
 
+def files_of(folder: Path) -> list[Path]:
+    """Return the files that `MBartFolder.open` reads of a folder."""
+    paths = [folder / CONFIG_FILE, *weight_files(folder), folder / MODEL_FILE]
+    return [*paths, *(path for name in (ID_MAP_FILE, META_FILE, _GENERATION_FILE) if (path := folder / name).is_file())]
+
+
 def write_mbart(
     to: Path,
     model: PreTrainedModel,
@@ -147,16 +151,6 @@ def require_new_folder(to: Path, source: Path, overwrite: bool) -> None:
             raise SltError(f"{to} is there and is not empty; name another folder with --to, or add --overwrite")
         if not (to / ACCOUNT_FILE).is_file():
             raise SltError(f"{to} has no {ACCOUNT_FILE}, so that `slt lm` has not made it; name another folder")
-
-
-def require_new_file(path: Path, overwrite: bool) -> None:
-    """Refuse a file that is there already.
-
-    Raises:
-        SltError: it is there, and --overwrite was not given.
-    """
-    if path.is_file() and not overwrite:
-        raise SltError(f"{path} is there; name another file with --to, or add --overwrite")
 
 
 def write_tensors(path: Path, state: Mapping[str, Tensor]) -> None:

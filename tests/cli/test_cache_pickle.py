@@ -110,11 +110,21 @@ def test_a_dump_is_replaced_only_with_overwrite(slt, dump, manifest):
     slt("cache", "import-pickle", dump(), "features")
     old = dump("old.pkl", num_clips=1)
     before = old.read_bytes()
-    with pytest.raises(SltError, match=r"old\.pkl exists: .*--overwrite"):
+    with pytest.raises(SltError, match=r"old\.pkl is there; .*--overwrite"):
         slt("cache", "export-pickle", "features", old, "--manifest", manifest)
     assert old.read_bytes() == before
     assert slt("cache", "export-pickle", "features", old, "--manifest", manifest, "--overwrite").exit_code == 0
     assert [record["num_frames"] for record in _records(old)] == [4, 8, 12]
+
+
+def test_a_dump_takes_the_place_of_no_other_file(slt, dump, manifest):
+    slt("cache", "import-pickle", dump(), "features", "--backend", "hdf5")
+    export, before = ("cache", "export-pickle", "features"), manifest.read_bytes()
+    with pytest.raises(SltError, match=r"manifest\.jsonl is there and is not a gzip pickle"):
+        slt(*export, manifest, "--manifest", manifest, "--overwrite")
+    assert manifest.read_bytes() == before
+    with pytest.raises(SltError, match=r"features/new\.pkl lies in features, which is read"):
+        slt(*export, "features/new.pkl", "--manifest", manifest)
 
 
 def _records(path):

@@ -137,3 +137,16 @@ def test_the_command_that_an_error_names_makes_a_published_folder_usable(slt, tm
     assert f"{folder / 'map_ids.json'}: {len(kept)} ids" in run.output
     assert Tokenizer.load(folder).vocab_size == len(kept)
     assert Tokenizer.load(folder).round_trip("am montag regen .") == "am montag regen ."
+
+
+@pytest.mark.parametrize("name", ["list.csv", "link", "videos/0.mp4"])
+def test_no_import_writes_its_manifest_over_a_file_that_is_none(slt, corpus, name):
+    table = corpus.parent / "list.csv"
+    table.write_text("id,video,text\na,videos/0.mp4,am tag .\n")
+    (corpus.parent / "link").symlink_to(table)
+    before = {path: path.read_bytes() for path in corpus.parent.rglob("*") if path.is_file()}
+    with pytest.raises(SltError, match=f"{name} is there and is not a manifest, which alone may be replaced"):
+        slt("data", "import", "table", table, "--out", corpus.parent / name)
+    assert {path: path.read_bytes() for path in corpus.parent.rglob("*") if path.is_file()} == before
+    assert slt("data", "import", "table", table, "--out", corpus).exit_code == 0
+    assert [clip.id for clip in read_manifest(corpus)] == ["a"]

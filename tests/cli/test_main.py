@@ -206,3 +206,14 @@ def test_an_empty_world_size_is_none(monkeypatch, capsys):
 def test_an_option_that_takes_one_value_and_is_given_two_is_refused(slt):
     ended = slt("extract", "--split", "train", "--split", "dev")
     assert (ended.exit_code, "--split is given 2 times, and takes one value" in ended.output) == (2, True)
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", "link", "manifest.jsonl"])
+def test_translations_take_the_place_of_no_other_file(slt, tmp_path, write_video, name):
+    write_video(tmp_path / "clip.mp4")
+    (tmp_path / "link").symlink_to("clip.mp4")
+    (tmp_path / "manifest.jsonl").write_text('{"id": "a", "video": "clip.mp4", "text": "am tag"}\n')
+    before = (tmp_path / name).read_bytes()
+    with pytest.raises(SltError, match=f"{name} is there and is not a file of translations"):
+        slt("translate", tmp_path / "clip.mp4", "--out", tmp_path / name)
+    assert (tmp_path / name).read_bytes() == before

@@ -351,7 +351,7 @@ def test_an_export_that_is_stopped_leaves_the_old_file_and_nothing_else(tmp_path
 def test_an_existing_file_is_not_overwritten_unasked(tmp_path):
     old = dump(tmp_path / "a.pkl", 0)
     import_features([old], tmp_path / "store")
-    with pytest.raises(SltError, match=r"a\.pkl exists: .*--overwrite"):
+    with pytest.raises(SltError, match=r"a\.pkl is there; .*--overwrite"):
         export_features(tmp_path / "store", old, [clip("c0")])
 
 

@@ -1,20 +1,16 @@
 """An mBART folder of any source becomes one for a corpus: pruned, imported, with gloss vectors; and generates alike."""
 
-import io
 import json
 import pickle
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import sentencepiece
 import torch
-from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, MBartForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
+from whole_mbart import TEXTS, clips_of, prune, slt, whole_mbart
 
-from slt_pipeline.cli.main import cli
 from slt_pipeline.config.names import LANGUAGE_CODES
 from slt_pipeline.config.translator import MBartConfig
 from slt_pipeline.corpora.clip import Clip
@@ -25,80 +21,10 @@ from slt_pipeline.models.mbart_files import read_weights
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.text.tokenizer import Tokenizer
 
-SIZE = MBartConfig(d_model=16, num_layers=1, num_heads=2, ffn_dim=32, max_positions=40)
-TEXTS = {
-    "train": ["am montag regnet es im norden .", "am dienstag scheint die sonne .", "regen und schnee im süden ."],
-    "dev": ["der wind weht stark aus dem westen ."],
-    "test": ["morgen wird es kälter ."],
-}
-GLOSSES = {"train": "REGEN  MONTAG neg-VIEL", "dev": "STARK WIND", "test": "KÄLTER MORGEN"}
-OTHERS = [
-    "zwölf boxkämpfer jagen viktor quer über den großen sylter deich",
-    "the quick brown fox jumps over a lazy dog",
-]
-
-
-def _clips(split: str) -> list[Clip]:
-    glosses = tuple(GLOSSES[split].split())
-    return [
-        Clip(f"{split}/{number}", "x.mp4", 9, 25.0, "a", glosses if number == 0 else None, text, split)
-        for number, text in enumerate(TEXTS[split])
-    ]
-
-
-def _spm() -> bytes:
-    """A unigram model as mBART's is: NFKC, one piece for each character at least, and many more."""
-    out = io.BytesIO()
-    lines = [text for texts in TEXTS.values() for text in texts] + [g.lower() for g in GLOSSES.values()] + OTHERS
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(lines),
-        model_writer=out,
-        model_type="unigram",
-        vocab_size=160,
-        hard_vocab_limit=False,
-        minloglevel=2,
-    )
-    return out.getvalue()
-
 
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory):
-    """A whole mBART folder, as one has it from a hub, and a manifest."""
-    root = tmp_path_factory.mktemp("theirs")
-    folder, model = root / "whole", _spm()
-    folder.mkdir()
-    (folder / "sentencepiece.bpe.model").write_bytes(model)
-    tokenizer = Tokenizer(model)
-    torch.manual_seed(3)
-    mbart = build_mbart(SIZE, tokenizer.vocab_size).eval()
-    for parameter in mbart.parameters():
-        torch.nn.init.normal_(parameter, std=0.3)
-    torch.nn.init.normal_(mbart.final_logits_bias, std=0.5)
-    _save(mbart, folder)
-    settings = {"model_type": "mbart", "vocab_size": tokenizer.vocab_size, "d_model": 16, "scale_embedding": True}
-    for side in ("encoder", "decoder"):
-        settings |= {f"{side}_layers": 1, f"{side}_attention_heads": 2, f"{side}_ffn_dim": 32}
-    gone = tokenizer.encode("quick")[0]
-    settings |= {"max_position_embeddings": 40, "decoder_start_token_id": tokenizer.language_id, "eos_token_id": 2}
-    settings |= {"task_specific_params": {"x": {"forced_bos_token_id": gone, "num_beams": 4}}}
-    (folder / "config.json").write_text(json.dumps(settings))
-    write_manifest(root / "manifest.jsonl", [clip for split in TEXTS for clip in _clips(split)])
-    return SimpleNamespace(folder=folder, manifest=root / "manifest.jsonl", tokenizer=tokenizer, root=root)
-
-
-def _save(mbart, folder: Path) -> None:
-    state = {name: value.contiguous() for name, value in mbart.state_dict().items() if name not in TIED_NAMES}
-    save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
-
-
-def slt(*arguments):
-    return CliRunner().invoke(cli, [str(argument) for argument in arguments], catch_exceptions=False)
-
-
-def prune(theirs, to, *more, folder=None):
-    """`slt lm prune`, and what it has made."""
-    slt("lm", "prune", folder or theirs.folder, "--manifest", theirs.manifest, "--to", to, *more)
-    return SimpleNamespace(folder=to, tokenizer=Tokenizer.load(to), config=json.loads((to / "config.json").read_text()))
+    return whole_mbart(tmp_path_factory.mktemp("theirs"))
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +42,7 @@ def test_new_ids_are_special_tokens_then_languages_then_the_mask_then_pieces_by_
     added = ["<s>", "<pad>", "</s>", "<unk>", *LANGUAGE_CODES, "<mask>"]
     assert tokenizer.added_tokens == {name: number for number, name in enumerate(added)}
     assert (tokenizer.added_tokens["de_DE"], tokenizer.added_tokens["zh_CN"]) == (6, 28)
-    said = [part for split in TEXTS for clip in _clips(split) for part in (clip.text, *(clip.gloss or ()))]
+    said = [part for split in TEXTS for clip in clips_of(split) for part in (clip.text, *(clip.gloss or ()))]
     pieces = dict.fromkeys(piece for part in said for piece in theirs.tokenizer.encode(part.lower()))
     ids = json.loads((tmp_path / "all" / "map_ids.json").read_text())
     assert [ids[str(piece)] for piece in pieces] == list(range(30, 30 + len(pieces)))

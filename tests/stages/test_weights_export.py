@@ -103,6 +103,18 @@ def test_a_joint_runs_own_encoder_is_exported(joint, tmp_path, slt):
     assert all(torch.equal(value, whole[f"front.encoder.s3d.{name}"]) for name, value in load_file(to).items())
 
 
+def test_a_checkpoint_is_not_replaced_and_an_earlier_export_is(toy, tmp_path, slt):
+    run = toy.recipe().run_folder("visual_train")
+    checkpoint = next(run.rglob("weights.safetensors"))
+    before = checkpoint.read_bytes()
+    ended = slt("weights", "export", run, "--to", checkpoint, "--overwrite")
+    assert ended.status == 2 and "is not weights that `slt weights` has written" in ended.err
+    assert checkpoint.read_bytes() == before
+    for suffix in ("safetensors", "pt"):
+        for _ in range(2):
+            assert slt("weights", "export", run, "--to", tmp_path / f"s3d.{suffix}", "--overwrite").status == 0
+
+
 @pytest.mark.parametrize(
     ("run", "to", "message"),
     [

@@ -155,6 +155,28 @@ def test_training_starts_from_it(toy, trunk, imported, tmp_path, stage):
     assert torch.equal(weights(recipe, name)[f"s3d.{stem}"], trunk[stem])
 
 
+def test_no_file_that_is_read_or_is_somebody_elses_is_replaced(trunk, tmp_path, slt):
+    file, to = save(tmp_path / "a", torchvisions(trunk)), tmp_path / "s3d.safetensors"
+    assert slt("weights", "import", file, "--to", to).status == 0
+    bare = save(tmp_path / "bare.safetensors", trunk, "safetensors")
+    (tmp_path / "link.safetensors").symlink_to(to)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    for read, more, message in (
+        (to, ("--to", to), "s3d.safetensors, which is read"),
+        (to, ("--to", tmp_path / "link.safetensors"), "s3d.safetensors, which is read"),
+        (file, ("--to", bare), "is there and is not weights that `slt weights` has written"),
+        (file, ("--to", to, "--report", file), "a, which is read"),
+        (file, ("--to", to, "--report", bare), "is there and is not a report of names"),
+        (file, ("--to", to, "--report", to), "is there and is not a report of names"),
+        (file, ("--to", tmp_path / "b.safetensors", "--report", tmp_path / "b.safetensors"), "are both"),
+    ):
+        ended = slt("weights", "import", read, *more, "--overwrite")
+        assert (ended.status, message in ended.err) == (2, True), ended.err
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    for _ in range(2):
+        assert slt("weights", "import", file, "--to", to, "--report", tmp_path / "r", "--overwrite").status == 0
+
+
 @pytest.mark.parametrize("stage", [visual_train, visual_pretrain])
 def test_frames_that_contradict_it_are_refused(toy, imported, tmp_path, stage):
     init = {f"{stage.__name__}__init": imported, "runs_dir": tmp_path / "runs"}

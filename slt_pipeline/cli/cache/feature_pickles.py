@@ -85,7 +85,7 @@ def import_pickle(pickles, store, stream, dtype, backend, facts, max_gib) -> Non
 @click.option("--manifest", type=_FILE, help="Which clips, their glosses and texts.  [default: the recipe's]")
 @click.option("--split", default="all", show_default=True, help="Of the manifest: train, dev, test or all.")
 @click.option("--stream", default="s3d", show_default=True, help="The features to write.")
-@click.option("--overwrite", is_flag=True, help="Replace PICKLE if it exists.")
+@click.option("--overwrite", is_flag=True, help="Replace PICKLE, if it is a gzip pickle.")
 def export_pickle(store, pickle, recipe_name, overrides, manifest, split, stream, overwrite) -> None:
     """Write features as a pickle that the published code reads. It is a gzip pickle, one file a split.
 
