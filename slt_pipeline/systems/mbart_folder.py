@@ -31,6 +31,7 @@ from slt_pipeline.text.tokenizer_json import tokenizer_files
 ACCOUNT_FILE = "slt_mbart.json"
 """What was done to make a folder: hashes of its source and of the corpus, splits, versions."""
 _GENERATION_FILE = "generation_config.json"
+_START = "decoder_start_token_id"
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class MBartFolder:
 
         Args:
             folder: with config.json, weights in one file or in shards, and a SentencePiece model.
-            language: of its texts; None: as the folder says, else de_DE.
+            language: of its texts, in which generation starts from now on; None: as the folder says, else de_DE.
             id_map: of a pruned one that has none as JSON.
 
         Raises:
@@ -64,8 +65,12 @@ class MBartFolder:
                 f"mBART folder {folder}: its weights have {rows} pieces, its config.json {config['vocab_size']}, its "
                 f"tokenizer {tokenizer.vocab_size}; take all files from one place, of a pruned folder {ID_MAP_FILE} too"
             )
-        generation = folder / _GENERATION_FILE
-        return cls(folder, config, state, tokenizer, read_json(generation) if generation.is_file() else None)
+        path = folder / _GENERATION_FILE
+        generation = read_json(path) if path.is_file() else None
+        for settings in (config, generation or {}):
+            if language and (settings is config or _START in settings):
+                settings[_START] = tokenizer.language_id
+        return cls(folder, config, state, tokenizer, generation)
 
     def source(self) -> dict[str, str]:
         """Return the hashes of the files that were read, by name."""
@@ -98,7 +103,7 @@ class MBartFolder:
             gloss_vectors: of its glosses, by name.
         """
         tokenizer = self.tokenizer
-        config = {"decoder_start_token_id": tokenizer.language_id, **self.config}
+        config = {_START: tokenizer.language_id, **self.config}
         files = {
             CONFIG_FILE: config,
             META_FILE: {"language": tokenizer.language},
@@ -133,7 +138,7 @@ def write_mbart(
     """Write an mBART, or a GPT-2, that was trained here, as a folder; arguments as of `MBartFolder.write`."""
     config = {name: value for name, value in model.config.to_dict().items() if value is not None}
     state = {name: value.contiguous().cpu() for name, value in model.state_dict().items() if name not in TIED_NAMES}
-    whole = MBartFolder(to, {**config, "decoder_start_token_id": tokenizer.language_id}, state, tokenizer)
+    whole = MBartFolder(to, {**config, _START: tokenizer.language_id}, state, tokenizer)
     whole.write(to, account, gloss_vectors=gloss_vectors)
 
 
