@@ -58,7 +58,8 @@ def prune(folder, manifest, splits, to, language, overwrite) -> None:
     Special tokens, all languages and <mask> come first, then pieces by first appearance (map_ids.json: old id -> new).
     Weights are mapped, not copied: of memory it takes little more than the pieces that are kept.
     At the pieces that are kept, logits are those of the whole mBART: it generates what the whole one does that may
-    write no others. A piece that is not kept is <unk>. What was done is in slt_mbart.json.
+    write no others. A piece that is not kept is <unk>. Gloss vectors are kept as they are.
+    What was done is in slt_mbart.json.
     Example:
       $ slt lm prune mbart-large-cc25 --manifest mine/manifest.jsonl --to weights/mbart_mine
       $ slt lm prune cc25 --manifest csl.jsonl --language zh_CN --split train --split dev --split test --to mbart_zh
@@ -68,7 +69,7 @@ def prune(folder, manifest, splits, to, language, overwrite) -> None:
     told = lm_prune(folder, manifest, to, splits=splits, language=language, overwrite=overwrite)
     click.echo(
         f"lm prune: {told['vocab_size']} of {told['vocab_size_before']} ids, for {told['texts']} texts and "
-        f"{told['glosses']} glosses of {', '.join(told['splits'])}; {to}"
+        f"{told['glosses']} glosses of {', '.join(told['splits'])}, {told['gloss_vectors']} gloss vectors; {to}"
     )
     if told["unknown"]:
         click.echo(f"lm prune: {told['unknown']} texts and glosses hold <unk>: FOLDER has not all of their pieces")

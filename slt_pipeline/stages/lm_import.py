@@ -5,7 +5,6 @@ from typing import Any
 
 from slt_pipeline.corpora.mbart_folder import GLOSS_IDS_FILE, read_tables
 from slt_pipeline.files import read_json
-from slt_pipeline.models.gloss_table import read_gloss_embeddings
 from slt_pipeline.systems.mbart_folder import MBartFolder, require_new_folder
 from slt_pipeline.text.tokenizer import ID_MAP_FILE
 
@@ -28,7 +27,7 @@ def lm_import(folder: Path, to: Path, *, language: str | None = None, overwrite:
     mbart = MBartFolder.open(folder, language, id_map)
     if GLOSS_IDS_FILE not in tables and (folder / GLOSS_IDS_FILE).is_file():
         tables[GLOSS_IDS_FILE] = read_json(folder / GLOSS_IDS_FILE)
-    vectors = read_gloss_embeddings(folder, mbart.config["d_model"]) or {}
+    vectors = mbart.gloss_vectors()
     account = {
         "made_by": "slt lm import",
         "source": mbart.source(),
@@ -37,5 +36,5 @@ def lm_import(folder: Path, to: Path, *, language: str | None = None, overwrite:
         "gloss_vectors": len(vectors),
     }
     whole = mbart.with_ids(list(range(mbart.tokenizer.vocab_size)))
-    whole.write(to, account, tables, {name: vector.float().clone() for name, vector in vectors.items()})
+    whole.write(to, account, tables, vectors)
     return {**account, "vocab_size": mbart.tokenizer.vocab_size}

@@ -34,7 +34,7 @@ def lm_prune(
     sentences, counts = corpus_sentences(manifest, splits)
     whole = MBartFolder.open(folder, language)
     encoded = [whole.tokenizer.encode(sentence) for sentence in sentences]
-    pruned = whole.with_ids(needed_ids(whole.tokenizer, encoded))
+    pruned, vectors = whole.with_ids(needed_ids(whole.tokenizer, encoded)), whole.gloss_vectors()
     account = {
         "made_by": "slt lm prune",
         "source": whole.source(),
@@ -43,7 +43,8 @@ def lm_prune(
         **counts,
         "language": pruned.tokenizer.language,
         "vocab_size_before": whole.tokenizer.vocab_size,
+        "gloss_vectors": len(vectors),
     }
-    pruned.write(to, account)
+    pruned.write(to, account, gloss_vectors=vectors)
     unknown = sum(whole.tokenizer.unk_id in sentence for sentence in encoded)
     return {**account, "vocab_size": pruned.tokenizer.vocab_size, "unknown": unknown}

@@ -13,7 +13,7 @@ from slt_pipeline import __version__
 from slt_pipeline.corpora.load import load_clips
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import file_hash, read_json, replacing, replacing_folder, require_place, write_bytes, write_json
-from slt_pipeline.models.gloss_table import EMBEDDINGS_FILE
+from slt_pipeline.models.gloss_table import EMBEDDINGS_FILE, read_gloss_embeddings
 from slt_pipeline.models.mbart_files import (
     CONFIG_FILE,
     TIED_NAMES,
@@ -75,6 +75,11 @@ class MBartFolder:
     def source(self) -> dict[str, str]:
         """Return the hashes of the files that were read, by name."""
         return {path.name: file_hash(path) for path in files_of(self.folder)}
+
+    def gloss_vectors(self) -> dict[str, Tensor]:
+        """Return the vectors (M,) of glosses that the folder has, which have nothing to do with its ids."""
+        found = read_gloss_embeddings(self.folder, self.config["d_model"]) or {}
+        return {name: vector.float().clone() for name, vector in found.items()}
 
     def with_ids(self, ids: list[int]) -> "MBartFolder":
         """Return the same model with these ids of its vocabulary alone, numbered anew in this order."""

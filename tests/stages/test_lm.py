@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,17 @@ def test_train_alone_is_the_default_and_what_it_never_says_is_unknown(theirs, pr
     assert pruned.tokenizer.gloss_pieces("neg-viel") == pruned.tokenizer.encode("neg-viel")
     assert pruned.tokenizer.unk_id not in pruned.tokenizer.encode("neg-viel")
     assert pruned.tokenizer.unk_id in pruned.tokenizer.encode("the quick brown fox")
+
+
+def test_gloss_vectors_are_kept(theirs, tmp_path):
+    inputs, folder = tmp_path / "inputs.json", shutil.copytree(theirs.folder, tmp_path / "whole")
+    slt("vocab", "build", "--manifest", theirs.manifest, "--kind", "inputs", "--to", inputs)
+    slt("lm", "gloss-embed", folder, "--vocab", inputs)
+    run = slt("lm", "prune", folder, "--manifest", theirs.manifest, "--to", tmp_path / "to")
+    assert ", 12 gloss vectors; " in run.output
+    assert json.loads((tmp_path / "to" / "slt_mbart.json").read_text())["gloss_vectors"] == 12
+    was, now = (load_file(place / "gloss_embeddings.safetensors") for place in (folder, tmp_path / "to"))
+    assert was.keys() == now.keys() and all(torch.equal(was[name], now[name]) for name in was)
 
 
 def test_texts_whose_pieces_the_folder_lacks_are_counted(pruned, theirs, tmp_path):
