@@ -55,7 +55,8 @@ def prune(folder, manifest, splits, to, language, overwrite) -> None:
     MBartForConditionalGeneration and AutoTokenizer.
 
     \b
-    Special tokens, all languages and <mask> come first, then pieces by first appearance (map_ids.json: old id -> new).
+    Special tokens, all languages and <mask> come first, then pieces by first appearance (map_ids.json: old id -> new);
+    of a trained tokenizer (merges) then what they are merged of.
     Weights are mapped, not copied: of memory it takes little more than the pieces that are kept.
     At the pieces that are kept, logits are those of the whole mBART: it generates what the whole one does that may
     write no others. A piece that is not kept is <unk>. Gloss vectors are kept as they are.
@@ -71,6 +72,11 @@ def prune(folder, manifest, splits, to, language, overwrite) -> None:
         f"lm prune: {told['vocab_size']} of {told['vocab_size_before']} ids, for {told['texts']} texts and "
         f"{told['glosses']} glosses of {', '.join(told['splits'])}, {told['gloss_vectors']} gloss vectors; {to}"
     )
+    if not told["tokenizer_json"]:
+        click.echo(
+            "lm prune: no tokenizer.json for AutoTokenizer: FOLDER was pruned of what its pieces are merged of; prune "
+            "what FOLDER was made of"
+        )
     if told["unknown"]:
         click.echo(f"lm prune: {told['unknown']} texts and glosses hold <unk>: FOLDER has not all of their pieces")
 

@@ -28,7 +28,8 @@ def lm_prune(
         overwrite: replace a folder that was made by this before.
 
     Returns:
-        what was done, as it is written beside the weights; and the texts and glosses of whose pieces one is `<unk>`.
+        what was done, as it is written beside the weights; the texts and glosses of whose pieces one is `<unk>`; and
+        whether there is a `tokenizer.json`.
     """
     require_new_folder(to, folder, overwrite)
     sentences, counts = corpus_sentences(manifest, splits)
@@ -47,4 +48,5 @@ def lm_prune(
     }
     pruned.write(to, account, gloss_vectors=vectors)
     unknown = sum(whole.tokenizer.unk_id in sentence for sentence in encoded)
-    return {**account, "vocab_size": pruned.tokenizer.vocab_size, "unknown": unknown}
+    told = {"vocab_size": pruned.tokenizer.vocab_size, "unknown": unknown}
+    return {**account, **told, "tokenizer_json": (to / "tokenizer.json").is_file()}

@@ -40,7 +40,14 @@ class BPEDropout:
         words, drawn = _WORD.findall(self._pieces.normalize(text)), _drawn(rng)
         return [piece for word in words for piece in self._word(word, dropout, drawn)]
 
-    def _word(self, word: str, dropout: float, drawn: Iterator[float]) -> list[int]:
+    def made_of(self, number: int) -> list[int]:
+        """Return SentencePiece's ids of all that becomes a piece: its characters, and what is merged on the way."""
+        name = self._pieces.id_to_piece(number)
+        merged: list[str] = []
+        self._word(name, 0.0, iter(()), merged)
+        return [self._merges[part][1] for part in dict.fromkeys([*name, *merged]) if part in self._merges]
+
+    def _word(self, word: str, dropout: float, drawn: Iterator[float], merged: list[str] | None = None) -> list[int]:
         parts = list(word)
         pieces = [self._merges.get(a + b) for a, b in pairwise(parts)]  # what each pair of neighbours would become
         while True:
@@ -51,6 +58,8 @@ class BPEDropout:
                 return [self._merges[part][1] if part in self._merges else self._pieces.unk_id() for part in parts]
             at = -max(merges)[1]
             parts[at : at + 2] = [parts[at] + parts[at + 1]]
+            if merged is not None:
+                merged.append(parts[at])
             del pieces[at]
             for i in range(max(at - 1, 0), min(at + 1, len(pieces))):
                 pieces[i] = self._merges.get(parts[i] + parts[i + 1])

@@ -149,6 +149,14 @@ class Tokenizer:
         pieces = {n: (self._pieces.id_to_piece(old), self._pieces.get_score(old)) for n, old in olds.items()}
         return [pieces.get(number) or (added[number], 0.0) for number in range(self.vocab_size)]
 
+    def made_of(self, number: int) -> list[int]:
+        """Return the ids of all that becomes a piece of merges; of what was pruned `<unk>`.
+
+        Raises:
+            SltError: the model is none of merges.
+        """
+        return self._ids(self._merges.made_of(self._old_id(number) - 1))
+
     @classmethod
     def load(
         cls,

@@ -20,18 +20,16 @@ _TRAINER, _MODEL_TYPE, _NORMALISER, _RULES = 2, 3, 3, 2
 def tokenizer_files(tokenizer: Tokenizer, max_length: int) -> dict[str, Any]:
     """Return the content of `tokenizer.json` and `tokenizer_config.json`, by name.
 
-    Nothing of a pruned model of merges, which may lack merges: mBART's is a unigram model.
+    Nothing of a model of merges that was pruned of what its pieces are merged of.
 
     Args:
         tokenizer: of the folder; sentences are closed by its language.
         max_length: positions of the model.
     """
-    fields = dict(_fields(tokenizer.model))
-    kind = dict(_fields(fields.get(_TRAINER, b""))).get(_MODEL_TYPE, _UNIGRAM)
-    if kind != _UNIGRAM and (kind != _MERGES or tokenizer.id_map is not None):
+    rules, added = _part(tokenizer, _NORMALISER).get(_RULES, b""), tokenizer.added_tokens
+    kind = _kind(tokenizer)
+    if kind != _UNIGRAM and (kind != _MERGES or not _merges_whole(tokenizer)):
         return {}
-    rules = dict(_fields(fields.get(_NORMALISER, b""))).get(_RULES, b"")
-    added = tokenizer.added_tokens
     flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False) | {"special": True}
     metaspace = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
     tokens = {
@@ -57,6 +55,27 @@ def tokenizer_files(tokenizer: Tokenizer, max_length: int) -> dict[str, Any]:
         "additional_special_tokens": [code for code in LANGUAGE_CODES if code in added],
     }
     return {"tokenizer.json": tokens, "tokenizer_config.json": settings}
+
+
+def of_merges(tokenizer: Tokenizer) -> bool:
+    """Whether a tokenizer's pieces are merged of smaller ones, as of trained ones; mBART's are not."""
+    return not tokenizer.byte_pieces and _kind(tokenizer) == _MERGES
+
+
+def _kind(tokenizer: Tokenizer) -> int:
+    return _part(tokenizer, _TRAINER).get(_MODEL_TYPE, _UNIGRAM)
+
+
+def _part(tokenizer: Tokenizer, field: int) -> dict[int, Any]:
+    """Return the fields of a part of the model."""
+    return dict(_fields(dict(_fields(tokenizer.model)).get(field, b"")))
+
+
+def _merges_whole(tokenizer: Tokenizer) -> bool:
+    """Whether all is left that the pieces are merged of."""
+    added = tokenizer.added_tokens.values()
+    pieces = (number for number in range(tokenizer.vocab_size) if number not in added)
+    return tokenizer.id_map is None or all(tokenizer.unk_id not in tokenizer.made_of(number) for number in pieces)
 
 
 def _unigram(tokenizer: Tokenizer) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from joint_tools import BRIDGED
 from stage_tools import CPU, refusal, weights
 from transformers import AutoTokenizer, GPT2LMHeadModel, MBartForConditionalGeneration
 
+from slt_pipeline.corpora.manifest import read_manifest
 from slt_pipeline.stages.gloss2text_train import gloss2text_train
 from slt_pipeline.stages.lm_export import lm_export
 from slt_pipeline.systems.parts import TRANSLATOR
@@ -62,6 +63,16 @@ def test_transformers_opens_weights_and_pieces(corpus, tmp_path):
     own, others = Tokenizer.load(tmp_path / "mbart"), AutoTokenizer.from_pretrained(tmp_path / "mbart")
     text = "im norden gibt es schnee ."
     assert others(text)["input_ids"] == [*own.encode(text), own.eos_id, own.language_id]
+
+
+def test_what_left_is_pruned_and_transformers_still_reads_its_pieces(corpus, tmp_path, slt):
+    lm_export(corpus.recipe("mbart").run_folder(STAGE), tmp_path / "whole")
+    manifest = corpus.recipe("mbart").corpus.manifest
+    ended = slt("lm", "prune", tmp_path / "whole", "--manifest", manifest, "--to", tmp_path / "to")
+    assert (ended.status, ended.out.count("\n")) == (0, 1), ended.out
+    own, others = Tokenizer.load(tmp_path / "to"), AutoTokenizer.from_pretrained(tmp_path / "to")
+    for text in (clip.text for clip in read_manifest(manifest)):
+        assert others(text)["input_ids"] == [*own.encode(text or ""), own.eos_id, own.language_id]
 
 
 def test_a_run_that_reads_signs_gives_its_mbart(toy, joint, tmp_path, stages):
