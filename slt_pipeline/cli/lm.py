@@ -101,9 +101,11 @@ def import_(folder, to, language, overwrite) -> None:
       $ slt lm import weights/mbart_de
     """
     if to is None:
+        if language:
+            raise click.UsageError("--language is of the folder that --to names: without --to only tables are written")
         from slt_pipeline.corpora.mbart_folder import import_mbart
 
-        for line in import_mbart(folder).lines():
+        for line in import_mbart(folder, overwrite=overwrite).lines():
             click.echo(line)
         return
     from slt_pipeline.stages.lm_import import lm_import

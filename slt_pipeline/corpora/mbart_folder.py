@@ -1,12 +1,13 @@
 """Published pruned mBART folders: their pickled tables become JSON, which the rest of the house reads (FACTS 6.1)."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from slt_pipeline.corpora.pickles import read_pickle
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import json_line, write_text
+from slt_pipeline.files import json_line, read_json, write_text
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.text.tokenizer import ID_MAP_FILE, PUBLISHED_ID_MAPS, check_id_map
 
@@ -25,17 +26,25 @@ class MBartImport:
         return [f"{path}: {number} ids" for path, number in self.written.items()]
 
 
-def import_mbart(folder: Path) -> MBartImport:
+def import_mbart(folder: Path, *, overwrite: bool = False) -> MBartImport:
     """Write `map_ids.json` and `gloss2ids.json` beside the pickles of the same names, where `text.tokenizer` looks.
 
+    Args:
+        folder: the published folder.
+        overwrite: replace a JSON table that says something else.
+
     Raises:
-        SltError: a pickle asks for anything but plain data, or is no such table; then nothing is written.
+        SltError: a pickle asks for anything but plain data, or is no such table, or there is another table in JSON;
+            then nothing is written.
     """
     tables = read_tables(folder)
     if not tables:
         raise SltError(
             f"{folder}: neither {', '.join(PUBLISHED_ID_MAPS)} nor {GLOSS_TABLE}; name a published mBART folder"
         )
+    for path in (folder / name for name in tables if not overwrite):
+        if path.is_file() and read_json(path) != json.loads(json_line(tables[path.name])):
+            raise SltError(f"{path} is there and says something else than the pickle; add --overwrite to replace it")
     written = {}
     for name, table in tables.items():
         path = folder / name

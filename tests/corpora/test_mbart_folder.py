@@ -41,6 +41,18 @@ def test_the_tables_are_written_beside_the_pickles(folder, name):
     assert report.lines() == [f"{path / 'map_ids.json'}: 7 ids", f"{path / 'gloss2ids.json'}: 6 ids"]
 
 
+def test_a_table_that_says_something_else_is_replaced_only_with_overwrite(folder):
+    path = folder(map_ids=IDS, gloss2ids=GLOSSES)
+    (path / "gloss2ids.json").write_text(json.dumps({"other": 0}))
+    with pytest.raises(SltError, match=r"gloss2ids\.json is there and says something else .* add --overwrite"):
+        import_mbart(path)
+    assert not (path / "map_ids.json").exists()
+    import_mbart(path, overwrite=True)
+    assert json.loads((path / "gloss2ids.json").read_text()) == GLOSSES
+    (path / "gloss2ids.json").write_text(json.dumps(GLOSSES, indent=2))
+    assert import_mbart(path).lines() == [f"{path / 'map_ids.json'}: 7 ids", f"{path / 'gloss2ids.json'}: 6 ids"]
+
+
 @pytest.mark.parametrize(
     ("contents", "message"),
     [

@@ -265,6 +265,17 @@ def test_a_published_folder_becomes_one_like_a_pruned_one(theirs, pruned, tmp_pa
     assert {"made_by": "slt lm import"}.items() <= json.loads((to / "slt_mbart.json").read_text()).items()
 
 
+def test_a_language_without_a_folder_to_write_is_a_mistake_that_is_told(theirs, pruned, tmp_path):
+    folder = _published(theirs, pruned, tmp_path / "published")
+    run = slt("lm", "import", folder, "--language", "de_DE")
+    assert run.exit_code == 2 and "--language is of the folder that --to names" in run.output
+    assert not (folder / "map_ids.json").exists()
+    (folder / "map_ids.json").write_text("{}")
+    with pytest.raises(SltError, match=r"map_ids\.json is there and says something else"):
+        slt("lm", "import", folder)
+    assert "gloss2ids.json: 6 ids" in slt("lm", "import", folder, "--overwrite").output
+
+
 def test_the_old_name_says_the_new_one(tmp_path):
     run = slt("data", "import", "mbart", tmp_path, "--out", tmp_path)
     assert run.exit_code == 2 and "data import mbart` is now `slt lm import`" in run.output
