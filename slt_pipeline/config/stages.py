@@ -144,7 +144,7 @@ class LmPretrainConfig(Config):
     training: TrainingConfig = TrainingConfig()
     """The training run; its rates are for `translation`, which is mBART, or `default`."""
     texts: tuple[Location, ...] = ()
-    """Text files in UTF-8: a sentence a line, an empty line between documents."""
+    """Text files in UTF-8 or UTF-16: a sentence a line, an empty line between documents."""
     corpus: bool = True
     """Whether the training texts of `corpus.manifest` are learned from too, each as a document of its own."""
     held_out: float = Field(default=0.02, gt=0, lt=1)

@@ -10,7 +10,7 @@ from torch.utils.data import Dataset
 from slt_pipeline.corpora.labels import TextLabels
 from slt_pipeline.corpora.padding import Padding, filled
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import text_hash
+from slt_pipeline.files import read_lines, text_hash
 from slt_pipeline.text.batch import pad_ids
 from slt_pipeline.text.characters import has_something_to_read
 from slt_pipeline.text.noise import Words, infill, join, spans
@@ -24,20 +24,13 @@ _WITHOUT_SPACES = ("zh", "ja", "th", "my", "km", "lo")
 
 
 def read_documents(path: Path) -> list[Document]:
-    """Read a text file: a sentence a line, an empty line between documents.
+    """Read a text file, whichever system wrote it: a sentence a line, an empty line between documents.
 
     Raises:
-        SltError: it cannot be read, is no UTF-8, or has nothing to read.
+        SltError: it has nothing to read.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise SltError(f"{path}: {error.strerror}; name a text file in lm_pretrain.texts") from error
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise SltError(f"{path}:{line}: no UTF-8; convert the file, as with iconv -f latin1 -t utf-8") from error
     found: list[list[str]] = [[]]
-    for line in text.split("\n"):
+    for line in read_lines(path):
         sentence = single_spaced(nfc(line))
         if sentence and has_something_to_read(sentence):
             found[-1].append(sentence)

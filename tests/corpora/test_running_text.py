@@ -23,14 +23,23 @@ def test_a_file_is_sentences_a_line_and_documents_between_empty_lines(tmp_path):
     assert read_documents(file) == [("eins zwei", "über̈ drei"), ("vier", "fünf")]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_file_of_any_system_is_read(tmp_path, encoding, end):
+    file = tmp_path / "texts.txt"
+    file.write_bytes(end.join(["eins zwei", "über drei", "", "süß", ""]).encode(encoding))
+    assert read_documents(file) == [("eins zwei", "über drei"), ("süß",)]
+
+
 @pytest.mark.parametrize(
-    ("content", "message"), [(b"gut\nsch\xf6n\n", r"t\.txt:2: no UTF-8"), (b" \n\n", "no line has anything to read")]
+    ("content", "message"),
+    [(b"gut\nsch\xf6n\n", r"t\.txt:2: not UTF-8: byte 0xf6 in column 4"), (b" \n\n", "no line has anything to read")],
 )
 def test_a_file_that_is_no_text_is_refused_with_its_place(tmp_path, content, message):
     (tmp_path / "t.txt").write_bytes(content)
     with pytest.raises(SltError, match=message):
         read_documents(tmp_path / "t.txt")
-    with pytest.raises(SltError, match=r"none\.txt: No such file"):
+    with pytest.raises(SltError, match=r"none\.txt: cannot be read: No such file"):
         read_documents(tmp_path / "none.txt")
 
 
