@@ -17,6 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, wraps
 from pathlib import Path
+from stat import S_IMODE
 from typing import Any, ParamSpec, TypeVar
 
 from slt_pipeline.errors import SltError
@@ -26,8 +27,8 @@ from slt_pipeline.errors import SltError
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; it takes the place of `path`, flushed to disk, when the block ends well.
 
-    The folder is made if it is missing. If the block raises, `path` is left as it was. A link stays one, and a device
-    or a pipe (`/dev/null`) is written to as it is.
+    The folder is made if it is missing. If the block raises, `path` is left as it was. It has the mode of any new file,
+    whoever makes it in the block. A link stays one, and a device or a pipe (`/dev/null`) is written to as it is.
     """
     path = Path(os.path.realpath(path)) if path.is_symlink() else path
     if path.exists() and not path.is_file():
@@ -36,7 +37,11 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     scratch = path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex[:12]}.tmp")
     try:
+        scratch.touch()
+        mode = S_IMODE(scratch.stat().st_mode)
         yield scratch
+        if S_IMODE(scratch.stat().st_mode) != mode:  # safetensors makes files that nobody else may read
+            scratch.chmod(mode)
         with scratch.open("rb") as file:
             os.fsync(file.fileno())
         scratch.replace(path)

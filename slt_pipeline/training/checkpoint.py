@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_model
 
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import file_hash, read_json, write_json
+from slt_pipeline.files import file_hash, read_json, replacing, write_json
 
 WEIGHTS, STATE, META = "weights.safetensors", "state.pt", "meta.json"
 BEST = "best.json"
@@ -95,19 +95,18 @@ def save_checkpoint(
     _remove(folder)
     folder.mkdir(parents=True)
     try:
-        save_model(model, str(folder / WEIGHTS))
+        with replacing(folder / WEIGHTS) as scratch:
+            save_model(model, str(scratch))
         torch.save(state, folder / STATE)
-    except (SafetensorError, RuntimeError) as error:  # of a disk that is full, neither raises an OSError
-        size = sum(file.stat().st_size for file in folder.iterdir())
+        _flush(folder / STATE)
+    except (OSError, SafetensorError, RuntimeError) as error:  # of a disk that is full, the writers raise no OSError
         shutil.rmtree(folder)
         free = shutil.disk_usage(root).free
         reason = str(error).splitlines()[0]
         raise SltError(
-            f"{folder} cannot be written ({reason}) after {size} bytes, with {free} free; make room, and run the "
-            "same command again to go on from the last checkpoint"
+            f"{folder} cannot be written ({reason}), with {free} bytes free; make room, and run the same command again "
+            "to go on from the last checkpoint"
         ) from error
-    for name in (WEIGHTS, STATE):
-        _flush(folder / name)
     meta = {"step": step, "weights": file_hash(folder / WEIGHTS), **meta}
     write_json(folder / META, meta)
     return Checkpoint(folder, meta)

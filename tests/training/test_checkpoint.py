@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from slt_pipeline.errors import SltError
+from slt_pipeline.models.weights_file import FRAMES, write_weights
+from slt_pipeline.systems.mbart_folder import write_tensors
 from slt_pipeline.training.checkpoint import (
     best_checkpoint,
     list_checkpoints,
@@ -50,6 +52,21 @@ def test_weights_come_back_bit_for_bit_with_buffers_and_tied_parameters(tmp_path
     for name, value in model.state_dict().items():
         assert torch.equal(other.state_dict()[name], value), name
     assert other.out.weight is other.embedding.weight
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_every_file_has_the_mode_of_any_new_file(tmp_path, mask, mode):
+    before = os.umask(mask)
+    try:
+        files = [*save(tmp_path, 1).folder.iterdir()]
+        write_tensors(tmp_path / "model.safetensors", {"a": torch.zeros(3)})
+        write_weights(tmp_path / "s3d.safetensors", {"a": torch.zeros(3)}, {}, FRAMES["glosscls"])
+    finally:
+        os.umask(before)
+    files += [tmp_path / "model.safetensors", tmp_path / "s3d.safetensors"]
+    assert {file.name: oct(file.stat().st_mode & 0o777) for file in files} == dict.fromkeys(
+        ("weights.safetensors", "state.pt", "meta.json", "model.safetensors", "s3d.safetensors"), oct(mode)
+    )
 
 
 def test_a_folder_without_its_finished_mark_is_no_checkpoint(tmp_path):
