@@ -13,8 +13,8 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache, wraps
 from pathlib import Path
 from stat import S_IMODE
@@ -55,22 +55,40 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield a new folder beside `path`; it takes the place of `path` when the block ends well.
 
     If the block raises, `path` is left as it was. A folder that was there is moved aside first, and taken away last.
+    What processes that were killed have left of this is cleared, and put back if it is all that there is.
     """
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch, before = (path.with_name(f".{path.name[:50]}.{uuid.uuid4().hex[:12]}.{end}") for end in ("tmp", "before"))
-    try:
-        scratch.mkdir()
-        yield scratch
-        if path.exists():
-            path.rename(before)
-        scratch.rename(path)
-    except BaseException:
-        if before.exists() and not path.exists():
-            before.rename(path)
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
-    shutil.rmtree(before, ignore_errors=True)
+    begins = f".{path.name[:50]}.{text_hash(path.name)[:8]}."
+    _clear(path, begins)
+    own = f"{begins}{uuid.uuid4().hex[:12]}"
+    scratch, before, lock = (path.with_name(f"{own}.{end}") for end in ("tmp", "before", "lock"))
+    with held(lock, str(path), wait=True):  # for who would clear it
+        try:
+            scratch.mkdir()
+            yield scratch
+            if path.exists():
+                path.rename(before)
+            scratch.rename(path)
+        except BaseException:
+            if before.exists() and not path.exists():
+                before.rename(path)
+            shutil.rmtree(scratch, ignore_errors=True)
+            raise
+        shutil.rmtree(before, ignore_errors=True)
+
+
+def _clear(path: Path, begins: str) -> None:
+    """Undo the writing of a folder by processes that are dead: nobody holds their lock."""
+    for own in {place.stem for place in path.parent.iterdir() if place.name.startswith(begins)}:
+        scratch, before, lock = (path.with_name(f"{own}.{end}") for end in ("tmp", "before", "lock"))
+        with suppress(OSError), lock.open("a") as file:  # its process lives, or may: there are no locks here
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if before.exists() and not path.exists():
+                before.rename(path)
+            for left in (scratch, before):
+                shutil.rmtree(left, ignore_errors=True)
+            lock.unlink(missing_ok=True)
 
 
 def require_place(path: Path, *, folder: bool = False) -> None:
@@ -126,13 +144,6 @@ def require_new_file(
         own = False
     if not own:
         raise SltError(f"{path} is there and is not {what}, which alone may be replaced; name another file")
-
-
-def begins_with_row(path: Path, keys: Collection[str]) -> bool:
-    """Whether a file is JSON Lines, by its first line: an object that has these keys."""
-    with path.open("rb") as file:
-        row = json.loads(file.readline())
-    return isinstance(row, dict) and row.keys() >= set(keys)
 
 
 def _is_there(path: Path) -> bool:

@@ -1,5 +1,6 @@
 """Options that commands share, and what `--dry-run` prints."""
 
+import json
 from collections.abc import Callable, Collection, Mapping
 from functools import wraps
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slt_pipeline.config.names import PROTOCOL_ALIASES, PROTOCOL_NAMES
-from slt_pipeline.files import begins_with_row, require_new_file, require_place
+from slt_pipeline.files import require_new_file, require_place
 
 if TYPE_CHECKING:
     from slt_pipeline.config.recipe import Recipe
@@ -87,8 +88,14 @@ class Place(click.ParamType):
         if value != "-":
             require_place(Path(value), folder=self.name == "folder")
             if self.keys:
-                require_new_file(Path(value), self.what, lambda path: begins_with_row(path, self.keys))
+                require_new_file(Path(value), self.what, self._is_own)
         return Path(value)
+
+    def _is_own(self, path: Path) -> bool:
+        """Whether a file is of that kind, by its first line."""
+        with path.open("rb") as file:
+            row = json.loads(file.readline())
+        return isinstance(row, dict) and row.keys() >= set(self.keys)
 
 
 class Protocol(click.Choice[str]):
