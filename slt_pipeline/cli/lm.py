@@ -181,6 +181,7 @@ def export(run, to, overwrite) -> None:
     RUN is the folder of gloss2text-train, translate-train or joint-train; the best checkpoint is taken. TO is for
     translator.mbart.folder and text.tokenizer of another recipe, which goes on from it, and for transformers
     (MBartForConditionalGeneration, AutoTokenizer). The vectors of glosses come with it; mapper and bridge do not.
+    A run of slt lm pretrain holds such a folder already.
 
     \b
     Example:

@@ -5,8 +5,9 @@ from typing import Any
 
 from slt_pipeline.config.recipe import recipe_of_run
 from slt_pipeline.config.runs import GLOSS_INPUTS_FILE
+from slt_pipeline.config.translator import LANGUAGE_MODELS
 from slt_pipeline.errors import SltError
-from slt_pipeline.systems.mbart_folder import require_new_folder, write_mbart
+from slt_pipeline.systems.mbart_folder import ACCOUNT_FILE, require_new_folder, write_mbart
 from slt_pipeline.systems.parts import TRANSLATOR, best_of, load_strictly
 from slt_pipeline.systems.translator import build_gloss2text
 from slt_pipeline.systems.vocabularies import Vocabularies
@@ -30,6 +31,10 @@ def lm_export(run: Path, to: Path, *, overwrite: bool = False) -> dict[str, Any]
     Raises:
         SltError: the run holds no language model, its tokenizer is a GPT-2's own, or the folder is there.
     """
+    if pretrained := next((run / name for name in LANGUAGE_MODELS if (run / name / ACCOUNT_FILE).is_file()), None):
+        raise SltError(
+            f"{run} is of `slt lm pretrain`, whose language model is such a folder already: use {pretrained}"
+        )
     if not (run / GLOSS_INPUTS_FILE).is_file():
         raise SltError(
             f"{run} holds no language model; name a run of `slt gloss2text-train`, `slt translate-train` or "

@@ -1,5 +1,6 @@
 """`slt lm pretrain`: a language model learns a language from its running text, before it sees a gloss."""
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from slt_pipeline.models.build import build_translator
 from slt_pipeline.models.mbart import PAD_ID
 from slt_pipeline.models.translator import Translator
 from slt_pipeline.systems.decoding import decoding_batches
-from slt_pipeline.systems.mbart_folder import write_mbart
+from slt_pipeline.systems.mbart_folder import ACCOUNT_FILE, write_mbart
 from slt_pipeline.systems.translator import text_inputs
 from slt_pipeline.systems.vocabularies import build_tokenizer
 from slt_pipeline.text.tokenizer import Tokenizer
@@ -30,6 +31,8 @@ from slt_pipeline.training.devices import pick_device, require_precision
 from slt_pipeline.training.objective import Objective
 from slt_pipeline.training.run import Plan, find_run
 from slt_pipeline.training.trainable import Trainable
+
+log = logging.getLogger(__name__)
 
 STAGE = "lm_pretrain"
 _PART = "translation"
@@ -53,14 +56,16 @@ def lm_pretrain(
     """Pre-train a language model on texts; the best checkpoint is by perplexity on held-out documents.
 
     An mBART learns to undo noise, a GPT-2 to go on. At the end its weights lie in the run's folder `mbart` or `gpt2`,
-    which `translator.mbart.folder`, or that of `gpt2`, and `text.tokenizer` name.
+    which `translator.mbart.folder`, or that of `gpt2`, and `text.tokenizer` name. Where a finished run lacks it, it is
+    written again.
 
     Raises:
         SltError: what the recipe names is missing or does not fit.
     """
     config = recipe.lm_pretrain
     run = find_run(recipe.run_folder(STAGE), STAGE, _inputs(recipe), overwrite=overwrite, extend=extend)
-    if run.result is not None:
+    folder = run.folder / recipe.translator.language_model
+    if run.result is not None and (folder / ACCOUNT_FILE).is_file():
         return run.result
     where = pick_device(device)
     require_precision(where, config.training.precision)
@@ -74,7 +79,6 @@ def lm_pretrain(
     torch.manual_seed(recipe.seed)
     model = build_translator(recipe.translator.model_copy(update={"suffix": "txt"}), tokenizer)
     items, dev_items = (_items(recipe, found, tokenizer, model) for found in (documents, dev))
-    run.begin(recipe)
     objective = Objective({_PART: 1.0})
 
     def losses(network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -83,8 +87,13 @@ def lm_pretrain(
     def write_folder() -> None:
         best_checkpoint(run.folder, "slt lm pretrain").load_model(model)
         account = {"made_by": "slt lm pretrain", **_counts(items, dev_items), "seed": recipe.seed}
-        write_mbart(run.folder / recipe.translator.language_model, model.hugging_face, tokenizer, account)
+        write_mbart(folder, model.hugging_face, tokenizer, account)
 
+    if run.result is not None:
+        log.info("%s: done before; its folder %s is gone and is written again", STAGE, folder)
+        distributed.first(write_folder)
+        return run.result
+    run.begin(recipe)
     trainable = Trainable(
         model=model,
         parameter_groups=model.parameter_groups(objective.parts),

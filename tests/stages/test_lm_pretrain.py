@@ -1,5 +1,6 @@
 """An mBART that learns a language by denoising: a stage as others, and a folder that others start from."""
 
+import shutil
 from functools import partial
 
 import pytest
@@ -12,6 +13,7 @@ from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.manifest import write_manifest
 from slt_pipeline.errors import SltError
 from slt_pipeline.stages.gloss2text_train import gloss2text_train
+from slt_pipeline.stages.lm_export import lm_export
 from slt_pipeline.stages.lm_pretrain import lm_pretrain
 from slt_pipeline.systems.mbart_folder import MBartFolder
 from slt_pipeline.systems.translator import open_gloss2text
@@ -84,8 +86,26 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(german, monkeypatch):
     assert (folder / "mbart" / "slt_mbart.json").is_file()
 
 
-def _killed(*_):
+def _killed(*_, **__):
     raise KilledError
+
+
+def test_a_folder_that_was_deleted_is_written_again_without_training(german, monkeypatch):
+    result = lm_pretrain(german(), device="cpu")
+    folder = german().run_folder("lm_pretrain") / "mbart"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    shutil.rmtree(folder)
+    monkeypatch.setattr("slt_pipeline.training.run.train", _killed)
+    assert lm_pretrain(german(), device="cpu") == result
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_its_run_is_not_exported_since_it_holds_such_a_folder(german, tmp_path):
+    lm_pretrain(german(), device="cpu")
+    run = german().run_folder("lm_pretrain")
+    with pytest.raises(SltError, match=rf"such a folder already: use {run / 'mbart'}"):
+        lm_export(run, tmp_path / "to")
+    assert not (tmp_path / "to").exists()
 
 
 def test_other_texts_or_other_noise_are_another_run(german, tmp_path):
