@@ -141,8 +141,9 @@ class RegulariseConfig(Config):
 class LmPretrainConfig(Config):
     """Denoising of running text, as BART and mBART are pre-trained: an mBART of one's own, before it sees a gloss."""
 
-    training: TrainingConfig = TrainingConfig()
-    """The training run; its rates are for `translation`, which is mBART, or `default`."""
+    training: TrainingConfig = TrainingConfig(schedule=ScheduleConfig(name="cosine-step"))
+    """The training run; its rates are for `translation`, which is mBART, or `default`. Running text needs few epochs,
+    which have none to spare at rate 0, in which `cosine-epoch` ends."""
     texts: tuple[Location, ...] = ()
     """Text files in UTF-8 or UTF-16: a sentence a line, an empty line between documents."""
     corpus: bool = True

@@ -154,8 +154,11 @@ class _Run:
 
     def loop(self, loader: DataLoader, stop: Callable[[], bool]) -> bool:
         """Train; return whether the run came to its end, or was given up on the way."""
-        total = self.config.epochs * self.steps_per_epoch
-        for warning in (*self.trainable.objective.unfinished(total), *unfinished(self.config.schedule, total)):
+        config, total = self.config, self.config.epochs * self.steps_per_epoch
+        for warning in (
+            *self.trainable.objective.unfinished(total),
+            *unfinished(config.schedule, config.epochs, total),
+        ):
             log.warning("%s: %s", self.title, warning)
         self.log = self._open_log("metrics.jsonl") if distributed.is_main() else None
         self.speed.log = self._open_log("speed.jsonl") if distributed.is_main() else None

@@ -78,8 +78,17 @@ def rate_factor(config: ScheduleConfig, *, epoch: int, step: int, epochs: int, t
     return (1 + math.cos(math.pi * (step - config.warmup_steps) / span)) / 2
 
 
-def unfinished(config: ScheduleConfig, steps: int) -> list[str]:
-    """Return what to say of a warm-up that a run of so many optimiser steps ends within."""
+def unfinished(config: ScheduleConfig, epochs: int, steps: int) -> list[str]:
+    """Return what to say of a schedule with which a run of so many epochs and optimiser steps comes to nothing.
+
+    That is one that ends within its warm-up, or has rate 0 all the time.
+    """
+    factors = (rate_factor(config, epoch=epoch, step=0, epochs=epochs, total_steps=steps) for epoch in range(epochs))
+    if config.name == "cosine-epoch" and max(factors) == 0:
+        return [
+            f"schedule.name is cosine-epoch, and the run has {epochs} epoch, which is the last and has rate 0: it "
+            "learns nothing; set schedule.name=cosine-step, or more epochs"
+        ]
     if config.warmup_steps < steps or not config.warmup_steps:
         return []
     return [

@@ -12,6 +12,7 @@ from transformers import AutoTokenizer, MBartForConditionalGeneration
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.manifest import write_manifest
 from slt_pipeline.errors import SltError
+from slt_pipeline.files import read_json_lines
 from slt_pipeline.stages.gloss2text_train import gloss2text_train
 from slt_pipeline.stages.lm_export import lm_export
 from slt_pipeline.stages.lm_pretrain import lm_pretrain
@@ -106,6 +107,18 @@ def test_its_run_is_not_exported_since_it_holds_such_a_folder(german, tmp_path):
     with pytest.raises(SltError, match=rf"such a folder already: use {run / 'mbart'}"):
         lm_export(run, tmp_path / "to")
     assert not (tmp_path / "to").exists()
+
+
+def test_one_epoch_is_enough_to_learn_by_default(german, caplog):
+    started = german(lm_pretrain__training__epochs=1)
+    assert started.lm_pretrain.training.schedule.name == "cosine-step"
+    lm_pretrain(started, device="cpu")
+    lines = read_json_lines(started.run_folder("lm_pretrain") / "metrics.jsonl")
+    rates = [line["lr"]["translation"] for line in lines if line["split"] == "train"]
+    assert max(rates) == 0.01 and "learns nothing" not in caplog.text
+    still = german(lm_pretrain__training__epochs=1, lm_pretrain__training__schedule__name="cosine-epoch")
+    lm_pretrain(still, device="cpu", overwrite=True)
+    assert "lm_pretrain: schedule.name is cosine-epoch, and the run has 1 epoch" in caplog.text
 
 
 def test_other_texts_or_other_noise_are_another_run(german, tmp_path):

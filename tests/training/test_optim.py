@@ -130,7 +130,19 @@ def test_a_warm_up_longer_than_the_run_never_passes_the_full_rate():
 
 
 def test_a_warm_up_that_a_run_ends_within_is_told():
-    (told,) = unfinished(ScheduleConfig(name="constant", warmup_steps=50), 50)
+    (told,) = unfinished(ScheduleConfig(name="constant", warmup_steps=50), 5, 50)
     assert told == "schedule.warmup_steps is 50, and the run has 50 steps: it ends warming up; lower it"
-    assert not unfinished(ScheduleConfig(name="cosine-step", warmup_steps=49), 50)
-    assert not unfinished(ScheduleConfig(name="constant"), 50)
+    assert not unfinished(ScheduleConfig(name="cosine-step", warmup_steps=49), 5, 50)
+    assert not unfinished(ScheduleConfig(name="constant"), 5, 50)
+
+
+def test_a_run_all_of_whose_steps_have_rate_0_is_told():
+    for schedule in (ScheduleConfig(), ScheduleConfig(t_max=1)):
+        (told,) = unfinished(schedule, 1, 50)
+        assert told == (
+            "schedule.name is cosine-epoch, and the run has 1 epoch, which is the last and has rate 0: it learns "
+            "nothing; set schedule.name=cosine-step, or more epochs"
+        )
+    for schedule in (ScheduleConfig(t_max=2), ScheduleConfig(name="cosine-step"), ScheduleConfig(name="constant")):
+        assert not unfinished(schedule, 1, 1)
+    assert not unfinished(ScheduleConfig(), 2, 100)
