@@ -2,13 +2,14 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from slt_pipeline.config.former import ALIASES
 from slt_pipeline.config.names import LOWER_IS_BETTER
-from slt_pipeline.config.provenance import flatten
-from slt_pipeline.config.recipe import Recipe, save_recipe
+from slt_pipeline.config.provenance import differences, flatten
+from slt_pipeline.config.recipe import Recipe, recipe_of_run, save_recipe
 from slt_pipeline.config.stages import SweepConfig
 from slt_pipeline.config.variants import Variant, is_defined, key_of, probes_of, runs_of
 from slt_pipeline.errors import SltError
@@ -63,14 +64,14 @@ class Sweep:
             )
         # Defaults are left out, so that a later version with more fields finds the sweep again.
         beside = recipe.model_dump(mode="json", exclude={*recipe.recorded, "evaluate"}, exclude_defaults=True)
-        self.base = _hash({**beside, **config.model_dump(include={"stage"}, exclude_defaults=True)}, config)
+        base = _hash({**beside, **config.model_dump(include={"stage"}, exclude_defaults=True)}, config)
         scoring = recipe.model_dump(mode="json", include={"evaluate"}, exclude_defaults=True)
         manifest = Path(recipe.corpus.manifest)
         scored = {**scoring, "clips": file_hash(manifest) if manifest.is_file() else None}
         if (version := get_protocol(recipe.corpus.protocol).version) > 1:  # 1 was written nowhere
             scored["protocol_version"] = version
         varied = ["variants"] * bool(config.variants) + _varied(config)
-        folder = name or f"{'+'.join(varied)[:80]}-{self.base[:8]}"
+        folder = name or f"{'+'.join(varied)[:80]}-{base[:8]}"
         if name and search and has_both:
             folder = f"{name}-search"
         self.recipe, self.config, self.variants = recipe, config, variants
@@ -90,21 +91,25 @@ class Sweep:
         Raises:
             SltError: the folder holds a sweep of the same name over something else, whose rows would be lost.
         """
-        path, now = self.folder / BASE_FILE, {"settings beside its grid": self.base, **made_from}
-        before = read_json(path)["base"] if path.is_file() and not overwrite else now
-        for what, value in now.items():
+        path = self.folder / BASE_FILE
+        before = read_json(path)["base"] if path.is_file() and not overwrite else {}
+        for what, value in made_from.items():
             if before.get(what, value) != value:
                 raise SltError(
                     f"{self.folder} holds a sweep with other {what} ({str(before[what])[:8]}, now {str(value)[:8]}); "
                     "add --overwrite to start anew, or give this sweep another name"
                 )
+        self.rows = {} if overwrite else {key_of(row): row for row in self._earlier_rows()}
+        self._before = list(self.rows)
+        if self.rows:  # from here on the folder holds none that does not go with the recipe, whenever it is killed
+            write_json_lines(self.folder / RESULTS_FILE, self.rows.values())
+        else:
+            (self.folder / RESULTS_FILE).unlink(missing_ok=True)
         save_recipe(self.recipe, self.folder)
         tried = {"grid": self.config.grid, "variants": self.config.variants, "seeds": self.recipe.seeds_of(self.config)}
         if self.config.search:
             tried = {"search": self.config.search.model_dump(mode="json"), "seeds": [self.seed]}
-        write_json(path, {"base": now, **tried})
-        self.rows = {} if overwrite else {key_of(row): row for row in self._earlier_rows()}
-        self._before = list(self.rows)
+        write_json(path, {"base": {**before, **made_from}, "stage": self.config.stage, **tried})
 
     def note(self, variant: Variant, outcome: Mapping[str, Any]) -> None:
         """Write down how a run ended, or that it has begun."""
@@ -135,13 +140,33 @@ class Sweep:
     def _earlier_rows(self) -> list[dict[str, Any]]:
         """Return the rows of an earlier call, of another grid too, that can be compared with those of this one."""
         rows = read_json_lines(self.folder / RESULTS_FILE)
-        kept = [row for row in rows if row.get("scored") == self.scored]
-        if len(kept) < len(rows):
-            log.info("sweep: %d earlier rows were scored otherwise, or on other clips", len(rows) - len(kept))
-        defined = [row for row in kept if is_defined(row, self.config)]
-        if len(defined) < len(kept):
-            log.info("sweep: %d earlier rows are of variants that were defined otherwise", len(kept) - len(defined))
-        return defined
+        defined = [row for row in rows if is_defined(row, self.config)]
+        if len(defined) < len(rows):
+            log.info("sweep: %d earlier rows are of variants that were defined otherwise", len(rows) - len(defined))
+        changed = self._changes() if defined else []
+        scoring = [change for change in changed if change[0].startswith("evaluate.")]
+        kept = [row for row in defined if row.get("scored") == self.scored and _first_unset(row, scoring) is None]
+        if len(kept) < len(defined):
+            log.info("sweep: %d earlier rows were scored otherwise, or on other clips", len(defined) - len(kept))
+        for row in kept:
+            if change := _first_unset(row, changed):
+                key, was, is_now = change
+                raise SltError(
+                    f"{self.folder} holds runs with {key} = {json.dumps(was)}, which now is {json.dumps(is_now)}, and "
+                    "a table has one of them; set it back, add --overwrite to start anew, or give this sweep another "
+                    "name"
+                )
+        return kept
+
+    def _changes(self) -> list[tuple[str, Any, Any]]:
+        """Return every key that the recipe of the earlier call had another value of: a row that sets it does not care.
+
+        What it kept agreed with that recipe, so that this says of all rows what they were made with.
+        """
+        before, stage = recipe_of_run(self.folder, ["sweeps={}"]), self.config.stage
+        other = read_json(self.folder / BASE_FILE).get("stage", stage)
+        stages = [("stage", other, stage)] if other != stage else []
+        return [*stages, *differences(_account(before), _account(self.recipe))]
 
     def _ordered(self) -> list[dict[str, Any]]:
         """Return rows in the order of the recipe's variants and their grid; without variants earlier ones first."""
@@ -205,6 +230,17 @@ def _varied(config: SweepConfig) -> list[str]:
 def _row(variant: Variant) -> dict[str, Any]:
     number = {"number": variant.number} if variant.number else {}
     return {"variant": variant.name, "values": variant.values, "shown": variant.shown, "seed": variant.seed, **number}
+
+
+def _account(recipe: Recipe) -> dict[str, Any]:
+    """Return what of a recipe decides its runs and their scores."""
+    return {name: getattr(recipe, name) for name in type(recipe).model_fields if name not in recipe.recorded}
+
+
+def _first_unset(row: Mapping[str, Any], changed: Sequence[tuple[str, Any, Any]]) -> tuple[str, Any, Any] | None:
+    """Return the first change of a key that a row does not set."""
+    own = [".".join(ALIASES.get(part, part) for part in key.split(".")) for key in (*row["values"], "seed")]
+    return next((change for change in changed if not any(f"{change[0]}.".startswith(f"{key}.") for key in own)), None)
 
 
 def _hash(data: dict[str, Any], config: SweepConfig) -> str:

@@ -251,7 +251,7 @@ def test_other_settings_beside_the_grid_are_another_folder_or_refused(sweeping, 
     before = files(Path(taps["folder"]))
     assert sweeping(grid, **named, **other)["folder"] != plain["folder"]
     message = refusal(stages["sweep"], sweeping.recipe(grid, **named, **other), "taps")
-    assert f"{taps['folder']} holds a sweep with other settings beside its grid" in message
+    assert f"{taps['folder']} holds runs with translator.label_smoothing = 0.2, which now is 0.0" in message
     assert "add --overwrite" in message
     assert files(Path(taps["folder"])) == before
     anew = stages["sweep"](sweeping.recipe(grid, **named, **other), "taps", device="cpu", overwrite=True)

@@ -210,7 +210,7 @@ def test_another_recipe_under_the_same_table_is_refused_though_a_variant_sets_wh
     before = files(Path(report["folder"]))
     changed = {"translate_train__objective": OBJECTIVE.replace("to: 3", "to: 2")}
     message = refusal(lambda recipe, device: sweeping(THREE, **changed), None)
-    assert f"{report['folder']} holds a sweep with other settings beside its grid" in message
+    assert f"{report['folder']} holds runs with {KL} = 3" in message and "which now is 2" in message
     assert files(Path(report["folder"])) == before
 
 

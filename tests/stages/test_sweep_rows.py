@@ -1,0 +1,87 @@
+"""The rows of one table go together: they differ in what the table says of them, and in nothing else."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gloss_corpus import GlossCorpus
+
+from slt_pipeline.errors import SltError
+from slt_pipeline.stages import sweep as sweep_stage
+
+SMOOTHING, FORM, BEAMS = "translator.label_smoothing", "translator.gloss_input", "gloss2text_train.generation.num_beams"
+
+
+class Table:
+    """A sweep of one name over Gloss2Text, whose runs are scored without being trained."""
+
+    def __init__(self, corpus: GlossCorpus):
+        self.corpus = corpus
+
+    def __call__(self, tried: str, overwrite: bool = False, **values: Any) -> dict[str, Any]:
+        sweeps = f"{{table: {{stage: gloss2text_train, {tried}}}}}"
+        recipe = self.corpus.recipe("mbart", **{"sweeps": sweeps, **values})
+        return sweep_stage.sweep(recipe, "table", device="cpu", overwrite=overwrite)
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch) -> Table:
+    monkeypatch.setattr(sweep_stage, "_run", lambda *_: {"scores": {"dev": {"bleu4": 1.0, "rouge": 1.0}}})
+    return Table(GlossCorpus(tmp_path))
+
+
+def grid(**keys: list[Any]) -> str:
+    return "grid: {" + ", ".join(f"{key}: {values}" for key, values in keys.items()) + "}"
+
+
+# --- one recipe
+
+
+def search(key: str, low: float, high: float) -> str:
+    return f"search: {{keys: {{{key}: {{low: {low}, high: {high}}}}}, runs: 2}}"
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        (grid(**{BEAMS: [1, 3]}), grid(**{SMOOTHING: [0.4, 0.5]})),
+        (search(BEAMS, 1, 3), search(SMOOTHING, 0.0, 0.5)),
+    ],
+)
+def test_a_key_that_is_varied_now_had_the_recipes_value_in_earlier_rows(table, before, now):
+    first = table(before)
+    with pytest.raises(SltError) as refused:
+        table(now, translator__label_smoothing=0.3)
+    assert f"{first['folder']} holds runs with {SMOOTHING} = 0.2, which now is 0.3" in str(refused.value)
+    assert "add --overwrite to start anew, or give this sweep another name" in str(refused.value)
+    anew = table(now, overwrite=True, translator__label_smoothing=0.3)["results"]
+    assert [list(row["values"]) for row in anew] == [[SMOOTHING], [SMOOTHING]]
+
+
+def test_another_grid_of_the_same_recipe_is_more_rows_whatever_the_recipes_values(table):
+    given = {"translator__label_smoothing": 0.3, "gloss2text_train__generation__num_beams": 4}
+    table(grid(**{BEAMS: [1, 3]}), **given)
+    rows = table(grid(**{SMOOTHING: [0.4]}), **given)["results"]
+    assert [row["values"] for row in rows] == [{BEAMS: 1}, {BEAMS: 3}, {SMOOTHING: 0.4}]
+
+
+def test_a_recipes_own_value_of_what_every_row_sets_may_change(table):
+    table(grid(**{SMOOTHING: [0.4]}))
+    assert len(table(grid(**{SMOOTHING: [0.5]}), translator__label_smoothing=0.3)["results"]) == 2
+
+
+def test_rows_that_were_decoded_with_another_value_of_what_is_varied_now_are_left_out(table, caplog):
+    beams = "evaluate.generation.num_beams"
+    table(grid(**{SMOOTHING: [0.4]}))
+    caplog.set_level("INFO")
+    rows = table(grid(**{beams: [1, 2]}), evaluate__generation__num_beams=3)["results"]
+    assert [row["values"] for row in rows] == [{beams: 1}, {beams: 2}]
+    assert "1 earlier rows were scored otherwise" in caplog.text
+
+
+def test_rows_of_an_earlier_call_are_gone_as_soon_as_they_are_given_up(table, monkeypatch):
+    """Else a kill before the first new one would leave them beside another recipe, which the next call goes on with."""
+    folder = Path(table(grid(**{BEAMS: [1, 3]}))["folder"])
+    monkeypatch.setattr(sweep_stage, "_run_all", lambda *_: {})
+    table(grid(**{SMOOTHING: [0.4]}), overwrite=True, translator__label_smoothing=0.3)
+    assert not (folder / "results.jsonl").exists()
