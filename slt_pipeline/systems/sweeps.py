@@ -104,12 +104,13 @@ class Sweep:
         if self.rows:  # from here on the folder holds none that does not go with the recipe, whenever it is killed
             write_json_lines(self.folder / RESULTS_FILE, self.rows.values())
         else:
-            (self.folder / RESULTS_FILE).unlink(missing_ok=True)
+            self._forget(RESULTS_FILE)
         save_recipe(self.recipe, self.folder)
         tried = {"grid": self.config.grid, "variants": self.config.variants, "seeds": self.recipe.seeds_of(self.config)}
         if self.config.search:
             tried = {"search": self.config.search.model_dump(mode="json"), "seeds": [self.seed]}
         write_json(path, {"base": {**before, **made_from}, "stage": self.config.stage, **tried})
+        self._write()
 
     def note(self, variant: Variant, outcome: Mapping[str, Any]) -> None:
         """Write down how a run ended, or that it has begun."""
@@ -178,6 +179,7 @@ class Sweep:
         """Write table and plot; return the table, in which a run that has not ended is no row yet."""
         metric, results = self.config.metric, [row for row in self._ordered() if BEGUN not in row]
         if not results:
+            self._forget(*TABLE_FILES, PLOT_FILE)
             return SweepTable([], [], [], 0)
         groups = sweep_groups(results, metric, metric in LOWER_IS_BETTER, ranked=not self.config.variants)
         # Of a search no row is compared with the first: that is the best because the search looked for it.
@@ -186,10 +188,15 @@ class Sweep:
         table = sweep_table(groups, metric, p_values, NUM_DRAWS)
         for file, text in zip(TABLE_FILES, (table.markdown(), table.csv(), table.latex()), strict=True):
             write_text(self.folder / file, text)
-        key, *others = _varied(self.config) or ("",)
-        if not self.config.variants and not others and all(is_number(row["values"].get(key)) for row in results):
+        self._forget(PLOT_FILE)  # the table before may have had one
+        key = _one_number(results)
+        if key is not None:
             plot_sweep(groups, key, self.folder / PLOT_FILE)
         return table
+
+    def _forget(self, *files: str) -> None:
+        for file in files:
+            (self.folder / file).unlink(missing_ok=True)
 
 
 def _named(recipe: Recipe, name: str | None) -> SweepConfig:
@@ -230,6 +237,13 @@ def _varied(config: SweepConfig) -> list[str]:
 def _row(variant: Variant) -> dict[str, Any]:
     number = {"number": variant.number} if variant.number else {}
     return {"variant": variant.name, "values": variant.values, "shown": variant.shown, "seed": variant.seed, **number}
+
+
+def _one_number(results: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the key that alone tells rows apart, by numbers; None: there is no such key."""
+    key, *others = dict.fromkeys(key for row in results for key in row["values"]) or ("",)
+    numbers = not others and all(is_number(row["values"].get(key)) for row in results)
+    return key if numbers and not any(row.get("variant") for row in results) else None
 
 
 def _account(recipe: Recipe) -> dict[str, Any]:

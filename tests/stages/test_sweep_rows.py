@@ -85,3 +85,25 @@ def test_rows_of_an_earlier_call_are_gone_as_soon_as_they_are_given_up(table, mo
     monkeypatch.setattr(sweep_stage, "_run_all", lambda *_: {})
     table(grid(**{SMOOTHING: [0.4]}), overwrite=True, translator__label_smoothing=0.3)
     assert not (folder / "results.jsonl").exists()
+
+
+# --- files
+
+
+def test_a_plot_is_there_only_while_it_shows_the_table(table):
+    first = table(grid(**{SMOOTHING: [0.0, 0.1]}))
+    plot = Path(first["folder"]) / "plot.png"
+    assert plot.is_file() and str(plot) in first["written"]
+    more = table(grid(**{FORM: ["pieces"]}))
+    assert len(more["results"]) == 3
+    assert not plot.exists() and str(plot) not in more["written"]
+    again = table(grid(**{SMOOTHING: [0.0, 0.1]}))  # a number, and rows that have none
+    assert len(again["results"]) == 3
+    assert not plot.exists()
+
+
+def test_overwriting_leaves_no_file_of_the_earlier_table(table, monkeypatch):
+    folder = Path(table(grid(**{SMOOTHING: [0.0, 0.1]}))["folder"])
+    monkeypatch.setattr(sweep_stage, "_run_all", lambda *_: {})  # killed before the first run ends
+    table("variants: {one: {}, two: {translator.label_smoothing: 0.4}}", overwrite=True)
+    assert {path.name for path in folder.iterdir()} == {"recipe.yaml", "sweep.json"}
