@@ -75,6 +75,7 @@ class Sweep:
         if name and search and has_both:
             folder = f"{name}-search"
         self.recipe, self.config, self.variants = recipe, config, variants
+        self.recipes = [run.recipe for run in possible if run.recipe]
         self.folder, self.scored = recipe.run_folder("sweep") / folder, _hash(scored, config)[:12]
         self.seed = recipe.seeds_of(config)[0]  # of a search
         self.rows: dict[str, dict[str, Any]] = {}

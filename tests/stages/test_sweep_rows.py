@@ -1,6 +1,7 @@
 """The rows of one table go together: they differ in what the table says of them, and in nothing else."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,6 +9,8 @@ from gloss_corpus import GlossCorpus
 
 from slt_pipeline.errors import SltError
 from slt_pipeline.stages import sweep as sweep_stage
+from slt_pipeline.stages.gloss2text_train import gloss2text_train
+from slt_pipeline.training.checkpoint import best_checkpoint
 
 SMOOTHING, FORM, BEAMS = "translator.label_smoothing", "translator.gloss_input", "gloss2text_train.generation.num_beams"
 
@@ -18,8 +21,10 @@ class Table:
     def __init__(self, corpus: GlossCorpus):
         self.corpus = corpus
 
-    def __call__(self, tried: str, overwrite: bool = False, **values: Any) -> dict[str, Any]:
-        sweeps = f"{{table: {{stage: gloss2text_train, {tried}}}}}"
+    def __call__(
+        self, tried: str, overwrite: bool = False, stage: str = "gloss2text_train", **values: Any
+    ) -> dict[str, Any]:
+        sweeps = f"{{table: {{stage: {stage}, {tried}}}}}"
         recipe = self.corpus.recipe("mbart", **{"sweeps": sweeps, **values})
         return sweep_stage.sweep(recipe, "table", device="cpu", overwrite=overwrite)
 
@@ -85,6 +90,61 @@ def test_rows_of_an_earlier_call_are_gone_as_soon_as_they_are_given_up(table, mo
     monkeypatch.setattr(sweep_stage, "_run_all", lambda *_: {})
     table(grid(**{SMOOTHING: [0.4]}), overwrite=True, translator__label_smoothing=0.3)
     assert not (folder / "results.jsonl").exists()
+
+
+# --- weights that are there
+
+
+def refusal(table: Table, *arguments: str, **values: Any) -> str:
+    with pytest.raises(SltError) as refused:
+        table(*arguments, **values)
+    return str(refused.value)
+
+
+def test_rows_that_other_teachers_taught_are_refused(table):
+    short = {"name": "teacher", "gloss2text_train__training__epochs": 1}
+    recipe = table.corpus.recipe("mbart", **short)
+    teacher = recipe.run_folder("gloss2text_train")
+    gloss2text_train(recipe, device="cpu")
+    was = best_checkpoint(teacher, "").weights_hash
+    given = {"gloss2text_train__teachers": f"[{teacher}]", "gloss2text_train__regularise__distillation": 1.0}
+    first = table(grid(**{SMOOTHING: [0.0]}), **given)
+    assert len(table(grid(**{SMOOTHING: [0.1]}), **given)["results"]) == 2
+    gloss2text_train(table.corpus.recipe("mbart", seed=4, **short), device="cpu", overwrite=True)
+    is_now = best_checkpoint(teacher, "").weights_hash
+    message = refusal(table, grid(**{SMOOTHING: [0.2]}), **given)
+    assert f"{first['folder']} holds a sweep with other weights of the teacher {teacher} " in message
+    assert f"({was[:8]}, now {is_now[:8]}); add --overwrite" in message
+    assert len(table(grid(**{SMOOTHING: [0.2]}), overwrite=True, **given)["results"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "file", "what"),
+    [
+        ("translator.mbart.folder", "model.safetensors", "mbart in"),
+        ("text.tokenizer", "sentencepiece.bpe.model", "tokenizer in"),
+    ],
+)
+@pytest.mark.parametrize("stage", ["gloss2text_train", "translate_train"])
+def test_rows_of_another_content_of_a_given_folder_are_refused(table, tmp_path, monkeypatch, key, file, what, stage):
+    monkeypatch.setattr(sweep_stage, "open_features", lambda _: SimpleNamespace(fingerprint={}))
+    folder = tmp_path / "given"
+    folder.mkdir()
+    (folder / file).write_bytes(b"one")
+    once = {"stage": stage, "translate_train__init_language": "null"}
+    alone, named = {key.replace(".", "__"): folder}, f"variants: {{own: {{}}, given: {{{key}: {folder}}}}}"
+    table(grid(**{SMOOTHING: [0.0]}), **once, **alone)
+    table(named, name="varied", **once)
+    (folder / file).write_bytes(b"other")
+    assert f"holds a sweep with other {what} {folder} (" in refusal(table, grid(**{SMOOTHING: [0.1]}), **once, **alone)
+    assert f"holds a sweep with other {what} {folder} (" in refusal(table, named, name="varied", **once)
+
+
+def test_teachers_that_are_not_there_are_no_rows(table, tmp_path):
+    given = {"gloss2text_train__regularise__distillation": 1.0}
+    nowhere = tmp_path / "nowhere"
+    message = refusal(table, grid(**{SMOOTHING: [0.0]}), gloss2text_train__teachers=f"[{nowhere}]", **given)
+    assert f"no trained weights in {nowhere}" in message
 
 
 # --- files
