@@ -1,6 +1,7 @@
 """What only several sections together can get wrong, found when a recipe loads."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+import itertools
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from slt_pipeline.config.idle import not_swept, rated_parts
@@ -8,17 +9,20 @@ from slt_pipeline.config.keys import did_you_mean
 from slt_pipeline.config.names import LANGUAGE_CODES, LOWER_IS_BETTER
 from slt_pipeline.config.objective import Weight, ends_at_zero, is_zero
 from slt_pipeline.config.sections import Sections
+from slt_pipeline.config.stages import SweepConfig
 from slt_pipeline.config.translator import SYSTEMS
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json
 
+FindKey = Callable[[str], Sequence[str]]
 
-def check_recipe(recipe: Sections, find_key: Callable[[str], object]) -> None:
+
+def check_recipe(recipe: Sections, find_key: FindKey) -> None:
     """Check what sections say of each other.
 
     Args:
         recipe: The recipe, each section of which is valid by itself.
-        find_key: Raises for a key that no recipe has.
+        find_key: Returns the parts of a key; raises for one that no recipe has.
 
     Raises:
         ValueError: the key, what is wrong with it, and a value that is right.
@@ -163,7 +167,7 @@ def _check_blocks(recipe: Sections) -> None:
         )
 
 
-def _check_sweeps(recipe: Sections, find_key: Callable[[str], object]) -> None:
+def _check_sweeps(recipe: Sections, find_key: FindKey) -> None:
     for where, sweep in {"sweep": recipe.sweep, **{f"sweeps.{name}": s for name, s in recipe.sweeps.items()}}.items():
         grid = sweep.tried
         for key in grid:
@@ -175,9 +179,24 @@ def _check_sweeps(recipe: Sections, find_key: Callable[[str], object]) -> None:
                 raise ValueError(f"{where}.{which}: {error}") from error
             if why := not_swept(recipe, grid, key, sweep.stage):
                 raise ValueError(f"{where}.{which} names {key}, which tells no two runs apart: {why}")
+        _check_apart(where, sweep, find_key)
         trained = recipe.translator.head == "trained" or "trained" in grid.get("translator.head", ())
         if sweep.stage == "gloss2text_train" and (sweep.oracle or sweep.metric in LOWER_IS_BETTER):
             what = "oracle is true" if sweep.oracle else f"metric is {sweep.metric}"
             raise ValueError(f"{where}.{what}, and {where}.stage gloss2text_train, which has none; leave it out")
         if sweep.metric in LOWER_IS_BETTER and not trained:
             raise ValueError(f"{where}.metric is {sweep.metric}, which only translator.head=trained has; choose bleu4")
+
+
+def _check_apart(where: str, sweep: SweepConfig, find_key: FindKey) -> None:
+    """No run is given a key and a part of it: one of the two values would not be what the table says."""
+    grid = [("grid", key) for key in sweep.grid]
+    variants = [[*grid, *((f"variants.{name}", key) for key in own)] for name, own in sweep.variants.items()]
+    searched = [("search.keys", key) for key in (sweep.search.keys if sweep.search else ())]
+    for given in (grid, *variants, searched):
+        for (of, key), (other, part) in itertools.permutations(given, 2):
+            above, below = find_key(key), find_key(part)
+            if list(below[: len(above)]) == list(above):
+                both = f"{of} names {key} and {part}" if of == other else f"{of} names {key}, and {other} {part}"
+                is_part = "a part of it" if len(below) > len(above) else "which is the same"
+                raise ValueError(f"{where}.{both}, {is_part}; leave one of them out")

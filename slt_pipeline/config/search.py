@@ -135,13 +135,6 @@ class SearchConfig(Config):
             raise ValueError("it has no end; give runs, hours or both")
         return self
 
-    @model_validator(mode="after")
-    def _keys_are_apart(self) -> "SearchConfig":
-        for key in self.keys:
-            if above := [other for other in self.keys if key.startswith(f"{other}.")]:
-                raise ValueError(f"keys names {above[0]} and {key}, a part of it; leave one of them out")
-        return self
-
     @property
     def size(self) -> int | None:
         """Number of combinations; None: more than can be listed."""

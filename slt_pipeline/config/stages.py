@@ -313,12 +313,10 @@ class SweepConfig(Config):
         return self
 
     @model_validator(mode="after")
-    def _variants_are_rows_of_their_own(self) -> "SweepConfig":
-        for name, values in self.variants.items():
+    def _variants_have_names(self) -> "SweepConfig":
+        for name in self.variants:
             if not name.strip() or not name.isprintable():
                 raise ValueError(f"variants names {name!r}; the name of a row is words on one line")
-            if twice := [key for key in values if key in self.grid]:
-                raise ValueError(f"variants.{name} sets {twice[0]}, which grid varies; leave it out of one of them")
         return self
 
     @model_validator(mode="after")

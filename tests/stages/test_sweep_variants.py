@@ -277,7 +277,9 @@ def test_every_combination_of_a_grid_is_run_in_each_variant(sweeping):
         *[("full", number, {KL: number}) for number in (1, 2)],
         *[("less", number, {**less, KL: number}) for number in (1, 2)],
     ]
-    with pytest.raises(SltError, match=r"variants\.less sets translator\.latent, which grid varies"):
+    with pytest.raises(
+        SltError, match=r"grid names translator\.latent, and variants\.less translator\.latent, which is"
+    ):
         sweeping.recipe(sweeps=table.replace(f"{KL}: [1, 2]", "translator.latent: [1, 2]"))
 
 
