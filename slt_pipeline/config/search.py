@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -19,6 +20,17 @@ def _number(value: Any) -> Any:
 
 
 Number = Annotated[int | float, BeforeValidator(_number)]
+
+
+def refuse_twice(name: str, values: Sequence[Any]) -> None:
+    """Refuse a list of what runs are to have, in which one is there twice; 0 and 0.0 are one.
+
+    Raises:
+        ValueError: it has one twice.
+    """
+    for number, value in enumerate(values):
+        if value in values[:number]:
+            raise ValueError(f"{name} lists {value} twice: the same run")
 
 
 class SpaceConfig(Config):
@@ -41,9 +53,7 @@ class SpaceConfig(Config):
         if self.choices is not None:
             if self.step is not None or self.log or any(value is not None for value in numbers.values()):
                 raise ValueError("choices stand alone: low, high, step and log are of numbers; leave one kind out")
-            said = [json.dumps(value, sort_keys=True, ensure_ascii=False) for value in self.choices]
-            if twice := [each for number, each in enumerate(said) if each in said[:number]]:
-                raise ValueError(f"choices lists {twice[0]} twice; once is enough")
+            refuse_twice("choices", self.choices)
         elif missing := [name for name, value in numbers.items() if value is None]:
             raise ValueError(f"no {missing[0]}; give low and high, or choices: [...]")
         return self

@@ -10,7 +10,7 @@ from slt_pipeline.config.encoder import S3DConfig
 from slt_pipeline.config.names import ScoreName
 from slt_pipeline.config.objective import Weight
 from slt_pipeline.config.paths import Location
-from slt_pipeline.config.search import SearchConfig
+from slt_pipeline.config.search import SearchConfig, refuse_twice
 from slt_pipeline.config.taps import STREAMS, TAPS, Stream
 from slt_pipeline.config.training import OptimiserConfig, ScheduleConfig, TrainingConfig
 from slt_pipeline.config.translator import GenerationConfig
@@ -326,9 +326,7 @@ class SweepConfig(Config):
             *((f"grid.{key}", values) for key, values in self.grid.items()),
             ("variants", list(self.variants.values())),
         ):
-            for number, value in enumerate(values):
-                if value in values[:number]:
-                    raise ValueError(f"{name} lists {value} twice: the same run")
+            refuse_twice(name, values)
         return self
 
 

@@ -56,8 +56,13 @@ class Variant:
         return f"{plain.encode()[: _LONGEST - 10].decode(errors='ignore')}-{text_hash(text)[:8]}"
 
 
-def runs_of(recipe: Recipe, config: SweepConfig) -> list[Variant]:
+def runs_of(recipe: Recipe, config: SweepConfig, where: str = "sweep") -> list[Variant]:
     """Every run of a sweep, in the order in which they are made.
+
+    Args:
+        recipe: the experiment that is varied.
+        config: its sweep.
+        where: the key of that in the recipe, for messages.
 
     Raises:
         SltError: a value that no run can have, a variant that cannot be, or two that are the same.
@@ -75,7 +80,7 @@ def runs_of(recipe: Recipe, config: SweepConfig) -> list[Variant]:
     for name in config.variants:
         _require_one_that_can_be([run for run in runs if run.name == name], f"variant {name}: ")
     _refuse_twins(runs)
-    _refuse_shared_folders(runs)
+    _refuse_shared_folders(runs, f"{where}.grid", ", or give each a name under variants")
     return runs
 
 
@@ -102,6 +107,7 @@ def probes_of(recipe: Recipe, search: SearchConfig, where: str) -> list[Variant]
             if run is None:
                 raise SltError(f"{where}.search.keys.{key} may be {json.dumps(value)}, and no run can: {first.error}")
             found.append(run)
+        _refuse_shared_folders(found[-len(space.probes) :], f"{where}.search.keys")
     return found
 
 
@@ -144,8 +150,8 @@ def _refuse_twins(runs: Sequence[Variant]) -> None:
             )
 
 
-def _refuse_shared_folders(runs: Sequence[Variant]) -> None:
-    """Refuse values of a grid that are one run, such as 4 and "4", or would go to one folder."""
+def _refuse_shared_folders(runs: Sequence[Variant], where: str, or_else: str = "") -> None:
+    """Refuse values of a key that are one run, such as 4 and "4", or would go to one folder."""
     known: dict[Any, Variant] = {}
     for run in runs:
         whole = run.recipe and (run.name, run.recipe.model_dump_json())
@@ -154,8 +160,8 @@ def _refuse_shared_folders(runs: Sequence[Variant]) -> None:
             key = next((key for key, value in run.shown.items() if repr(value) != repr(other.shown[key])), None)
             if key is not None:
                 raise SltError(
-                    f"sweep.grid.{key} lists {other.shown[key]!r} and {run.shown[key]!r}, {why}; leave one of them out"
-                    + (", or give each a name under variants" if what == run.slug else "")
+                    f"{where}.{key} lists {other.shown[key]!r} and {run.shown[key]!r}, {why}; leave one of them out"
+                    + (or_else if what == run.slug else "")
                 )
 
 

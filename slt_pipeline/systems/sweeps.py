@@ -55,7 +55,7 @@ class Sweep:
         config = _asked(recipe, whole, search, where)
         if config.stage == "translate_train":
             recipe.translator.require_reads_signs()
-        variants = runs_of(recipe, config) if config.search is None else []
+        variants = runs_of(recipe, config, where) if config.search is None else []
         possible = variants if config.search is None else probes_of(recipe, config.search, where)
         if config.oracle and not any(v.recipe and has_oracle(v.recipe) for v in possible):
             raise SltError(

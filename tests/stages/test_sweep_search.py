@@ -247,6 +247,8 @@ def test_side_by_side_as_many_are_tried_and_none_twice(searching):
         ("{translator.label_smoothing: {low: 0.0, high: 0.1, log: true}}", "has no logarithm"),
         ("{translator.label_smoothing: {low: 0.0, high: 0.25, step: 0.1}}", "set high=0.2"),
         ("{translator.label_smoothing: {low: 0.0, choices: [0.1, 0.2]}}", "choices stand alone"),
+        ("{translator.label_smoothing: {choices: [0, 0.0]}}", "choices lists 0.0 twice: the same run"),
+        ("{translator.mbart.num_layers: {choices: [1, '1']}}", "num_layers lists 1 and '1', which is one run"),
         ("{translator.label_smoothing: {low: few, high: 1}}", "label_smoothing.low = 'few': Input should be a number"),
         (
             f"{{{RATE}: {{low: 1, high: 2}}, {RATE[:-8]}: {{choices: [{{default: 1}}, {{default: 2}}]}}}}",
