@@ -37,7 +37,7 @@ def sweep(name, recipe_name, overrides, device, dry_run, run, overwrite, search,
       $ slt sweep -r demo/cvslt -o 'sweep.variants={full: {}, small: {translator.latent: 8}}' -o sweep.oracle=true
       $ slt sweep -r cvslt/phoenix14t components
       $ slt sweep -o 'sweep={stage: gloss2text_train, grid: {translator.gloss_input: [vectors, pieces]}}'
-      $ slt sweep --search -o 'sweep.search={keys: {translator.label_smoothing: {low: 0.0, high: 0.3}}, runs: 4}'
+      $ slt sweep --search -o 'sweep.search={keys: {translator.mbart.dropout: {low: 0, high: .5}}, runs: 4, startup: 2}'
       $ slt sweep --jobs 2 -o 'sweep.seeds=[1, 2]'
     """
     from slt_pipeline.stages import sweep as stage

@@ -5,9 +5,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
-from slt_pipeline.config.keys import defaults_of, leaves
+from slt_pipeline.config.keys import defaults_of, key_path, leaves
 from slt_pipeline.config.objective import is_zero
+from slt_pipeline.config.search import SearchConfig
 from slt_pipeline.config.sections import Sections
+from slt_pipeline.config.stages import SweepConfig
 from slt_pipeline.config.taps import TAPS
 from slt_pipeline.config.training import TrainingConfig
 from slt_pipeline.errors import SltError
@@ -80,7 +82,8 @@ def refuse_idle(recipe: Sections, chosen: Collection[str], where: str) -> None:
         SltError: the key, its value and why it does nothing.
     """
     for key, why in idle_keys(recipe):
-        if key in chosen and (value := _at(recipe, key)) != (usual := _default(recipe, key)):
+        parts = key_path(type(recipe), key) if key in chosen else []
+        if parts and (value := _at(recipe, parts)) != (usual := _default(recipe, parts)):
             raise SltError(f"{where}{key} = {_yaml(value)} does nothing: {why}; leave it out, or {_yaml(usual)}")
 
 
@@ -136,10 +139,13 @@ def idle_keys(recipe: Sections) -> Iterator[tuple[str, str]]:
             yield f"synth.{name}", "synth.container is frames, not mp4"
     if synth is not None and synth.source == "annotations":
         yield "synth.signers", "synth.source is annotations, which bring their signers"
+    yield from _idle_of_search("sweep.search", recipe, recipe.sweep)
+    for name, sweep in recipe.sweeps.items():
+        yield from _idle_of_search(f"sweeps.{name}.search", recipe, sweep)
 
 
 def _idle_of_training(recipe: Sections) -> Iterator[tuple[str, str]]:
-    """Yield the keys of optimisers, schedules and searches that another of their keys turns off."""
+    """Yield the keys of optimisers, schedules and decoding that another of their keys turns off."""
     for stage in _STAGES:
         optimiser, schedule = (getattr(getattr(recipe, stage).training, name) for name in ("optimiser", "schedule"))
         if optimiser.weight_decay == 0:
@@ -152,6 +158,28 @@ def _idle_of_training(recipe: Sections) -> Iterator[tuple[str, str]]:
         generation = getattr(recipe, stage).generation
         if generation and generation.num_beams == 1:
             yield f"{stage}.generation.length_penalty", "generation.num_beams is 1, and a penalty ranks beams"
+
+
+def _idle_of_search(where: str, recipe: Sections, sweep: SweepConfig) -> Iterator[tuple[str, str]]:
+    """Yield the keys of a search that another of its keys, or the length of its runs, turns off."""
+    search = sweep.search
+    if search is None:
+        return
+    if search.is_random:
+        yield f"{where}.startup", f"{where}.runs is {search.runs}, so that every run is drawn at random"
+    training = getattr(recipe, sweep.stage).training
+    last = (training.epochs - 1) // training.validate_every * training.validate_every
+    decides = [f"{sweep.stage}.training.{name}" for name in ("epochs", "validate_every")]
+    is_varied = any(_is_below(name, key) for name in decides for key in search.keys)
+    if not search.prune:
+        yield f"{where}.prune_after", f"{where}.prune is false"
+    elif search.is_random:
+        yield f"{where}.prune_after", f"{where}.startup is {search.startup} and runs {search.runs}: no run is pruned"
+    elif search.prune_after > last and not is_varied:
+        yield (
+            f"{where}.prune_after",
+            f"{sweep.stage}.training.epochs is {training.epochs}, with the last validation before that at {last}",
+        )
 
 
 def rated_parts(recipe: Sections, stage: str) -> tuple[str, ...]:
@@ -222,18 +250,20 @@ def _is_below(key: str, name: str) -> bool:
     return key == name or key.startswith(f"{name}.")
 
 
-def _at(section: Any, key: str) -> Any:
+def _at(section: Any, parts: Sequence[str]) -> Any:
     return reduce(
-        lambda inner, name: inner[name] if isinstance(inner, Mapping) else getattr(inner, name), key.split("."), section
+        lambda inner, name: inner[name] if isinstance(inner, Mapping) else getattr(inner, name), parts, section
     )
 
 
-def _default(recipe: Sections, key: str) -> Any:
-    first, *rest = key.split(".")
+def _default(recipe: Sections, parts: Sequence[str]) -> Any:
+    first, *rest = parts
+    if "search" in rest:
+        return SearchConfig.model_fields[rest[-1]].default
     default, section = type(recipe).model_fields[first].default, getattr(recipe, first)
     if rest and type(default) is not type(section):  # a section that may be absent, or of another class
         default = type(section).model_construct()
-    return _at(default, ".".join(rest)) if rest else default
+    return _at(default, rest)
 
 
 def _yaml(value: Any) -> str:

@@ -106,13 +106,18 @@ def defaults_of(value: Any) -> Any:
 
 
 def leaves(models: Model | Sequence[Model], data: Mapping[str, Any], walked: tuple[str, ...] = ()) -> Iterator[str]:
-    """Yield the keys of plain data that are no sections."""
+    """Yield the keys of plain data that are no sections; of a free mapping of sections (`sweeps`) those of each."""
     fields = fields_of(*([models] if isinstance(models, type) else models))
     for given, value in data.items():
         key = _today(fields, given)
-        sections = sections_of(fields[key].annotation) if key in fields else []
+        annotation = fields[key].annotation if key in fields else None
+        sections = sections_of(annotation)
         if sections and isinstance(value, Mapping):
             yield from leaves(sections, value, (*walked, key))
+        elif (section := _section_of_each(annotation)) and isinstance(value, Mapping):
+            for name, inner in value.items():
+                if isinstance(inner, Mapping):
+                    yield from leaves(section, inner, (*walked, key, str(name)))
         else:
             yield ".".join([*walked, str(key)])
 
@@ -134,6 +139,12 @@ def fields_of(*models: Model) -> dict[str, FieldInfo]:
 def is_free(annotation: Any) -> bool:
     """Return whether a field is a mapping with keys of its own making."""
     return get_origin(annotation) is dict
+
+
+def _section_of_each(annotation: Any) -> Model | None:
+    """Return the config class of what a free mapping holds, where it holds nothing else."""
+    inner = get_args(annotation)[1] if is_free(annotation) else None
+    return inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
 
 
 def did_you_mean(name: str, valid: Iterable[str], cutoff: float = 0.5) -> str:

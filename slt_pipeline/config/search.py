@@ -146,6 +146,11 @@ class SearchConfig(Config):
         return self
 
     @property
+    def is_random(self) -> bool:
+        """Whether its runs are spent before scores decide what is tried, or that one is pruned."""
+        return self.runs is not None and self.startup >= self.runs
+
+    @property
     def size(self) -> int | None:
         """Number of combinations; None: more than can be listed."""
         listed = [space.listed for space in self.keys.values()]

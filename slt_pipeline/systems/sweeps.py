@@ -227,6 +227,13 @@ def _asked(recipe: Recipe, whole: SweepConfig, search: bool, where: str) -> Swee
         )
     if search and len(recipe.seeds_of(whole)) > 1:
         log.info("search: each run is made with one seed, the first of %s.seeds", where)
+    if search and whole.search and whole.search.is_random:
+        runs, startup = whole.search.runs, whole.search.startup
+        log.warning(
+            "search: every run is drawn at random, and scores decide nothing: %s.search.startup is %d and runs %d; "
+            "lower the first or raise the second",
+            *(where, startup, runs),
+        )
     return whole.alone(search)
 
 

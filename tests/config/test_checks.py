@@ -241,40 +241,6 @@ def test_what_agrees_loads(overrides):
     load_recipe("demo/mmtlb", overrides)
 
 
-@pytest.mark.parametrize(
-    ("sweep", "told"),
-    [
-        (
-            "{grid: {translator.mapper.input: [gloss_rep], translator.mapper: [{input: s3d}]}}",
-            "sweep.grid names translator.mapper and translator.mapper.input, a part of it; leave one of them out",
-        ),
-        (
-            "{variants: {a: {translator.mapper: {input: s3d}, translator.mapper.input: gloss_rep}}}",
-            "sweep.variants.a names translator.mapper and translator.mapper.input, a part of it",
-        ),
-        (
-            "{variants: {a: {translator.mapper: {input: s3d}}}, grid: {translator.mapper.input: [gloss_rep]}}",
-            "sweep.variants.a names translator.mapper, and grid translator.mapper.input, a part of it",
-        ),
-        (
-            "{variants: {a: {translator.mapper.input: s3d}}, grid: {translator.mapper: [{input: gloss_rep}]}}",
-            "sweep.grid names translator.mapper, and variants.a translator.mapper.input, a part of it",
-        ),
-        (
-            f"{{search: {{runs: 2, keys: {{{LR}: {{choices: [{{default: 1}}, {{default: 2}}]}}, "
-            f"{LR}.default: {{low: 1, high: 2}}}}}}}}",
-            f"sweep.search.keys names {LR} and {LR}.default, a part of it",
-        ),
-        (
-            f"{{grid: {{{LR}.default: [1.0e-3], {LR.replace('optimiser', 'optimizer')}.default: [1.0e-2]}}}}",
-            "optimizer.lr.default, which is the same; leave one of them out",
-        ),
-    ],
-)
-def test_no_run_of_a_sweep_is_given_a_key_and_a_part_of_it(sweep, told):
-    assert told in demo_refusal(f"sweep={sweep}")
-
-
 # --- keys that cannot matter
 
 EMBEDDING = ["translator.mapper.type=embedding", "translator.mapper.input=gloss_probs"]

@@ -92,6 +92,13 @@ def test_rows_of_an_earlier_call_are_gone_as_soon_as_they_are_given_up(table, mo
     assert not (folder / "results.jsonl").exists()
 
 
+@pytest.mark.parametrize(("startup", "says"), [("", True), (", startup: 1", False)])
+def test_a_search_says_that_all_of_its_runs_are_drawn_at_random(table, caplog, startup, says):
+    table(search(SMOOTHING, 0.0, 0.5).replace("runs: 2", f"runs: 2{startup}"))
+    said = "every run is drawn at random, and scores decide nothing: sweeps.table.search.startup is 8 and runs 2; lower"
+    assert (said in caplog.text) == says
+
+
 # --- weights that are there
 
 
