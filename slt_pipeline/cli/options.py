@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from slt_pipeline.config.names import PROTOCOL_ALIASES, PROTOCOL_NAMES
+from slt_pipeline.errors import SltError
 from slt_pipeline.files import require_new_file, require_place
 
 if TYPE_CHECKING:
@@ -69,15 +70,16 @@ class Group(click.Group):
 class Place(click.ParamType):
     """A file or a folder to write: refused before any work where that cannot be done."""
 
-    def __init__(self, name: str, what: str = "", keys: Collection[str] = ()) -> None:
+    def __init__(self, name: str, what: str = "", keys: Collection[str] = (), *, stdout: bool = False) -> None:
         """Take paths.
 
         Args:
             name: `file` or `folder`.
             what: of a file of JSON Lines: what its command writes, and so may replace: "a manifest".
             keys: that each line of it has.
+            stdout: whether `-` stands for standard output.
         """
-        self.name, self.what, self.keys = name, what, keys
+        self.name, self.what, self.keys, self.stdout = name, what, keys, stdout
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
         """Return the path.
@@ -85,10 +87,13 @@ class Place(click.ParamType):
         Raises:
             SltError: nothing can be written there, or something else is there.
         """
-        if value != "-":
-            require_place(Path(value), folder=self.name == "folder")
-            if self.keys:
-                require_new_file(Path(value), self.what, self._is_own)
+        if value == "-":
+            if not self.stdout:
+                raise SltError(f"-: this goes into a {self.name}, not to standard output; name one (./- if it is -)")
+            return Path(value)
+        require_place(Path(value), folder=self.name == "folder")
+        if self.keys:
+            require_new_file(Path(value), self.what, self._is_own)
         return Path(value)
 
     def _is_own(self, path: Path) -> bool:
@@ -117,7 +122,7 @@ def protocol_option(otherwise: str) -> Callable[..., Any]:
 
 OUT_FILE, OUT_FOLDER = Place("file"), Place("folder")
 OUT_MANIFEST = Place("file", "a manifest", ("id", "video", "num_frames", "fps"))
-OUT_TRANSLATIONS = Place("file", "a file of translations", ("video", "text", "glosses", "seconds"))
+OUT_TRANSLATIONS = Place("file", "a file of translations", ("video", "text", "glosses", "seconds"), stdout=True)
 
 
 def splits_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -217,3 +217,13 @@ def test_translations_take_the_place_of_no_other_file(slt, tmp_path, write_video
     with pytest.raises(SltError, match=f"{name} is there and is not a file of translations"):
         slt("translate", tmp_path / "clip.mp4", "--out", tmp_path / name)
     assert (tmp_path / name).read_bytes() == before
+
+
+def test_a_file_is_no_standard_output(slt, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "m.jsonl").write_text("")
+    with pytest.raises(
+        SltError, match=r"-: this goes into a file, not to standard output; name one \(\./- if it is -\)"
+    ):
+        slt("vocab", "build", "--manifest", "m.jsonl", "--to", "-")
+    assert [path.name for path in tmp_path.iterdir()] == ["m.jsonl"]
