@@ -139,9 +139,9 @@ def idle_keys(recipe: Sections) -> Iterator[tuple[str, str]]:
             yield f"synth.{name}", "synth.container is frames, not mp4"
     if synth is not None and synth.source == "annotations":
         yield "synth.signers", "synth.source is annotations, which bring their signers"
-    yield from _idle_of_search("sweep.search", recipe, recipe.sweep)
+    yield from _idle_of_search("sweep.search", recipe.sweep)
     for name, sweep in recipe.sweeps.items():
-        yield from _idle_of_search(f"sweeps.{name}.search", recipe, sweep)
+        yield from _idle_of_search(f"sweeps.{name}.search", sweep)
 
 
 def _idle_of_training(recipe: Sections) -> Iterator[tuple[str, str]]:
@@ -160,26 +160,10 @@ def _idle_of_training(recipe: Sections) -> Iterator[tuple[str, str]]:
             yield f"{stage}.generation.length_penalty", "generation.num_beams is 1, and a penalty ranks beams"
 
 
-def _idle_of_search(where: str, recipe: Sections, sweep: SweepConfig) -> Iterator[tuple[str, str]]:
-    """Yield the keys of a search that another of its keys, or the length of its runs, turns off."""
-    search = sweep.search
-    if search is None:
-        return
-    if search.is_random:
-        yield f"{where}.startup", f"{where}.runs is {search.runs}, so that every run is drawn at random"
-    training = getattr(recipe, sweep.stage).training
-    last = (training.epochs - 1) // training.validate_every * training.validate_every
-    decides = [f"{sweep.stage}.training.{name}" for name in ("epochs", "validate_every")]
-    is_varied = any(_is_below(name, key) for name in decides for key in search.keys)
-    if not search.prune:
+def _idle_of_search(where: str, sweep: SweepConfig) -> Iterator[tuple[str, str]]:
+    """Yield the key of a search that another of its keys turns off."""
+    if sweep.search and not sweep.search.prune:
         yield f"{where}.prune_after", f"{where}.prune is false"
-    elif search.is_random:
-        yield f"{where}.prune_after", f"{where}.startup is {search.startup} and runs {search.runs}: no run is pruned"
-    elif search.prune_after > last and not is_varied:
-        yield (
-            f"{where}.prune_after",
-            f"{sweep.stage}.training.epochs is {training.epochs}, with the last validation before that at {last}",
-        )
 
 
 def rated_parts(recipe: Sections, stage: str) -> tuple[str, ...]:

@@ -10,7 +10,9 @@ from slt_pipeline.config.former import ALIASES
 from slt_pipeline.config.names import LOWER_IS_BETTER
 from slt_pipeline.config.provenance import differences, flatten
 from slt_pipeline.config.recipe import Recipe, recipe_of_run, save_recipe
+from slt_pipeline.config.search import SearchConfig
 from slt_pipeline.config.stages import SweepConfig
+from slt_pipeline.config.training import TrainingConfig
 from slt_pipeline.config.variants import Variant, is_defined, key_of, probes_of, runs_of
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import (
@@ -227,14 +229,26 @@ def _asked(recipe: Recipe, whole: SweepConfig, search: bool, where: str) -> Swee
         )
     if search and len(recipe.seeds_of(whole)) > 1:
         log.info("search: each run is made with one seed, the first of %s.seeds", where)
-    if search and whole.search and whole.search.is_random:
-        runs, startup = whole.search.runs, whole.search.startup
-        log.warning(
-            "search: every run is drawn at random, and scores decide nothing: %s.search.startup is %d and runs %d; "
-            "lower the first or raise the second",
-            *(where, startup, runs),
-        )
+    if search and whole.search:
+        _warn_of(whole.search, getattr(recipe, whole.stage).training, f"{where}.search")
     return whole.alone(search)
+
+
+def _warn_of(search: SearchConfig, training: TrainingConfig, where: str) -> None:
+    """Say where scores decide nothing, or prune nothing: in a short try of a long search."""
+    last = (training.epochs - 1) // training.validate_every * training.validate_every
+    if search.is_random:
+        log.warning(
+            "search: every run is drawn at random, and scores decide nothing: %s.startup is %d and runs %d; lower the "
+            "first or raise the second",
+            *(where, search.startup, search.runs),
+        )
+    elif search.prune and search.prune_after > last:
+        log.warning(
+            "search: no run of %d epochs is pruned: %s.prune_after is %d, and the last validation before the end is "
+            "after %d",
+            *(training.epochs, where, search.prune_after, last),
+        )
 
 
 def _varied(config: SweepConfig) -> list[str]:

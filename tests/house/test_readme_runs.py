@@ -39,7 +39,6 @@ TOY = {
     "gloss2text_train": {"training": {"epochs": 2, **TRAINING}, "generation": GENERATION},
     "translate_train": {"training": {"epochs": 2, **TRAINING}, "generation": GENERATION},
     "sweep": {"grid": {"translator.mapper.input": ["gloss_rep", "s3d"]}, "seeds": [1]},
-    "sweeps": {"search": {"search": {"prune_after": 0}}},  # runs are shorter than what it has
     "evaluate": {"beam_size": 1, "generation": GENERATION},
     "translate": {"beam_size": 1, "generation": GENERATION},
 }

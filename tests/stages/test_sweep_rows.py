@@ -92,11 +92,19 @@ def test_rows_of_an_earlier_call_are_gone_as_soon_as_they_are_given_up(table, mo
     assert not (folder / "results.jsonl").exists()
 
 
-@pytest.mark.parametrize(("startup", "says"), [("", True), (", startup: 1", False)])
-def test_a_search_says_that_all_of_its_runs_are_drawn_at_random(table, caplog, startup, says):
-    table(search(SMOOTHING, 0.0, 0.5).replace("runs: 2", f"runs: 2{startup}"))
-    said = "every run is drawn at random, and scores decide nothing: sweeps.table.search.startup is 8 and runs 2; lower"
-    assert (said in caplog.text) == says
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ("", "every run is drawn at random, and scores decide nothing: sweeps.table.search.startup is 8 and runs 2;"),
+        (", startup: 1, prune_after: 99", "epochs is pruned: sweeps.table.search.prune_after is 99, and the last"),
+        (", startup: 1", None),
+        (", startup: 1, prune: false", None),
+    ],
+)
+def test_a_search_says_that_scores_decide_or_prune_nothing(table, caplog, keys, said):
+    table(search(SMOOTHING, 0.0, 0.5).replace("runs: 2", f"runs: 2{keys}"))
+    told = [record.message for record in caplog.records if record.message.startswith("search: ")]
+    assert [said in line for line in told] == ([True] if said else [])
 
 
 # --- weights that are there
