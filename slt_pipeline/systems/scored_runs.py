@@ -22,11 +22,8 @@ def ensemble_folder(scores: Path, members: Sequence[Path]) -> Path:
 
     Each set of members has one, so that rows of two are never in one table.
     """
-    for number in count(1):
-        folder = scores / ("ensemble" if number == 1 else f"ensemble-{number}")
-        if not folder.exists() or _same(members, folder):
-            return folder
-    raise AssertionError
+    folders = (scores / ("ensemble" if number == 1 else f"ensemble-{number}") for number in count(1))
+    return next(folder for folder in folders if not folder.exists() or _same(members, folder))
 
 
 def write_members(folder: Path, members: Sequence[Path]) -> None:
