@@ -29,14 +29,13 @@ def score(hypotheses, references, protocol, gloss) -> None:
       $ slt score runs/my/evaluate/sign2text-test.jsonl --protocol sacrebleu-13a
     """
     from slt_pipeline.metrics.protocols import get_protocol
-    from slt_pipeline.systems.predictions import is_predictions, scored_as
+    from slt_pipeline.systems.predictions import scored_as
     from slt_pipeline.systems.scored_files import read_pairs
     from slt_pipeline.systems.scored_runs import warn_if_old
 
     pairs = read_pairs(hypotheses, references, gloss)
-    before = scored_as(hypotheses).get("protocol") if protocol is None and is_predictions(hypotheses) else None
     warn_if_old(hypotheses)
-    rules = get_protocol(protocol or before or "phoenix14t")
+    rules = get_protocol(protocol or scored_as(hypotheses).get("protocol") or "phoenix14t")
     scores = rules.score_recognition if pairs.glosses else rules.score_translation
     if empty := sum(not reference.strip() for reference in pairs.references):
         log.warning("%d of %d references are empty: no output is right there", empty, len(pairs.references))

@@ -39,7 +39,7 @@ def warn_if_old(outputs: Path) -> None:
         return
     for name, run in _runs(outputs.parent).items():
         now = _weights(run)
-        if now and name in made_by and now not in (made_by[name], *_of_members(outputs.parent, made_by)):
+        if now and name in made_by and now not in made_by.values():  # members may have been named in another order
             log.warning(
                 "%s is of the weights %s, and %s has been trained to %s since; `slt evaluate` makes it anew",
                 *(outputs, made_by[name], run, now),
@@ -64,11 +64,6 @@ def _runs(folder: Path) -> dict[str, Path]:
     if (folder / "recipe.yaml").is_file() and recipe_of_run(folder).uses.language is None:
         found["language"] = above / "gloss2text_train"
     return found
-
-
-def _of_members(folder: Path, made_by: Mapping[str, str]) -> list[str]:
-    """Return the weights of all members of an ensemble, which may have been named in another order; else none."""
-    return list(made_by.values()) if (folder / MEMBERS_FILE).is_file() else []
 
 
 def _weights(run: Path) -> str | None:
