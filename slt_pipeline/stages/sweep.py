@@ -16,12 +16,10 @@ from slt_pipeline.stages.evaluate import STAGE as EVALUATE
 from slt_pipeline.stages.evaluate import score, score_oracle
 from slt_pipeline.stages.gloss2text_train import gloss2text_train
 from slt_pipeline.stages.translate_train import translate_train
-from slt_pipeline.systems.features import open_features
-from slt_pipeline.systems.given import given_folders, given_weights
+from slt_pipeline.systems.given import made_from
 from slt_pipeline.systems.search import Pruning, Search, best_until
 from slt_pipeline.systems.sweeps import Sweep
 from slt_pipeline.systems.tasks import Systems, has_oracle
-from slt_pipeline.systems.translator import trained_language_model
 from slt_pipeline.training.devices import pick_device
 from slt_pipeline.training.run import PRUNED, RESULT, Plan
 from slt_pipeline.training.side_by_side import Ended, Job, side_by_side
@@ -69,9 +67,9 @@ def sweep(
             run.
     """
     found = Sweep(recipe, name, search)
-    made_from = _made_from(found)  # what no run could do without is no row of a table
+    weights = made_from(found.recipes, recipe, found.config.stage)  # what no run could do without is no row of a table
     with held(found.folder.with_name(f".{found.folder.name}.lock"), f"the sweep {found.folder}"):
-        found.begin(made_from, overwrite)
+        found.begin(weights, overwrite)
         return _run_all(found, device, overwrite, jobs)
 
 
@@ -155,32 +153,6 @@ def _run(
     except Exception as error:  # one run that a GPU has no room for is a row, too
         log.warning("sweep: %s failed", variant.slug, exc_info=True)
         return {"error": f"{type(error).__name__}: {error}"}
-
-
-def _made_from(found: Sweep) -> dict[str, Any]:
-    """Weights that runs start from, learn from or read the features of, by what they are.
-
-    Raises:
-        SltError: they are not there, or are others than the recipe says; of those that are varied, all of them.
-    """
-    recipe, config = found.recipe, found.config
-    made_from: dict[str, Any] = {}
-    failed: list[SltError] = []
-    named = {tuple(map(str, given_folders(run, config.stage))): run for run in found.recipes}
-    for run in named.values():
-        try:
-            made_from |= given_weights(run, config.stage)
-        except SltError as error:
-            failed.append(error)
-    if failed and len(failed) == len(named):
-        raise failed[0]
-    varied = {key.split(".")[0] for key in config.tried}
-    if config.stage == "gloss2text_train" or not varied.isdisjoint(("extract", "uses")):
-        return made_from
-    made_from["encoder"] = open_features(recipe).fingerprint.get("encoder_weights")
-    if recipe.translate_train.init_language and "translate_train.init_language" not in config.tried:
-        made_from["language model"] = trained_language_model(recipe, recipe.language_folder).weights_hash
-    return made_from
 
 
 def _scores(recipe: Recipe, folder: Path, device: str, task: Task) -> dict[str, dict[str, Any]]:

@@ -1,30 +1,64 @@
-"""What a run is given by folder: tokenizer, first weights, teachers, and what they hold now."""
+"""What runs of a sweep are given: tokenizer, first weights, teachers, encoder, language model, and what they hold."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.errors import SltError
 from slt_pipeline.files import text_hash
-from slt_pipeline.systems.translator import text_inputs
+from slt_pipeline.systems.features import open_features
+from slt_pipeline.systems.translator import text_inputs, trained_language_model
 from slt_pipeline.training.checkpoint import best_checkpoint
 
 
-def given_folders(recipe: Recipe, stage: str) -> list[Path | str | None]:
-    """Return the folders that runs of a stage take something from, as the recipe names them."""
+def made_from(runs: Sequence[Recipe], base: Recipe, stage: str) -> dict[str, str | None]:
+    """Return a hash of the weights that runs start from, learn from or read the features of, by words that name them.
+
+    A run that has not what it needs is a row of its table that says so.
+
+    Args:
+        runs: recipes of a sweep's runs.
+        base: that of the sweep itself, whose encoder and language model are named without their folders.
+        stage: which of its stages trains them.
+
+    Raises:
+        SltError: no run has what it needs; this is what the first one lacks.
+    """
+    found: dict[str, str | None] = {}
+    failed: list[SltError] = []
+    seen: set[tuple[str, ...]] = set()
+    for run in runs:
+        try:
+            different = tuple(map(str, (*_folders(run, stage), *_lenders(run, stage))))
+            if different not in seen:
+                found |= {**_given(run, stage), **_lent(run, base, stage)}
+                seen.add(different)
+        except SltError as error:
+            failed.append(error)
+    if failed and not seen:
+        raise failed[0]
+    return found
+
+
+def _folders(recipe: Recipe, stage: str) -> list[Path | str | None]:
+    """Folders that a run takes something from, as its recipe names them."""
     teachers = recipe.gloss2text_train.teachers if stage == "gloss2text_train" else ()
     return [recipe.text.tokenizer, recipe.translator.of_language_model.folder, *teachers]
 
 
-def given_weights(recipe: Recipe, stage: str) -> dict[str, str]:
-    """Return a hash of what runs of a stage take from each folder that the recipe names, by words that name it.
+def _lenders(recipe: Recipe, stage: str) -> tuple[Path | str | None, Path | None]:
+    """The store that a run reads, and the run whose language model it begins with."""
+    if stage == "gloss2text_train":
+        return None, None
+    return recipe.store, recipe.language_folder if recipe.translate_train.init_language else None
 
-    Raises:
-        SltError: a folder does not hold it.
-    """
-    tokenizer, model, *teachers = given_folders(recipe, stage)
+
+def _given(recipe: Recipe, stage: str) -> dict[str, str | None]:
+    tokenizer, model, *teachers = _folders(recipe, stage)
     name, inputs = recipe.translator.language_model, text_inputs(recipe)
-    found: dict[str, str] = {}
+    found: dict[str, str | None] = {}
     if tokenizer is not None:
         found[f"tokenizer in {tokenizer}"] = _hash([inputs["tokenizer"], inputs["tokenizer_files"]])
     if model is not None:
@@ -32,6 +66,18 @@ def given_weights(recipe: Recipe, stage: str) -> dict[str, str]:
     for teacher in teachers:
         weights = best_checkpoint(Path(str(teacher)), "slt gloss2text-train").weights_hash
         found[f"weights of the teacher {teacher}"] = weights
+    return found
+
+
+def _lent(recipe: Recipe, base: Recipe, stage: str) -> dict[str, str | None]:
+    (store, language), (own_store, own_language) = _lenders(recipe, stage), _lenders(base, stage)
+    found: dict[str, str | None] = {}
+    if store is not None:
+        name = "encoder" if store == own_store else f"encoder of {store}"
+        found[name] = open_features(recipe).fingerprint.get("encoder_weights")
+    if language is not None:
+        name = "language model" if language == own_language else f"language model in {language}"
+        found[name] = trained_language_model(recipe, language).weights_hash
     return found
 
 

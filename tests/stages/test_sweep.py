@@ -1,6 +1,7 @@
 """A table says what was run, all of it, and nothing that was not."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -280,6 +281,26 @@ def test_rows_of_other_weights_are_neither_mixed_with_these_nor_lost(sweeping):
         message = refusal(lambda recipe, device: sweeping(grid), None)
         assert f"holds a sweep with other {what} (anothera, now {was[:8]}); add --overwrite to start anew" in message
     assert lines(report, "results.jsonl") == before
+
+
+@pytest.mark.parametrize(("key", "what"), [("uses.language", "language model in"), ("uses.encoder", "encoder of")])
+def test_weights_of_those_that_only_some_runs_use_count_as_well(sweeping, key, what):
+    """A lender that is not there is a row that says so, and keeps no other run from being made."""
+    other, gone = (sweeping.folder.parent / name for name in ("other", "gone"))
+    shutil.copytree(sweeping.toy.root / "runs" / "toy", other)
+    grid = f"{{{key}: [{other}, {gone}]}}"
+    report = sweeping(grid)
+    assert [("scores" in row, "no recipe is called" in row.get("error", "")) for row in report["results"]] == [
+        (True, False),
+        (False, True),
+    ]
+    base = Path(report["folder"]) / "sweep.json"
+    said = json.loads(base.read_text())
+    ((name, was),) = [item for item in said["base"].items() if item[0].startswith(what)]
+    assert str(other) in name
+    base.write_text(json.dumps({**said, "base": {**said["base"], name: "another" * 9}}))
+    message = refusal(lambda recipe, device: sweeping(grid), None)
+    assert f"holds a sweep with other {name} (anothera, now {was[:8]}); add --overwrite to start anew" in message
 
 
 def test_rows_from_before_variants_had_names_are_rows_of_the_same_table(sweeping):
