@@ -21,4 +21,4 @@ def read_gloss_table(path: Path) -> GlossVocabulary:
         raise SltError(f"gloss table {path} cannot be read: {error.strerror}") from error
     if path.suffix == ".json" or begins in (b"{", b"["):
         return GlossVocabulary.load(path)
-    return GlossVocabulary.from_dict(read_table(path, str))
+    return GlossVocabulary.from_dict(read_table(path, str), f"gloss table {path}")

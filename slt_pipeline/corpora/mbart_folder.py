@@ -66,8 +66,20 @@ def read_tables(folder: Path) -> dict[str, dict[Any, int]]:
             check_id_map(tables[ID_MAP_FILE], str(path))
     if (path := folder / GLOSS_TABLE).is_file():
         tables[GLOSS_IDS_FILE] = read_table(path, str)
-        GlossVocabulary.from_dict(tables[GLOSS_IDS_FILE])
+        GlossVocabulary.from_dict(tables[GLOSS_IDS_FILE], f"gloss table {path}")
     return tables
+
+
+def read_gloss_ids(folder: Path) -> dict[str, dict[Any, int]]:
+    """Read the rows of a gloss table that a folder has, pickled or as JSON, by their name as JSON; empty without one.
+
+    Raises:
+        SltError: a pickle asks for anything but plain data, or a file is no such table.
+    """
+    pickled, path = read_tables(folder), folder / GLOSS_IDS_FILE
+    if GLOSS_IDS_FILE in pickled or not path.is_file():
+        return {name: table for name, table in pickled.items() if name == GLOSS_IDS_FILE}
+    return {GLOSS_IDS_FILE: {name: number for number, name in enumerate(GlossVocabulary.load(path).names)}}
 
 
 def read_table(path: Path, key: type) -> dict[Any, int]:

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from slt_pipeline.corpora.mbart_folder import GLOSS_IDS_FILE, read_tables
-from slt_pipeline.files import read_json
+from slt_pipeline.corpora.mbart_folder import GLOSS_IDS_FILE, read_gloss_ids, read_tables
 from slt_pipeline.systems.mbart_folder import MBartFolder, require_new_folder
 from slt_pipeline.text.tokenizer import ID_MAP_FILE
 
@@ -25,8 +24,7 @@ def lm_import(folder: Path, to: Path, *, language: str | None = None, overwrite:
     tables = read_tables(folder)
     id_map = tables.pop(ID_MAP_FILE, None)
     mbart = MBartFolder.open(folder, language, id_map)
-    if GLOSS_IDS_FILE not in tables and (folder / GLOSS_IDS_FILE).is_file():
-        tables[GLOSS_IDS_FILE] = read_json(folder / GLOSS_IDS_FILE)
+    tables |= read_gloss_ids(folder)
     vectors = mbart.gloss_vectors()
     account = {
         "made_by": "slt lm import",

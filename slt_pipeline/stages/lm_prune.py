@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from slt_pipeline.corpora.mbart_folder import read_gloss_ids
 from slt_pipeline.files import file_hash
 from slt_pipeline.systems.mbart_folder import MBartFolder, corpus_sentences, require_new_folder
 from slt_pipeline.text.pruning import needed_ids
@@ -46,7 +47,7 @@ def lm_prune(
         "vocab_size_before": whole.tokenizer.vocab_size,
         "gloss_vectors": len(vectors),
     }
-    pruned.write(to, account, gloss_vectors=vectors)
+    pruned.write(to, account, read_gloss_ids(folder), vectors)
     unknown = sum(whole.tokenizer.unk_id in sentence for sentence in encoded)
     told = {"vocab_size": pruned.tokenizer.vocab_size, "unknown": unknown}
     return {**account, **told, "tokenizer_json": (to / "tokenizer.json").is_file()}

@@ -80,15 +80,19 @@ class GlossVocabulary:
         return cls([*specials, *(name for name in ordered if name not in specials)])
 
     @classmethod
-    def from_dict(cls, ids: Mapping[str, int]) -> "GlossVocabulary":
+    def from_dict(cls, ids: Mapping[str, int], source: str = "gloss table") -> "GlossVocabulary":
         """Take a published `gloss -> id` table; its ids must be 0..n-1, each used once.
 
+        Args:
+            ids: the table.
+            source: what errors call it.
+
         Raises:
-            SltError: an id is missing or used twice.
+            SltError: an id is missing, used twice or none.
         """
-        if sorted(ids.values()) != list(range(len(ids))):
+        if any(type(number) is not int for number in ids.values()) or sorted(ids.values()) != list(range(len(ids))):
             raise SltError(
-                f"gloss table: {len(ids)} glosses do not have the ids 0..{len(ids) - 1}, each once; fix the table"
+                f"{source}: {len(ids)} glosses do not have the ids 0..{len(ids) - 1}, each once; fix the table"
             )
         return cls(sorted(ids, key=lambda name: ids[name]))
 
@@ -108,7 +112,7 @@ class GlossVocabulary:
                 cure = f"`slt lm import {shlex.quote(str(path.parent))}` makes JSON of a published table"
             raise SltError(f"gloss vocabulary {path}: {error}; {cure}") from error
         if isinstance(content, dict):
-            return cls.from_dict(content)
+            return cls.from_dict(content, f"gloss table {path}")
         if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
             raise SltError(f"gloss vocabulary {path}: expected a list of names or an object name -> id")
         return cls(content)

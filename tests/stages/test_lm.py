@@ -265,6 +265,18 @@ def test_a_published_folder_becomes_one_like_a_pruned_one(theirs, pruned, tmp_pa
     assert {"made_by": "slt lm import"}.items() <= json.loads((to / "slt_mbart.json").read_text()).items()
 
 
+@pytest.mark.parametrize("name", ["gloss2ids.json", "gloss2ids.pkl"])
+def test_rows_of_a_gloss_table_stay_what_they_are_when_pieces_are_taken_away(theirs, pruned, tmp_path, name):
+    folder, to = shutil.copytree(theirs.folder, tmp_path / "with glosses"), tmp_path / "pruned"
+    rows = {name: number for number, name in enumerate(("<s>", "<pad>", "</s>", "<unk>", "regen", "montag"))}
+    (folder / name).write_bytes(pickle.dumps(rows) if name.endswith("pkl") else json.dumps(rows).encode())
+    prune(theirs, to, folder=folder)
+    assert json.loads((to / "gloss2ids.json").read_text()) == rows
+    (folder / name).write_bytes(pickle.dumps({"regen": "5"}) if name.endswith("pkl") else b'{"regen": "5"}')
+    with pytest.raises(SltError, match=name):
+        prune(theirs, tmp_path / "damaged", folder=folder)
+
+
 def test_a_language_without_a_folder_to_write_is_a_mistake_that_is_told(theirs, pruned, tmp_path):
     folder = _published(theirs, pruned, tmp_path / "published")
     run = slt("lm", "import", folder, "--language", "de_DE")

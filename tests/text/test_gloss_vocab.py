@@ -89,6 +89,7 @@ def test_a_published_table_keeps_its_ids(tmp_path):
     [
         ({"<unk>": 0, "<pad>": 1, "</s>": 1}, "do not have the ids 0..2, each once"),
         ({"<unk>": 0, "<pad>": 1, "</s>": 3}, "do not have the ids 0..2, each once"),
+        ({"<unk>": 0, "<pad>": "1", "</s>": [2]}, "do not have the ids 0..2, each once"),
         ({"<unk>": 0, "<pad>": 1}, "has no </s>"),
     ],
 )
