@@ -41,7 +41,7 @@ def translate(videos, recipe_name, overrides, device, dry_run, run, out, num_bes
         show_plan(recipe, *stage.plan(recipe, run))
         return
     system = stage.Translate(recipe, device=device, run=run)
-    failed = False
+    failed = done = False
     with _written(out) as file:
         for video in videos:
             try:
@@ -55,6 +55,9 @@ def translate(videos, recipe_name, overrides, device, dry_run, run, out, num_bes
             else:
                 file.write(line)
                 file.flush()
+                done = True
+        if failed and not done:  # within: an earlier file stays
+            raise click.exceptions.Exit(2)
     if failed:
         raise click.exceptions.Exit(2)
 

@@ -11,6 +11,9 @@ STREAMS_FILE = "streams.json"
 GLOSS_INPUTS_FILE = "gloss_inputs.json"
 """Rows of the gloss table: gloss2text-train writes it, and what starts from that."""
 
+SWEEP_FILE = "sweep.json"
+"""What a sweep has run, and with which weights: it lies beside the folders of its runs."""
+
 
 def holds_encoder(folder: Path) -> bool:
     """Return whether a run has a visual encoder."""

@@ -27,7 +27,8 @@ def require_a_step(num_frames: int, sampling: SamplingConfig, name: str) -> None
         SltError: both lengths.
     """
     if num_frames < sampling.multiple:
-        raise SltError(f"{name}: {num_frames} frames, at least {sampling.multiple} are needed; leave the clip out")
+        frames = "frame" if num_frames == 1 else "frames"
+        raise SltError(f"{name}: {num_frames} {frames}, at least {sampling.multiple} are needed; leave the clip out")
 
 
 def why_unusable(clip: Clip, root: Path | None, sampling: SamplingConfig) -> str | None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 _LONGEST_LOOP = 6
 _SOME, _MANY = 1.0, 10.0
+_LONGEST_SHOWN = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Degenerate:
         if self.repeated >= _SOME:
             told.append(f"{self.repeated:.1f} % of the outputs run in loops")
         if self.constant >= _MANY and self.constant >= 2 * self.constant_references:
-            told.append(f"{self.constant:.1f} % of the outputs are one and the same: {self.constant_text!r}")
+            told.append(f"{self.constant:.1f} % of the outputs are one and the same: {_shown(self.constant_text)!r}")
         if (
             self.training is not None
             and self.training >= _MANY
@@ -50,7 +51,7 @@ class Degenerate:
         ):
             told.append(
                 f"{self.training:.1f} % of the outputs are the most frequent training sentence, which "
-                f"{self.training_references:.1f} % of the references are: {self.training_text!r}"
+                f"{self.training_references:.1f} % of the references are: {_shown(self.training_text or '')!r}"
             )
         return told
 
@@ -92,6 +93,11 @@ def loops(tokens: Sequence[str]) -> bool:
             if run == needed:
                 return True
     return False
+
+
+def _shown(text: str) -> str:
+    """Return as much of a sentence as a line has room for."""
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
 
 
 def _most_frequent(sentences: Iterable[str]) -> tuple[int, str]:

@@ -64,8 +64,14 @@ class Density:
 
     @classmethod
     def of_numbers(cls, numbers: Mapping[str, Any]) -> "Density":
-        """Return the density that was written so."""
+        """Return the density that was written so.
+
+        Raises:
+            ValueError: its parts do not belong together.
+        """
         mean, axes, spread = (torch.tensor(numbers[name], dtype=torch.float64) for name in ("mean", "axes", "spread"))
+        if mean.ndim != 1 or axes.shape != (*spread.shape, *mean.shape):
+            raise ValueError(f"a density of {len(spread)} axes of {tuple(axes.shape)} around {tuple(mean.shape)}")
         return cls(mean, axes, spread, float(numbers["rest"]))
 
 

@@ -10,7 +10,7 @@ from slt_pipeline.files import write_text
 from slt_pipeline.report.modality import plot_embedding
 from slt_pipeline.report.tables import csv_table, text_table
 from slt_pipeline.report.tsne import tsne
-from slt_pipeline.systems.analyses import Analysis, Opened, Run, opened, reads, report_folder
+from slt_pipeline.systems.analyses import Analysis, Opened, Run, begin_report, opened, reads, report_folder
 from slt_pipeline.systems.sentences import sentences
 from slt_pipeline.training.run import Plan
 
@@ -49,7 +49,7 @@ def embedding(
     for run in opened(runs, split, device, clips):
         points += (found := _laid_out(run, seed))
         rows.append({"run": run.name, "clips": len(run.features), "layers": len({row["layer"] for row in found})})
-    folder = report_folder(runs, STAGE, out)
+    folder = begin_report(runs, STAGE, out)
     write_text(folder / POINTS_FILE, csv_table(points))
     plot_embedding(points, split, folder / PICTURE)
     return Analysis(text_table(rows), rows, [folder / POINTS_FILE, folder / PICTURE])

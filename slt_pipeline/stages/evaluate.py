@@ -10,7 +10,7 @@ from slt_pipeline.config.stages import Task
 from slt_pipeline.files import held, write_json
 from slt_pipeline.report.tables import text_table
 from slt_pipeline.systems.predictions import ORACLE, ORACLE_FILE, SCORES_FILE, read_rows, write_predictions
-from slt_pipeline.systems.scored_runs import ensemble_folder, write_members
+from slt_pipeline.systems.scored_runs import folder_of, write_members
 from slt_pipeline.systems.tasks import Decoded, Systems
 from slt_pipeline.systems.translator import require_reads_signs
 from slt_pipeline.training.devices import pick_device
@@ -71,13 +71,14 @@ def evaluate(
     folder = _folder(recipe, run, others)
     for name in (SCORES_FILE, DETAILS_FILE):
         read_rows(folder / name)  # what is kept beside the new rows, before anything is decoded
+    systems = Systems(recipe, pick_device(device), run, others)
+    systems.require(asked)  # what is refused is refused before anything is written
+    known = {split: systems.oracle(split) for split in recipe.evaluate.splits} if oracle else {}
     save_recipe(recipe, folder)
     if run and others:
         write_members(folder, [run, *others])
-    systems = Systems(recipe, pick_device(device), run, others)
-    # first: a system without a posterior is refused before the others decode
-    known = [score_oracle(systems, split, folder) for split in recipe.evaluate.splits] if oracle else []
-    rows = [score(systems, task, split, folder) for task in asked for split in recipe.evaluate.splits] + known
+    rows = [score(systems, task, split, folder) for task in asked for split in recipe.evaluate.splits]
+    rows += [_oracle_row(systems, decoded, split, folder) for split, decoded in known.items()]
     scored = set(map(_of, rows))
     odd = [row for row in read_rows(folder / DETAILS_FILE) if _of(row) in scored]
     notes = [
@@ -94,7 +95,10 @@ def score(systems: Systems, task: Task, split: str, folder: Path) -> dict[str, A
 
 def score_oracle(systems: Systems, split: str, folder: Path) -> dict[str, Any]:
     """Score one split decoded from the posterior, into files of its own: no row of a translator is compared with it."""
-    decoded = systems.oracle(split)
+    return _oracle_row(systems, systems.oracle(split), split, folder)
+
+
+def _oracle_row(systems: Systems, decoded: Decoded, split: str, folder: Path) -> dict[str, Any]:
     return _written(systems, decoded, (ORACLE, split), f"oracle-{split}", folder / ORACLE_FILE)
 
 
@@ -126,4 +130,4 @@ def _of(row: Mapping[str, Any]) -> tuple[Any, Any]:
 
 def _folder(recipe: Recipe, run: Path | None, others: Sequence[Path] = ()) -> Path:
     folder = run / STAGE if run else recipe.run_folder(STAGE)
-    return ensemble_folder(folder, [run, *others]) if run and others else folder
+    return folder_of(folder / "ensemble", [run, *others]) if run and others else folder

@@ -6,7 +6,7 @@ from pathlib import Path
 from slt_pipeline.corpora.replaced import AnotherClips, Noise, Nothing
 from slt_pipeline.files import write_text
 from slt_pipeline.report.tables import csv_table, markdown_table, text_table
-from slt_pipeline.systems.analyses import Analysis, Run, opened, reads, report_folder
+from slt_pipeline.systems.analyses import Analysis, Run, begin_report, opened, reads, report_folder
 from slt_pipeline.training.run import Plan
 
 STAGE = "grounding"
@@ -54,7 +54,7 @@ def grounding(
             scores = run.systems.translated(features).scores
             of = {"split": split, "clips": len(own), "seed": seed, "protocol": run.protocol}
             rows.append({"run": run.name, "features": name, **scores, **of})
-    folder = report_folder(runs, STAGE, out)
+    folder = begin_report(runs, STAGE, out)
     write_text(folder / TABLE_FILE, markdown_table(rows) + "\n")
     write_text(folder / CSV_FILE, csv_table(rows))
     return Analysis(text_table(rows, COLUMNS), rows, [folder / TABLE_FILE, folder / CSV_FILE])

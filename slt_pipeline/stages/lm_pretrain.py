@@ -22,7 +22,7 @@ from slt_pipeline.models.mbart import PAD_ID
 from slt_pipeline.models.translator import Translator
 from slt_pipeline.systems.decoding import decoding_batches
 from slt_pipeline.systems.mbart_folder import ACCOUNT_FILE, write_mbart
-from slt_pipeline.systems.translator import text_inputs
+from slt_pipeline.systems.translator import require_own_pieces, text_inputs
 from slt_pipeline.systems.vocabularies import build_tokenizer
 from slt_pipeline.text.tokenizer import Tokenizer
 from slt_pipeline.training import distributed
@@ -76,6 +76,7 @@ def lm_pretrain(
             f"text.tokenizer {recipe.text.tokenizer} is a GPT-2's, and `slt lm pretrain` writes folders with a "
             "SentencePiece model; set text.tokenizer=null to train one"
         )
+    require_own_pieces(recipe.translator, tokenizer)
     torch.manual_seed(recipe.seed)
     model = build_translator(recipe.translator.model_copy(update={"suffix": "txt"}), tokenizer)
     items, dev_items = (_items(recipe, found, tokenizer, model) for found in (documents, dev))

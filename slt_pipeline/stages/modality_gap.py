@@ -10,7 +10,7 @@ from slt_pipeline.files import write_text
 from slt_pipeline.metrics.correlation import spearman
 from slt_pipeline.report.modality import plot_modality_gap
 from slt_pipeline.report.tables import csv_table, text_table
-from slt_pipeline.systems.analyses import Analysis, Opened, Run, opened, reads, report_folder
+from slt_pipeline.systems.analyses import Analysis, Opened, Run, begin_report, opened, reads, report_folder
 from slt_pipeline.systems.scores import score_sentences, score_texts
 from slt_pipeline.systems.sentences import sentences
 from slt_pipeline.training.run import Plan
@@ -51,7 +51,7 @@ def modality_gap(
     for run in opened(runs, split, device, clips):
         for name, rows in _measured(run).items():
             tables[name] += [{"run": run.name, **row} for row in rows]
-    folder = report_folder(runs, STAGE, out)
+    folder = begin_report(runs, STAGE, out)
     for name, rows in tables.items():
         write_text(folder / name, csv_table(rows))
     plot_modality_gap(tables[LAYERS_FILE], tables[PARTS_FILE], split, folder / PICTURE)
@@ -77,7 +77,8 @@ def _measured(run: Opened) -> Mapping[str, list[dict[str, Any]]]:
     ]
     means = {f"gap {name}": layer["gap"] for name, layer in (("embedding", layers[0]), ("last", layers[-1]))}
     bleu4, rank = decoded.scores["bleu4"], spearman(last, bleu)
-    summary = {"clips": len(last), **means, "bleu4": bleu4, "spearman": rank, "protocol": run.protocol}
+    split = run.features.clips[0].split
+    summary = {"split": split, "clips": len(last), **means, "bleu4": bleu4, "spearman": rank, "protocol": run.protocol}
     each = [
         {"clip": clip.id, "gap": gap, "sentence_bleu": score}
         for clip, gap, score in zip(decoded.clips, last.tolist(), bleu, strict=True)

@@ -138,7 +138,7 @@ class Confidence:
     def save(self, folder: Path) -> None:
         """Write it into a run folder."""
         densities = {name: getattr(self.likeness, name).as_numbers() for name in ("clips", "looks", "reads")}
-        data = {"version": VERSION, **asdict(self), "likeness": densities}
+        data = {"version": VERSION, **asdict(self), "fitted_to": flatten(self.fitted_to), "likeness": densities}
         write_json(folder / CONFIDENCE_FILE, {**data, _DIGEST: text_hash(json_line(data))})
 
     @classmethod
@@ -156,7 +156,10 @@ class Confidence:
         if not path.is_file():
             log.warning("confidence is null: %s has no %s; %s writes it", folder, CONFIDENCE_FILE, cure)
             return None
-        data = read_json(path)
+        try:
+            data = read_json(path)
+        except SltError as error:
+            raise SltError(f"{path} is damaged ({error.__cause__ or error!r}); fit it anew with {cure}") from error
         try:
             if other := differences(
                 {"version": data["version"], **data["fitted_to"]}, {"version": VERSION, **holds_for}
@@ -181,11 +184,11 @@ class Confidence:
 
 
 def fitted_to(translator: str, encoder: str | None, generation: GenerationConfig) -> dict[str, Any]:
-    """Return what a confidence holds for.
+    """Return what a confidence holds for; a section as it is, so that a key that an older file lacks has its default.
 
     Args:
         translator: hash of the weights that write the texts.
         encoder: of those that make the features; None: of imported ones nobody knows it.
         generation: the search.
     """
-    return flatten({"translator": translator, "encoder": encoder, "generation": generation})
+    return {"translator": translator, "encoder": encoder, "generation": generation}

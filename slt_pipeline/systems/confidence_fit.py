@@ -123,7 +123,10 @@ def fit_trained(
         checkpoint = best_checkpoint(folder, made_by="")
         checkpoint.load_model(model)
         system = Sign2Text(model.eval(), vocabularies, checkpoint.weights_hash)
-        fit_confidence(recipe, system, store, train, dev).confidence.save(folder)
+        try:
+            fit_confidence(recipe, system, store, train, dev).confidence.save(folder)
+        except SltError as error:  # what was trained is trained
+            log.warning("no confidence is fitted: %s", error)
 
     distributed.first(fit)
 

@@ -54,7 +54,7 @@ class LikenessFit:
         """Fit to clips, which are not held in memory.
 
         Returns:
-            what was fitted to all; the measures of each clip by what was fitted without it.
+            what was fitted to all; the measures of each clip by what was fitted without it, of a single one none.
         """
         every = -(-sum(self.store.length(clip.id) for clip in clips) // _STEPS)
         known = []
@@ -62,9 +62,10 @@ class LikenessFit:
             looks, reads = self.read(clip)
             some = slice(number % every, None, every)
             known.append(Known(looks.mean(dim=0), looks[some], reads[some]))
-        folds = min(_FOLDS, len(clips))
+        folds = min(_FOLDS, len(clips)) if len(clips) > 1 else 0
         apart = [fit_likeness([each for n, each in enumerate(known) if n % folds != fold]) for fold in range(folds)]
-        return fit_likeness(known), [apart[n % folds].measures(*self.read(clip)) for n, clip in enumerate(clips)]
+        measured = [apart[n % folds].measures(*self.read(clip)) for n, clip in enumerate(clips) if folds]
+        return fit_likeness(known), measured
 
 
 def fit_likeness(known: Sequence[Known]) -> Likeness:
@@ -83,5 +84,6 @@ def _density(vectors: Tensor) -> Density:
     total = float(rows.var(axis=0, ddof=min(1, number - 1)).sum())
     floor = max(_FLOOR * total / width, 1e-12)
     left = max(0.0, total - float(known.sum())) / max(1, width - len(known))
-    axes, spread = torch.from_numpy(found.components_), torch.from_numpy(np.sqrt(known + floor))
+    components = found.components_ if number > 1 else np.eye(1, width)  # one vector has no direction of its own
+    axes, spread = torch.from_numpy(components), torch.from_numpy(np.sqrt(known + floor))
     return Density(torch.from_numpy(found.mean_), axes, spread, float(np.sqrt(left + floor)))

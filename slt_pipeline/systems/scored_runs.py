@@ -1,4 +1,4 @@
-"""Folders of scores and the runs that they are of: an ensemble has one of its own, and old outputs are told."""
+"""Folders of what is made of several runs, one for each set of them; and outputs that are older than their run."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -14,20 +14,20 @@ from slt_pipeline.training.checkpoint import BEST, best_checkpoint
 
 log = logging.getLogger(__name__)
 MEMBERS_FILE = "members.json"
-"""The runs of an ensemble, beside its scores."""
+"""The runs of an ensemble, or of a report, beside what is said of them."""
 
 
-def ensemble_folder(scores: Path, members: Sequence[Path]) -> Path:
-    """Return the folder of an ensemble within the scores of the run that leads it: `ensemble`, `ensemble-2`, ...
+def folder_of(first: Path, members: Sequence[Path]) -> Path:
+    """Return the folder of these runs: the first one, `ensemble`, if no others have it, else `ensemble-2`, ...
 
     Each set of members has one, so that rows of two are never in one table.
     """
-    folders = (scores / ("ensemble" if number == 1 else f"ensemble-{number}") for number in count(1))
+    folders = (first if number == 1 else first.with_name(f"{first.name}-{number}") for number in count(1))
     return next(folder for folder in folders if not folder.exists() or _same(members, folder))
 
 
 def write_members(folder: Path, members: Sequence[Path]) -> None:
-    """Write down which runs an ensemble is of."""
+    """Write down which runs a folder is of."""
     write_json(folder / MEMBERS_FILE, [str(member.resolve()) for member in members])
 
 

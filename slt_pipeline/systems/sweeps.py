@@ -10,6 +10,7 @@ from slt_pipeline.config.former import ALIASES
 from slt_pipeline.config.names import LOWER_IS_BETTER
 from slt_pipeline.config.provenance import differences, flatten
 from slt_pipeline.config.recipe import Recipe, recipe_of_run, save_recipe
+from slt_pipeline.config.runs import SWEEP_FILE
 from slt_pipeline.config.search import SearchConfig
 from slt_pipeline.config.stages import SweepConfig
 from slt_pipeline.config.training import TrainingConfig
@@ -32,7 +33,7 @@ from slt_pipeline.systems.paired import PairedTest
 from slt_pipeline.systems.search import BEGUN, RESULTS_FILE
 from slt_pipeline.systems.tasks import has_oracle
 
-PLOT_FILE, BASE_FILE = "plot.png", "sweep.json"
+PLOT_FILE = "plot.png"
 TABLE_FILES = ("table.md", "table.csv", "table.tex")
 log = logging.getLogger(__name__)
 
@@ -94,7 +95,7 @@ class Sweep:
         Raises:
             SltError: the folder holds a sweep of the same name over something else, whose rows would be lost.
         """
-        path = self.folder / BASE_FILE
+        path = self.folder / SWEEP_FILE
         before = read_json(path)["base"] if path.is_file() and not overwrite else {}
         for what, value in made_from.items():
             if before.get(what, value) != value:
@@ -168,7 +169,7 @@ class Sweep:
         What it kept agreed with that recipe, so that this says of all rows what they were made with.
         """
         before, stage = recipe_of_run(self.folder, ["sweeps={}"]), self.config.stage
-        other = read_json(self.folder / BASE_FILE).get("stage", stage)
+        other = read_json(self.folder / SWEEP_FILE).get("stage", stage)
         stages = [("stage", other, stage)] if other != stage else []
         return [*stages, *differences(_account(before), _account(self.recipe))]
 

@@ -29,7 +29,7 @@ from slt_pipeline.systems.outputs import NBest, Outputs
 from slt_pipeline.systems.recogniser import CLASSES_FILE, recognise
 from slt_pipeline.systems.scores import Look, look_at, score_glosses, score_texts, score_times
 from slt_pipeline.systems.times import GlossTimes, clip_times
-from slt_pipeline.systems.translator import open_gloss2text, open_sign2text
+from slt_pipeline.systems.translator import open_gloss2text, open_sign2text, trained_translator
 from slt_pipeline.text.gloss_form import gloss_sentence
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.training.run import INPUTS
@@ -96,6 +96,20 @@ class Systems:
         self.run = run or recipe.run_folder("translate_train")
         self._decoded: dict[tuple[str, ...], Outputs] = {}
         self._glosses: dict[str, tuple[str, ...]] = {}
+
+    def require(self, tasks: Sequence[Task]) -> None:
+        """Open what tasks need.
+
+        Raises:
+            SltError: it is not trained, or was made for something else.
+        """
+        signs = [task for task in tasks if task != "gloss2text"]
+        if signs:
+            _ = self.store
+        if {"gloss2text", "sign2gloss2text"}.intersection(tasks):
+            _ = self.gloss2text
+        if "sign2text" in signs or (signs and self._own_glosses):
+            _ = self.sign2text
 
     def oracle(self, split: str) -> Decoded:
         """Decode and score one split from the posterior, which knows the right texts: an upper bound, no translation.
@@ -227,6 +241,8 @@ class Systems:
         """
         packed = self.store.compression
         reads = {"store": self.store.fingerprint, "store_keep_bits": packed and packed.keep_bits}
+        for run in self.others:
+            trained_translator(run)
         first = open_sign2text(self.recipe, self.device, reads, self.run)
         others = {run: recipe_of_run(run) for run in self.others}
         for run, recipe in others.items():

@@ -25,11 +25,13 @@ from slt_pipeline.models.visual_head import VisualHead
 from slt_pipeline.systems.decoding import Gloss2Text, Sign2Text
 from slt_pipeline.systems.parts import TRANSLATOR, best_of
 from slt_pipeline.systems.vocabularies import Vocabularies, tokenizer_files
+from slt_pipeline.text.tokenizer import Tokenizer, holds_tokenizer
 from slt_pipeline.training.checkpoint import Checkpoint, best_checkpoint
 from slt_pipeline.training.run import INPUTS, warn_if_unfinished
 
 log = logging.getLogger(__name__)
 
+_WRITTEN: dict[LanguageModelName, str] = {"mbart": "mBART", "gpt2": "GPT-2"}
 _LANGUAGE_FILES: dict[LanguageModelName, str] = {"mbart": "mbart.json", "gpt2": "gpt2.json"}
 GLOSS_SUFFIX = "gls"
 """What closes the glosses that Gloss2Text reads, whichever system its mBART is for (FACTS 6.4)."""
@@ -74,6 +76,26 @@ def _mbart_files(folder: Path | None) -> dict[str, Path]:
     return {path.name: path for path in (*(folder / name for name in _MBART_FILES), *rest)}
 
 
+def require_own_pieces(config: TranslatorConfig, tokenizer: Tokenizer) -> None:
+    """Refuse a tokenizer with other pieces than those that a folder's weights were trained on.
+
+    A folder without a tokenizer says nothing of its pieces but their number, which is compared when it is read.
+
+    Raises:
+        SltError: a folder is named, and its own tokenizer gives other ids.
+    """
+    folder = config.of_language_model.folder
+    if folder is None or not holds_tokenizer(folder):
+        return
+    own = Tokenizer.load(folder, tokenizer.language)
+    if own.ids_digest() != tokenizer.ids_digest():
+        number = "as many others" if own.vocab_size == tokenizer.vocab_size else str(tokenizer.vocab_size)
+        raise SltError(
+            f"{_WRITTEN[config.language_model]} folder {folder}: {own.vocab_size} pieces, the tokenizer has {number}; "
+            f"use the tokenizer of the same folder: -o text.tokenizer={folder}"
+        )
+
+
 def build_gloss2text(recipe: Recipe, vocabularies: Vocabularies, folder: Path | None = None) -> Translator:
     """Build a translator that reads glosses: no mapper.
 
@@ -89,12 +111,15 @@ def build_gloss2text(recipe: Recipe, vocabularies: Vocabularies, folder: Path | 
     if recipe.gloss2text_train.freeze_embeddings:
         frozen = config.of_language_model.model_copy(update={"freeze_text_embedding": True})
         config = config.model_copy(update={config.language_model: frozen, "freeze_gloss_table": True})
+    architecture = _architecture(config, folder)
+    if architecture is None:
+        require_own_pieces(config, vocabularies.text)
     return build_translator(
         config,
         vocabularies.text,
         vocabularies.glosses,
         gloss_language=recipe.text.gloss_language,
-        architecture=_architecture(config, folder),
+        architecture=architecture,
     )
 
 
@@ -130,6 +155,9 @@ def build_behind_front(
 ) -> Translator:
     """Build what reads the taps of a front whose streams have these widths; arguments as of `build_sign2text`."""
     config = recipe.translator
+    architecture = _architecture(config, folder)
+    if architecture is None:
+        require_own_pieces(config, vocabularies.text)
     return build_translator(
         config,
         vocabularies.text,
@@ -137,7 +165,7 @@ def build_behind_front(
         gloss_language=recipe.text.gloss_language,
         in_features=widths[TAPS[config.mapper.input].stream],
         class_names=vocabularies.classes.names if vocabularies.classes else None,
-        architecture=_architecture(config, folder),
+        architecture=architecture,
     )
 
 
@@ -232,8 +260,11 @@ def require_reads_signs(recipe: Recipe, run: Path | None) -> None:
         SltError: it reads glosses, or there is none.
     """
     recipe.translator.require_reads_signs()
-    if run:
-        trained_translator(run)
+    joint = recipe.run_folder("joint_train")
+    trained_translator(
+        run or recipe.run_folder("translate_train"),
+        f", or name it with --run {joint}" if holds_translator(joint) else "",
+    )
 
 
 def trained_translator(folder: Path, or_else: str = "") -> Checkpoint:

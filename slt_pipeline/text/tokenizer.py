@@ -331,6 +331,11 @@ class Tokenizer:
         return new if self._old_ids is None else self._old_ids.get(new, _UNK)
 
 
+def holds_tokenizer(folder: Path) -> bool:
+    """Return whether a folder has pieces of its own."""
+    return (folder / MODEL_FILE).is_file() or bool(byte_files(folder))
+
+
 def model_files(folder: Path) -> list[Path]:
     """Return the files that a folder's pieces are read from.
 

@@ -13,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_model
 
+from slt_pipeline.config.runs import SWEEP_FILE
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import file_hash, read_json, replacing, write_json
 
@@ -137,6 +138,8 @@ def best_checkpoint(run_folder: Path, made_by: str, or_else: str = "") -> Checkp
         folder = run_folder / "checkpoints" / f"step-{read_json(pointer)['step']:08d}"
         if (folder / META).is_file():
             return Checkpoint(folder, read_json(folder / META))
+    if (run_folder / SWEEP_FILE).is_file():
+        raise SltError(f"{run_folder} is a sweep; name the folder of one of its runs, which lie in it")
     if aside(run_folder).exists():
         or_else = ", which goes on, or puts back the earlier run that --overwrite has moved aside"
     raise SltError(f"no trained weights in {run_folder}; make them with `{made_by}` and the same recipe{or_else}")

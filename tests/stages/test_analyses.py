@@ -13,7 +13,7 @@ from slt_pipeline.models.language import LanguageModel
 from slt_pipeline.stages.embedding import embedding
 from slt_pipeline.stages.grounding import grounding
 from slt_pipeline.stages.modality_gap import modality_gap
-from slt_pipeline.systems.analyses import Run, names_of, opened, report_folder
+from slt_pipeline.systems.analyses import Run, begin_report, names_of, opened, report_folder
 from slt_pipeline.systems.sentences import Sentences, sentences
 from slt_pipeline.systems.tasks import Systems
 
@@ -227,6 +227,11 @@ def test_one_run_is_reported_in_its_folder_and_several_beside_all(slt, own):
     assert (alone / "report" / "grounding" / "grounding.csv").is_file()
     both = [Run(recipe, alone), Run(recipe, alone.with_name("gloss2text_train"))]
     assert report_folder(both, "grounding", None) == own.root / "runs" / "report" / "grounding"
+    begin_report(both, "grounding", None)
+    assert report_folder(both[::-1], "grounding", None).name == "grounding"
+    others = [both[0], Run(both[0].recipe, own.root / "other")]
+    assert begin_report(others, "grounding", None).name == "grounding-2"
+    assert report_folder(both, "grounding", None).name == "grounding"
 
 
 def test_runs_of_one_name_are_told_apart_by_their_folders(mmtlb):

@@ -9,7 +9,10 @@ import torch
 from joint_tools import BRIDGED, HEADED
 from stage_tools import change_json, refusal, write_video
 
+from slt_pipeline.corpora.manifest import write_manifest
+from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json
+from slt_pipeline.models.measures import Density
 from slt_pipeline.stages.confidence import confidence
 from slt_pipeline.stages.extract import extract
 from slt_pipeline.stages.translate import Translate
@@ -85,6 +88,60 @@ def test_what_was_fitted_to_another_search_is_not_used(own, slt):
     line, said = translated(slt, own, "-o", "translate.generation.num_beams=1")
     assert line["confidence"] is None
     assert "generation.num_beams = 2, and now it is 1" in said
+
+
+def test_a_key_of_the_search_that_an_earlier_file_lacks_was_its_default(own, slt):
+    def earlier(data):
+        del data["fitted_to"]["generation.no_repeat_ngram_size"], data["digest"]
+
+    change_json(file_of(own), earlier)
+    assert translated(slt, own)[0]["confidence"] is not None
+    line, said = translated(slt, own, "-o", "translate.generation.no_repeat_ngram_size=2")
+    assert line["confidence"] is None
+    assert "generation.no_repeat_ngram_size = 0, and now it is 2" in said
+
+
+@pytest.mark.parametrize("text", ["", '{"version": 1, "fitted', "[]"])
+def test_a_file_that_was_cut_is_named_with_the_command_that_writes_it_anew(own, text):
+    file_of(own).write_text(text)
+    assert "slt confidence --run" in (message := refusal(Translate, own.recipe()))
+    assert str(file_of(own)) in message
+
+
+def test_parts_of_a_density_belong_together():
+    density = {"mean": [0.0] * 4, "axes": [[1.0, 0, 0, 0]], "spread": [1.0], "rest": 1.0}
+    assert Density.of_numbers(density).distances(torch.zeros(2, 4)).tolist() == [0.0, 0.0]
+    for wrong in ({"mean": [0.0] * 3}, {"spread": [1.0, 1.0]}, {"axes": [[1.0, 0]]}):
+        with pytest.raises(ValueError, match="a density of"):
+            Density.of_numbers({**density, **wrong})
+
+
+def test_one_training_clip_is_enough_to_train_on_and_to_fit_to(own):
+    """To learn one clip by heart is how many begin."""
+    manifest = own.root / "corpus" / "one.jsonl"
+    clips = [clip for clip in own.clips if clip.split != "train" or clip is own.of("train")[0]]
+    write_manifest(manifest, clips)
+    uses = own.root / "runs" / "toy"
+    values = {"translate_train__training__epochs": 1, "translate_train__training__validate_every": 1}
+    recipe = own.recipe(name="one", corpus__manifest=manifest, uses__encoder=uses, uses__language=uses, **values)
+    translate_train(recipe, device="cpu")
+    fitted = read_json(recipe.run_folder("translate_train") / CONFIDENCE_FILE)
+    assert fitted["clips"]["train"] == 1
+    assert fitted["limits"]["distance"]["clips"] == fitted["clips"]["dev"]
+
+
+def test_a_training_whose_confidence_cannot_be_fitted_has_ended_all_the_same(own, monkeypatch, caplog):
+    folder = file_of(own).parent
+    file_of(own).unlink()
+    (folder / "result.json").unlink()
+
+    def refused(*_):
+        raise SltError("no dev clip has measures")
+
+    monkeypatch.setattr("slt_pipeline.systems.confidence_fit.fit_confidence", refused)
+    translate_train(own.recipe(), device="cpu")
+    assert (folder / "result.json").is_file()
+    assert "no confidence is fitted: no dev clip has measures" in caplog.text
 
 
 def test_a_damaged_file_is_named_with_the_command_that_writes_it_anew(own):

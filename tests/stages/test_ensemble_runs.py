@@ -43,6 +43,7 @@ def test_runs_with_other_pieces_of_text_are_refused(own, second, slt):
     ended = slt("evaluate", "--ensemble", f"{first},{other}")
     assert ended.status == 2
     assert "member 2 of the ensemble has other pieces of text" in ended.err
+    assert not (first / "evaluate").exists()  # so that the next one is not the second
 
 
 @pytest.mark.parametrize(("runs", "message"), [("{0}", "is one run"), ("{0},nowhere", "nowhere is no run folder")])

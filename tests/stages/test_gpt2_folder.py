@@ -123,7 +123,7 @@ def test_what_is_no_gpt2_is_refused_in_one_line(german, tmp_path, name, change, 
 
 def test_a_tokenizer_of_another_place_is_refused(german, tmp_path):
     recipe = GlossCorpus(tmp_path).recipe(translator__gpt2=f"{{folder: {german}}}")
-    assert "use the config.json and tokenizer of the same folder" in refusal(gloss2text_train, recipe)
+    assert "use the tokenizer of the same folder" in refusal(gloss2text_train, recipe)
     noisy = GlossCorpus(tmp_path).recipe(
         translator__gpt2=f"{{folder: {german}}}",
         text__tokenizer=german,

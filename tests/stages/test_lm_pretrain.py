@@ -18,6 +18,8 @@ from slt_pipeline.stages.lm_export import lm_export
 from slt_pipeline.stages.lm_pretrain import lm_pretrain
 from slt_pipeline.systems.mbart_folder import MBartFolder
 from slt_pipeline.systems.translator import open_gloss2text
+from slt_pipeline.systems.vocabularies import build_tokenizer
+from slt_pipeline.text.tokenizer import Tokenizer
 from slt_pipeline.training.checkpoint import best_checkpoint
 
 TRAINING = "{epochs: 2, batch_size: 4, num_workers: 0, log_every: 1, optimiser: {lr: {default: 0.01}, weight_decay: 0}}"
@@ -71,6 +73,22 @@ def test_its_folder_is_an_mbart_for_transformers_and_for_gloss2text(german):
     gloss2text_train(started, device="cpu")
     found = open_gloss2text(started, CPU).model.state_dict()
     assert all(torch.equal(found[name], value) for name, value in trained.items())
+
+
+def test_weights_are_refused_beside_as_many_other_pieces(german, tmp_path):
+    """A tokenizer that another corpus trained has the same number of them as often as not."""
+    lm_pretrain(german(), device="cpu")
+    folder = german().run_folder("lm_pretrain") / "mbart"
+    other = tmp_path / "other"
+    reversed_words = [" ".join(word[::-1] for word in line.split()) for line in GERMAN.split("\n") if line]
+    build_tokenizer(german().text, reversed_words).save(other)
+    assert Tokenizer.load(other).vocab_size == Tokenizer.load(folder).vocab_size
+    for stage in (gloss2text_train, lm_pretrain):
+        message = refusal(stage, german(name="again", translator__mbart__folder=folder, text__tokenizer=other))
+        assert f"mBART folder {folder}: " in message and "the tokenizer has as many others" in message
+        assert f"-o text.tokenizer={folder}" in message
+    named = {"translator__mbart__folder": shutil.copytree(folder, tmp_path / "copy"), "text__tokenizer": folder}
+    gloss2text_train(german(name="again", **named), device="cpu")
 
 
 def test_a_run_that_was_killed_goes_on_to_the_same_weights(german, monkeypatch):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 from stage_tools import rows
@@ -104,6 +105,38 @@ def test_scoring_one_task_on_one_split_keeps_the_other_rows(own, slt):
     assert (row["protocol"], old["protocol"]) == ("plain-char", "plain-word")
     assert row["recipe"] != old["recipe"]
     assert row["checkpoints"] == old["checkpoints"]
+
+
+def test_what_is_refused_leaves_the_recipe_beside_earlier_scores_as_it_is(own, slt):
+    folder = own.recipe().run_folder("evaluate")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for task in (("--task", "gloss2text", "--task", "sign2text"), ("--oracle",)):
+        ended = slt("evaluate", "-r", own.file, *task, "-o", "translator.mapper.input=gloss_logits")
+        assert ended.status == 2
+        assert "translator.mapper.input" in ended.err
+    assert slt("evaluate", "-r", own.file, "--oracle").status == 2
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_translator_that_is_missing_is_told_before_other_tasks_are_decoded(own, slt):
+    recipe = own.recipe()
+    shutil.rmtree(recipe.run_folder("evaluate"))
+    recipe.run_folder("translate_train").rename(recipe.run_folder("joint_train"))
+    ended = slt("evaluate", "-r", own.file)
+    assert ended.status == 2
+    assert (
+        f"no trained weights in {recipe.run_folder('translate_train')}; make them with `slt translate-train`"
+        in ended.err
+    )
+    assert f"or name it with --run {recipe.run_folder('joint_train')}" in ended.err
+    assert not recipe.run_folder("evaluate").exists()
+
+
+def test_a_sweep_is_no_run_and_says_so(own, slt):
+    folder = next(own.recipe().run_folder("sweep").iterdir())
+    ended = slt("evaluate", "--run", folder)
+    assert ended.status == 2
+    assert "is a sweep; name the folder of one of its runs" in ended.err
 
 
 def test_a_new_split_is_a_new_row(own, stages):

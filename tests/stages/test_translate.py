@@ -113,6 +113,16 @@ def test_text_named_mp4_is_one_line_and_status_2_and_the_others_are_translated(t
     assert "text.mp4" in line
 
 
+def test_earlier_lines_stay_where_no_video_can_be_read(toy, slt, tmp_path):
+    out, text = tmp_path / "found.jsonl", tmp_path / "text.mp4"
+    text.write_text("no video")
+    assert slt(text, "--out", out)[0] == 2 and not out.exists()
+    assert slt(toy.video(toy.of("test")[0]), "--out", out)[0] == 0
+    before = out.read_bytes()
+    assert slt(text, "--out", out)[0] == 2
+    assert out.read_bytes() == before
+
+
 def test_a_missing_file_is_one_line_and_status_2(slt, tmp_path):
     status, out, err = slt(tmp_path / "absent.mp4")
     assert (status, out) == (2, [])
