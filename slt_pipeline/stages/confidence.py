@@ -73,9 +73,10 @@ def _rows(fitted: Fitted) -> list[dict[str, Any]]:
 def _notes(fitted: Fitted) -> list[str]:
     found, clips = fitted.confidence, fitted.confidence.clips
     ranks = spearman(fitted.held_out, fitted.quality)
+    beside = f", beside the references of other clips {found.chance:.3f}" if clips["dev"] > 1 else ""
     return [
         f"{clips['train']} clips of train, {clips['dev']} of dev; quality is sentence chrF / 100: mean of dev "
-        f"{found.mean_quality:.3f}, beside the references of other clips {found.chance:.3f}",
+        f"{found.mean_quality:.3f}{beside}",
         "rank correlation of confidence and quality, each dev clip predicted without it: "
         + ("none" if ranks is None else f"{ranks:.2f}"),
     ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Generic, Self, TypeVar
 
 import torch
@@ -58,21 +59,24 @@ class _Writer(Generic[_Model]):
         """Where it computes."""
         return next(self.model.parameters()).device
 
-    def together_with(self, others: Sequence[Self]) -> Self:
+    def together_with(self, others: Mapping[Path, Self]) -> Self:
         """Return an ensemble; its members may have other sizes, glosses and taps, but not other pieces of text.
+
+        Args:
+            others: those that write with it, by the folder of their run.
 
         Raises:
             SltError: they have.
         """
-        digests = [member.vocabularies.text.ids_digest()[:12] for member in (self, *others)]
-        for number, digest in enumerate(digests, start=1):
-            if digest != digests[0]:
+        own = self.vocabularies.text.ids_digest()[:12]
+        for number, (folder, member) in enumerate(others.items(), start=2):
+            if (digest := member.vocabularies.text.ids_digest()[:12]) != own:
                 raise SltError(
-                    f"member {number} of the ensemble has other pieces of text ({digest}) than the first "
-                    f"({digests[0]}): probabilities of pieces cannot be averaged; take runs that share a tokenizer "
+                    f"member {number} of the ensemble, {folder}, has other pieces of text ({digest}) than the first "
+                    f"({own}): probabilities of pieces cannot be averaged; take runs that share a tokenizer "
                     "(text.tokenizer)"
                 )
-        return replace(self, others=tuple(others))
+        return replace(self, others=tuple(others.values()))
 
 
 @dataclass(frozen=True)

@@ -219,7 +219,7 @@ class Systems:
         first = open_gloss2text(self.recipe, self.device, self.language)
         if not self.others:
             return first
-        members = [open_gloss2text(recipe_of_run(run), self.device, run) for run in self.others]
+        members = {run: open_gloss2text(recipe_of_run(run), self.device, run) for run in self.others}
         self._tell_of_other_clips()
         return first.together_with(members)
 
@@ -253,7 +253,7 @@ class Systems:
                 )
         if not others:
             return first
-        members = [open_sign2text(recipe, self.device, reads, run) for run, recipe in others.items()]
+        members = {run: open_sign2text(recipe, self.device, reads, run) for run, recipe in others.items()}
         self._tell_of_other_clips()
         return first.together_with(members)
 

@@ -98,6 +98,8 @@ def _found(reference: str | Path, root: Path | None) -> Path | tuple[Path, str]:
         return path
     if not path.exists():
         raise SltError(f"{path}: no such video file or folder of frames")
+    if path.suffix.lower() == ".zip":
+        raise SltError(f"{path} is an archive; name the folder of pictures in it: '{text}!FOLDER'")
     if not path.is_file():
         raise SltError(f"{path}: neither a file nor a folder")
     if path.stat().st_size == 0:

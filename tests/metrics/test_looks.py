@@ -44,6 +44,13 @@ def test_a_corpus_that_is_itself_monotonous_is_no_flag():
     assert degenerate([["a"]] * 4, [["a"]] * 4).notable() == []
 
 
+def test_no_more_of_a_long_output_is_quoted_than_a_line_holds():
+    words = [str(number) for number in range(200)]
+    (line,) = degenerate([words] * 4, [["a"], ["b"], ["c"], ["d"]]).notable()
+    assert line.startswith("100.0 % of the outputs are one and the same: '0 1 2 3") and line.endswith("...'")
+    assert len(line) < 160
+
+
 def test_a_loop_that_is_in_the_reference_is_none():
     assert loops(list("100000"))
     assert degenerate([list("100000")], [list("100000")]).repeated == 0

@@ -42,7 +42,7 @@ def test_runs_with_other_pieces_of_text_are_refused(own, second, slt):
     first, other = own.recipe().run_folder("gloss2text_train"), second("gloss2text_train", text__vocab_size=60)
     ended = slt("evaluate", "--ensemble", f"{first},{other}")
     assert ended.status == 2
-    assert "member 2 of the ensemble has other pieces of text" in ended.err
+    assert f"member 2 of the ensemble, {other}, has other pieces of text" in ended.err
     assert not (first / "evaluate").exists()  # so that the next one is not the second
 
 

@@ -179,6 +179,7 @@ def test_files_that_are_no_video_give_one_line_with_the_path(tmp_path):
     write_audio(tmp_path / "audio.mp4")
     (tmp_path / "nothing").mkdir()
     os.mkfifo(tmp_path / "pipe.mp4")
+    (tmp_path / "frames.zip").write_bytes(b"PK")
     expected = {
         "text.mp4": "not a readable video",
         "text.txt": "not a readable video",
@@ -191,6 +192,7 @@ def test_files_that_are_no_video_give_one_line_with_the_path(tmp_path):
         "pipe.mp4": "neither a file nor a folder",
         "frames%04d.png": "no such numbered pictures",
         "missing.zip!a": "no such zip",
+        "frames.zip": r"is an archive; name the folder of pictures in it: '.*frames\.zip!FOLDER'",
         "text.mp4!a": "no such video",
     }
     for name, message in expected.items():
