@@ -76,9 +76,7 @@ def lm_pretrain(
             f"text.tokenizer {recipe.text.tokenizer} is a GPT-2's, and `slt lm pretrain` writes folders with a "
             "SentencePiece model; set text.tokenizer=null to train one"
         )
-    require_own_pieces(recipe.translator, tokenizer)
-    torch.manual_seed(recipe.seed)
-    model = build_translator(recipe.translator.model_copy(update={"suffix": "txt"}), tokenizer)
+    model = _begun(recipe, tokenizer)
     items, dev_items = (_items(recipe, found, tokenizer, model) for found in (documents, dev))
     objective = Objective({_PART: 1.0})
 
@@ -110,6 +108,13 @@ def lm_pretrain(
         lengths=items.lengths() if config.training.bucket else None,
     )
     return run.train(trainable, config.training, recipe.seed, where, partial(distributed.first, write_folder))
+
+
+def _begun(recipe: Recipe, tokenizer: Tokenizer) -> Translator:
+    """Return the model as training begins with it."""
+    require_own_pieces(recipe.translator, tokenizer)
+    torch.manual_seed(recipe.seed)
+    return build_translator(recipe.translator.model_copy(update={"suffix": "txt"}), tokenizer)
 
 
 @dataclass(frozen=True)
