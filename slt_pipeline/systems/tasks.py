@@ -98,11 +98,14 @@ class Systems:
         self._glosses: dict[str, tuple[str, ...]] = {}
 
     def require(self, tasks: Sequence[Task]) -> None:
-        """Open what tasks need.
+        """Open what tasks need on the splits of the recipe.
 
         Raises:
-            SltError: it is not trained, or was made for something else.
+            SltError: clips lack it; a system is not trained, or was made for something else.
         """
+        for task in tasks:
+            for split in self.recipe.evaluate.splits:
+                load_clips(self.recipe.corpus.manifest, split, needs=_NEEDS[task])
         signs = [task for task in tasks if task != "gloss2text"]
         if signs:
             _ = self.store

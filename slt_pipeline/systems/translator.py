@@ -238,6 +238,9 @@ def translator_for(recipe: Recipe, folder: Path, reads: Mapping[str, Any], or_el
         SltError: there is none, or it was trained with other settings or on the features of another encoder.
     """
     recipe.translator.require_reads_signs()
+    joint = recipe.run_folder("joint_train")
+    if folder == recipe.run_folder("translate_train") and holds_translator(joint):
+        or_else = or_else or f", or name the joint run with --run {joint}"
     checkpoint = trained_translator(folder, or_else)
     warn_if_unfinished(folder)
     now: dict[str, Any] = {"text": _languages(recipe), "translator": recipe.translator}
@@ -260,11 +263,8 @@ def require_reads_signs(recipe: Recipe, run: Path | None) -> None:
         SltError: it reads glosses, or there is none.
     """
     recipe.translator.require_reads_signs()
-    joint = recipe.run_folder("joint_train")
-    trained_translator(
-        run or recipe.run_folder("translate_train"),
-        f", or name it with --run {joint}" if holds_translator(joint) else "",
-    )
+    if run:
+        trained_translator(run)
 
 
 def trained_translator(folder: Path, or_else: str = "") -> Checkpoint:

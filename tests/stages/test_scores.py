@@ -128,7 +128,7 @@ def test_a_translator_that_is_missing_is_told_before_other_tasks_are_decoded(own
         f"no trained weights in {recipe.run_folder('translate_train')}; make them with `slt translate-train`"
         in ended.err
     )
-    assert f"or name it with --run {recipe.run_folder('joint_train')}" in ended.err
+    assert f"or name the joint run with --run {recipe.run_folder('joint_train')}" in ended.err
     assert not recipe.run_folder("evaluate").exists()
 
 

@@ -10,6 +10,7 @@ from gloss_corpus import GlossCorpus
 from slt_pipeline.errors import SltError
 from slt_pipeline.stages import sweep as sweep_stage
 from slt_pipeline.stages.gloss2text_train import gloss2text_train
+from slt_pipeline.systems import given
 from slt_pipeline.training.checkpoint import best_checkpoint
 
 SMOOTHING, FORM, BEAMS = "translator.label_smoothing", "translator.gloss_input", "gloss2text_train.generation.num_beams"
@@ -142,7 +143,7 @@ def test_rows_that_other_teachers_taught_are_refused(table):
 )
 @pytest.mark.parametrize("stage", ["gloss2text_train", "translate_train"])
 def test_rows_of_another_content_of_a_given_folder_are_refused(table, tmp_path, monkeypatch, key, file, what, stage):
-    monkeypatch.setattr(sweep_stage, "open_features", lambda _: SimpleNamespace(fingerprint={}))
+    monkeypatch.setattr(given, "open_features", lambda _: SimpleNamespace(fingerprint={}))
     folder = tmp_path / "given"
     folder.mkdir()
     (folder / file).write_bytes(b"one")
