@@ -111,15 +111,12 @@ def build_gloss2text(recipe: Recipe, vocabularies: Vocabularies, folder: Path | 
     if recipe.gloss2text_train.freeze_embeddings:
         frozen = config.of_language_model.model_copy(update={"freeze_text_embedding": True})
         config = config.model_copy(update={config.language_model: frozen, "freeze_gloss_table": True})
-    architecture = _architecture(config, folder)
-    if architecture is None:
-        require_own_pieces(config, vocabularies.text)
     return build_translator(
         config,
         vocabularies.text,
         vocabularies.glosses,
         gloss_language=recipe.text.gloss_language,
-        architecture=architecture,
+        architecture=_architecture(config, folder, vocabularies.text),
     )
 
 
@@ -155,9 +152,6 @@ def build_behind_front(
 ) -> Translator:
     """Build what reads the taps of a front whose streams have these widths; arguments as of `build_sign2text`."""
     config = recipe.translator
-    architecture = _architecture(config, folder)
-    if architecture is None:
-        require_own_pieces(config, vocabularies.text)
     return build_translator(
         config,
         vocabularies.text,
@@ -165,7 +159,7 @@ def build_behind_front(
         gloss_language=recipe.text.gloss_language,
         in_features=widths[TAPS[config.mapper.input].stream],
         class_names=vocabularies.classes.names if vocabularies.classes else None,
-        architecture=architecture,
+        architecture=_architecture(config, folder, vocabularies.text),
     )
 
 
@@ -359,7 +353,13 @@ def _require(folder: Path, now: Mapping[str, Any], what: str, command: str) -> N
     require_made_with(read_json(folder / INPUTS), now, what, cure, in_part=True)
 
 
-def _architecture(config: TranslatorConfig, folder: Path | None) -> dict[str, Any] | None:
-    """Sizes of a trained run's model; a run of an earlier version has no such file and is built from its recipe."""
+def _architecture(config: TranslatorConfig, folder: Path | None, tokenizer: Tokenizer) -> dict[str, Any] | None:
+    """Sizes of a trained run's model; a run of an earlier version has no such file and is built from its recipe.
+
+    What is built from its recipe starts from the folder that this names, which is checked.
+    """
     path = folder and folder / language_file(config)
-    return read_json(path) if path and path.is_file() else None
+    if path and path.is_file():
+        return read_json(path)
+    require_own_pieces(config, tokenizer)
+    return None
