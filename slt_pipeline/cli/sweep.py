@@ -26,7 +26,8 @@ def sweep(name, recipe_name, overrides, device, dry_run, run, overwrite, search,
     The recipe's `sweep.grid` gives the values by key; all combinations run once per seed. `sweep.variants` are named
     rows, such as ablations, each with the keys that it sets. NAME is one of the recipe's `sweeps` in its place.
     Every run has a folder of its own; that of the best is told at the end, and `slt evaluate --run FOLDER` and
-    `slt translate --run FOLDER` open it. A run that fails is a row that says why. Run again, it resumes.
+    `slt translate --run FOLDER` open it: it alone has a confidence, others get one by `slt confidence --run FOLDER`.
+    A run that fails is a row that says why. Run again, it resumes.
     With --search runs are not listed but chosen, by Optuna from the scores on dev so far, among the keys and values of
     `sweep.search`, until its `runs` or `hours` are spent; what stays behind the median is given up on the way.
     p is that of a paired bootstrap against the first row: the first variant, or the best on dev. `sweep.oracle`

@@ -6,16 +6,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.config.recipe import Recipe, recipe_of_run
 from slt_pipeline.config.stages import EvaluateConfig, SweepConfig, Task
 from slt_pipeline.config.variants import Variant, run_of_search
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import held, read_json, write_json
 from slt_pipeline.metrics.protocols import get_protocol
+from slt_pipeline.stages.confidence import confidence
 from slt_pipeline.stages.evaluate import STAGE as EVALUATE
 from slt_pipeline.stages.evaluate import score, score_oracle
 from slt_pipeline.stages.gloss2text_train import gloss2text_train
 from slt_pipeline.stages.translate_train import translate_train
+from slt_pipeline.systems.confidence import CONFIDENCE_FILE
 from slt_pipeline.systems.given import made_from
 from slt_pipeline.systems.search import Pruning, Search, best_until
 from slt_pipeline.systems.sweeps import Sweep
@@ -93,7 +95,21 @@ def _run_all(found: Sweep, device: str, overwrite: bool, jobs: int) -> dict[str,
             keep(Ended(run, 0.0, value=run.call(*run.arguments)))
     if searched:
         log.info("search: %s", searched.ending())
-    return found.report()
+    told = found.report()
+    if told["best"] is not None and config.stage == "translate_train":
+        _fit(Path(told["best"]), device)
+    return told
+
+
+def _fit(best: Path, device: str) -> None:
+    """Fit the confidence of the best run, if it has none; `slt confidence --run` fits that of another one."""
+    result = read_json(best / RESULT) if (best / RESULT).is_file() else {}  # an earlier one may have been deleted
+    if result.get("score") != "bleu4" or (best / CONFIDENCE_FILE).is_file():
+        return
+    try:
+        confidence(recipe_of_run(best), device=device, run=best)
+    except SltError as error:  # what was swept is swept
+        log.warning("no confidence is fitted: %s", error)
 
 
 def sweep_jobs(recipe: Recipe, name: str | None = None, *, device: str = "auto") -> list[Job]:
@@ -134,7 +150,7 @@ def _run(
     """Scores by split of one run, trained and decoded if that was not done before; or why there are none."""
     if variant.recipe is None:
         return {"error": variant.error}
-    train = {"translate_train": translate_train, "gloss2text_train": gloss2text_train}[config.stage]
+    train = gloss2text_train if config.stage == "gloss2text_train" else partial(translate_train, fit=False)
     try:
         given_up = pruning is not None and (folder / PRUNED).is_file() and not overwrite
         ended = (

@@ -54,6 +54,7 @@ def translate_train(
     extend: bool = False,
     folder: Path | None = None,
     give_up: Callable[[], bool] | None = None,
+    fit: bool = True,
 ) -> dict[str, Any]:
     """Train mapper and mBART (and the visual head, with CTC, where the recipe says so); best by dev BLEU-4.
 
@@ -64,6 +65,7 @@ def translate_train(
         extend: go on for more epochs than it was planned for.
         folder: where the run goes; None: the stage's own. A sweep gives each run a folder.
         give_up: asked after each validation but the last whether the run is to be given up, as a search does.
+        fit: fit a confidence at the end; a sweep fits that of its best run alone.
     """
     config, stream, where = recipe.translate_train, recipe.translator.stream, pick_device(device)
     start, held_on = Start.of(recipe), where if config.features_in == "device" else None
@@ -103,8 +105,8 @@ def translate_train(
         give_up=give_up,
         counts=infeasible if model.front.recognises and RECOGNITION in objective.parts else None,
     )
-    fit = partial(fit_trained, recipe, home, model, vocabularies, store, clips, dev) if learns_text else None
-    return run.train(trainable, config.training, recipe.seed, where, at_end=fit)
+    fitting = partial(fit_trained, recipe, home, model, vocabularies, store, clips, dev)
+    return run.train(trainable, config.training, recipe.seed, where, at_end=fitting if fit and learns_text else None)
 
 
 def _look_at_labels(

@@ -15,6 +15,8 @@ from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.errors import SltError
 from slt_pipeline.report.tables import markdown_table
 from slt_pipeline.stages import sweep as sweep_stage
+from slt_pipeline.stages.translate import Translate
+from slt_pipeline.systems.confidence import CONFIDENCE_FILE
 
 QUICK = {
     "translate_train__training__epochs": 1,
@@ -63,6 +65,21 @@ def test_values_stand_as_they_were_typed(sweeping):
     shown = {row[rate] for row in report["rows"]}
     assert shown == {'{"default": 0.001}', '{"default": 0.0003}', '{"default": 1e-05}'}
     assert all(any(value in line for line in lines(report, "table.md")) for value in shown)
+
+
+def test_the_best_run_alone_has_a_confidence_which_is_fitted_where_it_is_missing(sweeping):
+    grid = "{translate_train.training.optimiser.lr.default: [1.0e-3, 1.0e-5]}"
+    report = sweeping(grid)
+    fitted = list(Path(report["folder"]).rglob(CONFIDENCE_FILE))
+    assert fitted == [Path(report["best"]) / CONFIDENCE_FILE]
+    before = fitted[0].read_bytes()
+    assert Translate(sweeping.recipe(grid), device="cpu", run=Path(report["best"])).confidence is not None
+    fitted[0].unlink()
+    assert sweeping(grid)["best"] == report["best"]
+    assert fitted[0].read_bytes() == before
+    shutil.rmtree(report["best"])
+    assert sweeping(grid)["best"] == report["best"]
+    assert fitted[0].is_file()  # it was trained again
 
 
 def test_keys_stand_whole_though_their_last_parts_are_alike(sweeping):
