@@ -1,12 +1,13 @@
 """Ratios of phase two to the plain loop (`translate_plain.py`), each measured in one run, in turns.
 
     make demo
-    python tests/benchmarks/translate.py epoch wide decoding sweep ablation memory
+    python tests/benchmarks/translate.py epoch wide decoding sweep ablation published memory
 
 Parts: `epoch`, training and validation at the demo's size; `wide`, the same at width 512; `decoding`, of a split, in
 file order at the size of training batches, and as `slt evaluate` does; `sweep`, eight runs, one process after the
-other, and `slt sweep --jobs 2`; `ablation`, an epoch on the store, and on clips that are encoded anew; `memory`, of
-validation with the whole vocabulary of mBART. They read the demo's store and models, which stay as they are.
+other, and `slt sweep --jobs 2`; `ablation`, an epoch on the store, and on clips that are encoded anew; `published`,
+the same with S3D of the published width; `memory`, of validation with the whole vocabulary of mBART.
+They read the demo's store and models, which stay as they are.
 
 Each loop has a process of its own, which lives through all rounds, and begins each from the same weights. Beside the
 seconds on the wall stand those of the processor, which say more where a machine has other things to do.
@@ -37,12 +38,15 @@ from slt_pipeline.config.translator import GenerationConfig, MBartConfig, MMTLBC
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.features import FeatureDataset, as_it_is
 from slt_pipeline.corpora.labels import TextLabels, no_labels
-from slt_pipeline.corpora.load import load_clips
+from slt_pipeline.corpora.load import load_clips, media_root
 from slt_pipeline.models.language import EncoderInput
 from slt_pipeline.models.mmtlb import MMTLB
 from slt_pipeline.models.sign_to_text import SignToText
+from slt_pipeline.models.visual_encoder import VisualEncoder
 from slt_pipeline.systems.decoding import Sign2Text
+from slt_pipeline.systems.encoding import ClipEncoder, Encoded, FrameReader
 from slt_pipeline.systems.features import open_features, widths_of
+from slt_pipeline.systems.recogniser import shape_of
 from slt_pipeline.systems.scores import score_texts
 from slt_pipeline.systems.start import Start
 from slt_pipeline.training.devices import pick_device
@@ -57,6 +61,8 @@ WIDE = (
     "translator.mbart.ffn_dim=2048",
     "translate_train.init_language=null",
 )
+ENCODED = 8
+"""Clips that S3D of the published width encodes."""
 SHORT = ("translate_train.training.epochs=5", "translate_train.training.gate=null")
 BF16 = ("translate_train.training.precision=bf16",)
 SPLITS = ("train", "dev")
@@ -238,6 +244,25 @@ def ablation(recipe_name: str, _: int, folder: Path) -> None:
     _told("an epoch of another mapper input", {"encoded anew": [both], "from the store": [from_store]})
 
 
+def published(recipe_name: str, _: int, folder: Path) -> None:
+    """The same where S3D has its published width and 224x224 pixels: some clips are encoded, all take in proportion."""
+    recipe = load(recipe_name, ())
+    large = load(recipe_name, ("encoder.s3d.width=1", "video.transform.image_size=224"))
+    clips = load_clips(recipe.corpus.manifest, "train", needs=["text"])
+    reader = FrameReader(large.video, shape_of(recipe.encoder_folder), torch.device("cpu"))
+    encoder = ClipEncoder(VisualEncoder(large.encoder, 100).eval(), reader)  # what it has learned costs nothing
+
+    def encode() -> None:
+        for _, found in encoder.clips(clips[:ENCODED], media_root(recipe.corpus)):
+            assert isinstance(found, Encoded)
+
+    ours = Ours(recipe, _started(recipe))
+    ours.epoch_and_validation()
+    from_store, encoding = _timed(ours.epoch_and_validation), _timed(encode)
+    both = tuple(a + b * len(clips) / ENCODED for a, b in zip(from_store, encoding, strict=True))
+    _told("the same, S3D as published", {"encoded anew": [(both[0], both[1])], "from the store": [from_store]})
+
+
 def memory(*_: object) -> None:
     """What validation takes above the model: 250,027 pieces, 32 clips, 5 beams, 100 steps."""
     receiver, sender = multiprocessing.get_context("spawn").Pipe(duplex=False)
@@ -250,7 +275,7 @@ def memory(*_: object) -> None:
 class _Whole:
     """The vocabulary of mBART as it was published."""
 
-    language_id, vocab_size = 250_003, 250_027
+    language_id, vocab_size, byte_pieces = 250_003, 250_027, 0
 
     def gloss_pieces(self, name: str) -> list[int]:
         raise NotImplementedError(name)
@@ -315,7 +340,7 @@ def _told(what: str, seconds: dict[str, list[Seconds]]) -> None:
         print(f"{what}: {told[0]}; of the processor {told[1]}", flush=True)
 
 
-PARTS = {part.__name__: part for part in (epoch, wide, decoding, sweep, ablation, memory)}
+PARTS = {part.__name__: part for part in (epoch, wide, decoding, sweep, ablation, published, memory)}
 
 
 def main() -> None:
