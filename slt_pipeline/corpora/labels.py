@@ -30,6 +30,11 @@ class Labels:
     def __init__(self, *labellers: Labeller):
         self.labellers = labellers
 
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, classes: GlossVocabulary) -> "Labels":
+        """Return those of a translator that may recognise as well: texts, and glosses for CTC."""
+        return cls(TextLabels(tokenizer), GlossLabels(classes))
+
     def __call__(self, clips: Sequence[Clip]) -> dict[str, torch.Tensor]:
         """Return the tensors of all of them."""
         return {name: tensor for labeller in self.labellers for name, tensor in labeller(clips).items()}

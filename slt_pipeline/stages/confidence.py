@@ -5,12 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from slt_pipeline.config.recipe import Recipe
-from slt_pipeline.corpora.load import load_clips
 from slt_pipeline.metrics.correlation import spearman
 from slt_pipeline.report.tables import text_table
 from slt_pipeline.systems.confidence import CONFIDENCE_FILE
-from slt_pipeline.systems.confidence_fit import Fitted, fit_confidence
-from slt_pipeline.systems.features import encodable
+from slt_pipeline.systems.confidence_fit import Fitted, fit_run
 from slt_pipeline.systems.tasks import Systems
 from slt_pipeline.systems.translator import require_reads_signs
 from slt_pipeline.training.devices import pick_device
@@ -44,12 +42,7 @@ def confidence(recipe: Recipe, *, device: str = "auto", run: Path | None = None)
     """
     require_reads_signs(recipe, run)
     systems = Systems(recipe, pick_device(device), run)
-    clips = [
-        encodable(recipe, systems.store, load_clips(recipe.corpus.manifest, split, needs=["text"]))
-        for split in ("train", "dev")
-    ]
-    fitted = fit_confidence(recipe, systems.sign2text, systems.store, *clips)
-    fitted.confidence.save(systems.run)
+    fitted = fit_run(systems)
     return Report(text_table(_rows(fitted), decimals=3), _notes(fitted), systems.run / CONFIDENCE_FILE)
 
 

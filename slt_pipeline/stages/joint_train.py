@@ -14,7 +14,7 @@ from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.taps import TAPS, Stream
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.feasible import check_feasible, tell_what_ctc_cannot_learn, with_glosses
-from slt_pipeline.corpora.labels import GlossLabels, Labels, TextLabels
+from slt_pipeline.corpora.labels import Labels
 from slt_pipeline.corpora.load import load_clips, media_root
 from slt_pipeline.errors import SltError
 from slt_pipeline.metrics.protocols import get_protocol
@@ -77,7 +77,7 @@ def joint_train(
     objective = Objective({part: weight for part, weight in recipe.joint_objective.items() if part in model.parts})
     learns_text = not objective.parts.isdisjoint(model.translator.parts)
     scored = dev if learns_text else with_glosses(dev, "dev", "WER")
-    labels = Labels(TextLabels(start.vocabularies.text), GlossLabels(start.classes))
+    labels = Labels.of(start.vocabularies.text, start.classes)
     trainable = Trainable(
         model=model,
         parameter_groups=_trained(model, objective, recipe),

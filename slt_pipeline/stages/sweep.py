@@ -12,12 +12,12 @@ from slt_pipeline.config.variants import Variant, run_of_search
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import held, read_json, write_json
 from slt_pipeline.metrics.protocols import get_protocol
-from slt_pipeline.stages.confidence import confidence
 from slt_pipeline.stages.evaluate import STAGE as EVALUATE
 from slt_pipeline.stages.evaluate import score, score_oracle
 from slt_pipeline.stages.gloss2text_train import gloss2text_train
 from slt_pipeline.stages.translate_train import translate_train
 from slt_pipeline.systems.confidence import CONFIDENCE_FILE
+from slt_pipeline.systems.confidence_fit import fit_run
 from slt_pipeline.systems.given import made_from
 from slt_pipeline.systems.search import Pruning, Search, best_until
 from slt_pipeline.systems.sweeps import Sweep
@@ -102,12 +102,12 @@ def _run_all(found: Sweep, device: str, overwrite: bool, jobs: int) -> dict[str,
 
 
 def _fit(best: Path, device: str) -> None:
-    """Fit the confidence of the best run, if it has none; `slt confidence --run` fits that of another one."""
+    """Fit the confidence of the best run, if it has none; `slt confidence` fits that of another one."""
     result = read_json(best / RESULT) if (best / RESULT).is_file() else {}  # an earlier one may have been deleted
     if result.get("score") != "bleu4" or (best / CONFIDENCE_FILE).is_file():
         return
     try:
-        confidence(recipe_of_run(best), device=device, run=best)
+        fit_run(Systems(recipe_of_run(best), pick_device(device), best))
     except SltError as error:  # what was swept is swept
         log.warning("no confidence is fitted: %s", error)
 

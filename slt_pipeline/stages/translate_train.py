@@ -12,7 +12,7 @@ from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.feasible import tell_what_ctc_cannot_learn, with_glosses
 from slt_pipeline.corpora.features import FeatureDataset, as_it_is, require_clips, require_stream
-from slt_pipeline.corpora.labels import GlossLabels, Labels, TextLabels
+from slt_pipeline.corpora.labels import Labels
 from slt_pipeline.corpora.load import load_clips
 from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.models.ctc import infeasible, is_blank
@@ -67,25 +67,23 @@ def translate_train(
         give_up: asked after each validation but the last whether the run is to be given up, as a search does.
         fit: fit a confidence at the end; a sweep fits that of its best run alone.
     """
-    config, stream, where = recipe.translate_train, recipe.translator.stream, pick_device(device)
+    config, where = recipe.translate_train, pick_device(device)
     start, held_on = Start.of(recipe), where if config.features_in == "device" else None
     store = open_features(recipe, features_in=config.features_in)
     clips, dev = (_clips(recipe, store, split) for split in ("train", "dev"))
-    keep = f" -o uses.encoder={recipe.encoder_folder} -o uses.language={recipe.language_folder}"
-    home, inputs = folder or recipe.run_folder(STAGE), start.inputs(store)
-    run = find_run(home, STAGE, inputs, overwrite=overwrite, extend=extend, to_keep_both=keep)
+    home, given = folder or recipe.run_folder(STAGE), _given(recipe)
+    run = find_run(home, STAGE, start.inputs(store), overwrite=overwrite, extend=extend, to_keep_both=given)
     if run.result is not None:
         return run.result
     require_precision(where, config.training.precision)
     torch.manual_seed(recipe.seed)
-    widths, vocabularies = widths_of(store), start.vocabularies
-    model = start.build(widths)
+    model, vocabularies = start.build(widths := widths_of(store)), start.vocabularies
     _look_at_labels(recipe, start, store, model, clips, dev)
     run.begin(recipe, lambda folder: start.describe(folder, model, widths))
     objective = Objective({part: weight for part, weight in config.objective.items() if part in model.parts})
     learns_text = not objective.parts.isdisjoint(model.translator.parts)
-    labels = Labels(TextLabels(vocabularies.text), GlossLabels(start.classes))
-    dataset, names = FeatureDataset(store, stream, clips, labels, held_on), [clip.id for clip in clips]
+    labels = Labels.of(vocabularies.text, start.classes)
+    dataset = FeatureDataset(store, recipe.translator.stream, clips, labels, held_on)
     trainable = Trainable(
         model=model,
         parameter_groups=model.parameter_groups(objective.parts),
@@ -101,12 +99,17 @@ def translate_train(
         protocol=get_protocol(recipe.corpus.protocol).title,
         on_device=held_on is not None,
         lengths=[dataset.length(clip) + len(vocabularies.text.encode(clip.text or "")) for clip in clips],
-        names=names,
+        names=[clip.id for clip in clips],
         give_up=give_up,
         counts=infeasible if model.front.recognises and RECOGNITION in objective.parts else None,
     )
-    fitting = partial(fit_trained, recipe, home, model, vocabularies, store, clips, dev)
-    return run.train(trainable, config.training, recipe.seed, where, at_end=fitting if fit and learns_text else None)
+    end = partial(fit_trained, recipe, home, model, vocabularies, store, clips, dev) if fit and learns_text else None
+    return run.train(trainable, config.training, recipe.seed, where, at_end=end)
+
+
+def _given(recipe: Recipe) -> str:
+    """Return what names the encoder and the language model of this recipe to another one."""
+    return f" -o uses.encoder={recipe.encoder_folder} -o uses.language={recipe.language_folder}"
 
 
 def _look_at_labels(

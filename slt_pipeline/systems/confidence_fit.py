@@ -17,15 +17,17 @@ from slt_pipeline.config.taps import Stream
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.features import FeatureDataset
 from slt_pipeline.corpora.labels import no_labels
+from slt_pipeline.corpora.load import load_clips
 from slt_pipeline.errors import SltError
 from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.models.measures import gloss_measures
 from slt_pipeline.models.sign_to_text import SignToText
 from slt_pipeline.systems.confidence import LOG_PROBABILITY, Confidence, Limit, Term, fitted_to
 from slt_pipeline.systems.decoding import Sign2Text
-from slt_pipeline.systems.features import FeatureStore
+from slt_pipeline.systems.features import FeatureStore, encodable
 from slt_pipeline.systems.likeness import LikenessFit
 from slt_pipeline.systems.outputs import Outputs
+from slt_pipeline.systems.tasks import Systems
 from slt_pipeline.systems.vocabularies import Vocabularies
 from slt_pipeline.training import distributed
 from slt_pipeline.training.checkpoint import best_checkpoint
@@ -103,6 +105,18 @@ def fit_confidence(
         likeness=likeness,
     )
     return Fitted(found, held_out, quality)
+
+
+def fit_run(systems: Systems) -> Fitted:
+    """Fit the confidence of a translator that is trained, and write it into the folder of its run."""
+    recipe, store = systems.recipe, systems.store
+    clips = [
+        encodable(recipe, store, load_clips(recipe.corpus.manifest, split, needs=["text"]))
+        for split in ("train", "dev")
+    ]
+    fitted = fit_confidence(recipe, systems.sign2text, store, *clips)
+    fitted.confidence.save(systems.run)
+    return fitted
 
 
 def fit_trained(
