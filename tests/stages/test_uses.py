@@ -99,14 +99,19 @@ def test_the_winner_of_a_sweep_is_evaluated_by_its_folder(own, toy, slt):
     assert {path: found for path, found in files(own.root).items() if "evaluate" not in path.parts} == before
 
 
-def test_the_winner_of_a_sweep_translates_videos(toy, slt):
-    result = toy.results["sweep"]["results"][-1]
-    folder = Path(toy.results["sweep"]["folder"]) / result["folder"]
-    clips = toy.of("test")
-    run = slt("translate", "--run", folder, *[toy.video(clip) for clip in clips], "--device", "cpu")
-    assert (run.status, run.err) == (0, "")
-    decoded = read_json_lines(folder / "evaluate" / "sign2text-test.jsonl")
-    assert [json.loads(line)["text"] for line in run.out.splitlines()] == [pair["hypothesis"] for pair in decoded]
+def test_every_run_of_a_sweep_translates_videos_and_says_where_it_has_no_confidence(toy, slt):
+    sweep = toy.results["sweep"]
+    folders = [Path(sweep["folder"]) / result["folder"] for result in sweep["results"]]
+    assert Path(sweep["best"]) in folders and len(folders) > 1
+    for folder in folders:
+        run = slt("translate", "--run", folder, *[toy.video(clip) for clip in toy.of("test")], "--device", "cpu")
+        won = folder == Path(sweep["best"])
+        assert run.status == 0
+        assert run.err == "" if won else f"`slt confidence --run {folder}` writes it" in run.err
+        found = [json.loads(line) for line in run.out.splitlines()]
+        assert all((line["confidence"] is not None) == won for line in found)
+        decoded = read_json_lines(folder / "evaluate" / "sign2text-test.jsonl")
+        assert [line["text"] for line in found] == [pair["hypothesis"] for pair in decoded]
 
 
 def test_a_run_brings_its_own_recipe(toy, slt, tmp_path):
