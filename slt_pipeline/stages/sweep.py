@@ -17,7 +17,7 @@ from slt_pipeline.stages.evaluate import score, score_oracle
 from slt_pipeline.stages.gloss2text_train import gloss2text_train
 from slt_pipeline.stages.translate_train import translate_train
 from slt_pipeline.systems.confidence import CONFIDENCE_FILE
-from slt_pipeline.systems.confidence_fit import fit_run
+from slt_pipeline.systems.confidence_fit import fit_run, fitted_if_possible
 from slt_pipeline.systems.given import made_from
 from slt_pipeline.systems.search import Pruning, Search, best_until
 from slt_pipeline.systems.sweeps import Sweep
@@ -104,12 +104,8 @@ def _run_all(found: Sweep, device: str, overwrite: bool, jobs: int) -> dict[str,
 def _fit(best: Path, device: str) -> None:
     """Fit the confidence of the best run, if it has none; `slt confidence` fits that of another one."""
     result = read_json(best / RESULT) if (best / RESULT).is_file() else {}  # an earlier one may have been deleted
-    if result.get("score") != "bleu4" or (best / CONFIDENCE_FILE).is_file():
-        return
-    try:
-        fit_run(Systems(recipe_of_run(best), pick_device(device), best))
-    except SltError as error:  # what was swept is swept
-        log.warning("no confidence is fitted: %s", error)
+    if result.get("score") == "bleu4" and not (best / CONFIDENCE_FILE).is_file():
+        fitted_if_possible(lambda: fit_run(Systems(recipe_of_run(best), pick_device(device), best)))
 
 
 def sweep_jobs(recipe: Recipe, name: str | None = None, *, device: str = "auto") -> list[Job]:

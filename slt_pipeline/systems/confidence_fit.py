@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
@@ -119,6 +119,14 @@ def fit_run(systems: Systems) -> Fitted:
     return fitted
 
 
+def fitted_if_possible(fit: Callable[[], object]) -> None:
+    """Fit, or say why there is no confidence: what was trained is trained."""
+    try:
+        fit()
+    except SltError as error:
+        log.warning("no confidence is fitted: %s", error)
+
+
 def fit_trained(
     recipe: Recipe,
     folder: Path,
@@ -137,10 +145,7 @@ def fit_trained(
         checkpoint = best_checkpoint(folder, made_by="")
         checkpoint.load_model(model)
         system = Sign2Text(model.eval(), vocabularies, checkpoint.weights_hash)
-        try:
-            fit_confidence(recipe, system, store, train, dev).confidence.save(folder)
-        except SltError as error:  # what was trained is trained
-            log.warning("no confidence is fitted: %s", error)
+        fitted_if_possible(lambda: fit_confidence(recipe, system, store, train, dev).confidence.save(folder))
 
     distributed.first(fit)
 

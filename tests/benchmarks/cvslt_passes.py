@@ -39,7 +39,7 @@ PARTS = ("prior", "posterior", "gaussian_kl", "output_kl")
 class Vocabulary:
     """So many pieces; the published German tokenizer has 2498 (FACTS 6.1)."""
 
-    language_id = LANGUAGE
+    language_id, byte_pieces = LANGUAGE, 0
 
     def __init__(self, pieces: int):
         """Have that many."""

@@ -73,7 +73,7 @@ TOY = Sizes(0.03, 16, 2, 16, 32, MBartConfig(d_model=16, num_layers=1, num_heads
 class Vocabulary:
     """So many pieces as the published German tokenizer has (FACTS 6.1)."""
 
-    language_id, vocab_size = LANGUAGE, PIECES
+    language_id, vocab_size, byte_pieces = LANGUAGE, PIECES, 0
 
     def gloss_pieces(self, name: str) -> list[int]:
         """Return nothing of use: there is no gloss table."""
