@@ -3,11 +3,12 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
 import click
 
 from slt_pipeline.cli.options import Command, protocol_option
-from slt_pipeline.config.stages import TASKS
+from slt_pipeline.config.stages import Task
 
 _PLACE = click.Path(exists=True, path_type=Path)
 
@@ -18,7 +19,7 @@ _PLACE = click.Path(exists=True, path_type=Path)
 @protocol_option("that of both evaluations")
 @click.option(
     "--task",
-    type=click.Choice(TASKS),
+    type=click.Choice(get_args(Task)),
     help="Of folders: which task.  [default: gloss2text of two runs of Gloss2Text, else sign2text]",
 )
 @click.option("--split", "splits", multiple=True, help="Of folders; several times.  [default: all that both have]")

@@ -43,7 +43,7 @@ def _resolved(folders: list[Path]) -> set[Path]:
     "tasks",
     multiple=True,
     metavar="TASK",
-    help="sign2gloss, gloss2text, sign2gloss2text, sign2text; several times.  [default: the recipe's]",
+    help="sign2gloss, gloss2text, sign2gloss2text, sign2text, text2gloss; several times.  [default: the recipe's]",
 )
 @click.option("--split", "splits", multiple=True, help="dev, test, ...; several times.  [default: the recipe's]")
 @click.option(

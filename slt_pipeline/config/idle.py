@@ -33,10 +33,11 @@ _NOT_OF_GLOSSES = {
         ("translator.system", "translator.mapper", "translator.suffix", "translator.head"), "reads no signs"
     ),
     "evaluate.beam_size": "recognises no glosses",
+    "translator.direction": "has one, and scores of both are not compared",
 }
 _READ_OF_GLOSSES = (
     *("system", "language_model", "mbart", "gpt2"),
-    *("gloss_input", "gloss_table", "freeze_gloss_table", "label_smoothing"),
+    *("gloss_input", "direction", "gloss_table", "freeze_gloss_table", "label_smoothing"),
 )
 """Keys of a translator that Gloss2Text reads."""
 _OF_A_HEAD = (
@@ -60,6 +61,7 @@ _NOT_SWEPT = {
     **dict.fromkeys(
         ("translator.language_model", "translator.gpt2"), "a GPT-2 reads no signs, but Gloss2Text's glosses"
     ),
+    "translator.direction": "text2gloss reads no signs",
     **dict.fromkeys(
         (
             *("evaluate.tasks", "evaluate.splits", "evaluate.batch_size", "evaluate.num_best"),

@@ -26,6 +26,8 @@ _FIRST: dict[str, Any] = {
     "pool": "mean",
     "clip": "whole",
     "gloss_input": "vectors",
+    "direction": "gloss2text",
+    "text.order": "forward",
     "language_model.language_model": "mbart",
 }
 """What an account stands for that lacks a key of no section, or whose default is not that of today's section."""

@@ -13,10 +13,10 @@ from slt_pipeline.config.paths import Location
 from slt_pipeline.config.search import SearchConfig, refuse_twice
 from slt_pipeline.config.taps import STREAMS, TAPS, Stream
 from slt_pipeline.config.training import OptimiserConfig, ScheduleConfig, TrainingConfig
-from slt_pipeline.config.translator import GenerationConfig
+from slt_pipeline.config.translator import Direction, GenerationConfig
 
 TASKS = ("sign2gloss", "gloss2text", "sign2gloss2text", "sign2text")
-Task = Literal["sign2gloss", "gloss2text", "sign2gloss2text", "sign2text"]
+Task = Literal["sign2gloss", "gloss2text", "sign2gloss2text", "sign2text", "text2gloss"]
 FeaturesIn = Literal["files", "memory", "auto", "device"]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
@@ -277,10 +277,9 @@ class SweepConfig(Config):
     metric: ScoreName = "bleu4"
     """Score by which the table is sorted, best first."""
 
-    @property
-    def task(self) -> Task:
-        """What its runs are scored on."""
-        return "gloss2text" if self.stage == "gloss2text_train" else "sign2text"
+    def task(self, direction: Direction) -> Task:
+        """Return what its runs are scored on; `direction`: that of a translator that reads no signs."""
+        return direction if self.stage == "gloss2text_train" else "sign2text"
 
     @property
     def tried(self) -> dict[str, list[Any]]:
@@ -334,7 +333,7 @@ class EvaluateConfig(Config):
     """Decoding and scoring of a split."""
 
     tasks: tuple[Task, ...] = Field(default=TASKS, min_length=1)
-    """Tasks to score."""
+    """Tasks to score; `text2gloss` is of a Gloss2Text that learned it (`translator.direction`)."""
     splits: tuple[str, ...] = Field(default=("dev", "test"), min_length=1)
     """Splits to score."""
     beam_size: int = Field(default=5, ge=0, le=1000)

@@ -9,6 +9,7 @@ from slt_pipeline.config.names import ANY_LANGUAGE, SPOKEN_LANGUAGE
 from slt_pipeline.config.paths import LocationPath
 
 Detokenise = Literal["none", "published"]
+Order = Literal["forward", "backward"]
 
 
 class TextConfig(Config):
@@ -28,6 +29,9 @@ class TextConfig(Config):
     detokenise: Detokenise = "none"
     """Spelling of decoded text: `none`, as the pieces say; `published`, with the clean-up of the published systems (no
     space before punctuation, in German one before a final full stop; FACTS 6.6), right for PHOENIX and CSL-Daily."""
+    order: Order = "forward"
+    """In which a text is written: `forward`; or `backward`, from its last piece to its first, by a model that errs
+    elsewhere than one that writes forward and so is a good judge of what that one wrote (`evaluate.rerank`)."""
     gloss_splits: tuple[str, ...] = Field(default=("train",), min_length=1)
     """Splits whose glosses get a row of the gloss table; published: all three (FACTS 1.5), right only where the rows
     come from a pre-trained mBART."""

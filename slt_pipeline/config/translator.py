@@ -11,6 +11,7 @@ from slt_pipeline.config.taps import TAPS, Stream, TapName
 from slt_pipeline.errors import SltError
 
 GlossForm = Literal["vectors", "pieces"]
+Direction = Literal["gloss2text", "text2gloss"]
 LanguageModelName = Literal["mbart", "gpt2"]
 LANGUAGE_MODELS: dict[LanguageModelName, str] = {"mbart": "mBART", "gpt2": "GPT-2"}
 """What they are called."""
@@ -120,6 +121,9 @@ class TranslatorConfig(Config):
     gloss_input: GlossForm = "vectors"
     """How Gloss2Text reads a gloss: `vectors`, one of the gloss table (published code); or `pieces`, its sub-words
     through mBART's text embedding (paper), so that of the gloss table the suffix alone is used (FACTS 6.4, 13)."""
+    direction: Direction = "gloss2text"
+    """What Gloss2Text learns: `gloss2text`, the text of glosses; or `text2gloss`, the glosses of a text, which is read
+    by its pieces: a judge of whether a text says what was signed (`evaluate.rerank`)."""
     gloss_table: Literal["pieces", "random"] = "pieces"
     """First values of the gloss table: `pieces`, the mean of each gloss's piece vectors (FACTS 6.1), or `random`.
     A `gloss_embeddings.bin` in mBART's folder holds the same means and is read in their place."""
@@ -155,12 +159,26 @@ class TranslatorConfig(Config):
         """Names of the losses that this system makes: what an objective weighs."""
         return (*self.text_parts, *self.other_parts, "recognition")
 
+    @model_validator(mode="after")
+    def _texts_are_read_by_pieces(self) -> "TranslatorConfig":
+        if self.direction == "text2gloss" and self.gloss_input != "pieces":
+            raise ValueError(
+                f"direction is text2gloss and gloss_input {self.gloss_input}: a text is read by its pieces, set "
+                "gloss_input to pieces"
+            )
+        return self
+
     def require_reads_signs(self) -> None:
         """Refuse what is no translator of signs.
 
         Raises:
-            SltError: its language model has no encoder for them.
+            SltError: its language model has no encoder for them, or writes glosses.
         """
+        if self.direction == "text2gloss":
+            raise SltError(
+                "translator.direction is text2gloss, which reads texts and writes glosses (`slt gloss2text-train`, "
+                "`slt evaluate --task text2gloss`); signs are translated with translator.direction=gloss2text"
+            )
         if self.language_model == "gpt2":
             raise SltError(
                 "translator.language_model is gpt2, which reads glosses alone (`slt gloss2text-train`, "

@@ -1,16 +1,36 @@
 """Glosses and texts as training items, with the noise of training: what Gloss2Text learns from."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from slt_pipeline.config.translator import Direction
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.labels import GlossReader, TextLabels
 from slt_pipeline.corpora.padding import Padding
-from slt_pipeline.text.gloss_vocab import UNKNOWN
+from slt_pipeline.text.gloss_vocab import UNKNOWN, gloss_name
 from slt_pipeline.text.tokenizer import Tokenizer
+
+
+def in_direction(clips: Iterable[Clip], direction: Direction) -> list[Clip]:
+    """Return clips as a model of this direction learns them.
+
+    For `text2gloss` the words of the text are in the place of the glosses, and these, as their names are kept, in that
+    of the text.
+    """
+    if direction == "gloss2text":
+        return list(clips)
+    return [
+        replace(
+            clip,
+            gloss=None if clip.text is None else tuple(clip.text.split()),
+            text=None if clip.gloss is None else " ".join(map(gloss_name, clip.gloss)),
+        )
+        for clip in clips
+    ]
 
 
 class GlossTextDataset(Dataset):

@@ -37,7 +37,7 @@ def plan(recipe: Recipe, run: Path | None = None, others: Sequence[Path] = ()) -
 def own_tasks(recipe: Recipe, run: Path | None = None) -> tuple[Task, ...]:
     """The tasks that a run alone can do: with glosses where it, or the encoder of its run, makes its own."""
     if run is not None and holds_language_model(run):
-        return ("gloss2text",)
+        return (recipe.translator.direction,)
     recognises = recipe.translator.head == "trained" or (run is not None and holds_encoder(run))
     return ("sign2gloss", "sign2text") if recognises else ("sign2text",)
 

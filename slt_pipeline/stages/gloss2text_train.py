@@ -10,7 +10,7 @@ from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.feasible import with_glosses
 from slt_pipeline.corpora.features import as_it_is
-from slt_pipeline.corpora.gloss_text import GlossTextDataset
+from slt_pipeline.corpora.gloss_text import GlossTextDataset, in_direction
 from slt_pipeline.corpora.load import load_clips
 from slt_pipeline.files import file_hash
 from slt_pipeline.metrics.protocols import get_protocol
@@ -65,8 +65,9 @@ def gloss2text_train(
         return run.result
     where = pick_device(device)
     require_precision(where, config.training.precision)
-    clips, dev = (_clips(manifest, split) for split in ("train", "dev"))
-    vocabularies = Vocabularies.build(recipe.corpus, recipe.text, recipe.translator.gloss_input)
+    form, direction = recipe.translator.gloss_input, recipe.translator.direction
+    clips, dev = (in_direction(_clips(manifest, split), direction) for split in ("train", "dev"))
+    vocabularies = Vocabularies.build(recipe.corpus, recipe.text, form, direction)
     torch.manual_seed(recipe.seed)
     model, teachers = build_gloss2text(recipe, vocabularies), Teachers.open(recipe, vocabularies, where)
     _look_at_texts(recipe, vocabularies, model, [*clips, *dev])

@@ -156,7 +156,8 @@ def _run(
         )
         if pruning and "pruned_at" in ended:
             return {"pruned_at": ended["pruned_at"], "until_then": best_until(folder, pruning.metric)}
-        scores = _scores(variant.recipe, folder, device, config.task)
+        task = config.task(variant.recipe.translator.direction)
+        scores = _scores(variant.recipe, folder, device, task)
         oracle = {"oracle": _oracle_scores(variant.recipe, folder, device)} if config.oracle else {}
         return {"scores": scores, **oracle}
     except SltError as error:

@@ -139,7 +139,8 @@ def published_vocabularies(recipe: Recipe) -> Vocabularies:
     table = next((path for path in (pickled.with_suffix(".json"), pickled) if path.is_file()), None)
     if table is None:
         return Vocabularies.build(recipe.corpus, recipe.text)
-    tokenizer = Tokenizer.load(folder, recipe.text.language, detokenise=recipe.text.detokenise)
+    text = recipe.text
+    tokenizer = Tokenizer.load(folder, text.language, detokenise=text.detokenise, order=text.order)
     return Vocabularies(tokenizer, read_gloss_table(table))
 
 

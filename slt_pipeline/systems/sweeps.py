@@ -83,7 +83,7 @@ class Sweep:
         self.seed = recipe.seeds_of(config)[0]  # of a search
         self.rows: dict[str, dict[str, Any]] = {}
         self._before: list[str] = []  # keys of rows of an earlier call, which stand first in their order
-        self._paired = PairedTest(self.folder, config.task)
+        self._paired = PairedTest(self.folder, config.task(recipe.translator.direction))
 
     def of_search(self) -> list[dict[str, Any]]:
         """Return the rows of its search, and of its seed, in the order in which they were begun."""

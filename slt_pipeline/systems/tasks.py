@@ -16,6 +16,7 @@ from slt_pipeline.config.stages import Task
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.feasible import with_glosses
 from slt_pipeline.corpora.features import FeatureDataset, require_clips, require_stream
+from slt_pipeline.corpora.gloss_text import in_direction
 from slt_pipeline.corpora.labels import TextLabels, no_labels
 from slt_pipeline.corpora.load import load_clips
 from slt_pipeline.corpora.manifest import read_manifest
@@ -45,7 +46,10 @@ _NEEDS: dict[Task, tuple[str, ...]] = {
     "gloss2text": ("text",),
     "sign2gloss2text": ("text",),
     "sign2text": ("text",),
+    "text2gloss": ("text",),
 }
+_OF_GLOSSES: tuple[Task, ...] = ("gloss2text", "text2gloss")
+"""Tasks that need no features."""
 
 
 @dataclass(frozen=True)
@@ -106,10 +110,11 @@ class Systems:
         for task in tasks:
             for split in self.recipe.evaluate.splits:
                 load_clips(self.recipe.corpus.manifest, split, needs=_NEEDS[task])
-        signs = [task for task in tasks if task != "gloss2text"]
+        signs = [task for task in tasks if task not in _OF_GLOSSES]
         if signs:
             _ = self.store
-        if {"gloss2text", "sign2gloss2text"}.intersection(tasks):
+        if {*_OF_GLOSSES, "sign2gloss2text"}.intersection(tasks):
+            self._require_direction(tasks)
             _ = self.gloss2text
         if "sign2text" in signs or (signs and self._own_glosses):
             _ = self.sign2text
@@ -154,10 +159,12 @@ class Systems:
         """
         protocol, config = self.recipe.corpus.protocol, self.recipe.evaluate
         clips = load_clips(self.recipe.corpus.manifest, split, needs=_NEEDS[task])
-        if task != "gloss2text":
+        if task not in _OF_GLOSSES:
             clips = encodable(self.recipe, self.store, clips)
-        if task in ("sign2gloss", "gloss2text"):
+        if task in ("sign2gloss", *_OF_GLOSSES):
             clips = with_glosses(clips, split, task, "are not scored")
+        if task == "text2gloss":
+            clips = in_direction(clips, task)
         if task == "sign2gloss":
             glosses = self._recognised(clips)
             scores = score_glosses(protocol, glosses, clips) | self._time_scores(clips, glosses)
@@ -174,7 +181,7 @@ class Systems:
     def look_at(self, decoded: Decoded) -> Look:
         """Look at outputs beside what training taught: which are empty, the same, in loops, or known."""
         split = {clip.split for clip in decoded.clips}
-        train = [] if "train" in split else _references(decoded.task, self._train)
+        train = [] if "train" in split else _references(decoded.task, self._train(decoded.task))
         return look_at(
             self.recipe.corpus.protocol,
             decoded.hypotheses,
@@ -188,9 +195,9 @@ class Systems:
         weights = {}
         if task in ("sign2gloss", "sign2gloss2text") and not self._own_glosses:
             weights["encoder"] = self.store.fingerprint.get("encoder_weights", "unknown")
-        if task in ("gloss2text", "sign2gloss2text"):
+        if task in (*_OF_GLOSSES, "sign2gloss2text"):
             weights |= _weights("language", self.gloss2text)
-        if task == "sign2text" or (task != "gloss2text" and self._own_glosses):
+        if task == "sign2text" or (task not in _OF_GLOSSES and self._own_glosses):
             weights |= _weights("translator", self.sign2text)
         return {
             **get_protocol(self.recipe.corpus.protocol).described,
@@ -203,9 +210,23 @@ class Systems:
         """The recipe's features."""
         return open_features(self.recipe)
 
-    @cached_property
-    def _train(self) -> list[Clip]:
-        return read_manifest(self.recipe.corpus.manifest, "train")
+    def _train(self, task: Task) -> list[Clip]:
+        clips = read_manifest(self.recipe.corpus.manifest, "train")
+        return in_direction(clips, task) if task == "text2gloss" else clips
+
+    def _require_direction(self, tasks: Sequence[Task]) -> None:
+        """Refuse a task of the other direction than the language model has.
+
+        Raises:
+            SltError: the message names both.
+        """
+        direction = self.recipe.translator.direction
+        for task in tasks:
+            if task in (*_OF_GLOSSES, "sign2gloss2text") and (task == "text2gloss") != (direction == "text2gloss"):
+                raise SltError(
+                    f"the task {task} is none of a recipe whose translator.direction is {direction}; "
+                    + ("name a run that learned it" if task == "text2gloss" else "score it with --task text2gloss")
+                )
 
     @cached_property
     def gloss2text(self) -> Gloss2Text:
@@ -222,7 +243,15 @@ class Systems:
         first = open_gloss2text(self.recipe, self.device, self.language)
         if not self.others:
             return first
-        members = {run: open_gloss2text(recipe_of_run(run), self.device, run) for run in self.others}
+        recipes = {run: recipe_of_run(run) for run in self.others}
+        direction = self.recipe.translator.direction
+        for run, recipe in recipes.items():
+            if recipe.translator.direction != direction:
+                raise SltError(
+                    f"{run} has translator.direction {recipe.translator.direction}, {self.run} {direction}: one writes "
+                    "glosses and the other texts, leave one of them out"
+                )
+        members = {run: open_gloss2text(recipe, self.device, run) for run, recipe in recipes.items()}
         self._tell_of_other_clips()
         return first.together_with(members)
 

@@ -32,9 +32,12 @@ class Teachers:
         members = []
         for folder in map(Path, recipe.gloss2text_train.teachers):
             teacher = open_gloss2text(recipe_of_run(folder), device, folder)
-            form, own = teacher.model.config.gloss_input, recipe.translator.gloss_input
-            if form != own:
-                raise SltError(f"the teacher {folder} reads glosses as {form}, translator.gloss_input is {own}")
+            for name in ("gloss_input", "direction"):
+                theirs, ours = getattr(teacher.model.config, name), getattr(recipe.translator, name)
+                if theirs != ours:
+                    raise SltError(
+                        f"the teacher {folder} has translator.{name} {theirs}, the model that it teaches {ours}"
+                    )
             for name, theirs, ours in (
                 ("pieces", teacher.vocabularies.text.ids_digest(), vocabularies.text.ids_digest()),
                 ("gloss inputs", teacher.vocabularies.glosses.digest(), vocabularies.glosses.digest()),

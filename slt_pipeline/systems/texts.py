@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.translator import LANGUAGE_MODELS, GenerationConfig, LanguageModelName
 from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.corpora.gloss_text import in_direction
 from slt_pipeline.corpora.labels import GlossPieces
 from slt_pipeline.corpora.validate import Problem, ValidationReport
 from slt_pipeline.errors import SltError
@@ -134,7 +135,8 @@ def check_texts(
 
 def add_texts(report: ValidationReport, recipe: Recipe) -> None:
     """Add to a report on a manifest what a recipe's tokenizer and lengths make of its texts."""
-    clips = {line: clip for line, clip in report.clips.items() if clip.text}
+    turned = in_direction(report.clips.values(), recipe.translator.direction)
+    clips = {line: clip for line, clip in zip(report.clips, turned, strict=True) if clip.text}
     if not clips:
         report.remarks.append("texts: none")
         return

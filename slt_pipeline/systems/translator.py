@@ -46,6 +46,7 @@ def language_inputs(recipe: Recipe, suffix: str) -> dict[str, Any]:
         "language_model",
         config.language_model,
         "gloss_input",
+        "direction",
         "gloss_table",
         "freeze_gloss_table",
         "label_smoothing",
@@ -87,7 +88,7 @@ def require_own_pieces(config: TranslatorConfig, tokenizer: Tokenizer) -> None:
     folder = config.of_language_model.folder
     if folder is None or not holds_tokenizer(folder):
         return
-    own = Tokenizer.load(folder, tokenizer.language)
+    own = Tokenizer.load(folder, tokenizer.language, order=tokenizer.order)
     if own.ids_digest() != tokenizer.ids_digest():
         number = "as many others" if own.vocab_size == tokenizer.vocab_size else str(tokenizer.vocab_size)
         raise SltError(
@@ -288,7 +289,8 @@ def trained_language_model(recipe: Recipe, folder: Path) -> Checkpoint:
     if not holds_language_model(folder):
         what = "a translator of signs, not" if holds_translator(folder) else "no"
         raise SltError(f"{folder} holds {what} Gloss2Text; name a run of `slt gloss2text-train`")
-    now: dict[str, Any] = {"language_model": {"language_model": recipe.translator.language_model}}
+    kind = {name: getattr(recipe.translator, name) for name in ("language_model", "direction")}
+    now: dict[str, Any] = {"language_model": kind}
     if recipe.uses.language:  # its vocabularies are as they are
         now["text"] = _languages(recipe)
     else:
@@ -299,7 +301,7 @@ def trained_language_model(recipe: Recipe, folder: Path) -> Checkpoint:
 
 def _languages(recipe: Recipe) -> dict[str, str]:
     """What of the text side cannot differ between a trained translator and its use."""
-    return {name: getattr(recipe.text, name) for name in ("language", "gloss_language", "detokenise")}
+    return {name: getattr(recipe.text, name) for name in ("language", "gloss_language", "detokenise", "order")}
 
 
 def _vocabularies(recipe: Recipe) -> dict[str, Any]:

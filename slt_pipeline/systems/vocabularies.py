@@ -9,8 +9,9 @@ from slt_pipeline.config.corpus import CorpusConfig
 from slt_pipeline.config.provenance import require_made_with
 from slt_pipeline.config.runs import GLOSS_INPUTS_FILE
 from slt_pipeline.config.text import TextConfig
-from slt_pipeline.config.translator import GlossForm
+from slt_pipeline.config.translator import Direction, GlossForm
 from slt_pipeline.corpora.clip import Clip
+from slt_pipeline.corpora.gloss_text import in_direction
 from slt_pipeline.corpora.labels import GlossInputs, GlossPieces, GlossReader
 from slt_pipeline.corpora.load import load_clips
 from slt_pipeline.files import file_hash, kept, read_json, write_json
@@ -39,8 +40,20 @@ class Vocabularies:
     """Gloss classes of the recogniser before it; None: Gloss2Text."""
 
     @classmethod
-    @kept(lambda _, corpus, text, gloss_input="vectors": [Path(corpus.manifest), *_tokenizer_paths(text)], most=4)
-    def build(cls, corpus: CorpusConfig, text: TextConfig, gloss_input: GlossForm = "vectors") -> "Vocabularies":
+    @kept(
+        lambda _, corpus, text, gloss_input="vectors", direction="gloss2text": [
+            Path(corpus.manifest),
+            *_tokenizer_paths(text),
+        ],
+        most=4,
+    )
+    def build(
+        cls,
+        corpus: CorpusConfig,
+        text: TextConfig,
+        gloss_input: GlossForm = "vectors",
+        direction: Direction = "gloss2text",
+    ) -> "Vocabularies":
         """Read the tokenizer or train it on the training texts, and collect the glosses of `text.gloss_splits`.
 
         The same manifest gives the same vocabularies.
@@ -49,10 +62,12 @@ class Vocabularies:
             corpus: names the manifest.
             text: names the tokenizer, or says how one is trained.
             gloss_input: how glosses are read; as `pieces`, a tokenizer is trained on them as on texts.
+            direction: for `text2gloss` the words of texts are read, and glosses written.
         """
-        clips = load_clips(corpus.manifest, "train", needs=["text"])
+        clips = in_direction(load_clips(corpus.manifest, "train", needs=["text"]), direction)
         tokenizer = build_tokenizer(text, training_sentences(clips, gloss_input))
-        signed = (clip.gloss for split in text.gloss_splits for clip in load_clips(corpus.manifest, split))
+        read = (in_direction(load_clips(corpus.manifest, split), direction) for split in text.gloss_splits)
+        signed = (clip.gloss for clips in read for clip in clips)
         return cls(tokenizer, GlossVocabulary.build(signed, layout="translation", language=text.gloss_language))
 
     def gloss_reader(self, form: GlossForm) -> GlossReader:
@@ -109,9 +124,13 @@ def training_sentences(clips: Iterable[Clip], gloss_input: GlossForm) -> list[st
 def build_tokenizer(text: TextConfig, training_texts: Iterable[str]) -> Tokenizer:
     """Read the tokenizer that a recipe names, or train it; the same texts give the same."""
     if text.tokenizer:
-        return Tokenizer.load(text.tokenizer, text.language, detokenise=text.detokenise)
+        return Tokenizer.load(text.tokenizer, text.language, detokenise=text.detokenise, order=text.order)
     return train_tokenizer(
-        training_texts, vocab_size=text.vocab_size, language=text.language, detokenise=text.detokenise
+        training_texts,
+        vocab_size=text.vocab_size,
+        language=text.language,
+        detokenise=text.detokenise,
+        order=text.order,
     )
 
 

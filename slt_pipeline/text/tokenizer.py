@@ -22,7 +22,7 @@ import sentencepiece
 import torch
 
 from slt_pipeline.config.names import ANY_LANGUAGE, LANGUAGE_CODES, SPOKEN_LANGUAGE
-from slt_pipeline.config.text import Detokenise
+from slt_pipeline.config.text import Detokenise, Order
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json, write_bytes, write_text
 from slt_pipeline.text.batch import pad_ids
@@ -71,6 +71,7 @@ class Tokenizer:
         language: str = "de_DE",
         id_map: Mapping[int, int] | None = None,
         detokenise: Detokenise = "none",
+        order: Order = "forward",
     ):
         """Make a tokenizer.
 
@@ -79,6 +80,7 @@ class Tokenizer:
             language: Target language; one that is none of mBART's gets an id of its own.
             id_map: Old id -> new id of a pruned model.
             detokenise: Spelling of decoded text: as the pieces say, or cleaned up as in the published systems.
+            order: In which targets are written, and what is decoded was.
 
         Raises:
             SltError: the language is no code of one, or the map moves a special token or drops the language.
@@ -89,6 +91,9 @@ class Tokenizer:
             raise SltError(f"tokenizer: detokenise is {detokenise!r}; use one of: {', '.join(get_args(Detokenise))}")
         self.language = language
         self.detokenise: Detokenise = detokenise
+        if order not in get_args(Order):
+            raise SltError(f"tokenizer: order is {order!r}; use one of: {', '.join(get_args(Order))}")
+        self.order: Order = order
         self.model = model
         if not model:
             raise ValueError("the SentencePiece model is empty")
@@ -140,7 +145,7 @@ class Tokenizer:
     def with_ids(self, ids: Sequence[int]) -> "Tokenizer":
         """Return the tokenizer of a model that has these ids alone, numbered anew in this order."""
         id_map = {self._old_id(number): new for new, number in enumerate(ids)}
-        return Tokenizer(self.model, self.language, id_map, self.detokenise)
+        return Tokenizer(self.model, self.language, id_map, self.detokenise, self.order)
 
     def scored_names(self) -> list[tuple[str, float]]:
         """Return the name of every id, in order, with its score in the SentencePiece model; of added tokens 0."""
@@ -164,6 +169,7 @@ class Tokenizer:
         language: str | None = None,
         id_map: Mapping[int, int] | None = None,
         detokenise: Detokenise | None = None,
+        order: Order | None = None,
     ) -> "Tokenizer":
         """Read a folder that `save` wrote, or a Hugging Face folder: an mBART's, or a GPT-2's.
 
@@ -173,6 +179,7 @@ class Tokenizer:
             id_map: In place of the folder's own map.
             detokenise: In place of what the folder says. One that says nothing is `published`: before there was a
                 choice, all were.
+            order: In place of what the folder says (`forward` if it says nothing).
 
         Raises:
             SltError: there is no model, a file is damaged, or the map is a pickle that was not imported.
@@ -180,7 +187,7 @@ class Tokenizer:
         folder = Path(folder)
         files = model_files(folder)
         try:
-            return cls._of_files(folder, files, language, id_map, detokenise)
+            return cls._of_files(folder, files, language, id_map, detokenise, order)
         except (AttributeError, RuntimeError, TypeError, ValueError) as error:
             read = [*files, *(path for name in (ID_MAP_FILE, META_FILE) if (path := folder / name).is_file())]
             names = ", ".join(path.name for path in read)
@@ -196,6 +203,7 @@ class Tokenizer:
         language: str | None,
         id_map: Mapping[int, int] | None,
         detokenise: Detokenise | None,
+        order: Order | None,
     ) -> "Tokenizer":
         meta: dict[str, Any] = read_json(folder / META_FILE) if (folder / META_FILE).is_file() else {}
         if id_map is None and meta.get("kept") is not None:
@@ -213,6 +221,7 @@ class Tokenizer:
             language or meta.get("language", "de_DE"),
             id_map,
             detokenise or meta.get("detokenise", "published"),
+            order or meta.get("order", "forward"),
         )
 
     def save(self, folder: Path | str) -> None:
@@ -226,10 +235,15 @@ class Tokenizer:
         return hashlib.sha256(json.dumps(self._meta(), sort_keys=True).encode() + b"\n" + self.model).hexdigest()
 
     def ids_digest(self) -> str:
-        """Return one of what decides ids alone: neither spelling, nor a map that gives every id its own."""
+        """Return one of what decides ids alone: neither spelling, nor a map that gives every id its own.
+
+        The order is part of it: what stands behind what tells ids that are written backward from others.
+        """
         kept = self._meta()["kept"]
         of_ids = None if kept == list(range(self._whole_size)) else kept
-        return hashlib.sha256(json.dumps([self.language, of_ids]).encode() + b"\n" + self.model).hexdigest()
+        return hashlib.sha256(
+            json.dumps([self.language, of_ids, *self._turned]).encode() + b"\n" + self.model
+        ).hexdigest()
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of a sentence's pieces alone; a piece that was pruned or never seen is `<unk>`.
@@ -253,10 +267,11 @@ class Tokenizer:
     def targets(self, pieces: Sequence[Sequence[int]]) -> Targets:
         """Return labels and decoder inputs of the ids of sentences (FACTS 6.2).
 
-        Labels are the pieces and `</s>`, then `<pad>`. Decoder inputs are the language code, the pieces and `</s>`;
-        shorter rows carry the language code once more behind `</s>`, where the label is `<pad>`.
+        Labels are the pieces, in the order in which they are written, and `</s>`, then `<pad>`. Decoder inputs are the
+        language code, the pieces and `</s>`; shorter rows carry the language code once more behind `</s>`, where the
+        label is `<pad>`.
         """
-        rows = [[*row, _EOS, self.language_id] for row in pieces]
+        rows = [[*self._in_order(row), _EOS, self.language_id] for row in pieces]
         ids, lengths = pad_ids(rows, _PAD)
         labels = ids.scatter(1, lengths[:, None] - 1, _PAD)
         start = torch.full((len(rows), 1), self.language_id, dtype=torch.int64)
@@ -281,7 +296,7 @@ class Tokenizer:
 
         With `detokenise: published` spaces before punctuation go; German gets the one before a final full stop back.
         """
-        olds = (self._old_id(int(new)) for new in ids)
+        olds = (self._old_id(int(new)) for new in self._in_order(list(ids)))
         pieces = [self._pieces.id_to_piece(old - 1) for old in olds if _NUM_SPECIALS <= old < self._first_language]
         text = self._in_bytes.joined(pieces) if self._in_bytes else "".join(pieces).replace("▁", " ")
         text = text.strip(" ")
@@ -299,7 +314,16 @@ class Tokenizer:
 
     def round_trip(self, text: str) -> str:
         """Return what a perfect translator would write of a reference: `text` itself, unless something is lost."""
-        return self.decode(self.encode(text))
+        return self.decode(self._in_order(self.encode(text)))
+
+    def _in_order(self, pieces: Sequence[int]) -> Sequence[int]:
+        """Return pieces as they are written, or what was written as it is read."""
+        return pieces if self.order == "forward" else pieces[::-1]
+
+    @property
+    def _turned(self) -> list[str]:
+        """The order, where it is not the usual one: a tokenizer of an earlier version keeps its digests."""
+        return [] if self.order == "forward" else [self.order]
 
     def _spoken_beside(self, name: str) -> str:
         """Return the spoken language that a code stands for or beside: one that was not pruned away."""
@@ -308,9 +332,10 @@ class Tokenizer:
         return name if name in left else [*same, self.language][0]
 
     def _meta(self) -> dict[str, Any]:
-        """Return all but the model: language, spelling, old ids in order of their new ids."""
+        """Return all but the model: language, spelling, old ids in order of their new ids, the order of writing."""
         kept = None if self._old_ids is None else [self._old_ids[new] for new in range(self.vocab_size)]
-        return {"language": self.language, "detokenise": self.detokenise, "kept": kept}
+        order = {"order": self.order} if self._turned else {}
+        return {"language": self.language, "detokenise": self.detokenise, "kept": kept, **order}
 
     @cached_property
     def _merges(self) -> BPEDropout:

@@ -7,7 +7,7 @@ from typing import Any
 
 import sentencepiece
 
-from slt_pipeline.config.text import Detokenise
+from slt_pipeline.config.text import Detokenise, Order
 from slt_pipeline.errors import SltError
 from slt_pipeline.text.characters import has_something_to_read, visible
 from slt_pipeline.text.normalise import nfc, single_spaced
@@ -27,6 +27,7 @@ def train_tokenizer(
     vocab_size: int = 1000,
     language: str = "de_DE",
     detokenise: Detokenise = "none",
+    order: Order = "forward",
 ) -> Tokenizer:
     """Train byte-pair merges on texts as they are, in NFC; the same texts give the same bytes.
 
@@ -39,6 +40,7 @@ def train_tokenizer(
         vocab_size: Most pieces; a small corpus that does not carry so many gets fewer, and every character is kept.
         language: Target language, such as `de_DE`.
         detokenise: Spelling of decoded text.
+        order: In which texts are written.
 
     Raises:
         SltError: there is no text at all, or SentencePiece refuses them; the longest is named.
@@ -80,7 +82,7 @@ def train_tokenizer(
             f"tokenizer training: SentencePiece takes no model from {len(sentences)} texts, the longest of which has "
             f"{len(longest)} characters and begins {visible(longest[:40])!r} ({error}); shorten it or leave it out"
         ) from error
-    tokenizer = Tokenizer(output.getvalue(), language, detokenise=detokenise)
+    tokenizer = Tokenizer(output.getvalue(), language, detokenise=detokenise, order=order)
     if folder is not None:
         tokenizer.save(folder)
     return tokenizer
