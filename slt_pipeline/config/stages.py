@@ -10,6 +10,7 @@ from slt_pipeline.config.encoder import S3DConfig
 from slt_pipeline.config.names import ScoreName
 from slt_pipeline.config.objective import Weight
 from slt_pipeline.config.paths import Location
+from slt_pipeline.config.rerank import RerankConfig
 from slt_pipeline.config.search import SearchConfig, refuse_twice
 from slt_pipeline.config.taps import STREAMS, TAPS, Stream
 from slt_pipeline.config.training import OptimiserConfig, ScheduleConfig, TrainingConfig
@@ -344,10 +345,14 @@ class EvaluateConfig(Config):
     """Clips decoded at once, in validation too: of the longest; of shorter ones as many as have as many steps."""
     num_best: int = Field(default=1, ge=1)
     """Translations of each clip that are kept with their log-probabilities; the first is the one that is scored."""
+    rerank: RerankConfig | None = None
+    """Judges of the beams of Gloss2Text, from true or recognised glosses; None: the search alone decides."""
 
     @model_validator(mode="after")
     def _enough_beams(self) -> "EvaluateConfig":
         _check_beams(self.num_best, self.generation)
+        if self.rerank and self.generation.num_beams == 1:
+            raise ValueError("generation.num_beams is 1, and rerank chooses among beams: raise it, or leave out rerank")
         return self
 
 

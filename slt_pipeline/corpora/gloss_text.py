@@ -16,21 +16,20 @@ from slt_pipeline.text.tokenizer import Tokenizer
 
 
 def in_direction(clips: Iterable[Clip], direction: Direction) -> list[Clip]:
-    """Return clips as a model of this direction learns them.
-
-    For `text2gloss` the words of the text are in the place of the glosses, and these, as their names are kept, in that
-    of the text.
-    """
+    """Return clips as a model of this direction learns them; what a clip lacks it has not got afterwards either."""
     if direction == "gloss2text":
         return list(clips)
-    return [
-        replace(
-            clip,
-            gloss=None if clip.text is None else tuple(clip.text.split()),
-            text=None if clip.gloss is None else " ".join(map(gloss_name, clip.gloss)),
-        )
-        for clip in clips
-    ]
+    found = []
+    for clip in clips:
+        words, glosses = turned(clip.gloss or (), clip.text or "")
+        lacks_text, lacks_gloss = clip.text is None, clip.gloss is None
+        found.append(replace(clip, gloss=None if lacks_text else words, text=None if lacks_gloss else glosses))
+    return found
+
+
+def turned(glosses: Sequence[str], text: str) -> tuple[tuple[str, ...], str]:
+    """Return what `text2gloss` reads, the words of a text, and what it writes, the names of its glosses."""
+    return tuple(text.split()), " ".join(map(gloss_name, glosses))
 
 
 class GlossTextDataset(Dataset):

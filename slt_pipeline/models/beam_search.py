@@ -1,6 +1,6 @@
 """mBART's beam search, which is transformers' (FACTS 6.6), of one model or of several together."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -10,7 +10,7 @@ from transformers.modeling_outputs import BaseModelOutput
 
 from slt_pipeline.errors import SltError
 from slt_pipeline.models.ensemble import CACHE, Member, SearchCache, TogetherWith, mean_log_probs
-from slt_pipeline.models.mbart import EOS_ID
+from slt_pipeline.models.mbart import EOS_ID, PAD_ID
 
 _MOST_LOGITS = 2**26
 """Logits that are held at once where hypotheses are scored: 256 MB in float32, and as much again of their softmax."""
@@ -77,13 +77,32 @@ def beam_search(
         return Generation(ids, None)
     # The search could return them itself, but keeps for it the scores of all V pieces at every step: gigabytes.
     all_of = [member.repeated(num_return) for member in members]
-    rows = max(1, _MOST_LOGITS // (ids.shape[1] * first.mbart.config.vocab_size))
-    parts = []
-    for row in range(0, len(ids), rows):
-        part = slice(row, row + rows)
-        log_probs = mean_log_probs([member.rows(part) for member in all_of], ids[part, :-1])
-        parts.append(_scores(log_probs, ids[part], max_length))
-    return Generation(ids, torch.cat(parts) / _lengths(ids) ** length_penalty)
+    sums = _by_rows(all_of, ids[:, :-1], lambda log_probs, part: _scores(log_probs, ids[part], max_length))
+    return Generation(ids, sums / _lengths(ids) ** length_penalty)
+
+
+@torch.no_grad()
+def text_log_probs(members: Sequence[Member], labels: Tensor, decoder_input_ids: Tensor) -> Tensor:
+    """Return the log-probability (B,) of a text of each source, `</s>` included, by the mean of the members'.
+
+    Args:
+        members: what each knows of B sources.
+        labels: of the texts, (B, N), with padding behind them.
+        decoder_input_ids: what stands before each of the labels, (B, N).
+    """
+
+    def of_labels(log_probs: Tensor, part: slice) -> Tensor:
+        each = log_probs.gather(-1, labels[part, :, None]).squeeze(-1)
+        return each.masked_fill(labels[part] == PAD_ID, 0).sum(dim=1)
+
+    return _by_rows(members, decoder_input_ids, of_labels)
+
+
+def _by_rows(members: Sequence[Member], inputs: Tensor, of: Callable[[Tensor, slice], Tensor]) -> Tensor:
+    """Return what `of` makes of the log-probabilities behind `inputs (B, N)`, a few rows at a time."""
+    rows = max(1, _MOST_LOGITS // (inputs.shape[1] * members[0].mbart.config.vocab_size))
+    parts = [slice(row, row + rows) for row in range(0, len(inputs), rows)]
+    return torch.cat([of(mean_log_probs([m.rows(part) for m in members], inputs[part]), part) for part in parts])
 
 
 def _scores(log_probs: Tensor, ids: Tensor, max_length: int) -> Tensor:

@@ -18,6 +18,9 @@ from slt_pipeline.models.ensemble import Member
 from slt_pipeline.models.language import EncoderInput, GlossNames, LanguageModel, TextVocabulary
 from slt_pipeline.models.mapper import Mapper
 
+_CLOSED = 2
+"""Steps behind a source, its suffix; and pieces about a text, language code and `</s>`."""
+
 
 class Translator(LanguageModel, ABC):
     """V-L mapper, gloss table and mBART. Without `in_features` there is no mapper: Gloss2Text."""
@@ -150,6 +153,13 @@ class Translator(LanguageModel, ABC):
         """Return what it knows of sources, for a search with others; `oracle` as in `generate`."""
         states = self.states(source) if oracle is None else self.oracle_states(source, oracle)
         return Member(self.mbart, states, source.mask)
+
+    def has_room(self, source: int, text: int) -> bool:
+        """Return whether a source of so many steps and a text of so many pieces fit its positions."""
+        lengths = [source + _CLOSED, text + _CLOSED]
+        return max(lengths if self.mbart.config.is_encoder_decoder else [sum(lengths)]) <= (
+            self.mbart.config.max_position_embeddings
+        )
 
     def parameter_groups(self, parts: Collection[str]) -> dict[str, list[nn.Parameter]]:
         """Return the parameters that have a part in the loss: `mapper`, and `translation` for mBART and gloss table.

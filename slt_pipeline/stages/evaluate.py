@@ -30,7 +30,9 @@ def plan(recipe: Recipe, run: Path | None = None, others: Sequence[Path] = ()) -
         "language model": recipe.language_folder,
         "translator": run or recipe.run_folder("translate_train"),
     }
+    judges = _runs(recipe, run, others)[1]
     reads |= {f"member {number}": str(folder) for number, folder in enumerate(others, start=2)}
+    reads |= {f"judge {number}": str(folder) for number, folder in enumerate(judges, start=1)}
     return reads, {"scores": _folder(recipe, run, others)}
 
 
@@ -61,7 +63,7 @@ def evaluate(
         run: folder of the translator, such as a sweep's winner, or of Gloss2Text, which its scores go into; None: the
             recipe's own.
         others: runs that write every text together with `run`; scores go into `evaluate/ensemble/` of it, of other
-            members into `ensemble-2/`, and so on.
+            members into `ensemble-2/`, and so on; where the recipe names judges, into `reranked/`, `reranked-2/`, ...
         tasks: what to score; None: the recipe's tasks.
         oracle: decode sign2text from the posterior, too, which knows the right texts.
     """
@@ -75,8 +77,8 @@ def evaluate(
     systems.require(asked)  # what is refused is refused before anything is written
     known = {split: systems.oracle(split) for split in recipe.evaluate.splits} if oracle else {}
     save_recipe(recipe, folder)
-    if run and others:
-        write_members(folder, [run, *others])
+    if others or recipe.evaluate.rerank:
+        write_members(folder, *_runs(recipe, run, others))
     rows = [score(systems, task, split, folder) for task in asked for split in recipe.evaluate.splits]
     rows += [_oracle_row(systems, decoded, split, folder) for split, decoded in known.items()]
     scored = set(map(_of, rows))
@@ -130,4 +132,12 @@ def _of(row: Mapping[str, Any]) -> tuple[Any, Any]:
 
 def _folder(recipe: Recipe, run: Path | None, others: Sequence[Path] = ()) -> Path:
     folder = run / STAGE if run else recipe.run_folder(STAGE)
-    return folder_of(folder / "ensemble", [run, *others]) if run and others else folder
+    if not others and not recipe.evaluate.rerank:
+        return folder
+    return folder_of(folder / ("reranked" if recipe.evaluate.rerank else "ensemble"), *_runs(recipe, run, others))
+
+
+def _runs(recipe: Recipe, run: Path | None, others: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """Return the runs that write, and those that judge."""
+    rerank = recipe.evaluate.rerank
+    return [run or recipe.language_folder, *others], [Path(judge) for judge in rerank.runs] if rerank else []

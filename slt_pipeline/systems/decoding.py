@@ -1,5 +1,6 @@
 """Translators at work: Gloss2Text and Sign2Text, alone or several together, with their vocabularies."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,8 +10,10 @@ import torch
 
 from slt_pipeline.config.translator import GenerationConfig
 from slt_pipeline.corpora.features import FeatureDataset
+from slt_pipeline.corpora.gloss_text import turned
 from slt_pipeline.corpora.labels import GlossReader
 from slt_pipeline.errors import SltError
+from slt_pipeline.models.beam_search import text_log_probs
 from slt_pipeline.models.ensemble import Member
 from slt_pipeline.models.language import EncoderInput
 from slt_pipeline.models.sign_to_text import SignToText
@@ -105,6 +108,29 @@ class Gloss2Text(_Writer[Translator]):
             found = self.model.generate(self._source(rows), others=members, **settings)
             made.add(indices, read_texts(self.vocabularies, found), num_return)
         return made.outputs()
+
+    @torch.no_grad()
+    def log_probs(self, glosses: Sequence[Sequence[str]], texts: Sequence[str], batch_size: int) -> list[float]:
+        """Return the log-probability of each text behind its glosses; of `text2gloss` that of these behind the text.
+
+        What a model has no position for has no probability: it is `-inf`.
+        """
+        if self.model.config.direction == "text2gloss":
+            both = [turned(signed, text) for signed, text in zip(glosses, texts, strict=True)]
+            glosses, texts = [words for words, _ in both], [written for _, written in both]
+        tokenizer, found = self.vocabularies.text, [-math.inf] * len(texts)
+        pieces = [tokenizer.encode(text) for text in texts]
+        lengths = [(self.reader.length(row), len(ids)) for row, ids in zip(glosses, pieces, strict=True)]
+        fitting = [index for index, of_both in enumerate(lengths) if self.model.has_room(*of_both)]
+        for batch in decoding_batches([sum(lengths[index]) for index in fitting], batch_size):
+            indices = [fitting[number] for number in batch]
+            rows = [glosses[index] for index in indices]
+            members = [each.model.member(each._source(rows)) for each in (self, *self.others)]
+            targets = tokenizer.targets([pieces[index] for index in indices])
+            told = text_log_probs(members, *(ids.to(self.device) for ids in targets))
+            for index, value in zip(indices, told.tolist(), strict=True):
+                found[index] = value
+        return found
 
     def _source(self, glosses: Sequence[Sequence[str]]) -> EncoderInput:
         encoded = self.reader.encode(glosses)

@@ -15,20 +15,23 @@ from slt_pipeline.training.checkpoint import BEST, best_checkpoint
 log = logging.getLogger(__name__)
 MEMBERS_FILE = "members.json"
 """The runs of an ensemble, or of a report, beside what is said of them."""
+JUDGES_FILE = "judges.json"
+"""The runs that judged what these wrote, where any did."""
 
 
-def folder_of(first: Path, members: Sequence[Path]) -> Path:
+def folder_of(first: Path, members: Sequence[Path], judges: Sequence[Path] = ()) -> Path:
     """Return the folder of these runs: the first one, `ensemble`, if no others have it, else `ensemble-2`, ...
 
-    Each set of members has one, so that rows of two are never in one table.
+    Each set of members, and of judges, has one, so that rows of two are never in one table.
     """
     folders = (first if number == 1 else first.with_name(f"{first.name}-{number}") for number in count(1))
-    return next(folder for folder in folders if not folder.exists() or _same(members, folder))
+    return next(folder for folder in folders if not folder.exists() or _same(members, judges, folder))
 
 
-def write_members(folder: Path, members: Sequence[Path]) -> None:
+def write_members(folder: Path, members: Sequence[Path], judges: Sequence[Path] = ()) -> None:
     """Write down which runs a folder is of."""
-    write_json(folder / MEMBERS_FILE, [str(member.resolve()) for member in members])
+    for name, runs in ((MEMBERS_FILE, members), *([(JUDGES_FILE, judges)] if judges else [])):
+        write_json(folder / name, [str(run.resolve()) for run in runs])
 
 
 def warn_if_old(outputs: Path) -> None:
@@ -46,9 +49,15 @@ def warn_if_old(outputs: Path) -> None:
             )
 
 
-def _same(members: Sequence[Path], folder: Path) -> bool:
-    there = folder / MEMBERS_FILE
-    return there.is_file() and sorted(read_json(there)) == sorted(str(member.resolve()) for member in members)
+def _same(members: Sequence[Path], judges: Sequence[Path], folder: Path) -> bool:
+    wanted = ((MEMBERS_FILE, members), (JUDGES_FILE, judges))
+    return (folder / MEMBERS_FILE).is_file() and all(
+        sorted(_listed(folder / name)) == sorted(str(run.resolve()) for run in runs) for name, runs in wanted
+    )
+
+
+def _listed(path: Path) -> list[str]:
+    return read_json(path) if path.is_file() else []
 
 
 def _runs(folder: Path) -> dict[str, Path]:
@@ -56,7 +65,9 @@ def _runs(folder: Path) -> dict[str, Path]:
     if (folder / MEMBERS_FILE).is_file():
         runs = [Path(run) for run in read_json(folder / MEMBERS_FILE)]
         kind = "language" if holds_language_model(runs[0]) else "translator"
-        return {kind if number == 1 else f"{kind} {number}": run for number, run in enumerate(runs, start=1)}
+        writers = {kind if number == 1 else f"{kind} {number}": run for number, run in enumerate(runs, start=1)}
+        judges = enumerate(_listed(folder / JUDGES_FILE), start=1)
+        return writers | {f"judge {number}": Path(run) for number, run in judges}
     above = folder.parent
     if (above / BEST).is_file():
         return {"language" if holds_language_model(above) else "translator": above}

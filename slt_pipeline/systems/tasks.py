@@ -28,6 +28,7 @@ from slt_pipeline.systems.decoding import Gloss2Text, Sign2Text
 from slt_pipeline.systems.features import FeatureStore, encodable, open_features
 from slt_pipeline.systems.outputs import NBest, Outputs
 from slt_pipeline.systems.recogniser import CLASSES_FILE, recognise
+from slt_pipeline.systems.rerank import Reranked
 from slt_pipeline.systems.scores import Look, look_at, score_glosses, score_texts, score_times
 from slt_pipeline.systems.times import GlossTimes, clip_times
 from slt_pipeline.systems.translator import open_gloss2text, open_sign2text, trained_translator
@@ -78,7 +79,9 @@ class Decoded:
                 line["nbest"] = [scored._asdict() for scored in self.nbest[number]]
             if self.glosses:
                 line["glosses"] = list(self.glosses[number])
-            if clip.gloss:
+            if self.task == "text2gloss":
+                line["source"] = " ".join(clip.gloss or ())
+            elif clip.gloss:
                 line["gloss_reference"] = list(clip.gloss)
             yield line
 
@@ -115,7 +118,12 @@ class Systems:
             _ = self.store
         if {*_OF_GLOSSES, "sign2gloss2text"}.intersection(tasks):
             self._require_direction(tasks)
-            _ = self.gloss2text
+            _ = self.reranked or self.gloss2text
+        elif self.recipe.evaluate.rerank:
+            raise SltError(
+                f"evaluate.rerank judges what is written of glosses, and {', '.join(tasks)} writes of none; leave it "
+                "out, or score gloss2text or sign2gloss2text"
+            )
         if "sign2text" in signs or (signs and self._own_glosses):
             _ = self.sign2text
 
@@ -175,7 +183,9 @@ class Systems:
             found = self._run_translator(clips)
         else:
             signed = glosses if recognised else [clip.gloss or () for clip in clips]
-            found = self.gloss2text.outputs(signed, config.generation, config.batch_size, num_best=config.num_best)
+            found = (self.reranked or self.gloss2text).outputs(
+                signed, config.generation, config.batch_size, num_best=config.num_best
+            )
         return Decoded(task, clips, found.texts, score_texts(protocol, found.texts, clips), found.nbest, glosses)
 
     def look_at(self, decoded: Decoded) -> Look:
@@ -197,6 +207,8 @@ class Systems:
             weights["encoder"] = self.store.fingerprint.get("encoder_weights", "unknown")
         if task in (*_OF_GLOSSES, "sign2gloss2text"):
             weights |= _weights("language", self.gloss2text)
+            judges = self.reranked.judges if self.reranked else ()
+            weights |= {f"judge {number}": judge.weights for number, judge in enumerate(judges, start=1)}
         if task == "sign2text" or (task not in _OF_GLOSSES and self._own_glosses):
             weights |= _weights("translator", self.sign2text)
         return {
@@ -252,17 +264,19 @@ class Systems:
                     "glosses and the other texts, leave one of them out"
                 )
         members = {run: open_gloss2text(recipe, self.device, run) for run, recipe in recipes.items()}
-        self._tell_of_other_clips()
+        _tell_of_other_clips(self.run, self.others)
         return first.together_with(members)
 
-    def _tell_of_other_clips(self) -> None:
-        """Say which members were trained on another manifest than the first: one may know what is scored."""
-        clips = {run: read_json(run / INPUTS).get("clips") for run in (self.run, *self.others)}
-        for run in self.others:
-            if clips[run] != clips[self.run]:
-                log.warning(
-                    "%s was trained on another manifest than %s: it may know the clips of this one", run, self.run
-                )
+    @cached_property
+    def reranked(self) -> Reranked | None:
+        """The same with judges; None: the recipe names none."""
+        config = self.recipe.evaluate.rerank
+        if config is None:
+            return None
+        first = self.language or self.recipe.language_folder
+        found = Reranked.open(self.gloss2text, self.recipe, self.device, [first, *self.others], config)
+        _tell_of_other_clips(first, [Path(run) for run in config.runs])
+        return found
 
     @cached_property
     def sign2text(self) -> Sign2Text:
@@ -286,7 +300,7 @@ class Systems:
         if not others:
             return first
         members = {run: open_sign2text(recipe, self.device, reads, run) for run, recipe in others.items()}
-        self._tell_of_other_clips()
+        _tell_of_other_clips(self.run, self.others)
         return first.together_with(members)
 
     @cached_property
@@ -346,6 +360,14 @@ class Systems:
 def _weights(name: str, system: Gloss2Text | Sign2Text) -> dict[str, str]:
     """Return the hash of a system's weights, and of those that write together with it."""
     return {name: system.weights} | {f"{name} {n}": other.weights for n, other in enumerate(system.others, start=2)}
+
+
+def _tell_of_other_clips(first: Path, others: Sequence[Path]) -> None:
+    """Say which runs were trained on another manifest than the first: one may know what is scored."""
+    clips = {run: read_json(run / INPUTS).get("clips") for run in (first, *others)}
+    for run in others:
+        if clips[run] != clips[first]:
+            log.warning("%s was trained on another manifest than %s: it may know the clips of this one", run, first)
 
 
 def _references(task: Task, clips: Sequence[Clip]) -> list[str]:

@@ -1,0 +1,32 @@
+"""Configuration of reranking: which runs judge what a search of Gloss2Text wrote."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from slt_pipeline.config.base import Config
+from slt_pipeline.config.paths import Location
+from slt_pipeline.config.search import refuse_twice
+
+
+class RerankConfig(Config):
+    """Judges of what Gloss2Text writes: the best text of a search is the one that they and it find likeliest together.
+
+    Of every beam, log p(text | glosses), the judges' log-probabilities with their weights, and a reward for length are
+    added up: the noisy channel (Yee, Dauphin and Auli 2019) where a judge has `translator.direction` text2gloss.
+    """
+
+    runs: tuple[Location, ...] = Field(min_length=1)
+    """Runs of Gloss2Text: of text2gloss, log p(glosses | text); or such as write backward (`text.order`), or have other
+    pieces, log p(text | glosses)."""
+    weights: tuple[Annotated[float, Field(gt=0, le=100)], ...] = Field(min_length=1)
+    """Weight of each run's log-probability beside that of what searched, which has 1."""
+    per_piece: float = Field(default=0.0, ge=-100, le=100)
+    """Added for every piece of a text: the longer a text, the less likely is each."""
+
+    @model_validator(mode="after")
+    def _a_weight_a_run(self) -> "RerankConfig":
+        if len(self.runs) != len(self.weights):
+            raise ValueError(f"there are {len(self.runs)} runs and {len(self.weights)} weights: give each run its own")
+        refuse_twice("runs", self.runs)
+        return self
