@@ -19,14 +19,17 @@ class RerankConfig(Config):
     runs: tuple[Location, ...] = Field(min_length=1)
     """Runs of Gloss2Text: of text2gloss, log p(glosses | text); or such as write backward (`text.order`), or have other
     pieces, log p(text | glosses)."""
-    weights: tuple[Annotated[float, Field(gt=0, le=100)], ...] = Field(min_length=1)
-    """Weight of each run's log-probability beside that of what searched, which has 1."""
-    per_piece: float = Field(default=0.0, ge=-100, le=100)
-    """Added for every piece of a text: the longer a text, the less likely is each."""
+    weights: tuple[Annotated[float, Field(ge=0, le=100)], ...] | None = None
+    """Weight of each run's log-probability beside that of what searched, which has 1; None: chosen on dev by BLEU-4,
+    `per_piece` too."""
+    per_piece: float | None = Field(default=None, ge=-100, le=100)
+    """Added for every piece of a text: the longer a text, the less likely is each. None: chosen on dev."""
 
     @model_validator(mode="after")
     def _a_weight_a_run(self) -> "RerankConfig":
-        if len(self.runs) != len(self.weights):
-            raise ValueError(f"there are {len(self.runs)} runs and {len(self.weights)} weights: give each run its own")
         refuse_twice("runs", self.runs)
+        if (self.weights is None) != (self.per_piece is None):
+            raise ValueError("weights and per_piece are chosen on dev together, or given: set both, or neither")
+        if self.weights is not None and len(self.runs) != len(self.weights):
+            raise ValueError(f"there are {len(self.runs)} runs and {len(self.weights)} weights: give each run its own")
         return self

@@ -9,9 +9,10 @@ from slt_pipeline.config.runs import holds_encoder, holds_language_model
 from slt_pipeline.config.stages import Task
 from slt_pipeline.files import held, write_json
 from slt_pipeline.report.tables import text_table
+from slt_pipeline.systems.decoded import Decoded
 from slt_pipeline.systems.predictions import ORACLE, ORACLE_FILE, SCORES_FILE, read_rows, write_predictions
 from slt_pipeline.systems.scored_runs import folder_of, write_members
-from slt_pipeline.systems.tasks import Decoded, Systems
+from slt_pipeline.systems.tasks import Systems
 from slt_pipeline.systems.translator import require_reads_signs
 from slt_pipeline.training.devices import pick_device
 from slt_pipeline.training.run import Plan

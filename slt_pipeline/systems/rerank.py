@@ -1,14 +1,14 @@
 """Reranking: of the best texts of a search, the one that judges and the searching models find likeliest together."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, NamedTuple, Self
 
 import torch
 
 from slt_pipeline.config.recipe import Recipe, recipe_of_run
-from slt_pipeline.config.stages import RerankConfig
+from slt_pipeline.config.rerank import RerankConfig
 from slt_pipeline.config.translator import GenerationConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.systems.decoding import Gloss2Text
@@ -16,15 +16,54 @@ from slt_pipeline.systems.outputs import Outputs, Scored
 from slt_pipeline.systems.translator import open_gloss2text
 
 _SAME = ("language", "gloss_language")
+_WEIGHTS = (0.0, 0.15, 0.3, 0.45, 0.6, 0.8, 1.0)
+_REWARDS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
+"""What is tried on dev, of weights and of the reward for a piece; both begin in the middle."""
+
+
+class Judged(NamedTuple):
+    """A text, and the parts of its points."""
+
+    text: str
+    log_probs: tuple[float, ...]
+    """Of what searched, and of each judge."""
+    pieces: int
+    """Of the text."""
+
+
+class Points(NamedTuple):
+    """How the parts of a text's points are added up."""
+
+    weights: tuple[float, ...]
+    """Of each judge's log-probability; that of what searched has 1."""
+    per_piece: float
+
+    def of(self, judged: Judged) -> float:
+        """Return the points of a text."""
+        first, *others = judged.log_probs
+        added = sum(weight * value for weight, value in zip(self.weights, others, strict=True) if weight)
+        return first + added + self.per_piece * judged.pieces
+
+    def ranked(self, texts: Sequence[Judged]) -> list[Scored]:
+        """Return texts with their points, best first; of equals that which the search had before."""
+        found = [Scored(judged.text, round(self.of(judged), 4)) for judged in texts]
+        return sorted(found, key=lambda scored: -scored.score)
+
+    def told(self) -> str:
+        """Return them in a few words."""
+        return f"judges' weights {', '.join(map(str, self.weights))}; {self.per_piece} for every piece"
+
+    def described(self) -> dict[str, Any]:
+        """Return them for a row of scores."""
+        return {"rerank": {"weights": list(self.weights), "per_piece": self.per_piece}}
 
 
 @dataclass(frozen=True)
 class Reranked:
-    """Gloss2Text, alone or several together, whose beams others judge; it writes as they do."""
+    """Gloss2Text, alone or several together, whose beams others judge."""
 
     writer: Gloss2Text
     judges: tuple[Gloss2Text, ...]
-    config: RerankConfig
 
     @classmethod
     def open(
@@ -37,7 +76,7 @@ class Reranked:
             recipe: its recipe.
             device: where the judges compute.
             writers: folders of its runs.
-            config: which judges, and how much each has to say.
+            config: names the judges.
 
         Raises:
             SltError: a judge is missing, is of other languages, or is what it would judge.
@@ -55,32 +94,57 @@ class Reranked:
                         "the same languages"
                     )
             judges.append(open_gloss2text(own, device, folder))
-        return cls(writer, tuple(judges), config)
+        return cls(writer, tuple(judges))
 
-    def outputs(
-        self, glosses: Sequence[Sequence[str]], generation: GenerationConfig, batch_size: int, *, num_best: int = 0
-    ) -> Outputs:
-        """Return the text of every sequence of glosses, and its `num_best` best ones with what they add up to."""
+    def judged(
+        self, glosses: Sequence[Sequence[str]], generation: GenerationConfig, batch_size: int
+    ) -> list[list[Judged]]:
+        """Return all beams of every sequence of glosses, each text once, in the order of the search."""
         found = self.writer.outputs(glosses, generation, batch_size, num_best=generation.num_beams)
-        signed = [tuple(row) for row in glosses]
-        texts = [list(dict.fromkeys(each.text for each in best)) for best in found.nbest]
-        scores = self._scores(
-            [(row, text) for row, each in zip(signed, texts, strict=True) for text in each], batch_size
+        texts = [list(dict.fromkeys(scored.text for scored in best)) for best in found.nbest]
+        pairs = list(
+            dict.fromkeys((tuple(row), text) for row, each in zip(glosses, texts, strict=True) for text in each)
         )
-        ranked = [
-            sorted((Scored(text, round(scores[row, text], 4)) for text in each), key=lambda of: -of.score)
-            for row, each in zip(signed, texts, strict=True)
+        sides = [row for row, _ in pairs], [text for _, text in pairs]
+        told = [system.log_probs(*sides, batch_size) for system in (self.writer, *self.judges)]
+        known = dict(zip(pairs, zip(*told, strict=True), strict=True))
+        size = {text: len(self.writer.vocabularies.text.encode(text)) for text in sides[1]}
+        return [
+            [Judged(text, known[tuple(row), text], size[text]) for text in each]
+            for row, each in zip(glosses, texts, strict=True)
         ]
-        return Outputs([best[0].text for best in ranked], [best[:num_best] for best in ranked] if num_best else [], [])
 
-    def _scores(
-        self, pairs: Sequence[tuple[tuple[str, ...], str]], batch_size: int
-    ) -> Mapping[tuple[tuple[str, ...], str], float]:
-        """Return what each text adds up to behind its glosses."""
-        pairs = list(dict.fromkeys(pairs))
-        glosses, texts = [row for row, _ in pairs], [text for _, text in pairs]
-        rewards = [self.config.per_piece * len(self.writer.vocabularies.text.encode(text)) for text in texts]
-        told = [self.writer.log_probs(glosses, texts, batch_size), rewards]
-        for judge, weight in zip(self.judges, self.config.weights, strict=True):
-            told.append([weight * value for value in judge.log_probs(glosses, texts, batch_size)])
-        return {pair: sum(values) for pair, values in zip(pairs, zip(*told, strict=True), strict=True)}
+
+def chosen_points(
+    clips: Sequence[Sequence[Judged]], num_judges: int, score: Callable[[Sequence[str]], float]
+) -> Points:
+    """Return the points by which the first texts score best, one part changed at a time until none gains.
+
+    Args:
+        clips: texts of each clip.
+        num_judges: of the points.
+        score: of a text for each clip; more is better.
+    """
+    values = [*([_WEIGHTS[len(_WEIGHTS) // 2]] * num_judges), _REWARDS[len(_REWARDS) // 2]]
+
+    def points(tried: Sequence[float]) -> Points:
+        return Points(tuple(tried[:-1]), tried[-1])
+
+    def score_of(tried: Sequence[float]) -> float:
+        return score([points(tried).ranked(texts)[0].text for texts in clips])
+
+    best, gains = score_of(values), True
+    while gains:
+        gains = False
+        for place, choices in enumerate([*([_WEIGHTS] * num_judges), _REWARDS]):
+            for choice in choices:
+                tried = [*values[:place], choice, *values[place + 1 :]]
+                if tried != values and (found := score_of(tried)) > best:
+                    best, values, gains = found, tried, True
+    return points(values)
+
+
+def outputs_of(clips: Sequence[Sequence[Judged]], points: Points, num_best: int) -> Outputs:
+    """Return the text of most points of every clip, and its `num_best` best ones with them."""
+    ranked = [points.ranked(texts) for texts in clips]
+    return Outputs([best[0].text for best in ranked], [best[:num_best] for best in ranked], [])

@@ -1,8 +1,7 @@
 """The four tasks on the trained systems of a recipe: what each decodes, its scores, and what they are scores of."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,11 +23,12 @@ from slt_pipeline.corpora.times import reference_times
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json, text_hash
 from slt_pipeline.metrics.protocols import get_protocol
+from slt_pipeline.systems.decoded import Decoded, references_of
 from slt_pipeline.systems.decoding import Gloss2Text, Sign2Text
 from slt_pipeline.systems.features import FeatureStore, encodable, open_features
-from slt_pipeline.systems.outputs import NBest, Outputs
+from slt_pipeline.systems.outputs import Outputs
 from slt_pipeline.systems.recogniser import CLASSES_FILE, recognise
-from slt_pipeline.systems.rerank import Reranked
+from slt_pipeline.systems.rerank import Judged, Points, Reranked, chosen_points, outputs_of
 from slt_pipeline.systems.scores import Look, look_at, score_glosses, score_texts, score_times
 from slt_pipeline.systems.times import GlossTimes, clip_times
 from slt_pipeline.systems.translator import open_gloss2text, open_sign2text, trained_translator
@@ -51,39 +51,8 @@ _NEEDS: dict[Task, tuple[str, ...]] = {
 }
 _OF_GLOSSES: tuple[Task, ...] = ("gloss2text", "text2gloss")
 """Tasks that need no features."""
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """What a task made of a split."""
-
-    task: Task
-    clips: Sequence[Clip]
-    hypotheses: Sequence[str]
-    scores: Mapping[str, float]
-    nbest: Sequence[NBest] = ()
-    """The best texts of each clip with scores; empty: none were asked for, or these are glosses."""
-    glosses: Sequence[Sequence[str]] = ()
-    """Glosses that were recognised; empty: none were."""
-
-    @property
-    def references(self) -> list[str]:
-        """What is right of every clip."""
-        return _references(self.task, self.clips)
-
-    def lines(self) -> Iterator[dict[str, Any]]:
-        """Yield what was decoded beside what was right, clip by clip, as `evaluate/` keeps it."""
-        for number, (clip, reference) in enumerate(zip(self.clips, self.references, strict=True)):
-            line: dict[str, Any] = {"id": clip.id, "reference": reference, "hypothesis": self.hypotheses[number]}
-            if self.nbest:
-                line["nbest"] = [scored._asdict() for scored in self.nbest[number]]
-            if self.glosses:
-                line["glosses"] = list(self.glosses[number])
-            if self.task == "text2gloss":
-                line["source"] = " ".join(clip.gloss or ())
-            elif clip.gloss:
-                line["gloss_reference"] = list(clip.gloss)
-            yield line
+_WRITTEN: tuple[Task, ...] = ("gloss2text", "sign2gloss2text")
+"""Tasks in which Gloss2Text writes a text."""
 
 
 class Systems:
@@ -103,6 +72,8 @@ class Systems:
         self.run = run or recipe.run_folder("translate_train")
         self._decoded: dict[tuple[str, ...], Outputs] = {}
         self._glosses: dict[str, tuple[str, ...]] = {}
+        self._beams: dict[tuple[str, ...], list[list[Judged]]] = {}
+        self._points: dict[Task, Points] = {}
 
     def require(self, tasks: Sequence[Task]) -> None:
         """Open what tasks need on the splits of the recipe.
@@ -113,17 +84,17 @@ class Systems:
         for task in tasks:
             for split in self.recipe.evaluate.splits:
                 load_clips(self.recipe.corpus.manifest, split, needs=_NEEDS[task])
+        if self.recipe.evaluate.rerank and not {*_WRITTEN}.intersection(tasks):
+            raise SltError(
+                f"evaluate.rerank judges texts that are written of glosses, and {', '.join(tasks)} writes none; leave "
+                f"it out, or score {' or '.join(_WRITTEN)}"
+            )
         signs = [task for task in tasks if task not in _OF_GLOSSES]
         if signs:
             _ = self.store
-        if {*_OF_GLOSSES, "sign2gloss2text"}.intersection(tasks):
+        if {*_OF_GLOSSES, *_WRITTEN}.intersection(tasks):
             self._require_direction(tasks)
             _ = self.reranked or self.gloss2text
-        elif self.recipe.evaluate.rerank:
-            raise SltError(
-                f"evaluate.rerank judges what is written of glosses, and {', '.join(tasks)} writes of none; leave it "
-                "out, or score gloss2text or sign2gloss2text"
-            )
         if "sign2text" in signs or (signs and self._own_glosses):
             _ = self.sign2text
 
@@ -165,33 +136,66 @@ class Systems:
         Raises:
             SltError: a system is not trained or was made for something else; clips lack what the task needs.
         """
-        protocol, config = self.recipe.corpus.protocol, self.recipe.evaluate
-        clips = load_clips(self.recipe.corpus.manifest, split, needs=_NEEDS[task])
-        if task not in _OF_GLOSSES:
-            clips = encodable(self.recipe, self.store, clips)
-        if task in ("sign2gloss", *_OF_GLOSSES):
-            clips = with_glosses(clips, split, task, "are not scored")
-        if task == "text2gloss":
-            clips = in_direction(clips, task)
+        protocol, clips = self.recipe.corpus.protocol, self._clips(task, split)
         if task == "sign2gloss":
             glosses = self._recognised(clips)
             scores = score_glosses(protocol, glosses, clips) | self._time_scores(clips, glosses)
             return Decoded(task, clips, [gloss_sentence(g) for g in glosses], scores, glosses=glosses)
         recognised = task == "sign2gloss2text" or (task == "sign2text" and self._own_glosses)
         glosses = self._recognised(clips) if recognised else []
-        if task == "sign2text":
-            found = self._run_translator(clips)
-        else:
-            signed = glosses if recognised else [clip.gloss or () for clip in clips]
-            found = (self.reranked or self.gloss2text).outputs(
-                signed, config.generation, config.batch_size, num_best=config.num_best
-            )
+        found = self._run_translator(clips) if task == "sign2text" else self._written(task, clips)
         return Decoded(task, clips, found.texts, score_texts(protocol, found.texts, clips), found.nbest, glosses)
+
+    def _clips(self, task: Task, split: str) -> list[Clip]:
+        """Return the clips of a split that a task is scored on."""
+        clips = load_clips(self.recipe.corpus.manifest, split, needs=_NEEDS[task])
+        if task not in _OF_GLOSSES:
+            clips = encodable(self.recipe, self.store, clips)
+        if task in ("sign2gloss", *_OF_GLOSSES):
+            clips = with_glosses(clips, split, task, "are not scored")
+        return in_direction(clips, task) if task == "text2gloss" else clips
+
+    def _written(self, task: Task, clips: Sequence[Clip]) -> Outputs:
+        """Return what Gloss2Text, and its judges where the recipe names any, make of true or recognised glosses."""
+        config = self.recipe.evaluate
+        if self.reranked is not None:
+            return outputs_of(self._judged(task, clips), self.points(task), config.num_best)
+        signed = self._signed(task, clips)
+        return self.gloss2text.outputs(signed, config.generation, config.batch_size, num_best=config.num_best)
+
+    def _signed(self, task: Task, clips: Sequence[Clip]) -> Sequence[Sequence[str]]:
+        return self._recognised(clips) if task == "sign2gloss2text" else [clip.gloss or () for clip in clips]
+
+    def _judged(self, task: Task, clips: Sequence[Clip]) -> list[list[Judged]]:
+        """Beams of the clips as they were judged; what was judged is not judged again."""
+        assert self.reranked is not None
+        key, config = (task, *(clip.id for clip in clips)), self.recipe.evaluate
+        if key not in self._beams:
+            signed = self._signed(task, clips)
+            self._beams[key] = self.reranked.judged(signed, config.generation, config.batch_size)
+        return self._beams[key]
+
+    def points(self, task: Task) -> Points:
+        """Return how the parts of a text's points are added up: as the recipe says, or as dev says."""
+        config, protocol = self.recipe.evaluate.rerank, get_protocol(self.recipe.corpus.protocol)
+        assert config is not None and self.reranked is not None
+        if config.weights is not None and config.per_piece is not None:
+            return Points(config.weights, config.per_piece)
+        if task not in self._points:
+            clips = self._clips(task, "dev")
+            right = references_of(task, clips)
+            self._points[task] = chosen_points(
+                self._judged(task, clips),
+                len(self.reranked.judges),
+                lambda texts: protocol.score_translation(texts, right).bleu4,
+            )
+            log.info("%s: %s, chosen on dev", task, self._points[task].told())
+        return self._points[task]
 
     def look_at(self, decoded: Decoded) -> Look:
         """Look at outputs beside what training taught: which are empty, the same, in loops, or known."""
         split = {clip.split for clip in decoded.clips}
-        train = [] if "train" in split else _references(decoded.task, self._train(decoded.task))
+        train = [] if "train" in split else references_of(decoded.task, self._train(decoded.task))
         return look_at(
             self.recipe.corpus.protocol,
             decoded.hypotheses,
@@ -205,7 +209,7 @@ class Systems:
         weights = {}
         if task in ("sign2gloss", "sign2gloss2text") and not self._own_glosses:
             weights["encoder"] = self.store.fingerprint.get("encoder_weights", "unknown")
-        if task in (*_OF_GLOSSES, "sign2gloss2text"):
+        if task in (*_OF_GLOSSES, *_WRITTEN):
             weights |= _weights("language", self.gloss2text)
             judges = self.reranked.judges if self.reranked else ()
             weights |= {f"judge {number}": judge.weights for number, judge in enumerate(judges, start=1)}
@@ -215,6 +219,7 @@ class Systems:
             **get_protocol(self.recipe.corpus.protocol).described,
             "recipe": text_hash(self.recipe.model_dump_json(exclude=_NO_PART))[:12],
             "checkpoints": {name: value[:12] for name, value in weights.items()},
+            **(self.points(task).described() if self.reranked and task in _WRITTEN else {}),
         }
 
     @cached_property
@@ -234,7 +239,7 @@ class Systems:
         """
         direction = self.recipe.translator.direction
         for task in tasks:
-            if task in (*_OF_GLOSSES, "sign2gloss2text") and (task == "text2gloss") != (direction == "text2gloss"):
+            if task in (*_OF_GLOSSES, *_WRITTEN) and (task == "text2gloss") != (direction == "text2gloss"):
                 raise SltError(
                     f"the task {task} is none of a recipe whose translator.direction is {direction}; "
                     + ("name a run that learned it" if task == "text2gloss" else "score it with --task text2gloss")
@@ -368,10 +373,6 @@ def _tell_of_other_clips(first: Path, others: Sequence[Path]) -> None:
     for run in others:
         if clips[run] != clips[first]:
             log.warning("%s was trained on another manifest than %s: it may know the clips of this one", run, first)
-
-
-def _references(task: Task, clips: Sequence[Clip]) -> list[str]:
-    return [gloss_sentence(clip.gloss or ()) if task == "sign2gloss" else clip.text or "" for clip in clips]
 
 
 def has_oracle(recipe: Recipe) -> bool:

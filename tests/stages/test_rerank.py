@@ -10,6 +10,7 @@ from slt_pipeline.corpora.gloss_text import turned
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json, read_json_lines, write_json
 from slt_pipeline.stages.gloss2text_train import gloss2text_train
+from slt_pipeline.systems.rerank import Judged, chosen_points
 from slt_pipeline.systems.translator import open_gloss2text
 
 GLOSSES = {"translator__direction": "text2gloss", "translator__gloss_input": "pieces"}
@@ -38,7 +39,8 @@ def folders(judges):
 def asked(folders, weights=(0.5, 0.25), per_piece=0.5, **generation):
     """The recipe's keys with which these runs judge."""
     settings = {"num_beams": 4, "max_length": 12, **generation}
-    rerank = f"{{runs: [{', '.join(map(str, folders))}], weights: {list(weights)}, per_piece: {per_piece}}}"
+    given = f", weights: {list(weights)}, per_piece: {per_piece}" if weights else ""
+    rerank = f"{{runs: [{', '.join(map(str, folders))}]{given}}}"
     return {"evaluate__generation": settings, "evaluate__rerank": rerank}
 
 
@@ -127,6 +129,28 @@ def test_several_write_and_several_judge_and_each_set_has_its_scores(own, folder
     assert read_json(first / "evaluate" / "reranked" / "judges.json") == [str(folder) for folder in folders]
 
 
+def test_weights_that_nobody_gives_are_chosen_on_dev_and_stand_beside_the_score(own, folders, slt):
+    first = own.recipe().run_folder("gloss2text_train")
+    ended = slt("evaluate", "--run", first, "--split", "test", *overrides(**asked(folders, weights=())))
+    (row,) = read_json(first / "evaluate" / "reranked" / "scores.json")
+    chosen = row["rerank"]
+    assert f"{chosen['per_piece']} for every piece, chosen on dev" in ended.err
+    given = overrides(**asked(folders, chosen["weights"], chosen["per_piece"]))
+    assert slt("evaluate", "--run", first, "--split", "test", *given).status == 0
+    (again,) = read_json(first / "evaluate" / "reranked" / "scores.json")
+    assert {**again, "recipe": ""} == {**row, "recipe": ""}
+
+
+def test_what_is_chosen_on_dev_is_what_scores_best_there():
+    # the search likes the wrong text by 2, a judge the right one by 10, another judge is wrong throughout
+    clips = [[Judged("wrong", (-1.0, -20.0, -1.0), 3), Judged("right", (-3.0, -10.0, -30.0), 3)]] * 4
+    points = chosen_points(clips, 2, lambda texts: sum(text == "right" for text in texts))
+    assert all(points.ranked(texts)[0].text == "right" for texts in clips)
+    long = [[Judged("short", (-5.0,), 2), Judged("long", (-9.0,), 8)]]
+    assert chosen_points(long, 0, lambda texts: texts.count("long")).per_piece > 0.66
+    assert chosen_points(long, 0, lambda texts: texts.count("short")).per_piece < 0.67
+
+
 def test_recognised_glosses_are_judged_too(own, folders, stages):
     recipe = own.recipe(**asked(folders))
     found = stages["evaluate"](recipe, device="cpu", tasks=["sign2gloss2text", "gloss2text"])
@@ -174,6 +198,7 @@ def test_what_cannot_judge_is_refused_before_anything_is_written(own, folders, s
     ("values", "message"),
     [
         ({"weights": [0.5]}, "there are 2 runs and 1 weights"),
+        ({"per_piece": "null"}, "set both, or neither"),
         ({"num_beams": 1}, "rerank chooses among beams"),
     ],
 )
@@ -182,9 +207,11 @@ def test_judges_have_weights_and_beams_to_judge(own, folders, values, message):
         own.recipe(**asked(folders, **values))
 
 
-def test_a_translation_of_signs_has_no_judges(own, folders, stages):
+def test_only_a_text_that_is_written_of_glosses_has_judges(own, judges, folders, stages):
     recipe = own.recipe(**asked(folders))
-    assert "sign2text writes of none" in refusal(stages["evaluate"], recipe, tasks=["sign2text"])
+    assert "sign2text writes none" in refusal(stages["evaluate"], recipe, tasks=["sign2text"])
+    recipe = judges["glosses"].model_copy(update={"evaluate": recipe.evaluate})
+    assert "text2gloss writes none" in refusal(stages["evaluate"], recipe, run=folders[0], tasks=["text2gloss"])
 
 
 def test_each_direction_has_its_own_task(own, judges, folders, slt):
