@@ -320,3 +320,25 @@ def test_a_sign_language_starts_from_the_spoken_one_beside_it(trained):
     assert whole.gloss_pieces("en_ASL") == whole.gloss_pieces("en_XX") == [trained.language_id + 1]
     assert whole.gloss_pieces("zh_CSL") == whole.gloss_pieces("zh_CN")
     assert whole.gloss_pieces("pl_PJM") == whole.gloss_pieces("fr_XX") == [whole.language_id]
+
+
+def test_what_is_written_backward_is_read_forward_and_its_folder_says_so(trained, tmp_path):
+    backward = train_tokenizer(TEXTS, tmp_path, order="backward")
+    text = "am montag gibt es im norden regen ."
+    targets = backward.encode_target([text, "regen ."])
+    assert targets.labels[0].tolist()[:-1] == [*trained.encode(text)[::-1], trained.eos_id]
+    assert targets.decoder_input_ids[0, 1:].tolist() == targets.labels[0, :-1].tolist()
+    assert backward.decode_batch(targets.labels) == [text, "regen ."]
+    assert backward.encode(text) == trained.encode(text)  # as a source it is read as ever
+    assert backward.round_trip(text) == text
+    assert Tokenizer.load(tmp_path).order == backward.with_ids(range(backward.vocab_size)).order == "backward"
+    assert Tokenizer.load(tmp_path, order="forward").digest() == trained.digest()
+
+
+def test_two_orders_are_two_tokenizers_and_the_usual_one_is_as_it_was_before_there_was_a_choice(trained):
+    backward = Tokenizer(trained.model, order="backward")
+    assert backward.digest() != trained.digest()
+    assert backward.ids_digest() != trained.ids_digest()
+    assert "order" not in trained._meta()
+    with pytest.raises(SltError, match="order is 'sideways'; use one of: forward, backward"):
+        Tokenizer(trained.model, order="sideways")  # type: ignore[arg-type]
