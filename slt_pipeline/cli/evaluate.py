@@ -64,12 +64,14 @@ def evaluate(recipe_name, overrides, device, dry_run, run, tasks, splits, oracle
     Reads the store and the trained models, writes hypotheses and scores to runs/<recipe>/evaluate/. With --run, scores
     that translator, or Gloss2Text, with its own recipe, and writes into its folder; with --ensemble, several together,
     searched as the first of them says, into evaluate/ensemble/ of its folder, other members into ensemble-2/, ...
+    Where evaluate.rerank names judges, the beams of Gloss2Text are judged by them, into evaluate/reranked/.
     Below the table stands by which protocol, and what is odd: empty outputs, the same one again and again, loops;
     sentences of the training split.
     Example:
       $ slt evaluate --task sign2text --split test
       $ slt evaluate --run runs/demo/mmtlb/translate_train
       $ slt evaluate --ensemble runs/g2t/phoenix14t/gloss2text_train,runs2/g2t/phoenix14t/gloss2text_train
+      $ slt evaluate --run runs/g2t/a/gloss2text_train -o evaluate.rerank.runs=[runs/g2t/b/gloss2text_train]
     """
     from slt_pipeline.stages import evaluate as stage
 
