@@ -5,7 +5,12 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessorList
+from transformers import (
+    ForcedEOSTokenLogitsProcessor,
+    LogitsProcessor,
+    LogitsProcessorList,
+    NoRepeatNGramLogitsProcessor,
+)
 from transformers.modeling_outputs import BaseModelOutput
 
 from slt_pipeline.errors import SltError
@@ -61,16 +66,14 @@ def beam_search(
         attention_mask=first.mask,
         # without it transformers would put `<s>` in front of the language code
         decoder_start_token_id=language_id,
-        forced_eos_token_id=EOS_ID,
         num_beams=num_beams,
         max_length=max_length,
         length_penalty=length_penalty,
-        no_repeat_ngram_size=no_repeat_ngram_size,
         num_return_sequences=num_return,
         early_stopping=False,
         do_sample=False,
         use_cache=True,
-        logits_processor=LogitsProcessorList([TogetherWith(others, num_beams)] if others else []),
+        **_rules(others, num_beams, max_length, no_repeat_ngram_size),
         **({CACHE: SearchCache(first, num_beams)} if first.encodes else {}),
     )
     if not with_scores:
@@ -96,6 +99,21 @@ def text_log_probs(members: Sequence[Member], labels: Tensor, decoder_input_ids:
         return each.masked_fill(labels[part] == PAD_ID, 0).sum(dim=1)
 
     return _by_rows(members, decoder_input_ids, of_labels)
+
+
+def _rules(others: Sequence[Member], num_beams: int, max_length: int, no_repeat_ngram_size: int) -> dict[str, Any]:
+    """Return the arguments of the search that say what may be written, and how sure the others are of it.
+
+    transformers puts its own rules in front of those that it is handed. What is ruled out is taken from the mean of the
+    members: taken from what the first one says alone, it would make that one surer of the rest, and the others not.
+    """
+    if not others:
+        return {"forced_eos_token_id": EOS_ID, "no_repeat_ngram_size": no_repeat_ngram_size}
+    rules: list[LogitsProcessor] = [TogetherWith(others, num_beams)]
+    if no_repeat_ngram_size:
+        rules.append(NoRepeatNGramLogitsProcessor(no_repeat_ngram_size))
+    rules.append(ForcedEOSTokenLogitsProcessor(max_length, EOS_ID, device=str(others[0].states.device)))
+    return {"forced_eos_token_id": None, "no_repeat_ngram_size": 0, "logits_processor": LogitsProcessorList(rules)}
 
 
 def _by_rows(members: Sequence[Member], inputs: Tensor, of: Callable[[Tensor, slice], Tensor]) -> Tensor:

@@ -91,7 +91,7 @@ def mean_log_probs(members: Sequence[Member], inputs: Tensor) -> Tensor:
 
 
 class TogetherWith(LogitsProcessor):
-    """Mixes the probabilities of other models into those of the one that searches.
+    """Mixes the probabilities of other models into those of the one that searches; rules go behind it, not before.
 
     They keep their own caches, in step with the search: what a beam goes on from is the beam that had its pieces.
     """
@@ -118,7 +118,7 @@ class TogetherWith(LogitsProcessor):
             ).logits
             found.append(logits[:, -1].float().log_softmax(dim=-1))
         self._before = input_ids
-        return _log_mean(found).masked_fill(scores == -math.inf, -math.inf)  # what is ruled out stays so
+        return _log_mean(found)
 
     def _parents(self, input_ids: Tensor) -> Tensor:
         """Return for every row the row of the step before whose pieces it goes on from."""

@@ -1,6 +1,7 @@
 """Translators that write one text together."""
 
 from collections import Counter
+from contextlib import contextmanager
 from functools import cache
 
 import pytest
@@ -88,6 +89,68 @@ def test_no_pieces_in_a_row_are_written_twice_where_that_is_ruled_out(models, nu
     for size in (1, 2, 3):
         assert most_often(size) > 1
         assert most_often(size, no_repeat_ngram_size=size) == 1
+
+
+# seeds of which one rules out pieces that the other would write
+UNLIKE = [(aimless(0), aimless(1)), (aimless(2), aimless(0, language_model="gpt2"))]
+
+
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("num_beams", [1, 4])
+@pytest.mark.parametrize("models", UNLIKE)
+def test_whoever_leads_the_same_is_written_where_repetition_is_ruled_out(models, num_beams, size):
+    settings = {"num_beams": num_beams, "no_repeat_ngram_size": size, "num_return": num_beams, "max_length": 9}
+    one, other = together(*models, **settings), together(*models[::-1], **settings)
+    assert torch.equal(one.ids, other.ids)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+@pytest.mark.parametrize("models", UNLIKE)
+def test_a_piece_that_is_ruled_out_leaves_the_mean_of_the_others_as_it_is(models, size):
+    """Greedy, by hand: the mean of what all members think, and then no piece that would repeat."""
+    members = [model.member(model.source(BATCH)) for model in models]
+    ids = torch.full((6, 1), TOKENIZER.language_id)
+    expected = []
+    for _ in range(7):
+        mean = torch.stack([mean_log_probs([member], ids)[:, -1].exp() for member in members]).mean(dim=0).log()
+        for number, row in enumerate(ids.tolist()):
+            known = [tuple(row[n : n + size]) for n in range(len(row) - size + 1)]
+            last = tuple(row[len(row) - size + 1 :])
+            mean[number, [ngram[-1] for ngram in known if ngram[:-1] == last]] = -torch.inf
+        expected.append(mean)
+        ids = torch.cat([ids, mean.argmax(dim=-1, keepdim=True)], dim=1)
+    with searched(models[0]) as seen:
+        together(*models, num_beams=1, max_length=9, no_repeat_ngram_size=size)
+    (found,) = seen
+    for number, row in enumerate(ids.tolist()):
+        steps = (row[1:].index(EOS_ID) if EOS_ID in row else 6) + 1
+        for step in range(steps):
+            torch.testing.assert_close(found.scores[step][number], expected[step][number], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("max_length", [4, 9])
+@pytest.mark.parametrize("size", [0, 2])
+@pytest.mark.parametrize("models", UNLIKE)
+def test_scores_of_several_are_those_of_the_search_itself_wherever_it_is_cut(models, size, max_length):
+    settings = {"num_return": 4, "max_length": max_length, "no_repeat_ngram_size": size}
+    with searched(models[0]) as seen:
+        found = together(*models, with_scores=True, **settings)
+    torch.testing.assert_close(found.scores, seen[0].sequences_scores, atol=1e-5, rtol=1e-4)
+
+
+@contextmanager
+def searched(model):
+    """What the search of a model knows besides the ids, call by call."""
+    seen, of = [], getattr(model.mbart, "gpt2", model.mbart)
+    plain = of.generate
+
+    def watched(**arguments):
+        seen.append(plain(**arguments, return_dict_in_generate=True, output_scores=True))
+        return seen[-1].sequences
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(of, "generate", watched)
+        yield seen
 
 
 def test_members_may_be_of_other_sizes():
