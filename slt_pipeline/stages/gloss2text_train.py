@@ -15,6 +15,7 @@ from slt_pipeline.corpora.load import load_clips
 from slt_pipeline.files import file_hash
 from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.models.translator import Translator
+from slt_pipeline.systems.other_clips import tell_of_other_clips
 from slt_pipeline.systems.scores import score_texts
 from slt_pipeline.systems.start import require_own
 from slt_pipeline.systems.teachers import Teachers, weights_of_teachers
@@ -70,6 +71,7 @@ def gloss2text_train(
     vocabularies = Vocabularies.build(recipe.corpus, recipe.text, form, direction)
     torch.manual_seed(recipe.seed)
     model, teachers = build_gloss2text(recipe, vocabularies), Teachers.open(recipe, vocabularies, where)
+    tell_of_other_clips(folder, [Path(teacher) for teacher in config.teachers], run.inputs["clips"])
     _look_at_texts(recipe, vocabularies, model, [*clips, *dev])
 
     def describe(folder: Path) -> None:

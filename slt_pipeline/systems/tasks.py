@@ -21,11 +21,12 @@ from slt_pipeline.corpora.load import load_clips
 from slt_pipeline.corpora.manifest import read_manifest
 from slt_pipeline.corpora.times import reference_times
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import read_json, text_hash
+from slt_pipeline.files import text_hash
 from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.systems.decoded import Decoded, references_of
 from slt_pipeline.systems.decoding import Gloss2Text, Sign2Text
 from slt_pipeline.systems.features import FeatureStore, encodable, open_features
+from slt_pipeline.systems.other_clips import tell_of_other_clips
 from slt_pipeline.systems.outputs import Outputs
 from slt_pipeline.systems.recogniser import CLASSES_FILE, recognise
 from slt_pipeline.systems.rerank import Judged, Points, Reranked, chosen_points, outputs_of
@@ -34,7 +35,6 @@ from slt_pipeline.systems.times import GlossTimes, clip_times
 from slt_pipeline.systems.translator import open_gloss2text, open_sign2text, trained_translator
 from slt_pipeline.text.gloss_form import gloss_sentence
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
-from slt_pipeline.training.run import INPUTS
 
 log = logging.getLogger(__name__)
 
@@ -269,7 +269,7 @@ class Systems:
                     "glosses and the other texts, leave one of them out"
                 )
         members = {run: open_gloss2text(recipe, self.device, run) for run, recipe in recipes.items()}
-        _tell_of_other_clips(self.run, self.others)
+        tell_of_other_clips(self.run, self.others)
         return first.together_with(members)
 
     @cached_property
@@ -280,7 +280,7 @@ class Systems:
             return None
         first = self.language or self.recipe.language_folder
         found = Reranked.open(self.gloss2text, self.recipe, self.device, [first, *self.others], config)
-        _tell_of_other_clips(first, [Path(run) for run in config.runs])
+        tell_of_other_clips(first, [Path(run) for run in config.runs])
         return found
 
     @cached_property
@@ -305,7 +305,7 @@ class Systems:
         if not others:
             return first
         members = {run: open_sign2text(recipe, self.device, reads, run) for run, recipe in others.items()}
-        _tell_of_other_clips(self.run, self.others)
+        tell_of_other_clips(self.run, self.others)
         return first.together_with(members)
 
     @cached_property
@@ -365,14 +365,6 @@ class Systems:
 def _weights(name: str, system: Gloss2Text | Sign2Text) -> dict[str, str]:
     """Return the hash of a system's weights, and of those that write together with it."""
     return {name: system.weights} | {f"{name} {n}": other.weights for n, other in enumerate(system.others, start=2)}
-
-
-def _tell_of_other_clips(first: Path, others: Sequence[Path]) -> None:
-    """Say which runs were trained on another manifest than the first: one may know what is scored."""
-    clips = {run: read_json(run / INPUTS).get("clips") for run in (first, *others)}
-    for run in others:
-        if clips[run] != clips[first]:
-            log.warning("%s was trained on another manifest than %s: it may know the clips of this one", run, first)
 
 
 def has_oracle(recipe: Recipe) -> bool:

@@ -7,7 +7,7 @@ import torch
 from stage_tools import CPU, refusal
 
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import read_json_lines
+from slt_pipeline.files import read_json, read_json_lines, write_json
 from slt_pipeline.models.ensemble import mean_log_probs
 from slt_pipeline.systems.teachers import Teachers
 from slt_pipeline.systems.translator import open_gloss2text
@@ -55,6 +55,16 @@ def test_a_teacher_with_other_pieces_or_glosses_is_refused(own, stages, tmp_path
     recipe = taught(own, tmp_path, [own.recipe().run_folder("gloss2text_train")], **values)
     assert "the teacher" in refusal(stages["gloss2text_train"], recipe)
     assert not recipe.run_folder("gloss2text_train").exists()
+
+
+def test_a_teacher_that_was_trained_on_another_manifest_is_told(own, stages, tmp_path, caplog):
+    first, second = two_of(own, tmp_path)
+    write_json(second / "inputs.json", {**read_json(second / "inputs.json"), "clips": "of another corpus"})
+    recipe = taught(own, tmp_path, [first, second], gloss2text_train__training__epochs=1)
+    stages["gloss2text_train"](recipe, device="cpu")
+    (told,) = [record.message for record in caplog.records if "another manifest" in record.message]
+    folder = recipe.run_folder("gloss2text_train")
+    assert told == f"{second} was trained on another manifest than {folder}: it may know the clips of this one"
 
 
 def test_a_teacher_that_is_not_trained_is_named(own, stages, tmp_path):
