@@ -32,9 +32,12 @@ from slt_pipeline.report.sweeps import SweepTable, best_run, sweep_groups, sweep
 from slt_pipeline.systems.paired import PairedTest
 from slt_pipeline.systems.search import BEGUN, RESULTS_FILE
 from slt_pipeline.systems.tasks import has_oracle
+from slt_pipeline.training.run import INPUTS
 
 PLOT_FILE = "plot.png"
 TABLE_FILES = ("table.md", "table.csv", "table.tex")
+_CLIPS = "clips"
+"""The manifest's hash, as a sweep and its runs write it down."""
 log = logging.getLogger(__name__)
 
 
@@ -70,7 +73,8 @@ class Sweep:
         base = _hash({**beside, **config.model_dump(include={"stage"}, exclude_defaults=True)}, config)
         scoring = recipe.model_dump(mode="json", include={"evaluate"}, exclude_defaults=True)
         manifest = Path(recipe.corpus.manifest)
-        scored = {**scoring, "clips": file_hash(manifest) if manifest.is_file() else None}
+        self._clips = file_hash(manifest) if manifest.is_file() else None
+        scored = {**scoring, "clips": self._clips}
         if (version := get_protocol(recipe.corpus.protocol).version) > 1:  # 1 was written nowhere
             scored["protocol_version"] = version
         varied = ["variants"] * bool(config.variants) + _varied(config)
@@ -99,11 +103,8 @@ class Sweep:
         before = read_json(path)["base"] if path.is_file() and not overwrite else {}
         for what, value in made_from.items():
             if before.get(what, value) != value:
-                raise SltError(
-                    f"{self.folder} holds a sweep with other {what} ({str(before[what])[:8]}, now {str(value)[:8]}); "
-                    "add --overwrite to start anew, or give this sweep another name"
-                )
-        self.rows = {} if overwrite else {key_of(row): row for row in self._earlier_rows()}
+                raise self._other(what, before[what], value)
+        self.rows = {} if overwrite else {key_of(row): row for row in self._earlier_rows(before.get(_CLIPS))}
         self._before = list(self.rows)
         if self.rows:  # from here on the folder holds none that does not go with the recipe, whenever it is killed
             write_json_lines(self.folder / RESULTS_FILE, self.rows.values())
@@ -113,7 +114,7 @@ class Sweep:
         tried = {"grid": self.config.grid, "variants": self.config.variants, "seeds": self.recipe.seeds_of(self.config)}
         if self.config.search:
             tried = {"search": self.config.search.model_dump(mode="json"), "seeds": [self.seed]}
-        write_json(path, {"base": {**before, **made_from}, "stage": self.config.stage, **tried})
+        write_json(path, {"base": {**before, **made_from, _CLIPS: self._clips}, "stage": self.config.stage, **tried})
         self._write()
 
     def note(self, variant: Variant, outcome: Mapping[str, Any]) -> None:
@@ -142,26 +143,47 @@ class Sweep:
             "written": [str(path) for path in written if path.is_file()],
         }
 
-    def _earlier_rows(self) -> list[dict[str, Any]]:
-        """Return the rows of an earlier call, of another grid too, that can be compared with those of this one."""
+    def _earlier_rows(self, clips: str | None) -> list[dict[str, Any]]:
+        """Return the rows of an earlier call, of another grid too, that can be compared with those of this one.
+
+        Rows that are left out are those whose runs are scored anew: of what was trained otherwise, nothing can be.
+
+        Args:
+            clips: hash of the manifest of the earlier call; None: it is not written down.
+        """
         rows = read_json_lines(self.folder / RESULTS_FILE)
         defined = [row for row in rows if is_defined(row, self.config)]
         if len(defined) < len(rows):
             log.info("sweep: %d earlier rows are of variants that were defined otherwise", len(rows) - len(defined))
+        self._require_clips(defined, clips)
         changed = self._changes() if defined else []
         scoring = [change for change in changed if change[0].startswith("evaluate.")]
-        kept = [row for row in defined if row.get("scored") == self.scored and _first_unset(row, scoring) is None]
-        if len(kept) < len(defined):
-            log.info("sweep: %d earlier rows were scored otherwise, or on other clips", len(defined) - len(kept))
-        for row in kept:
-            if change := _first_unset(row, changed):
+        for row in defined:
+            if change := _first_unset(row, [change for change in changed if change not in scoring]):
                 key, was, is_now = change
                 raise SltError(
                     f"{self.folder} holds runs with {key} = {json.dumps(was)}, which now is {json.dumps(is_now)}, and "
                     "a table has one of them; set it back, add --overwrite to start anew, or give this sweep another "
                     "name"
                 )
+        kept = [row for row in defined if row.get("scored") == self.scored and _first_unset(row, scoring) is None]
+        if len(kept) < len(defined):
+            log.info("sweep: %d earlier rows were scored otherwise", len(defined) - len(kept))
         return kept
+
+    def _require_clips(self, rows: Sequence[Mapping[str, Any]], clips: str | None) -> None:
+        """Refuse rows of another manifest, unless all of them failed."""
+        for row in rows:
+            inputs = self.folder / row.get("folder", "") / INPUTS
+            was = clips or (read_json(inputs).get(_CLIPS) if inputs.is_file() else None)
+            if "error" not in row and was not in (None, self._clips):
+                raise self._other("clips in its manifest", was, self._clips)
+
+    def _other(self, what: str, was: Any, is_now: Any) -> SltError:
+        return SltError(
+            f"{self.folder} holds a sweep with other {what} ({str(was)[:8]}, now {str(is_now)[:8]}); add --overwrite "
+            "to start anew, give this sweep another name, or put back what was there"
+        )
 
     def _changes(self) -> list[tuple[str, Any, Any]]:
         """Return every key that the recipe of the earlier call had another value of: a row that sets it does not care.

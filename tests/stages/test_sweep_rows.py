@@ -1,5 +1,6 @@
 """The rows of one table go together: they differ in what the table says of them, and in nothing else."""
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -8,6 +9,7 @@ import pytest
 from gloss_corpus import GlossCorpus
 
 from slt_pipeline.errors import SltError
+from slt_pipeline.files import read_json, read_json_lines, write_json
 from slt_pipeline.stages import sweep as sweep_stage
 from slt_pipeline.stages.gloss2text_train import gloss2text_train
 from slt_pipeline.systems import given
@@ -38,6 +40,12 @@ def table(tmp_path, monkeypatch) -> Table:
 
 def grid(**keys: list[Any]) -> str:
     return "grid: {" + ", ".join(f"{key}: {values}" for key, values in keys.items()) + "}"
+
+
+def refusal(table: Table, *arguments: Any, **values: Any) -> str:
+    with pytest.raises(SltError) as refused:
+        table(*arguments, **values)
+    return str(refused.value)
 
 
 # --- one recipe
@@ -85,6 +93,47 @@ def test_rows_that_were_decoded_with_another_value_of_what_is_varied_now_are_lef
     assert "1 earlier rows were scored otherwise" in caplog.text
 
 
+@pytest.mark.parametrize("tried", [grid(**{SMOOTHING: [0.4]}), search(SMOOTHING, 0.0, 0.5)])
+@pytest.mark.parametrize("written_down", [True, False])  # earlier versions did not, but every run did
+def test_rows_of_another_manifest_are_refused_and_kept(table, tried, written_down):
+    folder = Path(table(tried)["folder"])
+    before = (folder / "results.jsonl").read_bytes(), (folder / "table.md").read_bytes()
+    if not written_down:
+        told = read_json(folder / "sweep.json")
+        write_json(folder / "inputs.json", {"clips": told["base"].pop("clips")})
+        write_json(folder / "sweep.json", told)
+        for row in read_json_lines(folder / "results.jsonl"):
+            (folder / row["folder"]).mkdir()
+            shutil.copy(folder / "inputs.json", folder / row["folder"] / "inputs.json")
+    path = table.corpus.root / "manifest.jsonl"
+    path.write_text(path.read_text().replace("im osten gibt es schnee", "im osten liegt schnee"))
+    message = refusal(table, tried)
+    assert f"{folder} holds a sweep with other clips in its manifest (" in message
+    assert "add --overwrite to start anew, give this sweep another name, or put back what was there" in message
+    assert ((folder / "results.jsonl").read_bytes(), (folder / "table.md").read_bytes()) == before
+    assert table(tried, overwrite=True)["results"]
+
+
+def test_a_sweep_whose_runs_all_failed_goes_on_with_a_manifest_that_is_set_right(table, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(sweep_stage, "_run", lambda *_: {"error": "of 8 clips none has a text"})
+        table(grid(**{SMOOTHING: [0.4]}))
+    path = table.corpus.root / "manifest.jsonl"
+    path.write_text(path.read_text().replace("im osten gibt es schnee", "im osten liegt schnee"))
+    (row,) = table(grid(**{SMOOTHING: [0.4]}))["results"]
+    assert "error" not in row
+
+
+@pytest.mark.parametrize("protocol", ["csl-daily", "plain-word"])  # of version 1, as phoenix14t is, and of another
+def test_rows_of_another_protocol_are_refused_and_kept(table, protocol):
+    folder = Path(table(grid(**{SMOOTHING: [0.4]}), corpus__protocol="phoenix14t")["folder"])
+    before = (folder / "results.jsonl").read_bytes()
+    message = refusal(table, grid(**{SMOOTHING: [0.4]}), corpus__protocol=protocol)
+    assert f'holds runs with corpus.protocol = "phoenix14t", which now is "{protocol}"' in message
+    assert "set it back, add --overwrite to start anew, or give this sweep another name" in message
+    assert (folder / "results.jsonl").read_bytes() == before
+
+
 def test_rows_of_an_earlier_call_are_gone_as_soon_as_they_are_given_up(table, monkeypatch):
     """Else a kill before the first new one would leave them beside another recipe, which the next call goes on with."""
     folder = Path(table(grid(**{BEAMS: [1, 3]}))["folder"])
@@ -109,12 +158,6 @@ def test_a_search_says_that_scores_decide_or_prune_nothing(table, caplog, keys, 
 
 
 # --- weights that are there
-
-
-def refusal(table: Table, *arguments: str, **values: Any) -> str:
-    with pytest.raises(SltError) as refused:
-        table(*arguments, **values)
-    return str(refused.value)
 
 
 def test_rows_that_other_teachers_taught_are_refused(table):
