@@ -20,13 +20,12 @@ _SWEPT = (
     "translator",
     "translate_train",
     "text",
-    "corpus.protocol",
     "evaluate",
     "extract.store",
     "uses",
 )
 """Keys on which a translator depends that is trained on a store and scored."""
-_SWEPT_OF_GLOSSES = ("translator", "gloss2text_train", "text", "corpus.protocol", "evaluate")
+_SWEPT_OF_GLOSSES = ("translator", "gloss2text_train", "text", "evaluate")
 """Keys on which Gloss2Text depends that is trained and scored."""
 _NOT_OF_GLOSSES = {
     **dict.fromkeys(
@@ -51,6 +50,7 @@ _OF_THE_LANGUAGE_MODEL = (
 )
 _NOT_SWEPT = {
     "seed": "list seeds under sweep.seeds",
+    "corpus.protocol": "numbers of two protocols are not compared; `slt score --protocol ...` counts by another",
     **dict.fromkeys(
         (
             *("visual_pretrain", "visual_train", "lm_pretrain", "gloss2text_train", "joint_train"),
@@ -70,6 +70,8 @@ _NOT_SWEPT = {
         "it changes no score of a translator",
     ),
 }
+_OF_EVERY_STAGE = ("seed", "corpus.", "evaluate.")
+"""What of these begins so is none of a sweep of Gloss2Text either."""
 
 
 def refuse_idle(recipe: Sections, chosen: Collection[str], where: str) -> None:
@@ -215,7 +217,7 @@ def not_swept(recipe: Sections, grid: Mapping[str, Sequence[Any]], key: str, sta
 
 
 def _not_swept_of_glosses(key: str) -> str:
-    every = {name: why for name, why in _NOT_SWEPT.items() if name == "seed" or name.startswith("evaluate.")}
+    every = {name: why for name, why in _NOT_SWEPT.items() if name.startswith(_OF_EVERY_STAGE)}
     for name, why in (every | {name: f"Gloss2Text {why}" for name, why in _NOT_OF_GLOSSES.items()}).items():
         if _is_below(key, name):
             return why

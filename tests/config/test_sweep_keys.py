@@ -42,6 +42,21 @@ def test_no_run_of_a_sweep_is_given_a_key_and_a_part_of_it(sweep, told):
     assert told in demo_refusal(f"sweep={sweep}")
 
 
+@pytest.mark.parametrize("stage", ["translate_train", "gloss2text_train"])
+@pytest.mark.parametrize(
+    ("which", "tried"),
+    [
+        ("grid", "grid: {corpus.protocol: [plain-word, plain-char]}"),
+        ("variants", "variants: {a: {}, b: {corpus.protocol: plain-char}}"),
+        ("search.keys", "search: {runs: 2, keys: {corpus.protocol: {choices: [plain-word, plain-char]}}}"),
+    ],
+)
+def test_no_sweep_ranks_numbers_of_two_protocols(stage, which, tried):
+    told = demo_refusal(f"sweep={{stage: {stage}, {tried}}}")
+    assert f"sweep.{which} names corpus.protocol" in told
+    assert "numbers of two protocols are not compared; `slt score --protocol ...` counts by another" in told
+
+
 @pytest.mark.parametrize(
     ("search", "told"),
     [
