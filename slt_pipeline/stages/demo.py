@@ -30,7 +30,8 @@ from slt_pipeline.stages.translate import Translate
 from slt_pipeline.stages.translate_train import translate_train
 from slt_pipeline.stages.visual_pretrain import visual_pretrain
 from slt_pipeline.stages.visual_train import visual_train
-from slt_pipeline.training.run import RESULT, Plan
+from slt_pipeline.training.checkpoint import RESULT
+from slt_pipeline.training.run import Plan
 from slt_pipeline.training.side_by_side import Ended, Job, side_by_side
 from slt_pipeline.training.threads import num_cores
 from slt_pipeline.video.reader import open_video

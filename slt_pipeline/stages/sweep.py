@@ -22,8 +22,9 @@ from slt_pipeline.systems.given import made_from
 from slt_pipeline.systems.search import Pruning, Search, best_until
 from slt_pipeline.systems.sweeps import Sweep
 from slt_pipeline.systems.tasks import Systems, has_oracle
+from slt_pipeline.training.checkpoint import RESULT
 from slt_pipeline.training.devices import pick_device
-from slt_pipeline.training.run import PRUNED, RESULT, Plan
+from slt_pipeline.training.run import PRUNED, Plan
 from slt_pipeline.training.side_by_side import Ended, Job, side_by_side
 from slt_pipeline.training.threads import threads_each
 

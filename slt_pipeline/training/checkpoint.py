@@ -18,6 +18,8 @@ from slt_pipeline.errors import SltError
 from slt_pipeline.files import file_hash, read_json, replacing, write_json
 
 WEIGHTS, STATE, META = "weights.safetensors", "state.pt", "meta.json"
+RESULT = "result.json"
+"""What a finished run reported: it is not trained again while this lies in its folder."""
 BEST = "best.json"
 """Names the best checkpoint of a run: its step, and its score."""
 
@@ -59,6 +61,14 @@ class Checkpoint:
         except (OSError, SafetensorError) as error:
             raise self._damaged(WEIGHTS, error) from error
 
+    @property
+    def best(self) -> tuple[int, float]:
+        """Step and score of the best checkpoint until then; -1 and NaN: there was none, or it is gone."""
+        step, score = self.meta["best_step"], self.meta["best_score"]
+        if score is None or not (self.folder.with_name(_name(step)) / META).is_file():
+            return -1, float("nan")
+        return step, score
+
     def load_state(self) -> dict[str, Any]:
         """Read the states of optimiser, scaler and random generators."""
         try:
@@ -79,9 +89,14 @@ class Checkpoint:
 
     def _damaged(self, name: str, error: Exception) -> SltError:
         reason = " ".join(str(error).split())[:120]
-        return SltError(
-            f"{self.folder / name} cannot be read ({reason}); delete {self.folder} to go on from an earlier one"
-        )
+        return SltError(f"{self.folder / name} cannot be read ({reason}); {self._cure()}")
+
+    def _cure(self) -> str:
+        root = self.folder.parent
+        if (root.parent / RESULT).is_file():
+            return "its run is finished: put back a whole copy, or train it anew with --overwrite"
+        others = [other.folder.name for other in list_checkpoints(root) if other.folder != self.folder]
+        return f"delete {self.folder} to " + (f"go on from {others[-1]}" if others else "begin anew: there is no other")
 
 
 def save_checkpoint(
@@ -92,7 +107,7 @@ def save_checkpoint(
     Raises:
         SltError: the disk does not take it.
     """
-    folder = root / f"step-{step:08d}"
+    folder = root / _name(step)
     _remove(folder)
     folder.mkdir(parents=True)
     try:
@@ -135,11 +150,16 @@ def best_checkpoint(run_folder: Path, made_by: str, or_else: str = "") -> Checkp
     """
     pointer = run_folder / BEST
     if pointer.is_file():
-        folder = run_folder / "checkpoints" / f"step-{read_json(pointer)['step']:08d}"
+        folder = run_folder / "checkpoints" / _name(read_json(pointer)["step"])
         if (folder / META).is_file():
             return Checkpoint(folder, read_json(folder / META))
     if (run_folder / SWEEP_FILE).is_file():
         raise SltError(f"{run_folder} is a sweep; name the folder of one of its runs, which lie in it")
+    if (run_folder / RESULT).is_file():
+        raise SltError(
+            f"{run_folder} holds a finished run whose best checkpoint is gone; put it back, or train anew with "
+            f"`{made_by} --overwrite` and the same recipe{or_else}"
+        )
     if aside(run_folder).exists():
         or_else = ", which goes on, or puts back the earlier run that --overwrite has moved aside"
     raise SltError(f"no trained weights in {run_folder}; make them with `{made_by}` and the same recipe{or_else}")
@@ -206,6 +226,10 @@ def set_random_state(state: dict[str, Any]) -> None:
     np.random.set_state((name, np.array(keys, dtype=np.uint32), pos, has_gauss, cached))
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
 
 
 def _flush(path: Path) -> None:

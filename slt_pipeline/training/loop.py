@@ -144,9 +144,7 @@ class _Run:
         set_random_state(mine["random"])
         self.position, self.meter = _Position(**state["position"]), Meter(**mine["means"])
         if "best_score" in saved.meta:
-            best = saved.meta["best_score"]
-            self.position.best_step = saved.meta["best_step"]
-            self.position.best_score = float("nan") if best is None else best
+            self.position.best_step, self.position.best_score = saved.best
         self.saved = saved
         self.batches.start_at(self.position.epoch, self.position.batch)
         where = (self.position.step, self.position.epoch, self.config.epochs)

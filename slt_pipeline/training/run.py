@@ -16,13 +16,13 @@ from slt_pipeline.config.training import TrainingConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import held, read_json, require_place, write_json
 from slt_pipeline.training import distributed
-from slt_pipeline.training.checkpoint import BEST, aside, list_checkpoints, save_checkpoint
+from slt_pipeline.training.checkpoint import BEST, RESULT, aside, list_checkpoints, save_checkpoint
 from slt_pipeline.training.loop import train
 from slt_pipeline.training.trainable import Result, Trainable
 
 log = logging.getLogger(__name__)
 
-INPUTS, RESULT, EXTENDED, PRUNED = "inputs.json", "result.json", "extended.json", "pruned.json"
+INPUTS, EXTENDED, PRUNED = "inputs.json", "extended.json", "pruned.json"
 _EPOCHS = "training.epochs"
 _CURE = "add --overwrite to start anew, or -o runs_dir=...{to_keep_both} to keep both"
 

@@ -119,6 +119,17 @@ def test_a_folder_that_was_deleted_is_written_again_without_training(german, mon
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
+def test_a_run_that_has_neither_folder_nor_checkpoints_says_how_it_is_made_anew(german):
+    lm_pretrain(german(), device="cpu")
+    folder = german().run_folder("lm_pretrain")
+    for name in ("mbart", "checkpoints"):
+        shutil.rmtree(folder / name)
+    with pytest.raises(SltError, match=f"{folder} holds a finished run whose best checkpoint is gone") as refused:
+        lm_pretrain(german(), device="cpu")
+    assert "train anew with `slt lm pretrain --overwrite` and the same recipe" in str(refused.value)
+    assert lm_pretrain(german(), device="cpu", overwrite=True)["best_step"] > 0
+
+
 def test_its_run_is_not_exported_since_it_holds_such_a_folder(german, tmp_path):
     lm_pretrain(german(), device="cpu")
     run = german().run_folder("lm_pretrain")

@@ -10,7 +10,8 @@ from stage_tools import KilledError, change_clips, refusal, rows
 from slt_pipeline.models.ctc import align
 from slt_pipeline.stages.translate import Translate
 from slt_pipeline.systems.times import TIMES_FILE, GlossTimes
-from slt_pipeline.training.run import RESULT, Run
+from slt_pipeline.training.checkpoint import RESULT
+from slt_pipeline.training.run import Run
 
 ERRORS = {"start_error", "end_error", "start_error_90", "end_error_90", "num_timed"}
 

@@ -180,6 +180,35 @@ def test_a_damaged_file_is_named(tmp_path, name, content):
     assert "\n" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("steps", "finished", "cure"),
+    [
+        ((1,), False, "delete {0} to begin anew: there is no other"),
+        ((1, 2, 3), False, "delete {0} to go on from step-00000003"),
+        ((1,), True, "its run is finished: put back a whole copy, or train it anew with --overwrite"),
+        ((1, 2), True, "its run is finished: put back a whole copy, or train it anew with --overwrite"),
+    ],
+)
+@pytest.mark.parametrize("name", ["weights.safetensors", "state.pt"])
+def test_a_damaged_checkpoint_is_told_with_a_cure_that_is_there(tmp_path, name, steps, finished, cure):
+    first, *_ = [save(tmp_path / "checkpoints", step) for step in steps]
+    if finished:
+        write_json(tmp_path / "result.json", {})
+    (first.folder / name).write_bytes(b"cut off")
+    with pytest.raises(SltError, match=rf"step-00000001/{name} cannot be read") as refusal:
+        first.load_model(Tied())
+        first.load_state()
+    assert str(refusal.value).endswith(f"; {cure.format(first.folder)}")
+
+
+def test_a_finished_run_whose_weights_are_gone_is_not_made_by_the_same_command(tmp_path):
+    write_json(tmp_path / "result.json", {})
+    write_json(tmp_path / "best.json", {"step": 1})
+    with pytest.raises(SltError, match="holds a finished run whose best checkpoint is gone; put it back") as refusal:
+        best_checkpoint(tmp_path, "slt visual-train", ", or set uses.encoder")
+    assert "anew with `slt visual-train --overwrite` and the same recipe, or set uses.encoder" in str(refusal.value)
+
+
 def test_a_state_that_would_run_code_is_refused(tmp_path):
     saved = save(tmp_path, 1)
     torch.save({"random": pytest.fail}, saved.folder / "state.pt")

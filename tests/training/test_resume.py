@@ -2,6 +2,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from toy_run import SignalAt, assert_same_end, same, toy_train, toy_trainable
 
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json_lines
-from slt_pipeline.training.checkpoint import list_checkpoints
+from slt_pipeline.training.checkpoint import best_checkpoint, list_checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]
 NUM_STEPS = 15
@@ -51,6 +52,20 @@ def unbroken(tmp_path_factory) -> Path:
 def test_training_changes_the_weights_and_lowers_the_loss(unbroken):
     train = [r["loss"] for r in read_json_lines(unbroken / "metrics.jsonl") if r["split"] == "train"]
     assert train[-1] < 0.8 * train[0]
+
+
+def test_a_best_checkpoint_that_was_deleted_is_best_no_more(tmp_path):
+    """A damaged one is: the run goes on from another, and has one in the end that its pointer names."""
+    scores = iter([1.0, 2.0, 3.0])
+
+    def worse_and_worse(_):
+        return {"dev_loss": next(scores)}
+
+    with pytest.raises(KeyboardInterrupt):
+        toy_train(tmp_path, toy_trainable(each_batch=SignalAt(signal.SIGINT, 12), validate=worse_and_worse))
+    shutil.rmtree(tmp_path / "checkpoints" / "step-00000005")
+    assert toy_train(tmp_path, toy_trainable(validate=worse_and_worse)).best_step == NUM_STEPS
+    assert best_checkpoint(tmp_path, "").meta["step"] == NUM_STEPS
 
 
 @pytest.mark.parametrize("batch", [1, 4, 5, 6, 10, 13, 15])
