@@ -44,7 +44,7 @@ def read_gloss_embeddings(folder: Path | None, d_model: int) -> dict[str, Tensor
     """Read the gloss vectors of an mBART folder, its own or the published; `None` where there are none.
 
     Raises:
-        SltError: the file is damaged or holds vectors of another width.
+        SltError: the file is damaged, or holds vectors of another width or that are not finite.
     """
     names = (EMBEDDINGS_FILE, PUBLISHED_EMBEDDINGS_FILE)
     path = next((folder / name for name in names if folder and (folder / name).is_file()), None)
@@ -57,4 +57,6 @@ def read_gloss_embeddings(folder: Path | None, d_model: int) -> dict[str, Tensor
                 f"{path}: the vector of {name!r} is {tuple(vector.shape)}, mBART is {d_model} "
                 "wide; make the file from the same mBART"
             )
+        if not torch.isfinite(vector).all():
+            raise SltError(f"{path}: the vector of {name!r} has values that are not finite; make or fetch it anew")
     return stored

@@ -5,6 +5,7 @@ from the text. B sentences, S steps of the prompt with padding behind, N pieces,
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -17,7 +18,7 @@ from slt_pipeline.config.translator import GPT2Config, TranslatorConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.models.language import EncoderInput, TextVocabulary
 from slt_pipeline.models.mbart import BOS_ID, EOS_ID, PAD_ID
-from slt_pipeline.models.mbart_files import copy_strictly, read_config, read_weights
+from slt_pipeline.models.mbart_files import copy_strictly, read_config, read_weights, require_fitting, require_types
 from slt_pipeline.models.mmtlb import MMTLB
 
 # the keys of a config.json that build the network
@@ -162,14 +163,17 @@ def build_gpt2(
         nn.init.normal_(model.transformer.wpe.weight, std=config.position_std)
         return model
     settings = read_config(config.folder, "gpt2")
-    model = _new(config, {**_known(settings), "vocab_size": tokenizer.vocab_size})
+    known = {**_known(settings, config.folder), "vocab_size": tokenizer.vocab_size}
     state = _named(read_weights(config.folder), str(config.folder))
     if tokenizer.byte_pieces and _EMBEDDING in state:
         end = settings.get("eos_token_id")
         rows = _rows(tokenizer, state[_EMBEDDING].shape[0], end if isinstance(end, int) else 0, str(config.folder))
         state[_EMBEDDING] = state[_EMBEDDING][rows]
     state |= {_TIED: state[_EMBEDDING]} if _EMBEDDING in state else {}
-    copy_strictly(model, state, f"GPT-2 weights {config.folder}")
+    what, layers = f"GPT-2 weights {config.folder}", {key: known[key] for key in ("n_layer",) if key in known}
+    require_fitting(lambda: _new(config, known), state, what, layers)
+    model = _new(config, known)
+    copy_strictly(model, state, what)
     return model
 
 
@@ -177,7 +181,8 @@ def positions_of_gpt2(config: GPT2Config) -> int:
     """Return the longest prompt with its text, as the folder says, else as configured."""
     if config.folder is None:
         return config.max_positions
-    return cast(int, _known(read_config(config.folder, "gpt2")).get("n_positions", HFGPT2Config().n_positions))
+    known = _known(read_config(config.folder, "gpt2"), config.folder)
+    return cast(int, known.get("n_positions", HFGPT2Config().n_positions))
 
 
 def _states(outputs: BaseModelOutput) -> Tensor:
@@ -220,8 +225,10 @@ def _sizes(config: GPT2Config) -> dict[str, Any]:
     return {**sizes, "n_inner": config.ffn_dim, "n_positions": config.max_positions}
 
 
-def _known(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: settings[key] for key in _ARCHITECTURE if key in settings}
+def _known(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    found = {key: settings[key] for key in _ARCHITECTURE if key in settings}
+    require_types(found, HFGPT2Config(), f"GPT-2 folder {folder}")
+    return found
 
 
 def _new(config: GPT2Config, settings: Mapping[str, Any]) -> GPT2LMHeadModel:

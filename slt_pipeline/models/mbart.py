@@ -1,5 +1,6 @@
 """mBART as transformers has it, built from our configuration or from a local folder (FACTS 6.1)."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,7 +11,15 @@ from transformers import MBartForConditionalGeneration
 
 from slt_pipeline.config.translator import MBartConfig
 from slt_pipeline.errors import SltError
-from slt_pipeline.models.mbart_files import TIED_NAMES, copy_strictly, read_config, read_weights, shared_embedding
+from slt_pipeline.models.mbart_files import (
+    TIED_NAMES,
+    copy_strictly,
+    read_config,
+    read_weights,
+    require_fitting,
+    require_types,
+    shared_embedding,
+)
 
 # fairseq's numbering, the same in every mBART, pruned or not
 BOS_ID, PAD_ID, EOS_ID = 0, 1, 2
@@ -19,6 +28,11 @@ _ARCHITECTURE = (
     *("vocab_size", "d_model", "max_position_embeddings", "scale_embedding", "activation_function", "init_std"),
     *("encoder_layers", "encoder_attention_heads", "encoder_ffn_dim", "encoder_layerdrop", "activation_dropout"),
     *("decoder_layers", "decoder_attention_heads", "decoder_ffn_dim", "decoder_layerdrop"),
+)
+_SHAPES = (
+    "d_model",
+    "max_position_embeddings",
+    *(key for key in _ARCHITECTURE if key.endswith(("_layers", "_ffn_dim"))),
 )
 _SHARED = "model.shared.weight"
 
@@ -49,18 +63,27 @@ def build_mbart(
             f"mBART folder {config.folder}: {settings['vocab_size']} pieces, the tokenizer has {vocab_size}; "
             "use the tokenizer of the same folder"
         )
+    state = read_weights(config.folder)
+    _require_fitting(settings, state, str(config.folder))
     model = _new(config, settings)
-    load_mbart_weights(model, read_weights(config.folder), source=str(config.folder))
+    load_mbart_weights(model, state, source=str(config.folder))
     return model
+
+
+def require_mbart(folder: Path, state: Mapping[str, Tensor]) -> None:
+    """Refuse a folder whose config.json and weights make no mBART that can be trained.
+
+    Raises:
+        SltError: a setting, name or shape is wrong, or a tensor has values that are not finite; it is named.
+    """
+    _require_fitting(_read_settings(folder), state, str(folder))
 
 
 def positions_of_mbart(config: MBartConfig) -> int:
     """Return the longest source or target of an mBART, as its folder says, else as configured."""
     if config.folder is None:
         return config.max_positions
-    return cast(
-        int, _read_settings(config.folder).get("max_position_embeddings", HFMBartConfig().max_position_embeddings)
-    )
+    return _read_settings(config.folder).get("max_position_embeddings", HFMBartConfig().max_position_embeddings)
 
 
 def architecture(model: MBartForConditionalGeneration) -> dict[str, Any]:
@@ -74,11 +97,7 @@ def load_mbart_weights(model: MBartForConditionalGeneration, state: dict[str, Te
     Raises:
         SltError: names or shapes differ, or what is tied here has values of its own.
     """
-    state = dict(state)
-    state[_SHARED] = shared_embedding(state, source)
-    state.update(dict.fromkeys(TIED_NAMES, state[_SHARED]))
-    state.setdefault("final_logits_bias", torch.zeros(1, state[_SHARED].shape[0]))
-    copy_strictly(model, state, f"mBART weights {source}")
+    copy_strictly(model, _whole(state, source), f"mBART weights {source}")
 
 
 def text_embedding(model: MBartForConditionalGeneration) -> Tensor:
@@ -103,7 +122,7 @@ def restore_tied_names(module: nn.Module, state: dict[str, Any], prefix: str, *_
             state.setdefault(f"{prefix}mbart.{name}", shared)
 
 
-def _sizes(config: MBartConfig) -> dict[str, object]:
+def _sizes(config: MBartConfig) -> dict[str, Any]:
     return {
         "d_model": config.d_model,
         "encoder_layers": config.num_layers,
@@ -117,7 +136,7 @@ def _sizes(config: MBartConfig) -> dict[str, object]:
     }
 
 
-def _new(config: MBartConfig, settings: dict[str, object]) -> MBartForConditionalGeneration:
+def _new(config: MBartConfig, settings: dict[str, Any]) -> MBartForConditionalGeneration:
     # Built anew each time: transformers writes into the configuration object that it is given. The start token of
     # decoding is set by each call of generate, because it is the target language.
     hf_config = HFMBartConfig(
@@ -134,6 +153,26 @@ def _new(config: MBartConfig, settings: dict[str, object]) -> MBartForConditiona
     return model
 
 
-def _read_settings(folder: Path) -> dict[str, object]:
+def _read_settings(folder: Path) -> dict[str, Any]:
     raw = read_config(folder)
-    return {key: raw[key] for key in _ARCHITECTURE if key in raw}
+    settings = {key: raw[key] for key in _ARCHITECTURE if key in raw}
+    require_types(settings, HFMBartConfig(), f"mBART folder {folder}")
+    return settings
+
+
+def _whole(state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+    """Return weights under all names that a model has, in files of every kind."""
+    state = dict(state)
+    state[_SHARED] = shared_embedding(state, source)
+    state.update(dict.fromkeys(TIED_NAMES, state[_SHARED]))
+    state.setdefault("final_logits_bias", torch.zeros(1, state[_SHARED].shape[0]))
+    return state
+
+
+def _require_fitting(settings: dict[str, Any], state: Mapping[str, Tensor], source: str) -> None:
+    what = f"mBART weights {source}"
+    layers = {key: settings[key] for key in ("encoder_layers", "decoder_layers") if key in settings}
+    if key := next((key for key in _SHAPES if key not in settings), None):
+        usual = getattr(HFMBartConfig(), key)
+        what += f" (whose config.json has no {key}, so that it is {usual})"
+    require_fitting(lambda: _new(MBartConfig(), settings), _whole(state, source), what, layers)

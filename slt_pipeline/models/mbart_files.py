@@ -1,7 +1,7 @@
 """The files of a Hugging Face mBART folder: settings, and weights in one file or in shards, mapped and not copied."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -91,7 +91,59 @@ def copy_strictly(model: nn.Module, state: Mapping[str, Tensor], what: str) -> N
     Raises:
         SltError: names or shapes differ.
     """
-    own = model.state_dict()
+    _require_same(model.state_dict(), state, what)
+    model.load_state_dict(state)
+
+
+def require_fitting(
+    build: Callable[[], nn.Module], state: Mapping[str, Tensor], what: str, layers: Mapping[str, int]
+) -> None:
+    """Refuse weights that are not those of a model, or are no numbers, before there is memory for it.
+
+    Args:
+        build: builds the model of a config.json.
+        state: all weights of the same folder.
+        what: begins the message.
+        layers: how many config.json says that there are, by its keys.
+
+    Raises:
+        SltError: config.json makes no model, names or shapes differ, or a tensor has values that are not finite.
+    """
+    for key, count in layers.items():
+        if count > len(state):
+            raise SltError(f"{what}: {len(state)} tensors, and config.json says {key} = {count}; fetch both anew")
+    try:
+        with torch.device("meta"):
+            model = build()
+    except (RuntimeError, ValueError, KeyError) as error:
+        reason = " ".join(str(error).split())
+        raise SltError(f"{what}: their config.json makes no model ({reason}); fetch it anew") from error
+    _require_same(model.state_dict(), state, what)
+    for name, value in state.items():
+        if not torch.isfinite(value).all():
+            raise SltError(f"{what}: {name} has values that are not finite; fetch it anew")
+
+
+def require_types(settings: Mapping[str, Any], defaults: object, of: str) -> None:
+    """Refuse settings of a config.json that are of another type than their defaults, or sizes that are none.
+
+    Raises:
+        SltError: the key and its value.
+    """
+    for key, value in settings.items():
+        usual = getattr(defaults, key)
+        if usual is None and value is None:
+            continue
+        usual = 1 if usual is None else usual  # a size that goes without saying
+        kinds = (int, float) if isinstance(usual, float) else type(usual)
+        if not isinstance(value, kinds) or (isinstance(value, bool) and not isinstance(usual, bool)):
+            wanted = {int: "a whole number", float: "a number", bool: "true or false"}.get(type(usual), "a name")
+            raise SltError(f"{of}: config.json says {key} = {json.dumps(value)}, which is not {wanted}; fetch it anew")
+        if type(value) is int and value < 1 and isinstance(usual, int):
+            raise SltError(f"{of}: config.json says {key} = {value}, which is no size; fetch it anew")
+
+
+def _require_same(own: Mapping[str, Tensor], state: Mapping[str, Tensor], what: str) -> None:
     missing, extra = own.keys() - state.keys(), state.keys() - own.keys()
     if missing or extra:
         name = min(missing or extra)
@@ -102,7 +154,6 @@ def copy_strictly(model: nn.Module, state: Mapping[str, Tensor], what: str) -> N
                 f"{what}: {name} is {tuple(value.shape)}, the model has {tuple(own[name].shape)}; use the config.json "
                 "and tokenizer of the same folder"
             )
-    model.load_state_dict(state)
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from slt_pipeline.corpora.load import load_clips
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import file_hash, read_json, replacing, replacing_folder, require_place, write_bytes, write_json
 from slt_pipeline.models.gloss_table import EMBEDDINGS_FILE, read_gloss_embeddings
+from slt_pipeline.models.mbart import require_mbart
 from slt_pipeline.models.mbart_files import (
     CONFIG_FILE,
     TIED_NAMES,
@@ -55,7 +56,8 @@ class MBartFolder:
             id_map: of a pruned one that has none as JSON.
 
         Raises:
-            SltError: a file is missing or damaged, or weights, settings and tokenizer differ in their number of pieces.
+            SltError: a file is missing or damaged, weights, settings and tokenizer differ in their number of pieces, or
+                weights and settings make no mBART.
         """
         config, state = dict(read_config(folder)), read_weights(folder)
         tokenizer = Tokenizer.load(folder, language, id_map)
@@ -65,8 +67,11 @@ class MBartFolder:
                 f"mBART folder {folder}: its weights have {rows} pieces, its config.json {config['vocab_size']}, its "
                 f"tokenizer {tokenizer.vocab_size}; take all files from one place, of a pruned folder {ID_MAP_FILE} too"
             )
+        require_mbart(folder, state)
         path = folder / _GENERATION_FILE
         generation = read_json(path) if path.is_file() else None
+        if not isinstance(generation, dict | None):
+            raise SltError(f"{path}: no settings by name; fetch it anew, or leave it out")
         for settings in (config, generation or {}):
             if language and (settings is config or _START in settings):
                 settings[_START] = tokenizer.language_id
@@ -78,7 +83,7 @@ class MBartFolder:
 
     def gloss_vectors(self) -> dict[str, Tensor]:
         """Return the vectors (M,) of glosses that the folder has, which have nothing to do with its ids."""
-        found = read_gloss_embeddings(self.folder, self.config["d_model"]) or {}
+        found = read_gloss_embeddings(self.folder, shared_embedding(dict(self.state), str(self.folder)).shape[1]) or {}
         return {name: vector.float().clone() for name, vector in found.items()}
 
     def with_ids(self, ids: list[int]) -> "MBartFolder":
@@ -195,7 +200,7 @@ def _renumbered(settings: Mapping[str, Any], new_id: Callable[[int], int | None]
         elif not name.endswith(("_token_id", "_token_ids")) or value is None:
             found[name] = value
         elif isinstance(value, list):
-            found[name] = [new for old in value if (new := new_id(old)) is not None]
-        elif (new := new_id(value)) is not None:
+            found[name] = [new for old in value if isinstance(old, int) and (new := new_id(old)) is not None]
+        elif isinstance(value, int) and (new := new_id(value)) is not None:
             found[name] = new
     return found

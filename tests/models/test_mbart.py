@@ -12,7 +12,7 @@ from transformers import MBartForConditionalGeneration
 
 from slt_pipeline.config.translator import MapperConfig, MBartConfig
 from slt_pipeline.errors import SltError
-from slt_pipeline.models.mbart import TIED_NAMES, build_mbart, text_embedding
+from slt_pipeline.models.mbart import TIED_NAMES, build_mbart, require_mbart, text_embedding
 
 SMALL = MBartConfig(d_model=16, num_layers=1, num_heads=2, ffn_dim=32, max_positions=20)
 SETTINGS = {
@@ -91,6 +91,40 @@ def test_weights_of_another_size_are_refused(tmp_path):
     folder, _ = _folder(tmp_path, "bin", encoder_layers=2)
     with pytest.raises(SltError, match="16 missing, 0 unknown"):
         build_mbart(MBartConfig(folder=folder), 40)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"max_position_embeddings": 10**12},
+            r"embed_positions.weight is \(22, 16\), the model has \(1000000000002, 16",
+        ),
+        ({"d_model": 10**12}, "their config.json makes no model"),
+        ({"decoder_layers": 10**9}, "tensors, and config.json says decoder_layers = 1000000000"),
+        ({"decoder_attention_heads": 3}, "config.json makes no model .*must be divisible by num_heads"),
+        ({"activation_function": "no such"}, "config.json makes no model .*no such"),
+        ({"encoder_ffn_dim": "32"}, 'config.json says encoder_ffn_dim = "32", which is not a whole number'),
+        ({"encoder_layers": None}, "config.json says encoder_layers = null, which is not a whole number"),
+        ({"encoder_layers": 0}, "config.json says encoder_layers = 0, which is no size"),
+        ({"vocab_size": True}, "config.json says vocab_size = true, which is not a whole number"),
+        ({"init_std": "small"}, "config.json says init_std = .small., which is not a number"),
+        ({"scale_embedding": 1}, "config.json says scale_embedding = 1, which is not true or false"),
+    ],
+)
+def test_settings_that_make_no_model_of_these_weights_are_refused_before_there_is_memory(tmp_path, settings, message):
+    folder, _ = _folder(tmp_path, "safetensors", **settings)
+    with pytest.raises(SltError, match=message) as refused:
+        build_mbart(MBartConfig(folder=folder), 40)
+    assert "\n" not in str(refused.value)
+
+
+def test_looking_at_a_folder_draws_no_number(tmp_path):
+    folder, state = _folder(tmp_path, "safetensors")
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    require_mbart(folder, state)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("name", TIED_NAMES)

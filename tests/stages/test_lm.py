@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, MBartForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
-from whole_mbart import TEXTS, clips_of, prune, slt, whole_mbart
+from whole_mbart import TEXTS, clips_of, prune, published, slt, whole_mbart
 
 from slt_pipeline.config.names import LANGUAGE_CODES
 from slt_pipeline.config.translator import MBartConfig
@@ -238,23 +238,8 @@ def test_what_does_not_belong_together_is_refused_with_the_numbers(theirs, tmp_p
     assert not (tmp_path / "out").exists()
 
 
-def _published(theirs, pruned, folder: Path) -> Path:
-    """The folder as the published code keeps one: pickles, and weights for torch.load."""
-    folder.mkdir()
-    ids = {int(old): new for old, new in json.loads((pruned.folder / "map_ids.json").read_text()).items()}
-    for name in ("config.json", "sentencepiece.bpe.model"):
-        (folder / name).write_bytes((pruned.folder / name).read_bytes())
-    torch.save(load_file(pruned.folder / "model.safetensors"), folder / "pytorch_model.bin")
-    (folder / "map_ids.pkl").write_bytes(pickle.dumps(ids))
-    names = ["<s>", "<pad>", "</s>", "<unk>", "regen", "montag"]
-    (folder / "gloss2ids.pkl").write_bytes(pickle.dumps({name: number for number, name in enumerate(names)}))
-    torch.save({name: torch.full((16,), float(number)) for number, name in enumerate(names)}, folder / "g.bin")
-    (folder / "g.bin").rename(folder / "gloss_embeddings.bin")
-    return folder
-
-
 def test_a_published_folder_becomes_one_like_a_pruned_one(theirs, pruned, tmp_path):
-    folder, to = _published(theirs, pruned, tmp_path / "published"), tmp_path / "ours"
+    folder, to = published(theirs, pruned, tmp_path / "published"), tmp_path / "ours"
     run = slt("lm", "import", folder, "--to", to)
     assert f"{pruned.tokenizer.vocab_size} ids, 6 gloss ids, 6 gloss vectors" in run.output
     for name in ("map_ids.json", "model.safetensors", "tokenizer.json", "config.json"):
@@ -278,7 +263,7 @@ def test_rows_of_a_gloss_table_stay_what_they_are_when_pieces_are_taken_away(the
 
 
 def test_a_language_without_a_folder_to_write_is_a_mistake_that_is_told(theirs, pruned, tmp_path):
-    folder = _published(theirs, pruned, tmp_path / "published")
+    folder = published(theirs, pruned, tmp_path / "published")
     run = slt("lm", "import", folder, "--language", "de_DE")
     assert run.exit_code == 2 and "--language is of the folder that --to names" in run.output
     assert not (folder / "map_ids.json").exists()

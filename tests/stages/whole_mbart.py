@@ -2,13 +2,14 @@
 
 import io
 import json
+import pickle
 from pathlib import Path
 from types import SimpleNamespace
 
 import sentencepiece
 import torch
 from click.testing import CliRunner, Result
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from slt_pipeline.cli.main import cli
 from slt_pipeline.config.translator import MBartConfig
@@ -90,3 +91,18 @@ def prune(theirs: SimpleNamespace, to: Path, *more: str, folder: Path | None = N
     """`slt lm prune`, and what it has made."""
     slt("lm", "prune", folder or theirs.folder, "--manifest", theirs.manifest, "--to", to, *more)
     return SimpleNamespace(folder=to, tokenizer=Tokenizer.load(to), config=json.loads((to / "config.json").read_text()))
+
+
+def published(theirs, pruned, folder: Path) -> Path:
+    """The folder as the published code keeps one: pickles, and weights for torch.load."""
+    folder.mkdir()
+    ids = {int(old): new for old, new in json.loads((pruned.folder / "map_ids.json").read_text()).items()}
+    for name in ("config.json", "sentencepiece.bpe.model"):
+        (folder / name).write_bytes((pruned.folder / name).read_bytes())
+    torch.save(load_file(pruned.folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "map_ids.pkl").write_bytes(pickle.dumps(ids))
+    names = ["<s>", "<pad>", "</s>", "<unk>", "regen", "montag"]
+    (folder / "gloss2ids.pkl").write_bytes(pickle.dumps({name: number for number, name in enumerate(names)}))
+    torch.save({name: torch.full((16,), float(number)) for number, name in enumerate(names)}, folder / "g.bin")
+    (folder / "g.bin").rename(folder / "gloss_embeddings.bin")
+    return folder
