@@ -17,7 +17,7 @@ from torch import Tensor
 
 from slt_pipeline.config.names import WEIGHTS_KINDS as KINDS
 from slt_pipeline.config.names import WeightsKind as Kind
-from slt_pipeline.errors import SltError
+from slt_pipeline.errors import SltError, refused_by_torch
 
 MAX_BYTES = 2**33
 """Largest checkpoint, unpacked, if it is packed by gzip; the published ones have about 1.5 GB."""
@@ -173,8 +173,7 @@ def _load(path: Path) -> Any:
             raise SltError(f"{path}: refused: unpacks to more than {MAX_BYTES} bytes")
         return _unpickled(BytesIO(content)) if content[8:9] != b"{" else load(content)
     except UnpicklingError as error:
-        asked = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it asks for {asked[1]}" if asked else "it is no file of tensors, or a program"
+        reason = refused_by_torch(error)
         raise SltError(f"{path}: refused: {reason}; only tensors and plain data are read from a checkpoint") from None
     except SltError:
         raise

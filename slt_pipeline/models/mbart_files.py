@@ -7,12 +7,11 @@ from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from slt_pipeline.config.translator import LANGUAGE_MODELS, LanguageModelName
-from slt_pipeline.errors import SltError
+from slt_pipeline.errors import SltError, refused_by_torch
 from slt_pipeline.files import read_json
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
@@ -164,8 +163,12 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """
     try:
         state = load_file(path) if path.suffix == ".safetensors" else _read_torch(path)
-    except (OSError, RuntimeError, ValueError, SafetensorError, UnpicklingError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except UnpicklingError as error:
+        raise SltError(
+            f"weights {path}: refused: {refused_by_torch(error)}; only tensors are read from it: fetch it anew"
+        ) from None
+    except Exception as error:  # of damaged bytes torch and safetensors raise almost anything
+        reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise SltError(f"weights {path}: not a file of named tensors ({reason}); fetch it anew") from error
     if not isinstance(state, dict) or not all(isinstance(tensor, Tensor) for tensor in state.values()):
         raise SltError(f"weights {path}: not a file of named tensors (it holds something else); fetch it anew")

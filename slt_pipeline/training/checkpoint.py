@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, load_model, save_model
 
 from slt_pipeline.config.runs import SWEEP_FILE
-from slt_pipeline.errors import SltError
+from slt_pipeline.errors import SltError, refused_by_torch
 from slt_pipeline.files import file_hash, read_json, replacing, write_json
 
 WEIGHTS, STATE, META = "weights.safetensors", "state.pt", "meta.json"
@@ -73,7 +73,9 @@ class Checkpoint:
         """Read the states of optimiser, scaler and random generators."""
         try:
             return torch.load(self.folder / STATE, weights_only=True, map_location="cpu")
-        except (OSError, EOFError, RuntimeError, UnpicklingError) as error:
+        except UnpicklingError as error:
+            raise self._damaged(STATE, refused_by_torch(error)) from None
+        except (OSError, EOFError, RuntimeError, LookupError, ValueError) as error:
             raise self._damaged(STATE, error) from error
 
     def with_meta(self, **changes: Any) -> "Checkpoint":
@@ -87,7 +89,7 @@ class Checkpoint:
         if found != self.weights_hash:
             raise self._damaged(WEIGHTS, ValueError(f"its SHA-256 is {found[:12]}, not {self.weights_hash[:12]}"))
 
-    def _damaged(self, name: str, error: Exception) -> SltError:
+    def _damaged(self, name: str, error: Exception | str) -> SltError:
         reason = " ".join(str(error).split())[:120]
         return SltError(f"{self.folder / name} cannot be read ({reason}); {self._cure()}")
 

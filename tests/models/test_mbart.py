@@ -234,16 +234,28 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
         build_mbart(MBartConfig(folder=tmp_path), 40)
 
 
-def test_a_folder_whose_weights_run_code_is_refused(tmp_path):
+@pytest.mark.parametrize("is_zip", [True, False])
+def test_a_folder_whose_weights_run_code_is_refused(tmp_path, is_zip):
     class Hostile:
         def __reduce__(self):
             return (Path.touch, (tmp_path / "touched",))
 
     _folder(tmp_path, "bin")
-    torch.save({"model.shared.weight": Hostile()}, tmp_path / "pytorch_model.bin")
-    with pytest.raises(SltError, match=r"pytorch_model\.bin"):
+    weights = {"model.shared.weight": Hostile()}
+    torch.save(weights, tmp_path / "pytorch_model.bin", _use_new_zipfile_serialization=is_zip)
+    with pytest.raises(SltError, match=r"pytorch_model\.bin: refused: it asks for .*; only tensors") as refused:
         build_mbart(MBartConfig(folder=tmp_path), 40)
+    assert "weights_only" not in str(refused.value)
     assert not (tmp_path / "touched").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"PK", b"\x80\x02."])
+def test_weights_that_are_damaged_are_one_line(tmp_path, content):
+    _folder(tmp_path, "bin")
+    (tmp_path / "pytorch_model.bin").write_bytes(content)
+    with pytest.raises(SltError, match=r"pytorch_model\.bin: .*fetch it anew") as refused:
+        build_mbart(MBartConfig(folder=tmp_path), 40)
+    assert "\n" not in str(refused.value)
 
 
 def test_heads_that_do_not_divide_the_width_are_refused():

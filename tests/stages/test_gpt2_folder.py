@@ -105,6 +105,12 @@ def test_gloss2text_starts_from_it_and_its_run_needs_it_no_more(german, tmp_path
             "is .* the model has .*; use the config.json and tokenizer",
         ),
         ("config.json", lambda said: said.update(n_layer=3), "12 missing, 0 unknown, e.g. transformer.h.2"),
+        (
+            "config.json",
+            lambda said: said.update(n_positions=10**12),
+            "wpe.weight is .* the model has .1000000000000",
+        ),
+        ("config.json", lambda said: said.update(n_inner="wide"), "n_inner = .wide., which is not a whole number"),
         ("config.json", lambda said: said.update(eos_token_id=999), "the end of a text is 999"),
         ("vocab.json", lambda said: said.clear(), "no tokenizer|has 0|Unigram|BPE"),
     ],
