@@ -31,6 +31,8 @@ class SweepTable:
     """Draws behind the p-values."""
     scored_by: tuple[str, ...] = ()
     """Protocols of the scores, with their versions and how they compute."""
+    metric: str = "bleu4"
+    """Score by which it was sorted."""
 
     def markdown(self) -> str:
         """Every column, and below the table what some of them mean."""
@@ -60,7 +62,8 @@ class SweepTable:
             tails = (".".join(parts[-length:]) for length in range(min(2, len(parts)), len(parts)))
             others = [key for key in self.keys if key != name]
             return next((tail for tail in tails if not any(f".{key}".endswith(f".{tail}") for key in others)), name)
-        if name.endswith((" sd", " rouge", " rouge (oracle)", " chrf", " chrf (oracle)")):
+        aside = name.endswith((" rouge", " chrf")) and not name.endswith(f" {self.metric}")
+        if aside or name.endswith((" sd", " rouge (oracle)", " chrf (oracle)")):
             return ""
         return "p" if name.endswith(" p") else "oracle" if name.endswith("(oracle)") else name
 
@@ -136,7 +139,7 @@ def sweep_table(
         for column in ("", " sd", " p", " (oracle)", " (oracle) sd")
     ]
     columns = [name for name in ("run", "variant", *keys, "seeds", *scores, "outcome", "failed") if name in present]
-    return SweepTable(rows, columns, keys, num_draws, _protocols(run for runs in groups for run in runs))
+    return SweepTable(rows, columns, keys, num_draws, _protocols(run for runs in groups for run in runs), metric)
 
 
 def figures_of(runs: Group, split: str, name: str, of: str = "scores") -> list[float]:

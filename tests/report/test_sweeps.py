@@ -77,6 +77,15 @@ def test_the_terminal_has_mean_and_spread_in_one_column_and_short_headings():
     )
 
 
+@pytest.mark.parametrize("metric", ["rouge", "chrf"])
+def test_the_terminal_has_the_score_that_it_is_sorted_by(metric):
+    results = [{**run(n), "scores": {"dev": {"bleu4": 1.0, "rouge": n, "chrf": n}}} for n in (2.0, 3.0)]
+    heading, _, first, _ = table(results, metric).text().splitlines()
+    assert heading.split() == ["output_kl.to", "seeds", "dev", "bleu4", "dev", metric]
+    assert first.split() == ["3.0", "1", "1.00", "3.00"]
+    assert metric not in table(results).text()
+
+
 def test_keys_whose_last_parts_are_alike_stand_whole_in_the_terminal_too():
     one, two = "translate_train.generation.num_beams", "evaluate.generation.num_beams"
     row = {"values": {one: 1, two: 2}, "seed": 1, "scores": {"dev": {"bleu4": 1.0}}}
