@@ -127,7 +127,14 @@ OUT_TRANSLATIONS = Place("file", "a file of translations", ("video", "text", "gl
 
 def splits_option(what: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """`--split`, several times: of which clips, those of train unless it is said."""
-    return click.option("--split", "splits", multiple=True, default=["train"], show_default=True, help=what)
+    return click.option(
+        "--split", "splits", multiple=True, default=["train"], show_default=True, callback=_once, help=what
+    )
+
+
+def _once(_context: click.Context, _option: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """What is named twice is meant once."""
+    return tuple(dict.fromkeys(values))
 
 
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -86,6 +86,14 @@ def test_settings_that_name_a_token_are_numbered_anew(pruned):
     assert config["task_specific_params"] == {"x": {"num_beams": 4}}  # its start was pruned away
 
 
+def test_a_split_that_is_named_twice_counts_once(theirs, pruned, tmp_path):
+    twice = prune(theirs, tmp_path / "out", "--split", "train", "--split", "train")
+    for name in ("slt_mbart.json", "model.safetensors"):
+        assert (twice.folder / name).read_bytes() == (pruned.folder / name).read_bytes()
+    run = slt("vocab", "build", "--manifest", theirs.manifest, *2 * ("--split", "train"), "--to", tmp_path / "v.json")
+    assert "special ones included, of train;" in run.output
+
+
 def test_what_was_done_is_written_beside_the_weights(theirs, pruned):
     account = json.loads((pruned.folder / "slt_mbart.json").read_text())
     assert set(account["source"]) == {"config.json", "model.safetensors", "sentencepiece.bpe.model"}
