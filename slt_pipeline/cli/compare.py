@@ -24,7 +24,7 @@ _PLACE = click.Path(exists=True, path_type=Path)
 )
 @click.option("--split", "splits", multiple=True, help="Of folders; several times.  [default: all that both have]")
 @click.option(
-    "--samples", type=click.IntRange(min=1), default=1000, show_default=True, help="How often each test draws."
+    "--samples", type=click.IntRange(1, 1_000_000), default=1000, show_default=True, help="How often each test draws."
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the draws.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, in full precision.")

@@ -167,6 +167,13 @@ def test_clips_without_a_gloss_are_drawn_too(slt, outputs):
     assert (row["a"], row["b"]) == (0, 200)
 
 
+@pytest.mark.parametrize("samples", ["0", "1000001"])
+def test_draws_are_as_many_as_there_is_memory_for(slt, outputs, samples):
+    run = slt("compare", outputs("a", rows()), outputs("b", rows(HALF)), "--samples", samples)
+    assert run.exit_code == 2
+    assert f"{samples} is not in the range 1<=x<=1000000" in run.output
+
+
 def test_a_split_that_is_named_twice_is_compared_once(slt, outputs, tmp_path):
     outputs("a", rows()), outputs("b", rows(HALF))
     named = ("--split", "test", "--split", "test", "--json")
