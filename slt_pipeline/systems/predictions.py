@@ -13,6 +13,8 @@ from slt_pipeline.text.gloss_form import gloss_sentence
 
 LINES, BEFORE = ".jsonl", ".json"
 """Endings of files of outputs, and of those that an earlier version wrote."""
+_ENDINGS = (LINES, ".ndjson")
+"""Those of anybody's files of outputs, in capitals too."""
 SCORES_FILE, ORACLE_FILE = "scores.json", "oracle.json"
 """Rows of scores beside files of outputs; those of the oracle stand apart, beside what is compared."""
 ORACLE = "sign2text (oracle)"
@@ -47,9 +49,12 @@ class Predictions:
         return any(row.get("glosses") is not None and row.get("gloss_reference") for row in self.rows)
 
     def pairs(self, *, glosses: bool = False) -> dict[str, tuple[str, str]]:
-        """Return what was made and what is right by clip: texts, or glosses as sentences, of clips that have both."""
-        both = zip(self.ids, self.made(glosses=glosses), self.right(glosses=glosses), strict=True)
-        return {name: (made, right) for name, made, right in both if made is not None and right is not None}
+        """Return what was made and what is right by clip: texts, or glosses as sentences, of clips that have both.
+
+        Raises:
+            SltError: a clip has right glosses and no others.
+        """
+        return paired(self.path, self.ids, self.made(glosses=glosses), self.right(glosses=glosses))
 
     def made(self, *, glosses: bool = False) -> list[str | None]:
         """Return what was made of each clip, None of one without glosses; references may lie elsewhere."""
@@ -92,6 +97,26 @@ class Predictions:
         return [value for value in values if isinstance(value, str)]
 
 
+def paired(
+    path: Path, clips: Iterable[str], made: Iterable[str | None], right: Iterable[str | None]
+) -> dict[str, tuple[str, str]]:
+    """Return what was made and what is right by clip, of clips of which it is known what is right.
+
+    Raises:
+        SltError: nothing was made of one of them, which then would count as one that is not there.
+    """
+    found = {}
+    for clip, one, other in zip(clips, made, right, strict=True):
+        if one is None and other is not None:
+            raise SltError(
+                f"{path}: clip {clip} has a gloss_reference and no glosses; write [] where none were recognised, or "
+                "take its gloss_reference away to leave the clip out"
+            )
+        if one is not None and other is not None:
+            found[clip] = one, other
+    return found
+
+
 def columns(pairs: Mapping[str, tuple[str, str]]) -> tuple[list[str], list[str]]:
     """Return what was made, and what is right."""
     return [made for made, _ in pairs.values()], [right for _, right in pairs.values()]
@@ -116,7 +141,7 @@ def read_predictions(path: Path) -> Predictions:
     Raises:
         SltError: it is neither, holds no clip, or one twice.
     """
-    rows = _objects(_read_before(path).get("clips", []), path) if path.suffix == BEFORE else _read_lines(path)
+    rows = _objects(_read_before(path).get("clips", []), path) if path.suffix.lower() == BEFORE else _read_lines(path)
     ids = tuple(str(row.get("id", number)) for number, row in enumerate(rows, 1))
     if not rows:
         raise SltError(f"{path} holds no clip; name a file that `slt evaluate` writes, or one JSON object a line")
@@ -128,7 +153,7 @@ def read_predictions(path: Path) -> Predictions:
 
 def scored_as(path: Path) -> Mapping[str, Any]:
     """Return the row of scores that stands beside a file of outputs; of a file without one, nothing."""
-    if path.suffix == BEFORE:
+    if path.suffix.lower() == BEFORE:
         return {name: value for name, value in _read_before(path).items() if name != "clips"}
     task = _task_of(path)
     rows = read_rows(path.with_name(ORACLE_FILE if task == _OF_ORACLE else SCORES_FILE)) if task else []
@@ -152,7 +177,27 @@ def read_rows(path: Path) -> list[Mapping[str, Any]]:
 
 def is_predictions(path: Path) -> bool:
     """Whether a file is one of outputs, not of plain lines: by its name."""
-    return path.suffix in (LINES, BEFORE)
+    return path.suffix.lower() in (*_ENDINGS, BEFORE)
+
+
+def read_running_text(path: Path) -> list[str]:
+    """Read lines of plain text.
+
+    Raises:
+        SltError: it cannot be read, or they are outputs as JSON Lines under an ending of texts.
+    """
+    lines = read_lines(path)
+    written = [line for line in lines if line.strip()]
+    if written and all(map(_is_object, written)):
+        raise SltError(f"{path} holds JSON objects, which would be scored as texts; rename it to {path.stem}{LINES}")
+    return lines
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return line.lstrip().startswith("{") and isinstance(read_json_text(line), dict)
+    except ValueError:
+        return False
 
 
 def _read_lines(path: Path) -> list[Mapping[str, Any]]:

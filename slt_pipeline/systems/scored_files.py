@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import read_lines
 from slt_pipeline.metrics.pairs import check_pairs
-from slt_pipeline.systems.predictions import columns, is_predictions, read_predictions
+from slt_pipeline.systems.predictions import columns, is_predictions, paired, read_predictions, read_running_text
 
 
 class Pairs(NamedTuple):
@@ -28,7 +27,7 @@ def read_pairs(hypotheses: Path, references: Path | None, glosses: bool) -> Pair
         glosses: whether glosses are scored; those of Sign2Gloss are in any case.
 
     Raises:
-        SltError: there are no references, or of other clips.
+        SltError: there are no references, or of other clips; or of a clip there are right glosses and no others.
     """
     found, right = (
         read_predictions(path) if path and is_predictions(path) else None for path in (hypotheses, references)
@@ -48,9 +47,9 @@ def read_pairs(hypotheses: Path, references: Path | None, glosses: bool) -> Pair
         by_clip = dict(zip(of, known, strict=True))
         known = [by_clip[name] for name in names]
     check_pairs(made, known)
-    both = [(one, other) for one, other in zip(made, known, strict=True) if one is not None and other is not None]
-    return Pairs([one for one, _ in both], [other for _, other in both], glosses)
+    clips = names or of or [str(number) for number in range(1, len(made) + 1)]
+    return Pairs(*columns(paired(hypotheses, clips, made, known)), glosses)
 
 
 def _column(path: Path, of_clips: Sequence[str | None] | None) -> Sequence[str | None]:
-    return read_lines(path) if of_clips is None else of_clips
+    return read_running_text(path) if of_clips is None else of_clips

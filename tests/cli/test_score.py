@@ -131,6 +131,38 @@ def test_a_clip_without_right_glosses_is_left_out(slt, outputs):
     assert scored(slt, nothing_found)["wer"] == 100
 
 
+def test_a_clip_with_right_glosses_and_no_others_is_refused_and_named(slt, outputs, texts):
+    """Were it left out, a recogniser that fails on it would be the better one."""
+    lacking = outputs("theirs", glosses=[GLOSSES[0], None], gloss_reference=GLOSSES)
+    (lines,) = texts([" ".join(glosses) for glosses in GLOSSES])
+    right = outputs("right", gloss_reference=GLOSSES)
+    for given in ((lacking,), (lacking, lines), (lacking, right)):
+        with pytest.raises(SltError, match=r"theirs\.jsonl: clip 1 has a gloss_reference and no glosses; write \[\]"):
+            slt("score", "--gloss", *given)
+    with pytest.raises(SltError, match=r"theirs\.jsonl: clip 1 has a gloss_reference and no glosses; write \[\]"):
+        slt("compare", lacking, lacking, "--protocol", "plain-word")
+    assert scored(slt, lacking)["bleu4"] == pytest.approx(100)  # its texts are all there
+
+
+@pytest.mark.parametrize("name", ["b.JSONL", "b.ndjson", "b.Ndjson"])
+def test_outputs_are_known_under_every_ending_of_json_lines(slt, outputs, tmp_path, name):
+    path = outputs("theirs", ["es regnet", "am tag"], LINES)
+    other = path.rename(tmp_path / name)
+    assert scored(slt, other) == scored(slt, outputs("theirs", ["es regnet", "am tag"], LINES))
+
+
+@pytest.mark.parametrize("more", ["", "\n\n"])
+def test_outputs_under_an_ending_of_texts_are_refused(slt, outputs, texts, tmp_path, more):
+    path = outputs("theirs").rename(tmp_path / "theirs.txt")
+    path.write_text(path.read_text() + more)
+    (lines,) = texts(LINES)
+    for given in ((path, lines), (lines, path)):
+        with pytest.raises(SltError, match=r"theirs\.txt holds JSON objects, .*; rename it to theirs\.jsonl"):
+            slt("score", *given)
+    braces = texts(["{laughs} ja", "{nein}"], ["{laughs} ja", "{nein}"])
+    assert scored(slt, *braces)["bleu1"] == pytest.approx(100)
+
+
 def test_glosses_are_not_scored_against_texts(slt, outputs):
     signed = outputs("sign2gloss-test", ["TAG WARM", "NACHT REGEN NORD"], ["TAG WARM", "NACHT REGEN NORD"])
     spoken = outputs("sign2text-test")
