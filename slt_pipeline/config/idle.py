@@ -126,6 +126,11 @@ def idle_keys(recipe: Sections) -> Iterator[tuple[str, str]]:
                 yield f"translator.{name}", "translator.language_model is gpt2, which reads no signs"
         for name in ("masked", "span", "permute"):
             yield f"lm_pretrain.{name}", "translator.language_model is gpt2, which learns a text as it stands"
+    if model.folder is None and model.dropout == model.attention_dropout == 0:  # a folder may bring dropout of its own
+        why = (
+            f"dropout and attention_dropout of translator.{language} are 0, so that two passes of a batch always agree"
+        )
+        yield "gloss2text_train.regularise.agreement", why
     if recipe.lm_pretrain.masked == 0:
         yield "lm_pretrain.span", "lm_pretrain.masked is 0, so that nothing is"
     if text.tokenizer is not None:

@@ -284,6 +284,13 @@ EMBEDDING = ["translator.mapper.type=embedding", "translator.mapper.input=gloss_
             ["visual_train.training.optimiser.lr.recognition=0.1", "visual_train.training.optimiser.lr.default=0.5"],
             "does",
         ),
+        (
+            [
+                "gloss2text_train.regularise={agreement: 2, gloss_dropout: 0.1}",
+                "translator.mbart={dropout: 0, attention_dropout: 0}",
+            ],
+            "agreement = 2.0 does nothing: dropout and attention_dropout of translator.mbart are 0, so that two passes",
+        ),
         (["lm_pretrain={masked: 0, span: 9}"], "lm_pretrain.span = 9.0 does nothing: lm_pretrain.masked is 0"),
         (["video.transform={jitter_probability: 0, hue: 0.2}"], "video.transform.hue = 0.2 does nothing"),
         (["corpus={manifest: m, isolated_media_root: x}"], "corpus.isolated_media_root = x does nothing"),
