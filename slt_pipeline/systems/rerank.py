@@ -17,8 +17,10 @@ from slt_pipeline.systems.translator import open_gloss2text
 
 _SAME = ("language", "gloss_language")
 _WEIGHTS = (0.0, 0.15, 0.3, 0.45, 0.6, 0.8, 1.0)
-_REWARDS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
-"""What is tried on dev, of weights and of the reward for a piece; both begin in the middle."""
+_REWARDS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0)
+"""What is tried on dev, of weights and of the reward for a piece."""
+_WEIGHT, _REWARD = 0.45, 0.75
+"""Where that begins."""
 
 
 class Judged(NamedTuple):
@@ -125,7 +127,7 @@ def chosen_points(
         num_judges: of the points.
         score: of a text for each clip; more is better.
     """
-    values = [*([_WEIGHTS[len(_WEIGHTS) // 2]] * num_judges), _REWARDS[len(_REWARDS) // 2]]
+    values = [*([_WEIGHT] * num_judges), _REWARD]
 
     def points(tried: Sequence[float]) -> Points:
         return Points(tuple(tried[:-1]), tried[-1])
