@@ -59,6 +59,7 @@ NOT_RUN |= dict.fromkeys(
     ("gloss2text-train -r g2t/", "evaluate --ensemble runs/g2t/"),
     "needs PHOENIX-2014T; tests/stages trains Gloss2Text and evaluates an ensemble at toy size",
 )
+NOT_RUN["evaluate --run runs/g2t/a/gloss2text_train"] = "needs PHOENIX-2014T; tests/stages judges at toy size"
 NOT_RUN["compare runs/my/evaluate/sign2text-test.jsonl theirs.jsonl"] = "needs what others made; tests/cli has some"
 NOT_RUN["weights import"] = "published weights are not given away; tests/stages imports some in their format"
 NOT_RUN["sweep -r cvslt/phoenix14t components"] = "needs PHOENIX-2014T; tests/stages runs one in its shape"
