@@ -16,7 +16,7 @@ class RerankConfig(Config):
     added up: the noisy channel (Yee, Dauphin and Auli 2019) where a judge has `translator.direction` text2gloss.
     """
 
-    runs: tuple[Location, ...] = Field(min_length=1)
+    runs: tuple[Location, ...] = ()
     """Runs of Gloss2Text: of text2gloss, log p(glosses | text); or such as write backward (`text.order`), or have other
     pieces, log p(text | glosses)."""
     weights: tuple[Annotated[float, Field(ge=0, le=100)], ...] | None = None
@@ -27,6 +27,8 @@ class RerankConfig(Config):
 
     @model_validator(mode="after")
     def _a_weight_a_run(self) -> "RerankConfig":
+        if not self.runs:
+            raise ValueError("runs names no judge; name a run, or leave rerank out")
         refuse_twice("runs", self.runs)
         if (self.weights is None) != (self.per_piece is None):
             raise ValueError("weights and per_piece are chosen on dev together, or given: set both, or neither")

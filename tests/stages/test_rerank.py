@@ -199,12 +199,13 @@ def test_what_cannot_judge_is_refused_before_anything_is_written(own, folders, s
     [
         ({"weights": [0.5]}, "there are 2 runs and 1 weights"),
         ({"per_piece": "null"}, "set both, or neither"),
+        ({"folders": []}, "runs names no judge"),
         ({"num_beams": 1}, "rerank chooses among beams"),
     ],
 )
 def test_judges_have_weights_and_beams_to_judge(own, folders, values, message):
     with pytest.raises(SltError, match=message):
-        own.recipe(**asked(folders, **values))
+        own.recipe(**asked(**{"folders": folders, **values}))
 
 
 def test_only_a_text_that_is_written_of_glosses_has_judges(own, judges, folders, stages):
