@@ -18,7 +18,7 @@ from slt_pipeline.models.ensemble import Member
 from slt_pipeline.models.language import EncoderInput, GlossNames, LanguageModel, TextVocabulary
 from slt_pipeline.models.mapper import Mapper
 
-_CLOSED = 2
+CLOSED = 2
 """Steps behind a source, its suffix; and pieces about a text, language code and `</s>`."""
 
 
@@ -156,7 +156,7 @@ class Translator(LanguageModel, ABC):
 
     def has_room(self, source: int, text: int) -> bool:
         """Return whether a source of so many steps and a text of so many pieces fit its positions."""
-        lengths = [source + _CLOSED, text + _CLOSED]
+        lengths = [source + CLOSED, text + CLOSED]
         return max(lengths if self.mbart.config.is_encoder_decoder else [sum(lengths)]) <= (
             self.mbart.config.max_position_embeddings
         )

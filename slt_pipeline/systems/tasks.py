@@ -153,7 +153,7 @@ class Systems:
             clips = encodable(self.recipe, self.store, clips)
         if task in ("sign2gloss", *_OF_GLOSSES):
             clips = with_glosses(clips, split, task, "are not scored")
-        return in_direction(clips, task) if task == "text2gloss" else clips
+        return _of_task(task, clips)
 
     def _written(self, task: Task, clips: Sequence[Clip]) -> Outputs:
         """Return what Gloss2Text, and its judges where the recipe names any, make of true or recognised glosses."""
@@ -195,7 +195,7 @@ class Systems:
     def look_at(self, decoded: Decoded) -> Look:
         """Look at outputs beside what training taught: which are empty, the same, in loops, or known."""
         split = {clip.split for clip in decoded.clips}
-        train = [] if "train" in split else references_of(decoded.task, self._train(decoded.task))
+        train = [] if "train" in split else references_of(decoded.task, _of_task(decoded.task, self._train))
         return look_at(
             self.recipe.corpus.protocol,
             decoded.hypotheses,
@@ -227,9 +227,9 @@ class Systems:
         """The recipe's features."""
         return open_features(self.recipe)
 
-    def _train(self, task: Task) -> list[Clip]:
-        clips = read_manifest(self.recipe.corpus.manifest, "train")
-        return in_direction(clips, task) if task == "text2gloss" else clips
+    @cached_property
+    def _train(self) -> list[Clip]:
+        return read_manifest(self.recipe.corpus.manifest, "train")
 
     def _require_direction(self, tasks: Sequence[Task]) -> None:
         """Refuse a task of the other direction than the language model has.
@@ -365,6 +365,11 @@ class Systems:
 def _weights(name: str, system: Gloss2Text | Sign2Text) -> dict[str, str]:
     """Return the hash of a system's weights, and of those that write together with it."""
     return {name: system.weights} | {f"{name} {n}": other.weights for n, other in enumerate(system.others, start=2)}
+
+
+def _of_task(task: Task, clips: list[Clip]) -> list[Clip]:
+    """Return clips as the task reads and writes them."""
+    return in_direction(clips, task) if task == "text2gloss" else clips
 
 
 def has_oracle(recipe: Recipe) -> bool:

@@ -14,13 +14,13 @@ from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json
 from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.models.build import positions_of
+from slt_pipeline.models.translator import CLOSED
 from slt_pipeline.systems.translator import language_file
 from slt_pipeline.systems.vocabularies import TOKENIZER_FOLDER, build_tokenizer, training_sentences
 from slt_pipeline.text.tokenizer import Tokenizer
 
 log = logging.getLogger(__name__)
 
-_SUFFIX = 2  # language code and `</s>` of a target, the suffix of a source
 _LOST_BLEU = 0.5
 _LOST_PIECES = 0.01
 
@@ -84,7 +84,7 @@ def report_texts(tokenizer: Tokenizer, clips: Sequence[Clip], protocol: str) -> 
         oracle=score([tokenizer.round_trip(text) for text in references], references).bleu4,
         most=score(references, references).bleu4,
         unknown=unknown,
-        lengths={name: len(ids) + _SUFFIX for name, ids in pieces.items()},
+        lengths={name: len(ids) + CLOSED for name, ids in pieces.items()},
         spelling=tokenizer.detokenise,
     )
 
@@ -116,7 +116,7 @@ def check_texts(
         SltError: a source, a text or a decoded text is longer than its positions; the clip is named.
     """
     found = report_texts(tokenizer, clips, protocol)
-    steps = {clip.id: length + _SUFFIX for clip, length in zip(clips, sources, strict=True)}
+    steps = {clip.id: length + CLOSED for clip, length in zip(clips, sources, strict=True)}
     _require_room("text", found.lengths, "pieces", max_positions, of)
     _require_room("source", steps, "steps", max_positions, of)
     if side_by_side:  # whichever clips meet in a batch
@@ -150,7 +150,7 @@ def add_texts(report: ValidationReport, recipe: Recipe) -> None:
     steps, unit_of_steps = (GlossPieces(tokenizer).length, "pieces of glosses") if as_pieces else (len, "glosses")
     kind = recipe.translator.language_model
     for line, clip in clips.items():
-        text, source = found.lengths[clip.id], steps(clip.gloss or ()) + _SUFFIX
+        text, source = found.lengths[clip.id], steps(clip.gloss or ()) + CLOSED
         lengths = [("text", "pieces", text), ("source", unit_of_steps, source)]
         if kind == "gpt2":  # the text stands behind it
             lengths = [("source", f"{unit_of_steps} and pieces of text", source + text)]
