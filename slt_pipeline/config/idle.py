@@ -207,6 +207,8 @@ def not_swept(recipe: Sections, grid: Mapping[str, Sequence[Any]], key: str, sta
     """Return why a key is none for a sweep's grid over a recipe, whose runs are of that stage; empty if it is one."""
     if stage == "gloss2text_train":
         return _not_swept_of_glosses(key)
+    if _is_below(key, "evaluate.rerank"):
+        return "it judges what Gloss2Text writes, and no translator of signs"
     if key in _OF_A_HEAD and "trained" not in grid.get("translator.head", [recipe.translator.head]):
         return "translator.head is stored, so that no head is built"
     started = grid.get("translate_train.init_language", [recipe.translate_train.init_language])

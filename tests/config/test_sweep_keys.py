@@ -57,6 +57,11 @@ def test_no_sweep_ranks_numbers_of_two_protocols(stage, which, tried):
     assert "numbers of two protocols are not compared; `slt score --protocol ...` counts by another" in told
 
 
+def test_judges_of_gloss2text_tell_no_two_translators_of_signs_apart():
+    tried = "evaluate.rerank: [null, {runs: [runs/a], weights: [1], per_piece: 0}]"
+    assert "no translator of signs" in demo_refusal(f"sweep={{grid: {{{tried}}}}}")
+
+
 @pytest.mark.parametrize(
     ("search", "told"),
     [
