@@ -20,7 +20,7 @@ _PLACE = click.Path(exists=True, path_type=Path)
 @click.option(
     "--task",
     type=click.Choice(get_args(Task)),
-    help="Of folders: which task.  [default: gloss2text of two runs of Gloss2Text, else sign2text]",
+    help="Of folders: which task.  [default: sign2text, or what both have]",
 )
 @click.option("--split", "splits", multiple=True, help="Of folders; several times.  [default: all that both have]")
 @click.option(
@@ -39,7 +39,6 @@ def compare(a, b, protocol, task, splits, samples, seed, as_json) -> None:
       $ slt compare runs/demo/mmtlb runs/demo/cvslt --split test
       $ slt compare runs/my/evaluate/sign2text-test.jsonl theirs.jsonl --protocol sacrebleu-13a --json
     """
-    from slt_pipeline.config.runs import holds_language_model
     from slt_pipeline.report.tables import text_table
     from slt_pipeline.systems.comparison import Draws
     from slt_pipeline.systems.comparison import compare as compared
@@ -47,10 +46,16 @@ def compare(a, b, protocol, task, splits, samples, seed, as_json) -> None:
     if a.is_file() and (of_folders := "--task" if task else "--split" if splits else ""):
         raise click.UsageError(f"{of_folders} is of folders, and {a} is a file: leave it out")
     draws = Draws(samples, seed)
-    usual = "gloss2text" if holds_language_model(a) and holds_language_model(b) else "sign2text"
-    found = compared(a, b, task or usual, splits, protocol, draws)
+    found = compared(a, b, task, splits, protocol, draws)
     if as_json:
-        told = {"a": str(a), "b": str(b), **found.protocol.described, **asdict(draws), "rows": found.rows}
+        told = {
+            "a": str(a),
+            "b": str(b),
+            "task": found.task,
+            **found.protocol.described,
+            **asdict(draws),
+            "rows": found.rows,
+        }
         click.echo(json.dumps(told, ensure_ascii=False))
         return
     shown = [
@@ -72,7 +77,10 @@ def compare(a, b, protocol, task, splits, samples, seed, as_json) -> None:
         "p_randomisation": "p (randomisation)",
     }
     click.echo(f"A: {a}\nB: {b}\n\n{text_table(shown, headings)}\n")
-    click.echo(f"protocol {found.protocol.name}, version {found.protocol.version}; {samples} draws, seed {seed}")
+    of_task = f"{found.task}; " if found.task else ""
+    click.echo(
+        f"{of_task}protocol {found.protocol.name}, version {found.protocol.version}; {samples} draws, seed {seed}"
+    )
 
 
 def _as_printed(p: float) -> str:

@@ -20,6 +20,9 @@ from slt_pipeline.systems.predictions import (
 )
 from slt_pipeline.systems.scored_runs import warn_if_old
 
+_USUAL: tuple[Task, ...] = ("sign2text", "gloss2text", "text2gloss", "sign2gloss2text", "sign2gloss")
+"""Tasks, the one first by which runs that have several are compared unless another is named."""
+
 
 @dataclass(frozen=True)
 class Draws:
@@ -38,15 +41,17 @@ class Compared:
     protocol: ScoringProtocol
     rows: list[dict[str, Any]]
     """One for each split and score."""
+    task: Task | None
+    """Of folders: which task."""
 
 
-def compare(a: Path, b: Path, task: Task, splits: Sequence[str], protocol: str | None, draws: Draws) -> Compared:
+def compare(a: Path, b: Path, task: Task | None, splits: Sequence[str], protocol: str | None, draws: Draws) -> Compared:
     """Compare what two systems made of the same clips.
 
     Args:
         a: a run's folder, its `evaluate/`, or a file of outputs.
         b: the same of the other system.
-        task: of folders, which task.
+        task: of folders, which task; None: the first of `_USUAL` that both have.
         splits: of folders, which splits; none: all that both have.
         protocol: by which both are scored; None: that of both evaluations.
         draws: of significance.
@@ -54,12 +59,14 @@ def compare(a: Path, b: Path, task: Task, splits: Sequence[str], protocol: str |
     Raises:
         SltError: there is nothing to compare, or the two are of other clips, references or protocols.
     """
+    task = None if a.is_file() or b.is_file() else task or _usual(a, b)
     pairs = _pairs(a, b, task, splits)
     paths = [path for _, *pair in pairs for path in pair]
     rules = _protocol(paths, protocol)
     for path in paths:
         warn_if_old(path)
-    return Compared(rules, [row for split, mine, theirs in pairs for row in _rows(split, mine, theirs, rules, draws)])
+    rows = [row for split, mine, theirs in pairs for row in _rows(split, mine, theirs, rules, draws)]
+    return Compared(rules, rows, task)
 
 
 def _rows(split: str, a: Path, b: Path, rules: ScoringProtocol, draws: Draws) -> list[dict[str, Any]]:
@@ -85,13 +92,24 @@ def _rows(split: str, a: Path, b: Path, rules: ScoringProtocol, draws: Draws) ->
     return rows
 
 
-def _pairs(a: Path, b: Path, task: Task, splits: Sequence[str]) -> list[tuple[str, Path, Path]]:
+def _usual(a: Path, b: Path) -> Task:
+    """Return the task that two folders are compared by: of those that both have outputs of, or one, or none."""
+    has = [{task for task in _USUAL if _splits(_outputs(folder), task)} for folder in (a, b)]
+    of = has[0] & has[1] or has[0] | has[1] or _USUAL
+    return next(task for task in _USUAL if task in of)
+
+
+def _outputs(folder: Path) -> Path:
+    return folder / "evaluate" if (folder / "evaluate").is_dir() else folder
+
+
+def _pairs(a: Path, b: Path, task: Task | None, splits: Sequence[str]) -> list[tuple[str, Path, Path]]:
     """Return the files to compare, with the split where folders have several."""
     if a.is_file() and b.is_file():
         return [("", a, b)]
-    if a.is_file() or b.is_file():
+    if task is None:
         raise SltError(f"{a} and {b} are a file and a folder; name two files of outputs, or two folders")
-    folders = [folder / "evaluate" if (folder / "evaluate").is_dir() else folder for folder in (a, b)]
+    folders = [_outputs(folder) for folder in (a, b)]
     found = [_splits(folder, task) for folder in folders]
     for folder, there in zip(folders, found, strict=True):
         if missing := [split for split in splits if split not in there] or ([] if there else ["any split"]):

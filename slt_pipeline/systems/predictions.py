@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from slt_pipeline.config.stages import TASKS
+from slt_pipeline.config.stages import Task
 from slt_pipeline.config.written import read_json_text
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import json_line, read_json, read_lines, text_hash, write_json_lines
@@ -163,7 +163,8 @@ def scored_as(path: Path) -> Mapping[str, Any]:
 
 def _task_of(path: Path) -> str:
     """Return the task by which `slt evaluate` has named a file of outputs, or nothing."""
-    return next((t for t in (*TASKS, _OF_ORACLE) if is_predictions(path) and path.name.startswith(f"{t}-")), "")
+    tasks = (*get_args(Task), _OF_ORACLE) if is_predictions(path) else ()
+    return next((task for task in tasks if path.name.startswith(f"{task}-")), "")
 
 
 def read_rows(path: Path) -> list[Mapping[str, Any]]:

@@ -106,6 +106,24 @@ def test_what_is_not_there_is_said_with_what_is(slt, outputs, tmp_path):
         slt("compare", bare, bare)
 
 
+@pytest.mark.parametrize(
+    ("of_a", "of_b", "compared"),
+    [
+        (["gloss2text", "sign2text"], ["gloss2text", "sign2text"], "sign2text"),
+        (["gloss2text", "sign2text"], ["gloss2text"], "gloss2text"),
+        (["text2gloss"], ["text2gloss"], "text2gloss"),
+        (["sign2gloss2text"], ["sign2gloss2text", "sign2text"], "sign2gloss2text"),
+    ],
+)
+def test_two_runs_are_compared_by_what_both_can_do(slt, outputs, tmp_path, of_a, of_b, compared):
+    for folder, tasks in (("a", of_a), ("b", of_b)):
+        for task in tasks:
+            outputs(folder, rows(), name=f"{task}-test")
+    found = json.loads(slt("compare", tmp_path / "a", tmp_path / "b", "--json", "--samples", "20").output)
+    assert found["task"] == compared
+    assert f"{compared}; protocol" in slt("compare", tmp_path / "a", tmp_path / "b", "--samples", "20").output
+
+
 def test_a_file_of_outputs_brings_its_references_and_its_protocol(slt, outputs):
     path = outputs("a", rows(HALF, glosses=GLOSSES, gloss_reference=GLOSSES), "sacrebleu-13a")
     found = json.loads(slt("score", path).output)
