@@ -127,9 +127,17 @@ def published_vocabularies(recipe: Recipe) -> Vocabularies:
     """Return the tokenizer of a published mBART folder, and its gloss table, or one of the corpus if it has none.
 
     Raises:
-        SltError: the recipe names no folder.
+        SltError: the recipe names no folder, or reads and writes otherwise than published weights do.
     """
-    folder = recipe.text.tokenizer
+    text, translator = recipe.text, recipe.translator
+    for key, ours, theirs in (
+        ("text.order", text.order, "forward"),
+        ("translator.direction", translator.direction, "gloss2text"),
+        ("translator.gloss_input", translator.gloss_input, "vectors"),
+    ):
+        if ours != theirs:
+            raise SltError(f"recipe {recipe.name} has {key} {ours}, published weights {theirs}; set -o {key}={theirs}")
+    folder = text.tokenizer
     if folder is None:
         raise SltError(
             f"recipe {recipe.name} trains a tokenizer of its own, whose ids mean nothing to published weights; "
@@ -138,8 +146,7 @@ def published_vocabularies(recipe: Recipe) -> Vocabularies:
     pickled = folder / GLOSS_TABLE
     table = next((path for path in (pickled.with_suffix(".json"), pickled) if path.is_file()), None)
     if table is None:
-        return Vocabularies.build(recipe.corpus, recipe.text)
-    text = recipe.text
+        return Vocabularies.build(recipe.corpus, text)
     tokenizer = Tokenizer.load(folder, text.language, detokenise=text.detokenise, order=text.order)
     return Vocabularies(tokenizer, read_gloss_table(table))
 

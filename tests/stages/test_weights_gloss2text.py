@@ -67,3 +67,23 @@ def test_what_does_not_fit_is_one_line_and_writes_nothing(recipe, state, tmp_pat
     assert (run.status, run.out, run.err.count("\n")) == (2, "", 1)
     assert message in run.err
     assert not recipe.run_folder("gloss2text_train").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["text.order=backward"], "has text.order backward, published weights forward; set -o text.order=forward"),
+        (["translator.gloss_input=pieces"], "has translator.gloss_input pieces, published weights vectors"),
+        (
+            ["translator.gloss_input=pieces", "translator.direction=text2gloss", "evaluate.tasks=[text2gloss]"],
+            "has translator.direction text2gloss, published weights gloss2text",
+        ),
+    ],
+)
+def test_weights_that_read_or_write_otherwise_are_refused(recipe, state, tmp_path, slt, changes, message):
+    checkpoint = write_checkpoint(tmp_path / "g2t.ckpt", as_published(state))
+    given = [part for change in changes for part in ("-o", change)]
+    run = slt("weights", "import", checkpoint, "-r", tmp_path / "theirs.yaml", *given)
+    assert (run.status, run.err.count("\n")) == (2, 1)
+    assert message in run.err
+    assert not recipe.run_folder("gloss2text_train").exists()
