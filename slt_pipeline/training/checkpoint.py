@@ -150,11 +150,8 @@ def best_checkpoint(run_folder: Path, made_by: str, or_else: str = "") -> Checkp
     Raises:
         SltError: there is none.
     """
-    pointer = run_folder / BEST
-    if pointer.is_file():
-        folder = run_folder / "checkpoints" / _name(read_json(pointer)["step"])
-        if (folder / META).is_file():
-            return Checkpoint(folder, read_json(folder / META))
+    if (found := _best(run_folder)) is not None:
+        return found
     if (run_folder / SWEEP_FILE).is_file():
         raise SltError(f"{run_folder} is a sweep; name the folder of one of its runs, which lie in it")
     if (run_folder / RESULT).is_file():
@@ -165,6 +162,19 @@ def best_checkpoint(run_folder: Path, made_by: str, or_else: str = "") -> Checkp
     if aside(run_folder).exists():
         or_else = ", which goes on, or puts back the earlier run that --overwrite has moved aside"
     raise SltError(f"no trained weights in {run_folder}; make them with `{made_by}` and the same recipe{or_else}")
+
+
+def has_best(run_folder: Path) -> bool:
+    """Whether the best checkpoint of a run is there."""
+    return _best(run_folder) is not None
+
+
+def _best(run_folder: Path) -> Checkpoint | None:
+    pointer = run_folder / BEST
+    if not pointer.is_file():
+        return None
+    folder = run_folder / "checkpoints" / _name(read_json(pointer)["step"])
+    return Checkpoint(folder, read_json(folder / META)) if (folder / META).is_file() else None
 
 
 def aside(run_folder: Path) -> Path:

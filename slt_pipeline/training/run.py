@@ -16,7 +16,7 @@ from slt_pipeline.config.training import TrainingConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import held, read_json, require_place, write_json
 from slt_pipeline.training import distributed
-from slt_pipeline.training.checkpoint import BEST, RESULT, aside, list_checkpoints, save_checkpoint
+from slt_pipeline.training.checkpoint import BEST, RESULT, aside, has_best, list_checkpoints, save_checkpoint
 from slt_pipeline.training.loop import train
 from slt_pipeline.training.trainable import Result, Trainable
 
@@ -216,6 +216,8 @@ def _found(
     result = read_json(done) if done.is_file() and not overwrite else None
     if result is None:
         require_place(folder, folder=True)
+    elif not has_best(folder):
+        log.warning("%s holds a finished run whose best checkpoint is gone; put it back, or add --overwrite", folder)
     return Run(folder, stage, inputs, anew=overwrite, result=result)
 
 

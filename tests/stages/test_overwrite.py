@@ -195,3 +195,15 @@ def test_after_the_first_checkpoint_the_old_run_is_gone_and_the_new_one_goes_on(
     assert stages["gloss2text_train"](recipe, device="cpu")["best_step"] in (2, 4)
     assert list_checkpoints(folder / "checkpoints")[-1].meta["step"] == 4
     assert any((old[name] != weight).any() for name, weight in weights(recipe, "gloss2text_train").items())
+
+
+def test_of_a_finished_run_without_its_best_checkpoint_it_is_said_that_it_is_gone(own, stages, caplog):
+    recipe = own.recipe()
+    folder, done = recipe.run_folder("gloss2text_train"), stages["gloss2text_train"](recipe, device="cpu")
+    assert not caplog.records
+    shutil.rmtree(folder / "checkpoints")
+    assert stages["gloss2text_train"](recipe, device="cpu") == done
+    told = f"{folder} holds a finished run whose best checkpoint is gone; put it back, or add --overwrite"
+    assert [record.message for record in caplog.records] == [told]
+    stages["gloss2text_train"](recipe, device="cpu", overwrite=True)
+    assert list_checkpoints(folder / "checkpoints")
