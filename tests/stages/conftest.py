@@ -96,3 +96,19 @@ def encoded(monkeypatch) -> list[str]:
     from cache_tools import note_encoded
 
     return note_encoded(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory):
+    """A whole mBART folder, as others publish it."""
+    from whole_mbart import whole_mbart
+
+    return whole_mbart(tmp_path_factory.mktemp("theirs"))
+
+
+@pytest.fixture(scope="module")
+def pruned(theirs):
+    """It for the texts of a corpus."""
+    from whole_mbart import prune
+
+    return prune(theirs, theirs.root / "pruned")

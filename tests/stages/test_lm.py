@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, MBartForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
-from whole_mbart import TEXTS, clips_of, prune, published, slt, whole_mbart
+from whole_mbart import TEXTS, clips_of, prune, published, slt
 
 from slt_pipeline.config.names import LANGUAGE_CODES
 from slt_pipeline.config.translator import MBartConfig
@@ -21,16 +21,6 @@ from slt_pipeline.models.mbart import TIED_NAMES, build_mbart
 from slt_pipeline.models.mbart_files import read_weights
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 from slt_pipeline.text.tokenizer import Tokenizer
-
-
-@pytest.fixture(scope="module")
-def theirs(tmp_path_factory):
-    return whole_mbart(tmp_path_factory.mktemp("theirs"))
-
-
-@pytest.fixture(scope="module")
-def pruned(theirs):
-    return prune(theirs, theirs.root / "pruned")
 
 
 def _model(folder: Path) -> MBartForConditionalGeneration:

@@ -5,19 +5,9 @@ import shutil
 
 import pytest
 import torch
-from whole_mbart import prune, published, slt, whole_mbart
+from whole_mbart import prune, published, slt
 
 from slt_pipeline.errors import SltError
-
-
-@pytest.fixture(scope="module")
-def theirs(tmp_path_factory):
-    return whole_mbart(tmp_path_factory.mktemp("theirs"))
-
-
-@pytest.fixture(scope="module")
-def pruned(theirs):
-    return prune(theirs, theirs.root / "pruned")
 
 
 def _without(key):
