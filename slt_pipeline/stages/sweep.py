@@ -55,7 +55,7 @@ def sweep(
     Of a search: combinations that are chosen one by one, until its budget is spent. A run that fails is a row that says
     why. Written anew after each run: `results.jsonl` (every run), `table.md`, `table.csv` and `table.tex` (mean and
     standard deviation over seeds, p-values against the first row; variants in the recipe's order, else best on dev
-    first), and of one number that is varied `plot.png`.
+    first), and of one number that is varied, or of a search, `plot.png`.
 
     Args:
         recipe: the experiment that is varied.
@@ -96,6 +96,8 @@ def _run_all(found: Sweep, device: str, overwrite: bool, jobs: int) -> dict[str,
             keep(Ended(run, 0.0, value=run.call(*run.arguments)))
     if searched:
         log.info("search: %s", searched.ending())
+        if shares := searched.explained():
+            log.info("search: what scores of finished runs differ by (fANOVA): %s", shares)
     told = found.report()
     if told["best"] is not None and config.stage == "translate_train":
         _fit(Path(told["best"]), device)

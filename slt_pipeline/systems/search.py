@@ -31,6 +31,8 @@ BEGUN, _CLOCK = "begun", "clock"
 """Keys of a row: when a run that has not ended was begun, and the seconds of the search when the row was written."""
 _DRAWS = 20
 """Proposals in a row that were tried before, after which one that was not is drawn at random."""
+_ENOUGH = 10
+"""Finished runs from which on it is said what each key explains of their scores."""
 log = logging.getLogger(__name__)
 
 Row = Mapping[str, Any]
@@ -105,6 +107,11 @@ class Search:
             return f"the budget is spent: {tried} runs, {spent}"
         return f"all {tried} combinations are tried, in {spent}"
 
+    def explained(self) -> str:
+        """Return what finished runs owe their scores to, in words; nothing where it is not known."""
+        shares = importances(self.config, self._rows(), self.metric)
+        return ", ".join(f"{key} {share:.0%}" for key, share in shares.items())
+
     def _is_spent(self, number: int) -> bool:
         runs, hours = self.config.runs, self.config.hours
         return bool((runs and number > runs) or (hours and self.seconds() >= 3600 * hours))
@@ -178,6 +185,24 @@ def propose(search: SearchConfig, rows: Sequence[Row], seed: int, number: int, m
             if _said(values) not in tried:
                 return values
     return _untried(search, tried, random.Random(_draw(seed, number)))
+
+
+def importances(search: SearchConfig, rows: Sequence[Row], metric: str) -> dict[str, float]:
+    """Return how much of the variance of finished runs' scores each key explains, most first.
+
+    By functional ANOVA (Hutter, Hoos and Leyton-Brown 2014). Nothing where few are finished, or all scored alike.
+    """
+    with _optuna() as optuna:
+        spaces = {key: _distribution(space) for key, space in search.keys.items()}
+        trials = [trial for row in rows if (trial := _trial(row, search, spaces, metric)) is not None]
+        trials = [trial for trial in trials if trial.state == optuna.trial.TrialState.COMPLETE]
+        if len(spaces) == 1 or len(trials) < _ENOUGH or len({trial.value for trial in trials}) == 1:
+            return {}
+        study = _study(metric)
+        study.add_trials(trials)
+        evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+        found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+    return {key: float(share) for key, share in found.items()}
 
 
 def _untried(search: SearchConfig, tried: set[str], draw: random.Random) -> dict[str, Any] | None:

@@ -27,10 +27,11 @@ from slt_pipeline.files import (
 )
 from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.metrics.significance import NUM_DRAWS
+from slt_pipeline.report.search_plot import plot_search
 from slt_pipeline.report.sweep_plot import is_number, plot_sweep
 from slt_pipeline.report.sweeps import SweepTable, best_run, sweep_groups, sweep_table
 from slt_pipeline.systems.paired import PairedTest
-from slt_pipeline.systems.search import BEGUN, RESULTS_FILE
+from slt_pipeline.systems.search import BEGUN, RESULTS_FILE, importances
 from slt_pipeline.systems.tasks import has_oracle
 from slt_pipeline.training.run import INPUTS
 
@@ -216,9 +217,27 @@ class Sweep:
             write_text(self.folder / file, text)
         self._forget(PLOT_FILE)  # the table before may have had one
         key = _one_number(results)
-        if key is not None:
+        if self.config.search is not None:
+            self._plot_search(self.config.search, results)
+        elif key is not None:
             plot_sweep(groups, key, self.folder / PLOT_FILE)
         return table
+
+    def _plot_search(self, search: SearchConfig, results: Sequence[Mapping[str, Any]]) -> None:
+        metric = self.config.metric
+        runs = [row for row in results if search.keys.keys() == row["values"].keys()]
+        finished, pruned = (
+            [
+                {"values": row["values"], "score": row[of]["dev"][metric]}
+                for row in runs
+                if metric in row.get(of, {}).get("dev", {})
+            ]
+            for of in ("scores", "until_then")
+        )
+        explained = importances(search, runs, metric)
+        by_ratio = {key: space.log for key, space in search.keys.items()}
+        path = self.folder / PLOT_FILE
+        plot_search(finished, pruned, metric, metric in LOWER_IS_BETTER, by_ratio, explained, path)
 
     def _forget(self, *files: str) -> None:
         for file in files:

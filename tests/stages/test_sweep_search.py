@@ -102,6 +102,7 @@ def test_a_search_tries_until_its_budget_is_spent_and_dev_alone_says_which_is_be
     assert again.status == 0
     assert f"best run: {report['best']} (open it with --run)" in again.err
     assert f"wrote {searching.home / 'table.tex'}" in again.err
+    assert f"wrote {searching.home / 'plot.png'}" in again.err
 
 
 def test_the_same_seed_proposes_the_same_and_another_another(searching):
