@@ -62,6 +62,11 @@ class _Writer(Generic[_Model]):
         """Where it computes."""
         return next(self.model.parameters()).device
 
+    @property
+    def alone(self) -> tuple[Self, ...]:
+        """Of several together, each by itself."""
+        return (replace(self, others=()), *self.others) if self.others else ()
+
     def together_with(self, others: Mapping[Path, Self]) -> Self:
         """Return an ensemble; its members may have other sizes, glosses and taps, but not other pieces of text.
 
@@ -100,14 +105,34 @@ class Gloss2Text(_Writer[Translator]):
     ) -> Outputs:
         """Return the text of every sequence of glosses, and its `num_best` best ones with scores."""
         made, num_return = _Ordered(len(glosses)), max(num_best, 1)
-        settings = {**generation.model_dump(), "num_return": num_return, "with_scores": num_best > 0}
-        length = self.reader.length
-        for indices in decoding_batches([length(row) for row in glosses], batch_size):
+        for indices, found in self._searched(glosses, generation, batch_size, num_return, with_scores=num_best > 0):
+            made.add(indices, found, num_return)
+        return made.outputs()
+
+    def beams(self, glosses: Sequence[Sequence[str]], generation: GenerationConfig, batch_size: int) -> list[list[str]]:
+        """Return the texts of all beams of every sequence of glosses, best first."""
+        texts, width = [list[str]() for _ in glosses], generation.num_beams
+        for indices, found in self._searched(glosses, generation, batch_size, width, with_scores=False):
+            for row, index in enumerate(indices):
+                texts[index] = found.texts[row * width : (row + 1) * width]
+        return texts
+
+    def _searched(
+        self,
+        glosses: Sequence[Sequence[str]],
+        generation: GenerationConfig,
+        batch_size: int,
+        num_return: int,
+        *,
+        with_scores: bool,
+    ) -> Iterator[tuple[list[int], Translations]]:
+        """Yield the texts of each batch, `num_return` a source, with the indices of its sources."""
+        settings = {**generation.model_dump(), "num_return": num_return, "with_scores": with_scores}
+        for indices in decoding_batches([self.reader.length(row) for row in glosses], batch_size):
             rows = [glosses[index] for index in indices]
             members = [other.model.member(other._source(rows)) for other in self.others]
             found = self.model.generate(self._source(rows), others=members, **settings)
-            made.add(indices, read_texts(self.vocabularies, found), num_return)
-        return made.outputs()
+            yield indices, read_texts(self.vocabularies, found)
 
     @torch.no_grad()
     def log_probs(self, glosses: Sequence[Sequence[str]], texts: Sequence[str], batch_size: int) -> list[float]:

@@ -101,9 +101,12 @@ class Reranked:
     def judged(
         self, glosses: Sequence[Sequence[str]], generation: GenerationConfig, batch_size: int
     ) -> list[list[Judged]]:
-        """Return all beams of every sequence of glosses, each text once, in the order of the search."""
-        found = self.writer.outputs(glosses, generation, batch_size, num_best=generation.num_beams)
-        texts = [list(dict.fromkeys(scored.text for scored in best)) for best in found.nbest]
+        """Return what is judged of every sequence of glosses, each text once.
+
+        These are the beams of what writes; of several together, those of each alone, too, which differ more.
+        """
+        searches = [system.beams(glosses, generation, batch_size) for system in (self.writer, *self.writer.alone)]
+        texts = [list(dict.fromkeys(text for beams in each for text in beams)) for each in zip(*searches, strict=True)]
         pairs = list(
             dict.fromkeys((tuple(row), text) for row, each in zip(glosses, texts, strict=True) for text in each)
         )
