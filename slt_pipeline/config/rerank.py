@@ -13,7 +13,8 @@ class RerankConfig(Config):
     """Judges of what Gloss2Text writes: the best text of a search is the one that they and it find likeliest together.
 
     Of every beam, log p(text | glosses), the judges' log-probabilities with their weights, and a reward for length are
-    added up: the noisy channel (Yee, Dauphin and Auli 2019) where a judge has `translator.direction` text2gloss.
+    added up: the noisy channel (Yee, Dauphin and Auli 2019) where a judge has `translator.direction` text2gloss. Judged
+    are the beams of what writes, of each member of an ensemble by itself, and of judges that write texts.
     """
 
     runs: tuple[Location, ...] = ()

@@ -16,7 +16,7 @@ from slt_pipeline.systems.outputs import Outputs, Scored
 from slt_pipeline.systems.translator import open_gloss2text
 
 _SAME = ("language", "gloss_language")
-_WEIGHTS = (0.0, 0.15, 0.3, 0.45, 0.6, 0.8, 1.0)
+_WEIGHTS = (0.0, 0.15, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0)
 _REWARDS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0)
 """What is tried on dev, of weights and of the reward for a piece."""
 _WEIGHT, _REWARD = 0.45, 0.75
@@ -103,9 +103,12 @@ class Reranked:
     ) -> list[list[Judged]]:
         """Return what is judged of every sequence of glosses, each text once.
 
-        These are the beams of what writes; of several together, those of each alone, too, which differ more.
+        These are the beams of what writes; of several together, those of each alone, too, and of judges that write
+        texts theirs: they differ more than the beams of one search.
         """
-        searches = [system.beams(glosses, generation, batch_size) for system in (self.writer, *self.writer.alone)]
+        writing = [judge for judge in self.judges if judge.model.config.direction == "gloss2text"]
+        systems = (self.writer, *self.writer.alone, *writing)
+        searches = [system.beams(glosses, generation, batch_size) for system in systems]
         texts = [list(dict.fromkeys(text for beams in each for text in beams)) for each in zip(*searches, strict=True)]
         pairs = list(
             dict.fromkeys((tuple(row), text) for row, each in zip(glosses, texts, strict=True) for text in each)

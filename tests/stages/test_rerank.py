@@ -2,15 +2,19 @@
 
 import math
 import shutil
+from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import torch
 from stage_tools import CPU, change_json, refusal
 
 from slt_pipeline.corpora.gloss_text import turned
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json, read_json_lines, write_json
 from slt_pipeline.stages.gloss2text_train import gloss2text_train
-from slt_pipeline.systems.rerank import Judged, chosen_points
+from slt_pipeline.systems.rerank import Judged, Reranked, chosen_points
 from slt_pipeline.systems.translator import open_gloss2text
 
 GLOSSES = {"translator__direction": "text2gloss", "translator__gloss_input": "pieces"}
@@ -127,6 +131,26 @@ def test_several_write_and_several_judge_and_each_set_has_its_scores(own, folder
         ["judge 1", "judge 2", "language"],
     ]
     assert read_json(first / "evaluate" / "reranked" / "judges.json") == [str(folder) for folder in folders]
+
+
+def test_judged_are_the_beams_of_all_together_of_each_writer_and_of_judges_that_write(own, judges, folders):
+    recipe = own.recipe(**asked(folders))
+    config, generation = recipe.evaluate.rerank, recipe.evaluate.generation
+    assert config is not None
+    one, other = open_gloss2text(own.recipe(), CPU), open_gloss2text(judges["backward"], CPU)
+    second = replace(one, model=deepcopy(one.model))
+    with torch.no_grad():
+        for weight in second.model.mbart.parameters():
+            weight.mul_(0.9)  # of another mind
+    together = one.together_with({Path("second"): second})
+    rows = [("MORGEN", "REGEN"), ("NORD",), ("MORGEN", "REGEN")]
+    found = Reranked.open(together, recipe, CPU, [], config).judged(rows, generation, 2)
+    searches = [system.beams(rows, generation, 2) for system in (together, one, second, other)]
+    for place, judged in enumerate(found):
+        texts = [text for search in searches for text in search[place]]
+        assert [each.text for each in judged] == list(dict.fromkeys(texts))
+    assert any({*own} - {*all_together} for own, all_together in zip(searches[3], searches[0], strict=True))
+    assert found[0] == found[2]
 
 
 def test_weights_that_nobody_gives_are_chosen_on_dev_and_stand_beside_the_score(own, folders, slt):
