@@ -15,9 +15,6 @@ _ASIDE = 0.07  # of the distance of two choices, from run to run, so that equal 
 _PLACES = 5
 _LONGEST = 24  # characters of a choice
 
-Point = tuple[Any, float]
-"""A run's value of a key, and its score on dev."""
-
 
 def plot_search(
     finished: Sequence[Mapping[str, Any]],
