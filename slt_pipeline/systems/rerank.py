@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -106,9 +107,12 @@ class Reranked:
         These are the beams of what writes; of several together, those of each alone, too, and of judges that write
         texts theirs: they differ more than the beams of one search.
         """
-        writing = [judge for judge in self.judges if judge.model.config.direction == "gloss2text"]
-        systems = (self.writer, *self.writer.alone, *writing)
-        searches = [system.beams(glosses, generation, batch_size) for system in systems]
+        searches = [system.beams(glosses, generation, batch_size) for system in (self.writer, *self.writer.alone)]
+        for judge in self.judges:
+            if judge.model.config.direction == "gloss2text":
+                fits = [judge.model.has_room(judge.reader.length(row), 1) for row in glosses]
+                found = iter(judge.beams([*compress(glosses, fits)], generation, batch_size))
+                searches.append([next(found) if fit else [] for fit in fits])
         texts = [list(dict.fromkeys(text for beams in each for text in beams)) for each in zip(*searches, strict=True)]
         pairs = list(
             dict.fromkeys((tuple(row), text) for row, each in zip(glosses, texts, strict=True) for text in each)

@@ -151,6 +151,12 @@ def test_judged_are_the_beams_of_all_together_of_each_writer_and_of_judges_that_
         assert [each.text for each in judged] == list(dict.fromkeys(texts))
     assert any({*own} - {*all_together} for own, all_together in zip(searches[3], searches[0], strict=True))
     assert found[0] == found[2]
+    other.model.mbart.config.max_position_embeddings = 3
+    with pytest.raises(SltError, match="a source of 2 steps"):
+        other.beams(rows, generation, 2)
+    found = Reranked(one, (other,)).judged(rows, generation, 2)  # others write what a judge has no position for
+    assert [each.text for each in found[0]] == list(dict.fromkeys(searches[1][0]))
+    assert len(found[1]) > len(dict.fromkeys(searches[1][1]))
 
 
 def test_weights_that_nobody_gives_are_chosen_on_dev_and_stand_beside_the_score(own, folders, slt):
