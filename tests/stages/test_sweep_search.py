@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import sweep_runs
+import torch
 from stage_tools import KilledError
 
 from slt_pipeline.config.recipe import Recipe, save_recipe
@@ -188,7 +189,8 @@ def test_killed_between_runs_and_within_one_it_ends_with_the_same_rows(searching
     whole(search, epochs=2)
     recipe = save_recipe(searching.recipe(search, epochs=2), tmp_path)
     given = [sys.executable, str(Path(sweep_runs.__file__)), str(recipe), "7"]  # of four a run: in the second
-    ended = subprocess.run(given, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True)
+    threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}  # with others sums are rounded otherwise
+    ended = subprocess.run(given, env={**os.environ, **threads}, capture_output=True)
     assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()[-2000:]
     assert ["begun" in row for row in searching.journal()] == [False, True]
 
