@@ -96,9 +96,10 @@ def _run_all(found: Sweep, device: str, overwrite: bool, jobs: int) -> dict[str,
             keep(Ended(run, 0.0, value=run.call(*run.arguments)))
     if searched:
         log.info("search: %s", searched.ending())
-        if shares := searched.explained():
-            log.info("search: what scores of finished runs differ by (fANOVA): %s", shares)
     told = found.report()
+    if found.explained:
+        shares = ", ".join(f"{key} {share:.0%}" for key, share in found.explained.items())
+        log.info("search: what scores of finished runs differ by (fANOVA): %s", shares)
     if told["best"] is not None and config.stage == "translate_train":
         _fit(Path(told["best"]), device)
     return told

@@ -107,11 +107,6 @@ class Search:
             return f"the budget is spent: {tried} runs, {spent}"
         return f"all {tried} combinations are tried, in {spent}"
 
-    def explained(self) -> str:
-        """Return what finished runs owe their scores to, in words; nothing where it is not known."""
-        shares = importances(self.config, self._rows(), self.metric)
-        return ", ".join(f"{key} {share:.0%}" for key, share in shares.items())
-
     def _is_spent(self, number: int) -> bool:
         runs, hours = self.config.runs, self.config.hours
         return bool((runs and number > runs) or (hours and self.seconds() >= 3600 * hours))

@@ -89,6 +89,8 @@ class Sweep:
         self.rows: dict[str, dict[str, Any]] = {}
         self._before: list[str] = []  # keys of rows of an earlier call, which stand first in their order
         self._paired = PairedTest(self.folder, config.task(recipe.translator.direction))
+        self.explained: dict[str, float] = {}
+        """Of a search, as its table was last written: what finished runs owe their scores to, by key."""
 
     def of_search(self) -> list[dict[str, Any]]:
         """Return the rows of its search, and of its seed, in the order in which they were begun."""
@@ -234,10 +236,10 @@ class Sweep:
             ]
             for of in ("scores", "until_then")
         )
-        explained = importances(search, runs, metric)
+        self.explained = importances(search, runs, metric)
         by_ratio = {key: space.log for key, space in search.keys.items()}
         path = self.folder / PLOT_FILE
-        plot_search(finished, pruned, metric, metric in LOWER_IS_BETTER, by_ratio, explained, path)
+        plot_search(finished, pruned, metric, metric in LOWER_IS_BETTER, by_ratio, self.explained, path)
 
     def _forget(self, *files: str) -> None:
         for file in files:
