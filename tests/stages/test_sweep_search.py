@@ -180,6 +180,16 @@ def test_runs_that_fail_are_rows_and_the_search_goes_on(searching, by_rate):
     assert report["best"] is not None
 
 
+def test_what_explains_the_scores_is_told_once_ten_runs_are_finished(searching, by_rate, caplog):
+    caplog.set_level("INFO")
+    for runs in (9, 10):
+        searching(f"{{keys: {KEYS}, runs: {runs}, startup: {runs}, prune: false}}")
+        told = [record.message for record in caplog.records if "fANOVA" in record.message]
+        assert len(told) == (runs == 10)
+    assert told[0].startswith(f"search: what scores of finished runs differ by (fANOVA): {RATE} ")
+    assert f"%, {TAP} " in told[0]
+
+
 # --- killed and gone on with
 
 
