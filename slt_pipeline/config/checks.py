@@ -33,6 +33,7 @@ def check_recipe(recipe: Sections, find_key: FindKey) -> None:
     _check_lengths(recipe)
     _check_frozen(recipe)
     _check_language(recipe)
+    _check_beside(recipe)
     _check_blocks(recipe)
     _check_sweeps(recipe, find_key)
 
@@ -149,6 +150,20 @@ def _check_language(recipe: Sections) -> None:
             f"text.language is {language}, and the mBART of translator.mbart.folder {folder} has "
             f"{', '.join(LANGUAGE_CODES)}: choose one of them, or train from scratch with translator.mbart.folder=null"
         )
+
+
+def _check_beside(recipe: Sections) -> None:
+    """What Gloss2Text learns beside reads and writes pieces, and tells from what stands before them which it is."""
+    also, usual = (
+        recipe.gloss2text_train.also,
+        (("translator.gloss_input", "pieces"), ("translator.direction", "gloss2text")),
+    )
+    for key, needed in (*usual, ("text.order", "forward")) if also else ():
+        section, name = key.split(".")
+        if (value := getattr(getattr(recipe, section), name)) != needed:
+            raise ValueError(
+                f"gloss2text_train.also is {', '.join(also)}, and {key} {value}: what is learned beside needs {needed}"
+            )
 
 
 def _language_of(folder: Path) -> str | None:

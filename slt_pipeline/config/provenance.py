@@ -27,6 +27,7 @@ _FIRST: dict[str, Any] = {
     "clip": "whole",
     "gloss_input": "vectors",
     "direction": "gloss2text",
+    "also": [],
     "text.order": "forward",
     "language_model.language_model": "mbart",
 }

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from slt_pipeline.config.base import Config
 from slt_pipeline.config.paths import Location
 from slt_pipeline.config.search import refuse_twice
+from slt_pipeline.config.translator import Beside
 
 
 class RerankConfig(Config):
@@ -20,19 +21,24 @@ class RerankConfig(Config):
     runs: tuple[Location, ...] = ()
     """Runs of Gloss2Text: of text2gloss, log p(glosses | text); or such as write backward (`text.order`), or have other
     pieces, log p(text | glosses)."""
+    itself: tuple[Beside, ...] = ()
+    """What the runs that write learned beside (`gloss2text_train.also`) and judge their own texts by, behind `runs`; of
+    an ensemble all of them together."""
     weights: tuple[Annotated[float, Field(ge=0, le=100)], ...] | None = None
-    """Weight of each run's log-probability beside that of what searched, which has 1; None: chosen on dev by BLEU-4,
+    """Weight of each judge's log-probability beside that of what searched, which has 1; None: chosen on dev by BLEU-4,
     `per_piece` too."""
     per_piece: float | None = Field(default=None, ge=-100, le=100)
     """Added for every piece of a text: the longer a text, the less likely is each. None: chosen on dev."""
 
     @model_validator(mode="after")
     def _a_weight_a_run(self) -> "RerankConfig":
-        if not self.runs:
-            raise ValueError("runs names no judge; name a run, or leave rerank out")
+        judges = len(self.runs) + len(self.itself)
+        if not judges:
+            raise ValueError("runs and itself name no judge; name one, or leave rerank out")
         refuse_twice("runs", self.runs)
+        refuse_twice("itself", self.itself)
         if (self.weights is None) != (self.per_piece is None):
             raise ValueError("weights and per_piece are chosen on dev together, or given: set both, or neither")
-        if self.weights is not None and len(self.runs) != len(self.weights):
-            raise ValueError(f"there are {len(self.runs)} runs and {len(self.weights)} weights: give each run its own")
+        if self.weights is not None and judges != len(self.weights):
+            raise ValueError(f"there are {judges} judges and {len(self.weights)} weights: give each judge its own")
         return self

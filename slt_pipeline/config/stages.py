@@ -14,7 +14,7 @@ from slt_pipeline.config.rerank import RerankConfig
 from slt_pipeline.config.search import SearchConfig, refuse_twice
 from slt_pipeline.config.taps import STREAMS, TAPS, Stream
 from slt_pipeline.config.training import OptimiserConfig, ScheduleConfig, TrainingConfig
-from slt_pipeline.config.translator import Direction, GenerationConfig
+from slt_pipeline.config.translator import Beside, Direction, GenerationConfig
 
 TASKS = ("sign2gloss", "gloss2text", "sign2gloss2text", "sign2text")
 Task = Literal["sign2gloss", "gloss2text", "sign2gloss2text", "sign2text", "text2gloss"]
@@ -181,9 +181,22 @@ class Gloss2TextTrainConfig(Config):
     right only where both come from a pre-trained mBART."""
     regularise: RegulariseConfig = RegulariseConfig()
     """What keeps a model that starts at random from learning a small corpus by heart."""
+    also: tuple[Beside, ...] = ()
+    """What the same weights learn beside, each as often as the texts themselves: `text2gloss`, the glosses of a text;
+    `backward`, the text from its last piece to its first. By it the run judges what it writes
+    (`evaluate.rerank.itself`). It needs `translator.gloss_input: pieces`."""
     teachers: tuple[Location, ...] = ()
     """Runs of Gloss2Text with the same pieces and glosses, the mean of whose probabilities is learned beside the right
     text, as much as `regularise.distillation` says: an ensemble becomes one model."""
+
+    @model_validator(mode="after")
+    def _learned_once(self) -> "Gloss2TextTrainConfig":
+        refuse_twice("also", self.also)
+        if self.also and self.teachers:
+            raise ValueError(
+                f"also is {', '.join(self.also)}, and teachers answer to glosses alone: leave out also or teachers"
+            )
+        return self
 
     @model_validator(mode="after")
     def _teachers_teach(self) -> "Gloss2TextTrainConfig":

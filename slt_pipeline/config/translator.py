@@ -12,6 +12,8 @@ from slt_pipeline.errors import SltError
 
 GlossForm = Literal["vectors", "pieces"]
 Direction = Literal["gloss2text", "text2gloss"]
+Beside = Literal["text2gloss", "backward"]
+"""What a Gloss2Text may learn beside writing a text of glosses: its glosses of a text, and to write it backward."""
 LanguageModelName = Literal["mbart", "gpt2"]
 LANGUAGE_MODELS: dict[LanguageModelName, str] = {"mbart": "mBART", "gpt2": "GPT-2"}
 """What they are called."""

@@ -11,7 +11,7 @@ from slt_pipeline.files import held, write_json
 from slt_pipeline.report.tables import text_table
 from slt_pipeline.systems.decoded import Decoded
 from slt_pipeline.systems.predictions import ORACLE, ORACLE_FILE, SCORES_FILE, read_rows, write_predictions
-from slt_pipeline.systems.scored_runs import folder_of, write_members
+from slt_pipeline.systems.scored_runs import folder_of, named_judges, write_members
 from slt_pipeline.systems.tasks import Systems
 from slt_pipeline.systems.translator import require_reads_signs
 from slt_pipeline.training.devices import pick_device
@@ -138,7 +138,6 @@ def _folder(recipe: Recipe, run: Path | None, others: Sequence[Path] = ()) -> Pa
     return folder_of(folder / ("reranked" if recipe.evaluate.rerank else "ensemble"), *_runs(recipe, run, others))
 
 
-def _runs(recipe: Recipe, run: Path | None, others: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """Return the runs that write, and those that judge."""
-    rerank = recipe.evaluate.rerank
-    return [run or recipe.language_folder, *others], [Path(judge) for judge in rerank.runs] if rerank else []
+def _runs(recipe: Recipe, run: Path | None, others: Sequence[Path]) -> tuple[list[Path], list[str]]:
+    """Return the runs that write, and what judges."""
+    return [run or recipe.language_folder, *others], named_judges(recipe.evaluate.rerank)

@@ -72,7 +72,8 @@ def gloss2text_train(
     torch.manual_seed(recipe.seed)
     model, teachers = build_gloss2text(recipe, vocabularies), Teachers.open(recipe, vocabularies, where)
     tell_of_other_clips(folder, [Path(teacher) for teacher in config.teachers], run.inputs["clips"])
-    _look_at_texts(recipe, vocabularies, model, [*clips, *dev])
+    dataset = _dataset(recipe, clips, vocabularies)
+    _look_at_texts(recipe, vocabularies, model, dataset, dev)
 
     def describe(folder: Path) -> None:
         vocabularies.save(folder)
@@ -81,13 +82,12 @@ def gloss2text_train(
     run.begin(recipe, describe)
     noise = config.regularise
     objective = Objective({"translation": 1.0, "agreement": noise.agreement, "distillation": noise.distillation})
-    dataset = _dataset(recipe, clips, vocabularies)
     trainable = Trainable(
         model=model,
         parameter_groups=model.parameter_groups(objective.parts),
         dataset=dataset,
         padding=dataset.padding,
-        num_items=len(clips),
+        num_items=len(dataset),
         collate=as_it_is,
         losses=lambda translator, batch: translator(teachers.answer(batch), objective.parts),
         objective=objective,
@@ -96,19 +96,21 @@ def gloss2text_train(
         higher_is_better=True,
         protocol=get_protocol(protocol).title,
         lengths=dataset.lengths() if config.training.bucket else None,
-        names=[clip.id for clip in clips],
+        names=[clip.id for clip in dataset.clips],
         give_up=give_up,
     )
     return run.train(trainable, config.training, recipe.seed, where)
 
 
-def _look_at_texts(recipe: Recipe, vocabularies: Vocabularies, model: Translator, clips: list[Clip]) -> None:
+def _look_at_texts(
+    recipe: Recipe, vocabularies: Vocabularies, model: Translator, dataset: GlossTextDataset, dev: list[Clip]
+) -> None:
     """Say of texts what cannot be learned, and refuse what the model has no room for."""
     reader = vocabularies.gloss_reader(recipe.translator.gloss_input)
     check_texts(
         vocabularies.text,
-        clips,
-        [reader.length(clip.gloss or ()) for clip in clips],
+        [*dataset.clips, *dev],
+        [*dataset.source_lengths(), *(reader.length(clip.gloss or ()) for clip in dev)],
         max_positions=model.mbart.config.max_position_embeddings,
         generation=recipe.gloss2text_train.generation,
         protocol=recipe.corpus.protocol,
@@ -137,6 +139,7 @@ def _dataset(recipe: Recipe, clips: list[Clip], vocabularies: Vocabularies) -> G
         seed=recipe.seed,
         gloss_dropout=noise.gloss_dropout,
         piece_dropout=noise.piece_dropout,
+        also=recipe.gloss2text_train.also,
     )
 
 
@@ -155,6 +158,7 @@ def _inputs(recipe: Recipe, folder: Path) -> dict[str, Any]:
         "freeze_embeddings": config.freeze_embeddings,
         "generation": config.generation,
         "regularise": config.regularise,
+        "also": config.also,
         "teachers": weights_of_teachers(config.teachers, folder),
         "training": config.training,
     }

@@ -8,9 +8,9 @@ from typing import Generic, Self, TypeVar
 
 import torch
 
-from slt_pipeline.config.translator import GenerationConfig
+from slt_pipeline.config.translator import Beside, GenerationConfig
 from slt_pipeline.corpora.features import FeatureDataset
-from slt_pipeline.corpora.gloss_text import turned
+from slt_pipeline.corpora.gloss_text import marked, turned
 from slt_pipeline.corpora.labels import GlossReader
 from slt_pipeline.errors import SltError
 from slt_pipeline.models.beam_search import text_log_probs
@@ -91,6 +91,23 @@ class _Writer(Generic[_Model]):
 class Gloss2Text(_Writer[Translator]):
     """Glosses to text."""
 
+    kind: Beside | None = None
+    """What it does in the place of that, of what it learned beside (`gloss2text_train.also`)."""
+
+    @property
+    def writes_texts(self) -> bool:
+        """Whether it writes texts: else it writes the glosses of texts."""
+        return "text2gloss" not in (self.model.config.direction, self.kind)
+
+    def doing(self, kind: Beside) -> "Gloss2Text":
+        """Return the same models where they do something that all of them learned beside."""
+        vocabularies = self.vocabularies.in_order("backward" if kind == "backward" else "forward")
+        return replace(self, kind=kind, vocabularies=vocabularies, others=tuple(o.doing(kind) for o in self.others))
+
+    def steps(self, glosses: Sequence[str]) -> int:
+        """Return the steps that its model takes to read a sentence."""
+        return self.reader.length(marked(glosses, self.kind))
+
     @property
     def reader(self) -> GlossReader:
         """What makes of glosses what its model reads."""
@@ -128,7 +145,7 @@ class Gloss2Text(_Writer[Translator]):
     ) -> Iterator[tuple[list[int], Translations]]:
         """Yield the texts of each batch, `num_return` a source, with the indices of its sources."""
         settings = {**generation.model_dump(), "num_return": num_return, "with_scores": with_scores}
-        for indices in decoding_batches([self.reader.length(row) for row in glosses], batch_size):
+        for indices in decoding_batches([self.steps(row) for row in glosses], batch_size):
             rows = [glosses[index] for index in indices]
             members = [other.model.member(other._source(rows)) for other in self.others]
             found = self.model.generate(self._source(rows), others=members, **settings)
@@ -140,12 +157,12 @@ class Gloss2Text(_Writer[Translator]):
 
         What a model has no position for has no probability: it is `-inf`.
         """
-        if self.model.config.direction == "text2gloss":
+        if not self.writes_texts:
             both = [turned(signed, text) for signed, text in zip(glosses, texts, strict=True)]
             glosses, texts = [words for words, _ in both], [written for _, written in both]
         tokenizer, found = self.vocabularies.text, [-math.inf] * len(texts)
         pieces = [tokenizer.encode(text) for text in texts]
-        lengths = [(self.reader.length(row), len(ids)) for row, ids in zip(glosses, pieces, strict=True)]
+        lengths = [(self.steps(row), len(ids)) for row, ids in zip(glosses, pieces, strict=True)]
         fitting = [index for index, of_both in enumerate(lengths) if self.model.has_room(*of_both)]
         for batch in decoding_batches([sum(lengths[index]) for index in fitting], batch_size):
             indices = [fitting[number] for number in batch]
@@ -158,7 +175,7 @@ class Gloss2Text(_Writer[Translator]):
         return found
 
     def _source(self, glosses: Sequence[Sequence[str]]) -> EncoderInput:
-        encoded = self.reader.encode(glosses)
+        encoded = self.reader.encode([marked(row, self.kind) for row in glosses])
         return self.model.source({name: ids.to(self.device) for name, ids in encoded.items()})
 
 

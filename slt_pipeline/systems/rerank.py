@@ -82,7 +82,7 @@ class Reranked:
             config: names the judges.
 
         Raises:
-            SltError: a judge is missing, is of other languages, or is what it would judge.
+            SltError: a judge is missing, is of other languages, is what it would judge, or never learned to.
         """
         written_by, judges = {folder.resolve() for folder in writers}, []
         for folder in map(Path, config.runs):
@@ -97,7 +97,14 @@ class Reranked:
                         "the same languages"
                     )
             judges.append(open_gloss2text(own, device, folder))
-        return cls(writer, tuple(judges))
+        for kind, folder in ((kind, folder) for kind in config.itself for folder in writers):
+            if kind not in (also := recipe_of_run(folder).gloss2text_train.also):
+                learned = f"gloss2text_train.also is {', '.join(also)}" if also else "it learned nothing beside texts"
+                raise SltError(
+                    f"evaluate.rerank.itself names {kind}, which {folder} has not learned: {learned}; leave it out, or "
+                    f"name a run that was trained with gloss2text_train.also=[{kind}]"
+                )
+        return cls(writer, (*judges, *map(writer.doing, config.itself)))
 
     def judged(
         self, glosses: Sequence[Sequence[str]], generation: GenerationConfig, batch_size: int
@@ -109,8 +116,8 @@ class Reranked:
         """
         searches = [system.beams(glosses, generation, batch_size) for system in (self.writer, *self.writer.alone)]
         for judge in self.judges:
-            if judge.model.config.direction == "gloss2text":
-                fits = [judge.model.has_room(judge.reader.length(row), 1) for row in glosses]
+            if judge.writes_texts:
+                fits = [judge.model.has_room(judge.steps(row), 1) for row in glosses]
                 found = iter(judge.beams([*compress(glosses, fits)], generation, batch_size))
                 searches.append([next(found) if fit else [] for fit in fits])
         texts = [list(dict.fromkeys(text for beams in each for text in beams)) for each in zip(*searches, strict=True)]

@@ -6,6 +6,7 @@ from itertools import count
 from pathlib import Path
 
 from slt_pipeline.config.recipe import recipe_of_run
+from slt_pipeline.config.rerank import RerankConfig
 from slt_pipeline.config.runs import holds_language_model
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json, write_json
@@ -16,10 +17,17 @@ log = logging.getLogger(__name__)
 MEMBERS_FILE = "members.json"
 """The runs of an ensemble, or of a report, beside what is said of them."""
 JUDGES_FILE = "judges.json"
-"""The runs that judged what these wrote, where any did."""
+"""What judged what these wrote, where anything did: runs, and what the writers learned beside."""
 
 
-def folder_of(first: Path, members: Sequence[Path], judges: Sequence[Path] = ()) -> Path:
+def named_judges(config: RerankConfig | None) -> list[str]:
+    """Return what judges, by names that tell sets of judges apart."""
+    if config is None:
+        return []
+    return [*(str(Path(run).resolve()) for run in config.runs), *(f"itself: {kind}" for kind in config.itself)]
+
+
+def folder_of(first: Path, members: Sequence[Path], judges: Sequence[str] = ()) -> Path:
     """Return the folder of these runs: the first one, `ensemble`, if no others have it, else `ensemble-2`, ...
 
     Each set of members, and of judges, has one, so that rows of two are never in one table.
@@ -28,10 +36,11 @@ def folder_of(first: Path, members: Sequence[Path], judges: Sequence[Path] = ())
     return next(folder for folder in folders if not folder.exists() or _same(members, judges, folder))
 
 
-def write_members(folder: Path, members: Sequence[Path], judges: Sequence[Path] = ()) -> None:
-    """Write down which runs a folder is of."""
-    for name, runs in ((MEMBERS_FILE, members), *([(JUDGES_FILE, judges)] if judges else [])):
-        write_json(folder / name, [str(run.resolve()) for run in runs])
+def write_members(folder: Path, members: Sequence[Path], judges: Sequence[str] = ()) -> None:
+    """Write down which runs a folder is of, and what judged (`named_judges`)."""
+    write_json(folder / MEMBERS_FILE, [str(run.resolve()) for run in members])
+    if judges:
+        write_json(folder / JUDGES_FILE, list(judges))
 
 
 def warn_if_old(outputs: Path) -> None:
@@ -49,10 +58,10 @@ def warn_if_old(outputs: Path) -> None:
             )
 
 
-def _same(members: Sequence[Path], judges: Sequence[Path], folder: Path) -> bool:
-    wanted = ((MEMBERS_FILE, members), (JUDGES_FILE, judges))
+def _same(members: Sequence[Path], judges: Sequence[str], folder: Path) -> bool:
+    wanted = ((MEMBERS_FILE, [str(run.resolve()) for run in members]), (JUDGES_FILE, judges))
     return (folder / MEMBERS_FILE).is_file() and all(
-        sorted(_listed(folder / name)) == sorted(str(run.resolve()) for run in runs) for name, runs in wanted
+        sorted(_listed(folder / name)) == sorted(names) for name, names in wanted
     )
 
 

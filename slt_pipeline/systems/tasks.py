@@ -212,7 +212,8 @@ class Systems:
         if task in (*_OF_GLOSSES, *_WRITTEN):
             weights |= _weights("language", self.gloss2text)
             judges = self.reranked.judges if self.reranked else ()
-            weights |= {f"judge {number}": judge.weights for number, judge in enumerate(judges, start=1)}
+            others = (judge for judge in judges if judge.kind is None)
+            weights |= {f"judge {number}": judge.weights for number, judge in enumerate(others, start=1)}
         if task == "sign2text" or (task not in _OF_GLOSSES and self._own_glosses):
             weights |= _weights("translator", self.sign2text)
         return {

@@ -8,7 +8,7 @@ from typing import Any
 from slt_pipeline.config.corpus import CorpusConfig
 from slt_pipeline.config.provenance import require_made_with
 from slt_pipeline.config.runs import GLOSS_INPUTS_FILE
-from slt_pipeline.config.text import TextConfig
+from slt_pipeline.config.text import Order, TextConfig
 from slt_pipeline.config.translator import Direction, GlossForm
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.gloss_text import in_direction
@@ -77,6 +77,10 @@ class Vocabularies:
     def with_classes(self, classes: GlossVocabulary) -> "Vocabularies":
         """Return the same with the classes of a recogniser."""
         return replace(self, classes=classes)
+
+    def in_order(self, order: Order) -> "Vocabularies":
+        """Return the same with texts that are written in this order."""
+        return replace(self, text=self.text.in_order(order))
 
     def save(self, folder: Path) -> None:
         """Write all of them beside a model's checkpoints."""

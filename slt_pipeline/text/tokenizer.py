@@ -147,6 +147,10 @@ class Tokenizer:
         id_map = {self._old_id(number): new for new, number in enumerate(ids)}
         return Tokenizer(self.model, self.language, id_map, self.detokenise, self.order)
 
+    def in_order(self, order: Order) -> "Tokenizer":
+        """Return one with the same ids that writes in this order."""
+        return Tokenizer(self.model, self.language, self.id_map, self.detokenise, order)
+
     def scored_names(self) -> list[tuple[str, float]]:
         """Return the name of every id, in order, with its score in the SentencePiece model; of added tokens 0."""
         added = {number: name for name, number in self.added_tokens.items()}

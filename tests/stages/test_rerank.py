@@ -227,9 +227,9 @@ def test_what_cannot_judge_is_refused_before_anything_is_written(own, folders, s
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"weights": [0.5]}, "there are 2 runs and 1 weights"),
+        ({"weights": [0.5]}, "there are 2 judges and 1 weights"),
         ({"per_piece": "null"}, "set both, or neither"),
-        ({"folders": []}, "runs names no judge"),
+        ({"folders": []}, "runs and itself name no judge"),
         ({"num_beams": 1}, "rerank chooses among beams"),
     ],
 )
