@@ -64,7 +64,8 @@ def evaluate(recipe_name, overrides, device, dry_run, run, tasks, splits, oracle
     Reads the store and the trained models, writes hypotheses and scores to runs/<recipe>/evaluate/. With --run, scores
     that translator, or Gloss2Text, with its own recipe, and writes into its folder; with --ensemble, several together,
     searched as the first of them says, into evaluate/ensemble/ of its folder, other members into ensemble-2/, ...
-    Where evaluate.rerank names judges, the beams of Gloss2Text are judged by them, into evaluate/reranked/.
+    Where evaluate.rerank names judges, the beams of Gloss2Text are judged by them, into evaluate/reranked/; a run that
+    learned more beside its texts (gloss2text_train.also) may be its own judge.
     Below the table stands by which protocol, and what is odd: empty outputs, the same one again and again, loops;
     sentences of the training split.
     Example:

@@ -347,7 +347,8 @@ class EvaluateConfig(Config):
     """Decoding and scoring of a split."""
 
     tasks: tuple[Task, ...] = Field(default=TASKS, min_length=1)
-    """Tasks to score; `text2gloss` is of a Gloss2Text that learned it (`translator.direction`)."""
+    """Tasks to score; `text2gloss` is of a Gloss2Text that learned it (`translator.direction`, or
+    `gloss2text_train.also`)."""
     splits: tuple[str, ...] = Field(default=("dev", "test"), min_length=1)
     """Splits to score."""
     beam_size: int = Field(default=5, ge=0, le=1000)

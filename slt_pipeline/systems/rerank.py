@@ -14,7 +14,7 @@ from slt_pipeline.config.translator import GenerationConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.systems.decoding import Gloss2Text
 from slt_pipeline.systems.outputs import Outputs, Scored
-from slt_pipeline.systems.translator import open_gloss2text
+from slt_pipeline.systems.translator import open_gloss2text, require_learned
 
 _SAME = ("language", "gloss_language")
 _WEIGHTS = (0.0, 0.15, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0)
@@ -97,13 +97,9 @@ class Reranked:
                         "the same languages"
                     )
             judges.append(open_gloss2text(own, device, folder))
-        for kind, folder in ((kind, folder) for kind in config.itself for folder in writers):
-            if kind not in (also := recipe_of_run(folder).gloss2text_train.also):
-                learned = f"gloss2text_train.also is {', '.join(also)}" if also else "it learned nothing beside texts"
-                raise SltError(
-                    f"evaluate.rerank.itself names {kind}, which {folder} has not learned: {learned}; leave it out, or "
-                    f"name a run that was trained with gloss2text_train.also=[{kind}]"
-                )
+        for kind in config.itself:
+            for folder in writers:
+                require_learned(folder, kind, f"evaluate.rerank.itself names {kind}")
         return cls(writer, (*judges, *map(writer.doing, config.itself)))
 
     def judged(

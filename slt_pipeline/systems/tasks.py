@@ -32,7 +32,7 @@ from slt_pipeline.systems.recogniser import CLASSES_FILE, recognise
 from slt_pipeline.systems.rerank import Judged, Points, Reranked, chosen_points, outputs_of
 from slt_pipeline.systems.scores import Look, look_at, score_glosses, score_texts, score_times
 from slt_pipeline.systems.times import GlossTimes, clip_times
-from slt_pipeline.systems.translator import open_gloss2text, open_sign2text, trained_translator
+from slt_pipeline.systems.translator import open_gloss2text, open_sign2text, require_learned, trained_translator
 from slt_pipeline.text.gloss_form import gloss_sentence
 from slt_pipeline.text.gloss_vocab import GlossVocabulary
 
@@ -158,10 +158,12 @@ class Systems:
     def _written(self, task: Task, clips: Sequence[Clip]) -> Outputs:
         """Return what Gloss2Text, and its judges where the recipe names any, make of true or recognised glosses."""
         config = self.recipe.evaluate
-        if self.reranked is not None:
+        if self.reranked is not None and task in _WRITTEN:
             return outputs_of(self._judged(task, clips), self.points(task), config.num_best)
-        signed = self._signed(task, clips)
-        return self.gloss2text.outputs(signed, config.generation, config.batch_size, num_best=config.num_best)
+        signed, writer = self._signed(task, clips), self.gloss2text
+        if task == "text2gloss" and writer.writes_texts:
+            writer = writer.doing("text2gloss")
+        return writer.outputs(signed, config.generation, config.batch_size, num_best=config.num_best)
 
     def _signed(self, task: Task, clips: Sequence[Clip]) -> Sequence[Sequence[str]]:
         return self._recognised(clips) if task == "sign2gloss2text" else [clip.gloss or () for clip in clips]
@@ -211,7 +213,7 @@ class Systems:
             weights["encoder"] = self.store.fingerprint.get("encoder_weights", "unknown")
         if task in (*_OF_GLOSSES, *_WRITTEN):
             weights |= _weights("language", self.gloss2text)
-            judges = self.reranked.judges if self.reranked else ()
+            judges = self.reranked.judges if self.reranked and task in _WRITTEN else ()
             others = (judge for judge in judges if judge.kind is None)
             weights |= {f"judge {number}": judge.weights for number, judge in enumerate(others, start=1)}
         if task == "sign2text" or (task not in _OF_GLOSSES and self._own_glosses):
@@ -228,6 +230,11 @@ class Systems:
         """The recipe's features."""
         return open_features(self.recipe)
 
+    @property
+    def _writers(self) -> list[Path]:
+        """Runs of Gloss2Text that write."""
+        return [self.language or self.recipe.language_folder, *self.others]
+
     @cached_property
     def _train(self) -> list[Clip]:
         return read_manifest(self.recipe.corpus.manifest, "train")
@@ -238,12 +245,15 @@ class Systems:
         Raises:
             SltError: the message names both.
         """
-        direction = self.recipe.translator.direction
+        if self.recipe.translator.direction == "gloss2text":
+            for folder in self._writers if "text2gloss" in tasks else ():
+                require_learned(folder, "text2gloss", "the task text2gloss asks for the glosses of texts")
+            return
         for task in tasks:
-            if task in (*_OF_GLOSSES, *_WRITTEN) and (task == "text2gloss") != (direction == "text2gloss"):
+            if task in ("gloss2text", "sign2gloss2text"):
                 raise SltError(
-                    f"the task {task} is none of a recipe whose translator.direction is {direction}; "
-                    + ("name a run that learned it" if task == "text2gloss" else "score it with --task text2gloss")
+                    f"the task {task} is none of a recipe whose translator.direction is text2gloss; score it with "
+                    "--task text2gloss"
                 )
 
     @cached_property
@@ -279,9 +289,8 @@ class Systems:
         config = self.recipe.evaluate.rerank
         if config is None:
             return None
-        first = self.language or self.recipe.language_folder
-        found = Reranked.open(self.gloss2text, self.recipe, self.device, [first, *self.others], config)
-        tell_of_other_clips(first, [Path(run) for run in config.runs])
+        found = Reranked.open(self.gloss2text, self.recipe, self.device, self._writers, config)
+        tell_of_other_clips(self._writers[0], [Path(run) for run in config.runs])
         return found
 
     @cached_property

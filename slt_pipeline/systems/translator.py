@@ -8,10 +8,10 @@ from typing import Any
 import torch
 
 from slt_pipeline.config.provenance import ABSENT, flatten, require_made_with
-from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.config.recipe import Recipe, recipe_of_run
 from slt_pipeline.config.runs import STREAMS_FILE, holds_encoder, holds_language_model, holds_translator
 from slt_pipeline.config.taps import TAPS, Stream
-from slt_pipeline.config.translator import LanguageModelName, TranslatorConfig
+from slt_pipeline.config.translator import Beside, LanguageModelName, TranslatorConfig
 from slt_pipeline.corpora.features import require_stream
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import file_hash, read_json, write_json
@@ -195,6 +195,25 @@ def open_gloss2text(recipe: Recipe, device: torch.device, folder: Path | None = 
     model = build_gloss2text(recipe, vocabularies, folder)
     checkpoint.load_model(model)
     return Gloss2Text(model.to(device).eval(), vocabularies, checkpoint.weights_hash)
+
+
+def require_learned(folder: Path, kind: Beside, asked: str) -> None:
+    """Refuse to ask a run of Gloss2Text for what it has not learned beside its texts.
+
+    Args:
+        folder: its run.
+        kind: what it is asked for.
+        asked: begins the message: who asks.
+
+    Raises:
+        SltError: it has not learned it.
+    """
+    if kind not in (also := recipe_of_run(folder).gloss2text_train.also):
+        learned = f"gloss2text_train.also is {', '.join(also)}" if also else "it learned nothing beside texts"
+        raise SltError(
+            f"{asked}, which {folder} has not learned: {learned}; leave it out, or name a run that was trained with "
+            f"gloss2text_train.also=[{kind}]"
+        )
 
 
 def open_sign2text(

@@ -14,6 +14,7 @@ import torch
 
 from cache.seal import seal
 from slt_pipeline.corpora.features import FeatureDataset
+from slt_pipeline.corpora.gloss_text import GlossTextDataset
 from slt_pipeline.corpora.manifest import read_manifest, write_manifest
 from slt_pipeline.errors import SltError
 from slt_pipeline.training.checkpoint import best_checkpoint
@@ -98,7 +99,7 @@ def trainable_of(monkeypatch: pytest.MonkeyPatch, call: Callable[[], Any]) -> Tr
 
 
 def batch_of(trainable: Trainable, *numbers: int) -> dict[str, torch.Tensor]:
-    """The batch of those items of the first epoch, of a stage that trains on the store."""
+    """The batch of those items of the first epoch, of a stage that trains on the store or on glosses."""
     dataset = trainable.dataset
-    assert isinstance(dataset, FeatureDataset)
+    assert isinstance(dataset, FeatureDataset | GlossTextDataset)
     return trainable.collate(dataset.__getitems__([(0, number) for number in numbers]))
