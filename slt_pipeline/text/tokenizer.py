@@ -40,17 +40,11 @@ PUBLISHED_ID_MAPS = ("map_ids.pkl", "old2new_vocab.pkl")
 _PAD, _EOS, _UNK, _NUM_SPECIALS = 1, 2, 3, 4
 _SPECIALS = ("<s>", "<pad>", "</s>", "<unk>")
 # transformers' clean-up of decoded text, kept because published scores were computed behind it
-_CLEAN_UP = (
-    (" .", "."),
-    (" ?", "?"),
-    (" !", "!"),
-    (" ,", ","),
-    (" ' ", "'"),
-    (" n't", "n't"),
-    (" 'm", "'m"),
-    (" 's", "'s"),
+_CLEAN_UP = tuple(
+    (spaced, spaced.strip()) for spaced in (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 )
-_CLEAN_UP += ((" 've", "'ve"), (" 're", "'re"))
+_OTHER_LANGUAGE = "<language>"
+"""Names the id of a folder's own language where a tokenizer of its pieces has another one."""
 
 
 class Targets(NamedTuple):
@@ -83,7 +77,8 @@ class Tokenizer:
             order: In which targets are written, and what is decoded was.
 
         Raises:
-            SltError: the language is no code of one, or the map moves a special token or drops the language.
+            SltError: the language is no code of one, or the map moves a special token, drops the language or is of
+                another model.
         """
         if not SPOKEN_LANGUAGE.fullmatch(language):
             raise SltError(f"text language {language!r} is no spoken language such as de_DE, en_XX or pl_PL")
@@ -109,6 +104,13 @@ class Tokenizer:
             if code > self._mask:
                 self.id_map.setdefault(code, len(self.id_map))
             check_id_map(self.id_map, "pruned vocabulary")
+            if strange := [old for old in self.id_map if not 0 <= old <= self._mask + 1]:
+                raise SltError(
+                    f"pruned vocabulary: it keeps the id {strange[0]}, and the SentencePiece model beside it has those "
+                    f"up to {self._mask}; take the map of ids and the model from one place"
+                )
+            if self._mask + 1 in self.id_map and code <= self._mask:
+                self._codes[_OTHER_LANGUAGE] = self._mask + 1
             if code not in self.id_map:
                 kept = ", ".join(name for name in LANGUAGE_CODES if codes[name] in self.id_map) or "none"
                 raise SltError(

@@ -41,6 +41,24 @@ def test_another_recipe_starts_where_the_run_ended(corpus, tmp_path, slt, model,
     assert all(torch.equal(now[name], value) for name, value in was.items()) and "gloss_table.weight" in was
 
 
+def test_a_language_of_a_folders_own_stays_where_its_pieces_write_another_one(corpus, tmp_path, slt):
+    polish = corpus.recipe("mbart", runs_dir=tmp_path, text__language="pl_PL")
+    gloss2text_train(polish, device="cpu")
+    lm_export(polish.run_folder(STAGE), tmp_path / "polish")
+    given = {"translator__mbart__folder": tmp_path / "polish", "text__tokenizer": tmp_path / "polish"}
+    german = corpus.recipe("mbart", runs_dir=tmp_path / "german", **given, **STILL)
+    gloss2text_train(german, device="cpu")
+    told = slt("lm", "import", tmp_path / "polish", "--to", tmp_path / "imported", "--language", "de_DE")
+    assert told.status == 0, told.err
+    lm_export(german.run_folder(STAGE), tmp_path / "exported")
+    before = Tokenizer.load(tmp_path / "polish")
+    for folder in (tmp_path / "imported", tmp_path / "exported"):
+        own, theirs = Tokenizer.load(folder), AutoTokenizer.from_pretrained(folder)
+        assert (own.language, own.vocab_size, len(theirs)) == ("de_DE", before.vocab_size, before.vocab_size)
+        assert Tokenizer.load(folder, "pl_PL").language_id == before.language_id
+        assert theirs(["im norden"])["input_ids"] == [[*before.encode("im norden"), own.eos_id, own.language_id]]
+
+
 def test_a_run_and_what_went_on_from_it_write_together_and_teach(corpus, tmp_path, slt):
     recipe, to = corpus.recipe("mbart"), tmp_path / "folder"
     lm_export(recipe.run_folder(STAGE), to)

@@ -214,6 +214,14 @@ def test_a_map_that_breaks_the_model_is_refused(trained, kept, message):
         Tokenizer(trained.model, "de_DE", {old: new for new, old in enumerate(kept)})
 
 
+@pytest.mark.parametrize("strange", [-1, 99999])
+def test_a_map_of_another_model_is_refused(trained, strange):
+    kept = [0, 1, 2, 3, trained.language_id, strange]
+    most = trained.vocab_size - 1
+    with pytest.raises(SltError, match=f"keeps the id {strange}, and the SentencePiece model .* up to {most}; take"):
+        Tokenizer(trained.model, "de_DE", {old: new for new, old in enumerate(kept)})
+
+
 def test_a_map_with_a_gap_is_refused(trained):
     with pytest.raises(SltError, match=r"the 5 new ids are not 0\.\.4"):
         Tokenizer(trained.model, "de_DE", {0: 0, 1: 1, 2: 2, 3: 3, trained.language_id: 7})
