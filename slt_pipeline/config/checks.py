@@ -153,7 +153,10 @@ def _check_language(recipe: Sections) -> None:
 
 
 def _check_beside(recipe: Sections) -> None:
-    """What Gloss2Text learns beside reads and writes pieces, and tells from what stands before them which it is."""
+    """What Gloss2Text learns beside reads and writes pieces, and tells from what stands before them which it is.
+
+    It judges itself by nothing else; that of another recipe is asked when it is opened.
+    """
     also, usual = (
         recipe.gloss2text_train.also,
         (("translator.gloss_input", "pieces"), ("translator.direction", "gloss2text")),
@@ -163,6 +166,13 @@ def _check_beside(recipe: Sections) -> None:
         if (value := getattr(getattr(recipe, section), name)) != needed:
             raise ValueError(
                 f"gloss2text_train.also is {', '.join(also)}, and {key} {value}: what is learned beside needs {needed}"
+            )
+    judged = recipe.evaluate.rerank if recipe.uses.language is None else None
+    for kind in judged.itself if judged else ():
+        if kind not in also:
+            raise ValueError(
+                f"evaluate.rerank.itself names {kind}, and gloss2text_train.also is {', '.join(also) or 'empty'}: a "
+                f"run judges by what it has learned beside; leave {kind} out of the first, or train it with the second"
             )
 
 

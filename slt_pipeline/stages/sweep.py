@@ -19,6 +19,7 @@ from slt_pipeline.stages.translate_train import translate_train
 from slt_pipeline.systems.confidence import CONFIDENCE_FILE
 from slt_pipeline.systems.confidence_fit import fit_run, fitted_if_possible
 from slt_pipeline.systems.given import made_from
+from slt_pipeline.systems.rerank import weights_of_judges
 from slt_pipeline.systems.search import Pruning, Search, best_until
 from slt_pipeline.systems.sweeps import Sweep
 from slt_pipeline.systems.tasks import Systems, has_oracle
@@ -150,8 +151,11 @@ def _run(
     """Scores by split of one run, trained and decoded if that was not done before; or why there are none."""
     if variant.recipe is None:
         return {"error": variant.error}
-    train = gloss2text_train if config.stage == "gloss2text_train" else partial(translate_train, fit=False)
+    of_glosses = config.stage == "gloss2text_train"
+    train = gloss2text_train if of_glosses else partial(translate_train, fit=False)
     try:
+        if of_glosses:
+            weights_of_judges(variant.recipe)  # what cannot be judged is not trained
         given_up = pruning is not None and (folder / PRUNED).is_file() and not overwrite
         ended = (
             read_json(folder / PRUNED)

@@ -1,4 +1,4 @@
-"""What runs of a sweep are given: tokenizer, first weights, teachers, encoder, language model, and what they hold."""
+"""What runs of a sweep are given: tokenizer, first weights, teachers, judges, encoder, language model; their hashes."""
 
 import json
 from collections.abc import Sequence
@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.config.rerank import RerankConfig
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import text_hash
 from slt_pipeline.systems.features import open_features
+from slt_pipeline.systems.rerank import weights_of_judges
 from slt_pipeline.systems.translator import text_inputs, trained_language_model
 from slt_pipeline.training.checkpoint import best_checkpoint
 
 
 def made_from(runs: Sequence[Recipe], base: Recipe, stage: str) -> dict[str, str | None]:
-    """Return a hash of the weights that runs start from, learn from or read the features of, by words that name them.
+    """Return a hash of all weights that runs start from, learn from, read the features of or are judged by, by name.
 
     A run that has not what it needs is a row of its table that says so.
 
@@ -31,7 +33,7 @@ def made_from(runs: Sequence[Recipe], base: Recipe, stage: str) -> dict[str, str
     seen: set[tuple[str, ...]] = set()
     for run in runs:
         try:
-            different = tuple(map(str, (*_folders(run, stage), *_lenders(run, stage))))
+            different = tuple(map(str, (*_folders(run, stage), *_lenders(run, stage), _judges(run, stage))))
             if different not in seen:
                 found |= {**_given(run, stage), **_lent(run, base, stage)}
                 seen.add(different)
@@ -55,6 +57,11 @@ def _lenders(recipe: Recipe, stage: str) -> tuple[Path | str | None, Path | None
     return recipe.store, recipe.language_folder if recipe.translate_train.init_language else None
 
 
+def _judges(recipe: Recipe, stage: str) -> RerankConfig | None:
+    """What judges the texts of a run: of a translator of signs nothing does."""
+    return recipe.evaluate.rerank if stage == "gloss2text_train" else None
+
+
 def _given(recipe: Recipe, stage: str) -> dict[str, str | None]:
     tokenizer, model, *teachers = _folders(recipe, stage)
     name, inputs = recipe.translator.language_model, text_inputs(recipe)
@@ -66,6 +73,8 @@ def _given(recipe: Recipe, stage: str) -> dict[str, str | None]:
     for teacher in teachers:
         weights = best_checkpoint(Path(str(teacher)), "slt gloss2text-train").weights_hash
         found[f"weights of the teacher {teacher}"] = weights
+    if _judges(recipe, stage):
+        found |= {f"weights of the judge {judge}": weights for judge, weights in weights_of_judges(recipe).items()}
     return found
 
 

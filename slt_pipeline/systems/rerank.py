@@ -15,6 +15,7 @@ from slt_pipeline.errors import SltError
 from slt_pipeline.systems.decoding import Gloss2Text
 from slt_pipeline.systems.outputs import Outputs, Scored
 from slt_pipeline.systems.translator import open_gloss2text, require_learned
+from slt_pipeline.training.checkpoint import best_checkpoint
 
 _SAME = ("language", "gloss_language")
 _WEIGHTS = (0.0, 0.15, 0.3, 0.45, 0.6, 0.8, 1.0, 1.3, 1.6, 2.0)
@@ -88,15 +89,7 @@ class Reranked:
         for folder in map(Path, config.runs):
             if folder.resolve() in written_by:
                 raise SltError(f"evaluate.rerank.runs names {folder}, which writes what it would judge: leave it out")
-            own = recipe_of_run(folder)
-            for name in _SAME:
-                theirs, ours = getattr(own.text, name), getattr(recipe.text, name)
-                if theirs != ours:
-                    raise SltError(
-                        f"the judge {folder} has text.{name} {theirs}, and what it would judge {ours}: name a run of "
-                        "the same languages"
-                    )
-            judges.append(open_gloss2text(own, device, folder))
+            judges.append(open_gloss2text(_recipe_of_judge(folder, recipe), device, folder))
         for kind in config.itself:
             for folder in writers:
                 require_learned(folder, kind, f"evaluate.rerank.itself names {kind}")
@@ -128,6 +121,38 @@ class Reranked:
             [Judged(text, known[tuple(row), text], size[text]) for text in each]
             for row, each in zip(glosses, texts, strict=True)
         ]
+
+
+def weights_of_judges(recipe: Recipe) -> dict[str, str]:
+    """Return the hash of the weights of each run that is to judge what a run of a recipe writes, by its folder.
+
+    Raises:
+        SltError: one is missing or of other languages, or what is to be judged writes no texts.
+    """
+    config, direction = recipe.evaluate.rerank, recipe.translator.direction
+    if config is None:
+        return {}
+    if direction != "gloss2text":
+        raise SltError(
+            f"evaluate.rerank judges texts that are written of glosses, and translator.direction is {direction}; set "
+            "-o evaluate.rerank=null"
+        )
+    for folder in config.runs:
+        _recipe_of_judge(Path(folder), recipe)
+    return {run: best_checkpoint(Path(run), "slt gloss2text-train").weights_hash for run in config.runs}
+
+
+def _recipe_of_judge(folder: Path, recipe: Recipe) -> Recipe:
+    """Return the recipe of a run that judges what one of `recipe` writes; both are of the same languages."""
+    own = recipe_of_run(folder)
+    for name in _SAME:
+        theirs, ours = getattr(own.text, name), getattr(recipe.text, name)
+        if theirs != ours:
+            raise SltError(
+                f"the judge {folder} has text.{name} {theirs}, and what it would judge {ours}: name a run of the same "
+                "languages"
+            )
+    return own
 
 
 def chosen_points(

@@ -115,16 +115,23 @@ def test_several_write_together_and_judge_together(learned, slt, tmp_path):
 
 
 def test_nothing_judges_by_what_it_has_not_learned(own, learned, slt):
-    first = own.recipe().run_folder("gloss2text_train")
+    first, other = own.recipe().run_folder("gloss2text_train"), learned.run_folder("gloss2text_train")
     asked = overrides(**BEAMS, evaluate__rerank="{itself: [backward]}")
-    ended = slt("evaluate", "--run", first, *asked)
-    assert ended.status == 2
-    assert f"names backward, which {first} has not learned: it learned nothing beside texts" in ended.err
+    for which in (["--run", first], ["-r", own.file]):
+        ended = slt("evaluate", *which, *asked)
+        assert ended.status == 2
+        assert "itself names backward, and gloss2text_train.also is empty: a run judges by what it has" in ended.err
     assert not (first / "evaluate").exists()
-    part = shutil.copytree(learned.run_folder("gloss2text_train"), own.root / "part")
-    saved = (part / "recipe.yaml").read_text(encoding="utf-8")
-    (part / "recipe.yaml").write_text(saved.replace("  - backward\n", ""), encoding="utf-8")
-    assert "has not learned: gloss2text_train.also is text2gloss" in slt("evaluate", "--run", part, *asked).err
+    saved = (other / "recipe.yaml").read_text(encoding="utf-8")
+    for left, told in (("", "it learned nothing beside texts"), ("  - text2gloss\n", "also is text2gloss")):
+        part = shutil.copytree(other, own.root / "part", dirs_exist_ok=True)
+        learned_so = f"  also:\n{left}" if left else "  also: []\n"
+        (part / "recipe.yaml").write_text(
+            saved.replace("  also:\n  - text2gloss\n  - backward\n", learned_so), encoding="utf-8"
+        )
+        ended = slt("evaluate", "--ensemble", f"{other},{part}", *asked)
+        assert ended.status == 2 and f"names backward, which {part} has not learned: " in ended.err
+        assert told in ended.err
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A sweep whose runs are Gloss2Text: the rows of a table of language models, without a store."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from gloss_corpus import SIZES, GlossCorpus
 
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json_lines
+from slt_pipeline.stages.gloss2text_train import gloss2text_train
 from slt_pipeline.stages.sweep import sweep
 from slt_pipeline.systems.sweeps import Sweep
 
@@ -45,6 +47,44 @@ def test_a_search_may_be_of_gloss2text(corpus):
     found = sweep(recipe, device="cpu")
     assert len(read_json_lines(Path(found["folder"]) / "results.jsonl")) == 2
     assert found["best"] is not None
+
+
+JUDGED = """{
+  stage: gloss2text_train,
+  variants: {alone: {}, judged: {evaluate.rerank: {itself: [backward]}}}}"""
+
+
+def test_a_row_that_cannot_be_judged_is_refused_before_it_is_trained(corpus, tmp_path):
+    pieces = {"translator__gloss_input": "pieces", **QUICK}
+    with pytest.raises(SltError, match=r"variant judged: .* and gloss2text_train.also is empty"):
+        sweep(corpus.recipe("mbart", sweep=JUDGED, **pieces), device="cpu")
+    grid = {"sweep": "{stage: gloss2text_train, grid: {translator.label_smoothing: [0, 0.1]}}", **pieces}
+    missing = {"evaluate__rerank": f"{{runs: [{tmp_path}/missing]}}"}
+    with pytest.raises(SltError, match="missing is no run folder"):
+        sweep(corpus.recipe("mbart", **grid, **missing), device="cpu")
+    turned = corpus.recipe("mbart", **grid, **missing, translator__direction="text2gloss")
+    with pytest.raises(SltError, match=r"translator.direction is text2gloss; set -o evaluate.rerank=null"):
+        sweep(turned, device="cpu")
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_a_judge_that_was_trained_anew_is_that_of_another_table(corpus, tmp_path):
+    values = {"translator__gloss_input": "pieces", **QUICK}
+    judge = corpus.recipe("mbart", runs_dir=tmp_path / "judge", text__order="backward", **values)
+    gloss2text_train(judge, device="cpu")
+    folder = judge.run_folder("gloss2text_train")
+    rows = f"{{alone: {{}}, judged: {{evaluate.rerank: {{runs: [{folder}]}}}}}}"
+    one = f"{{stage: gloss2text_train, variants: {rows}}}"
+    results = sweep(corpus.recipe("mbart", sweep=one, **values), device="cpu")["results"]
+    assert not any("error" in row for row in results)
+    anew = corpus.recipe("mbart", runs_dir=tmp_path / "judge", text__order="backward", seed=9, **values)
+    gloss2text_train(anew, device="cpu", overwrite=True)
+    with pytest.raises(SltError, match=f"holds a sweep with other weights of the judge {folder} "):
+        sweep(corpus.recipe("mbart", sweep=one, **values), device="cpu")
+    shutil.rmtree(folder)
+    found = sweep(corpus.recipe("mbart", name="other", sweep=one, **values), device="cpu")["results"]
+    assert ["error" in row for row in found] == [False, True] and f"{folder} is no run folder" in found[1]["error"]
+    assert len(list((tmp_path / "runs" / "other").rglob("result.json"))) == 1  # what cannot be judged is not trained
 
 
 @pytest.mark.parametrize(
