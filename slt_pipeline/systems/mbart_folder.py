@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from slt_pipeline import __version__
 from slt_pipeline.corpora.load import load_clips
+from slt_pipeline.corpora.mbart_folder import GLOSS_IDS_FILE
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import file_hash, read_json, replacing, replacing_folder, require_place, write_bytes, write_json
 from slt_pipeline.models.gloss_table import EMBEDDINGS_FILE, read_gloss_embeddings
@@ -33,6 +34,13 @@ ACCOUNT_FILE = "slt_mbart.json"
 """What was done to make a folder: hashes of its source and of the corpus, splits, versions."""
 _GENERATION_FILE = "generation_config.json"
 _START = "decoder_start_token_id"
+_WRITTEN = frozenset(
+    (
+        *(ACCOUNT_FILE, CONFIG_FILE, WEIGHTS_FILE, MODEL_FILE, META_FILE, ID_MAP_FILE, EMBEDDINGS_FILE),
+        *(_GENERATION_FILE, GLOSS_IDS_FILE, "tokenizer.json", "tokenizer_config.json"),
+    )
+)
+"""Names of all that `MBartFolder.write` puts into a folder: it takes the place of no others."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +164,8 @@ def require_new_folder(to: Path, source: Path, overwrite: bool) -> None:
     """Refuse a folder that must not be written, before the work.
 
     Raises:
-        SltError: it is there and may not be replaced: --overwrite replaces what this project has made, nothing else.
+        SltError: it is there and may not be replaced: --overwrite replaces what this project has made, nothing else,
+            and nothing that somebody has put beside it.
     """
     require_place(to, folder=True)
     if to.resolve() in (source.resolve(), *source.resolve().parents):
@@ -166,6 +175,11 @@ def require_new_folder(to: Path, source: Path, overwrite: bool) -> None:
             raise SltError(f"{to} is there and is not empty; name another folder with --to, or add --overwrite")
         if not (to / ACCOUNT_FILE).is_file():
             raise SltError(f"{to} has no {ACCOUNT_FILE}, so that `slt lm` has not made it; name another folder")
+        if beside := sorted(path.name for path in to.iterdir() if path.name not in _WRITTEN):
+            raise SltError(
+                f"{to} holds {beside[0]}, which `slt lm` has not written and which would be lost; move it, or "
+                "name another folder"
+            )
 
 
 def write_tensors(path: Path, state: Mapping[str, Tensor]) -> None:

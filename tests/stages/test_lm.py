@@ -224,6 +224,18 @@ def test_no_folder_of_somebody_elses_is_replaced(theirs, tmp_path):
             prune(theirs, to, "--overwrite")
 
 
+def test_what_somebody_has_put_into_a_folder_is_not_lost_with_it(theirs, tmp_path):
+    to, inputs = tmp_path / "out", tmp_path / "gloss_inputs.json"
+    prune(theirs, to)
+    slt("vocab", "build", "--manifest", theirs.manifest, "--kind", "inputs", "--to", inputs)
+    assert slt("lm", "gloss-embed", to, "--vocab", inputs).exit_code == 0  # what `slt lm` writes is its own
+    manifest = Path(shutil.copy(theirs.manifest, to / "manifest.jsonl"))
+    run = ("lm", "prune", theirs.folder, "--to", to, "--overwrite", "--manifest")
+    with pytest.raises(SltError, match=r"out holds manifest\.jsonl, which `slt lm` has not written and which would be"):
+        slt(*run, manifest)
+    assert slt(*run, manifest.rename(tmp_path / "manifest.jsonl")).exit_code == 0
+
+
 def test_what_does_not_belong_together_is_refused_with_the_numbers(theirs, tmp_path):
     folder = _sharded(theirs, tmp_path / "theirs", "bin")
     config = json.loads((folder / "config.json").read_text())
@@ -297,6 +309,17 @@ def test_gloss_vectors_are_means_of_unscaled_rows_and_a_gloss_table_starts_from_
         slt("lm", "gloss-embed", to, "--vocab", inputs)
     slt("vocab", "build", "--manifest", theirs.manifest, "--split", "test", "--kind", "inputs", "--to", tmp_path / "t")
     assert "2 glosses hold <unk>" in slt("lm", "gloss-embed", to, "--vocab", tmp_path / "t", "--overwrite").output
+
+
+def test_a_gloss_has_a_vector_however_its_list_writes_it(theirs, tmp_path):
+    lists = {"small": ["regen", "neg-viel", "en_ASL"], "large": ["REGEN", "regen", " NEG-VIEL ", "en_ASL"]}
+    for name, glosses in lists.items():
+        inputs, vectors = tmp_path / f"{name}.json", tmp_path / f"{name}.safetensors"
+        inputs.write_text(json.dumps(["<s>", "<pad>", "</s>", "<unk>", *glosses]))
+        told = slt("lm", "gloss-embed", theirs.folder, "--vocab", inputs, "--to", vectors)
+        assert "7 vectors, 0 names without pieces" in told.output and "<unk>" not in told.output
+    small, large = (load_file(tmp_path / f"{name}.safetensors") for name in lists)
+    assert small.keys() == large.keys() and all(torch.equal(small[name], large[name]) for name in small)
 
 
 def test_gloss_classes_are_those_of_visual_train_and_gloss_inputs_those_of_the_published_table(theirs, tmp_path):
