@@ -22,6 +22,7 @@ from slt_pipeline.models.mbart import PAD_ID
 from slt_pipeline.models.translator import Translator
 from slt_pipeline.systems.decoding import decoding_batches
 from slt_pipeline.systems.mbart_folder import ACCOUNT_FILE, write_mbart
+from slt_pipeline.systems.texts import unknown_pieces
 from slt_pipeline.systems.translator import require_own_pieces, text_inputs
 from slt_pipeline.systems.vocabularies import build_tokenizer
 from slt_pipeline.text.tokenizer import Tokenizer
@@ -78,6 +79,9 @@ def lm_pretrain(
         )
     model = _begun(recipe, tokenizer)
     items, dev_items = (_items(recipe, found, tokenizer, model) for found in (documents, dev))
+    shares = {"training text": _share_unknown(items), "held-out text": _share_unknown(dev_items)}
+    for warning in unknown_pieces(shares):
+        log.warning("%s: %s", STAGE, warning)
     objective = Objective({_PART: 1.0})
 
     def losses(network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -175,6 +179,12 @@ def _items(recipe: Recipe, documents: list[Document], tokenizer: Tokenizer, mode
         span=config.span,
         permute=config.permute,
     )
+
+
+def _share_unknown(items: DenoisingDataset) -> float:
+    """Return the share of `<unk>` among the pieces of all passages."""
+    pieces = [piece for passage in items.passages for words in passage for word in words for piece in word]
+    return pieces.count(items.tokenizer.unk_id) / max(len(pieces), 1)
 
 
 def _counts(items: DenoisingDataset, dev: DenoisingDataset) -> dict[str, int]:

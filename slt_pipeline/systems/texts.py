@@ -58,9 +58,7 @@ class TextReport:
                 f"unlike the references (text.detokenise is {self.spelling}, <unk> stands for pieces that the "
                 "tokenizer lacks)"
             )
-        for split, share in self.unknown.items():
-            if share > _LOST_PIECES:
-                found.append(f"{100 * share:.2f} % of the pieces of {split} are <unk>: the tokenizer lacks characters")
+        found += unknown_pieces(self.unknown)
         cut = sum(length > max_length for length in self.lengths.values())
         if cut:
             found.append(
@@ -68,6 +66,15 @@ class TextReport:
                 f"out of reach; the longest has {max(self.lengths.values())}"
             )
         return found
+
+
+def unknown_pieces(shares: Mapping[str, float]) -> list[str]:
+    """Return what is worth saying of shares of `<unk>` among pieces, by what these are of."""
+    return [
+        f"{100 * share:.2f} % of the pieces of {name} are <unk>: the tokenizer lacks characters"
+        for name, share in shares.items()
+        if share > _LOST_PIECES
+    ]
 
 
 def report_texts(tokenizer: Tokenizer, clips: Sequence[Clip], protocol: str) -> TextReport:

@@ -166,6 +166,18 @@ def test_a_language_that_mbart_has_not_is_learned_and_used(german):
     assert best_checkpoint(started.run_folder("gloss2text_train"), "x")
 
 
+def test_a_text_whose_pieces_the_tokenizer_lacks_is_told(german, tmp_path, caplog):
+    lm_pretrain(german(), device="cpu")
+    assert "<unk>" not in caplog.text
+    folder = german().run_folder("lm_pretrain") / "mbart"
+    (tmp_path / "russian.txt").write_text("\n\n".join(("дождь .", "снег .", "ветер .")))
+    given = {"translator__mbart": f"{{folder: {folder}}}", "text": f"{{tokenizer: {folder}}}"}
+    texts = f"[{tmp_path}/russian.txt]"
+    lm_pretrain(german(name="russian", lm_pretrain__texts=texts, lm_pretrain__corpus=False, **given), device="cpu")
+    for which in ("training", "held-out"):
+        assert f"lm_pretrain: 33.33 % of the pieces of {which} text are <unk>: the tokenizer" in caplog.text
+
+
 def test_passages_longer_than_mbarts_positions_are_refused(german):
     message = refusal(lm_pretrain, german(lm_pretrain__most_pieces=63))
     assert "most_pieces is 63" in message and "64 positions" in message
