@@ -81,10 +81,12 @@ class Systems:
         Raises:
             SltError: clips lack it; a system is not trained, or was made for something else.
         """
+        judged = self.recipe.evaluate.rerank
         for task in tasks:
-            for split in self.recipe.evaluate.splits:
+            chosen = ["dev"] if judged and judged.weights is None and task in _WRITTEN else []
+            for split in dict.fromkeys([*self.recipe.evaluate.splits, *chosen]):
                 load_clips(self.recipe.corpus.manifest, split, needs=_NEEDS[task])
-        if self.recipe.evaluate.rerank and not {*_WRITTEN}.intersection(tasks):
+        if judged and not {*_WRITTEN}.intersection(tasks):
             raise SltError(
                 f"evaluate.rerank judges texts that are written of glosses, and {', '.join(tasks)} writes none; leave "
                 f"it out, or score {' or '.join(_WRITTEN)}"

@@ -208,8 +208,11 @@ def require_learned(folder: Path, kind: Beside, asked: str) -> None:
     Raises:
         SltError: it has not learned it.
     """
-    if kind not in (also := recipe_of_run(folder).gloss2text_train.also):
+    recipe = recipe_of_run(folder)
+    if kind not in (also := recipe.gloss2text_train.also):
         learned = f"gloss2text_train.also is {', '.join(also)}" if also else "it learned nothing beside texts"
+        if recipe.translator.direction != "gloss2text":
+            learned = f"its translator.direction is {recipe.translator.direction}, and it writes no texts"
         raise SltError(
             f"{asked}, which {folder} has not learned: {learned}; leave it out, or name a run that was trained with "
             f"gloss2text_train.also=[{kind}]"

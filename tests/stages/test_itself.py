@@ -6,6 +6,7 @@ import pytest
 from stage_tools import CPU, batch_of, change_json, refusal, trainable_of
 
 from slt_pipeline.corpora.gloss_text import turned
+from slt_pipeline.corpora.manifest import write_manifest
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json, read_json_lines
 from slt_pipeline.models.translator import CLOSED
@@ -132,6 +133,22 @@ def test_nothing_judges_by_what_it_has_not_learned(own, learned, slt):
         ended = slt("evaluate", "--ensemble", f"{other},{part}", *asked)
         assert ended.status == 2 and f"names backward, which {part} has not learned: " in ended.err
         assert told in ended.err
+    turned_round = saved.replace("  also:\n  - text2gloss\n  - backward\n", "  also: []\n")
+    turned_round = turned_round.replace("direction: gloss2text", "direction: text2gloss")
+    (part / "recipe.yaml").write_text(turned_round, encoding="utf-8")
+    ended = slt("evaluate", "--ensemble", f"{other},{part}", "--task", "text2gloss", *overrides(**BEAMS))
+    assert "has not learned: its translator.direction is text2gloss, and it writes no texts" in ended.err
+
+
+def test_weights_are_chosen_on_a_dev_split_or_nothing_is_decoded(own, learned, slt):
+    clips = [clip for clip in own.of("test") if clip.gloss]
+    write_manifest(own.root / "test.jsonl", clips)
+    folder = shutil.copytree(learned.run_folder("gloss2text_train"), own.root / "learned")
+    on_test = ["evaluate", "--run", folder, "--split", "test", "-o", f"corpus.manifest={own.root}/test.jsonl"]
+    ended = slt(*on_test, *overrides(evaluate__rerank="{itself: [backward]}"))
+    assert ended.status == 2 and "has no clips of split dev" in ended.err
+    assert not (folder / "evaluate").exists()
+    assert slt(*on_test, *overrides(evaluate__rerank="{itself: [backward], weights: [1], per_piece: 0}")).status == 0
 
 
 @pytest.mark.parametrize(
