@@ -114,6 +114,10 @@ class GlossInputs:
         """Return the steps that a sentence takes."""
         return len(glosses)
 
+    def num_unknown(self, glosses: Sequence[str]) -> int:
+        """Return how many of them are `<unk>`."""
+        return self.glosses.encode(glosses).count(self.glosses.unk_id)
+
     @property
     def padding(self) -> dict[str, Padding]:
         """How they are padded."""
@@ -134,6 +138,10 @@ class GlossPieces:
     def length(self, glosses: Sequence[str]) -> int:
         """Return the steps that a sentence takes."""
         return len(self._pieces(glosses))
+
+    def num_unknown(self, glosses: Sequence[str]) -> int:
+        """Return how many of them are `<unk>`."""
+        return self._pieces(glosses).count(self.tokenizer.unk_id)
 
     @property
     def padding(self) -> dict[str, Padding]:

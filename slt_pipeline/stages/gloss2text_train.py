@@ -19,7 +19,7 @@ from slt_pipeline.systems.other_clips import tell_of_other_clips
 from slt_pipeline.systems.scores import score_texts
 from slt_pipeline.systems.start import require_own
 from slt_pipeline.systems.teachers import Teachers, weights_of_teachers
-from slt_pipeline.systems.texts import check_texts
+from slt_pipeline.systems.texts import check_texts, warn_of_unknown_glosses
 from slt_pipeline.systems.translator import (
     GLOSS_SUFFIX,
     Gloss2Text,
@@ -107,6 +107,8 @@ def _look_at_texts(
 ) -> None:
     """Say of texts what cannot be learned, and refuse what the model has no room for."""
     reader = vocabularies.gloss_reader(recipe.translator.gloss_input)
+    for split, clips in (("train", dataset.clips), ("dev", dev)):
+        warn_of_unknown_glosses(reader, [clip.gloss or () for clip in clips], f"{STAGE}: {split}")
     check_texts(
         vocabularies.text,
         [*dataset.clips, *dev],

@@ -31,6 +31,7 @@ from slt_pipeline.systems.outputs import Outputs
 from slt_pipeline.systems.recogniser import CLASSES_FILE, recognise
 from slt_pipeline.systems.rerank import Judged, Points, Reranked, chosen_points, outputs_of
 from slt_pipeline.systems.scores import Look, look_at, score_glosses, score_texts, score_times
+from slt_pipeline.systems.texts import warn_of_unknown_glosses
 from slt_pipeline.systems.times import GlossTimes, clip_times
 from slt_pipeline.systems.translator import open_gloss2text, open_sign2text, require_learned, trained_translator
 from slt_pipeline.text.gloss_form import gloss_sentence
@@ -168,7 +169,10 @@ class Systems:
         return writer.outputs(signed, config.generation, config.batch_size, num_best=config.num_best)
 
     def _signed(self, task: Task, clips: Sequence[Clip]) -> Sequence[Sequence[str]]:
-        return self._recognised(clips) if task == "sign2gloss2text" else [clip.gloss or () for clip in clips]
+        signed = self._recognised(clips) if task == "sign2gloss2text" else [clip.gloss or () for clip in clips]
+        for system in (self.gloss2text, *self.gloss2text.others):
+            warn_of_unknown_glosses(system.reader, signed, f"{task} {'/'.join({clip.split: 0 for clip in clips})}")
+        return signed
 
     def _judged(self, task: Task, clips: Sequence[Clip]) -> list[list[Judged]]:
         """Beams of the clips as they were judged; what was judged is not judged again."""

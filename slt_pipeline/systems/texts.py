@@ -8,7 +8,7 @@ from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.translator import LANGUAGE_MODELS, GenerationConfig, LanguageModelName
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.gloss_text import in_direction
-from slt_pipeline.corpora.labels import GlossPieces
+from slt_pipeline.corpora.labels import GlossPieces, GlossReader
 from slt_pipeline.corpora.validate import Problem, ValidationReport
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json
@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 _LOST_BLEU = 0.5
 _LOST_PIECES = 0.01
+_LOST_GLOSSES = 0.1
+"""Share of `<unk>` beyond which glosses are hardly those of training; a few of any dev split are new."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,23 @@ def unknown_pieces(shares: Mapping[str, float]) -> list[str]:
         for name, share in shares.items()
         if share > _LOST_PIECES
     ]
+
+
+def warn_of_unknown_glosses(reader: GlossReader, rows: Sequence[Sequence[str]], what: str) -> None:
+    """Say where Gloss2Text reads little but `<unk>`: whatever it writes then has nothing to do with its glosses.
+
+    Args:
+        reader: of the model.
+        rows: glosses, or of Text2Gloss words.
+        what: begins the message.
+    """
+    share = sum(map(reader.num_unknown, rows)) / max(1, sum(map(reader.length, rows)))
+    if share > _LOST_GLOSSES:
+        log.warning(
+            "%s: %.2f %% of what Gloss2Text reads is <unk>: other glosses than those that it was trained on, or spelt "
+            "otherwise; compare the manifests (text.gloss_splits)",
+            *(what, 100 * share),
+        )
 
 
 def report_texts(tokenizer: Tokenizer, clips: Sequence[Clip], protocol: str) -> TextReport:

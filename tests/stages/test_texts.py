@@ -67,6 +67,24 @@ def test_characters_that_the_tokenizer_lacks_are_told_too(own, monkeypatch, tmp_
     assert "BLEU-4 0.00" in said
 
 
+@pytest.mark.parametrize(("gloss_input", "share"), [("vectors", "100.00"), ("pieces", "50.00")])
+def test_glosses_that_are_not_those_of_training_are_told(own, monkeypatch, tmp_path, warned, gloss_input, share):
+    change_clips(own.root / "corpus" / "manifest.jsonl", {clip.id: {"gloss": ["ДОЖДЬ"]} for clip in own.of("dev")})
+    of_stage(own, monkeypatch, gloss2text_train, tmp_path, translator__gloss_input=gloss_input)
+    (said,) = [line for line in warned() if "Gloss2Text reads" in line]
+    assert said.startswith(f"gloss2text_train: dev: {share} % of what Gloss2Text reads is <unk>: other glosses than")
+
+
+def test_glosses_that_a_trained_run_does_not_know_are_told_where_it_is_scored(own, slt):
+    known = own.of("train")[0].gloss
+    glosses = {clip.id: {"gloss": ["XX"] if clip.split == "dev" else known} for clip in own.clips}
+    change_clips(own.root / "corpus" / "manifest.jsonl", glosses)
+    ended = slt("evaluate", "-r", own.file, "--task", "gloss2text")
+    assert ended.status == 0
+    assert "gloss2text dev: 100.00 % of what Gloss2Text reads is <unk>" in ended.err
+    assert ended.err.count("Gloss2Text reads") == 1
+
+
 def test_references_beyond_the_longest_output_are_counted(own, monkeypatch, tmp_path, warned):
     of_stage(own, monkeypatch, gloss2text_train, tmp_path, gloss2text_train__generation__max_length=4)
     (said,) = [line for line in warned() if "out of reach" in line]
