@@ -1,6 +1,8 @@
 """The commands that train a model."""
 
+from collections.abc import Mapping
 from importlib import import_module
+from pathlib import Path
 
 import click
 
@@ -14,6 +16,7 @@ from slt_pipeline.cli.options import (
     show_plan,
     strict_option,
 )
+from slt_pipeline.errors import SltError
 
 
 def train_stage(
@@ -31,9 +34,23 @@ def train_stage(
     if dry_run:
         show_plan(recipe, *module.plan(recipe))
         return
+    if overwrite:
+        _require_kept(*module.plan(recipe))
     result = getattr(module, stage)(recipe, device=device, overwrite=overwrite, **options)
     best = f"best {result['score']} {result['best_score']:.4g} at step {result['best_step']}"
     click.echo(f"{stage}: {best}; {recipe.run_folder(stage)}")
+
+
+def _require_kept(reads: Mapping[str, Path | str | None], writes: Mapping[str, Path | str]) -> None:
+    """Refuse to give up a run in whose folder lies what the new one is to read."""
+    for what, path in reads.items():
+        place = Path(path).resolve() if path else None
+        for folder in (Path(folder) for folder in writes.values() if place):
+            if place and place.is_relative_to(folder.resolve()):
+                raise SltError(
+                    f"--overwrite gives up {folder}, and with it the {what} that is read, {path}: move that elsewhere, "
+                    "or give this run another name (-o name=...)"
+                )
 
 
 @click.command("visual-pretrain", cls=Command)

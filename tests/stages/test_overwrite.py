@@ -17,6 +17,15 @@ LONG = "heute " * 200
 TRANSLATORS = ("gloss2text_train", "translate_train")
 
 
+def test_what_a_run_is_to_read_is_not_given_up_for_it(own, slt):
+    run = own.recipe().run_folder("gloss2text_train")
+    before, asked = files(run), ["-r", own.file, "-o", f"text={{tokenizer: {run}/tokenizer}}"]
+    ended = slt("gloss2text-train", *asked, "--overwrite")
+    assert ended.status == 2
+    assert f"--overwrite gives up {run}, and with it the tokenizer that is read, {run}/tokenizer: move" in ended.err
+    assert files(run) == before
+
+
 @pytest.mark.parametrize("stage", TRANSLATORS)
 @pytest.mark.parametrize(
     ("mistake", "message"),
