@@ -1,5 +1,6 @@
 """Translators are built and opened here, checked against a recipe: Gloss2Text and Sign2Text."""
 
+import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from slt_pipeline.config.taps import TAPS, Stream
 from slt_pipeline.config.translator import Beside, LanguageModelName, TranslatorConfig
 from slt_pipeline.corpora.features import require_stream
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import file_hash, read_json, write_json
+from slt_pipeline.files import file_hash, read_json, text_hash, write_json
 from slt_pipeline.models.build import build_translator
 from slt_pipeline.models.gloss_table import EMBEDDINGS_FILE
 from slt_pipeline.models.mbart_files import weight_files
@@ -35,6 +36,7 @@ _WRITTEN: dict[LanguageModelName, str] = {"mbart": "mBART", "gpt2": "GPT-2"}
 _LANGUAGE_FILES: dict[LanguageModelName, str] = {"mbart": "mbart.json", "gpt2": "gpt2.json"}
 GLOSS_SUFFIX = "gls"
 """What closes the glosses that Gloss2Text reads, whichever system its mBART is for (FACTS 6.4)."""
+_DIGEST = "digest"
 _SIZES = ("d_model", "num_layers", "num_heads", "ffn_dim", "max_positions")
 _MBART_FILES = ("config.json", "model.safetensors", "pytorch_model.bin", "gloss_embeddings.bin")  # always told
 
@@ -166,7 +168,8 @@ def build_behind_front(
 
 def save_architecture(folder: Path, translator: Translator) -> None:
     """Write the sizes of a translator's language model beside its checkpoints, so that the run opens from itself."""
-    write_json(folder / language_file(translator.config), translator.architecture)
+    sizes = translator.architecture
+    write_json(folder / language_file(translator.config), {**sizes, _DIGEST: _digest_of(sizes)})
 
 
 def language_file(config: TranslatorConfig) -> str:
@@ -377,13 +380,21 @@ def _require(folder: Path, now: Mapping[str, Any], what: str, command: str) -> N
     require_made_with(read_json(folder / INPUTS), now, what, cure, in_part=True)
 
 
+def _digest_of(sizes: Mapping[str, Any]) -> str:
+    return text_hash(json.dumps({name: value for name, value in sizes.items() if name != _DIGEST}, sort_keys=True))
+
+
 def _architecture(config: TranslatorConfig, folder: Path | None, tokenizer: Tokenizer) -> dict[str, Any] | None:
     """Sizes of a trained run's model; a run of an earlier version has no such file and is built from its recipe.
 
-    What is built from its recipe starts from the folder that this names, which is checked.
+    What is built from its recipe starts from the folder that this names, which is checked. A file that was changed is
+    refused: weights may fit other settings, and mean nothing with them.
     """
     path = folder and folder / language_file(config)
     if path and path.is_file():
-        return read_json(path)
+        sizes = read_json(path)
+        if sizes.pop(_DIGEST, own := _digest_of(sizes)) != own:
+            raise SltError(f"{path} was changed since its run wrote it; put it back, or train anew with --overwrite")
+        return sizes
     require_own_pieces(config, tokenizer)
     return None

@@ -43,6 +43,17 @@ def test_a_translator_takes_tokenizer_and_gloss_inputs_of_its_language_model(own
     assert Vocabularies.load(run).text.digest() == anew.text.digest()
 
 
+def test_a_language_model_is_not_opened_with_other_settings_than_its_weights_were_trained_with(own, slt):
+    """Its weights would fit them."""
+    folder = own.recipe().language_folder
+    change_json(folder / "mbart.json", lambda data: data.update(scale_embedding=False))
+    ended = slt("evaluate", "--run", folder)
+    assert ended.status == 2 and f"{folder}/mbart.json was changed since its run wrote it; put it back" in ended.err
+    change_json(folder / "mbart.json", lambda data: data.update(scale_embedding=True))
+    change_json(folder / "mbart.json", lambda data: data.pop("digest"))  # a run of before has none
+    assert slt("evaluate", "--run", folder).status == 0
+
+
 @pytest.mark.parametrize(
     ("key", "before", "now"),
     [("text.vocab_size", "80", "60"), ("text.gloss_splits", r"\['train'\]", r"\['train', 'dev'\]")],
