@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -79,9 +79,7 @@ def lm_pretrain(
         )
     model = _begun(recipe, tokenizer)
     items, dev_items = (_items(recipe, found, tokenizer, model) for found in (documents, dev))
-    shares = {"training text": _share_unknown(items), "held-out text": _share_unknown(dev_items)}
-    for warning in unknown_pieces(shares):
-        log.warning("%s: %s", STAGE, warning)
+    _tell_unknown({"training text": items, "held-out text": dev_items})
     objective = Objective({_PART: 1.0})
 
     def losses(network: torch.nn.Module, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -181,10 +179,14 @@ def _items(recipe: Recipe, documents: list[Document], tokenizer: Tokenizer, mode
     )
 
 
-def _share_unknown(items: DenoisingDataset) -> float:
-    """Return the share of `<unk>` among the pieces of all passages."""
-    pieces = [piece for passage in items.passages for words in passage for word in words for piece in word]
-    return pieces.count(items.tokenizer.unk_id) / max(len(pieces), 1)
+def _tell_unknown(texts: Mapping[str, DenoisingDataset]) -> None:
+    """Say of which texts the tokenizer lacks pieces."""
+    shares = {}
+    for name, items in texts.items():
+        pieces = [piece for passage in items.passages for words in passage for word in words for piece in word]
+        shares[name] = pieces.count(items.tokenizer.unk_id) / max(len(pieces), 1)
+    for warning in unknown_pieces(shares):
+        log.warning("%s: %s", STAGE, warning)
 
 
 def _counts(items: DenoisingDataset, dev: DenoisingDataset) -> dict[str, int]:
