@@ -78,7 +78,23 @@ class Predictions:
                 f"{self.path} holds {self.holds}, and its {plain} column no {wanted}, which are to be scored; score "
                 f"{self.holds} there, or name files of one task"
             )
+        if glosses and self.holds is None:
+            self._require_one_kind(plain)
         return list(self._column(plain))
+
+    def _require_one_kind(self, plain: str) -> None:
+        """Refuse to take a column for glosses in lines where texts and glosses have columns of their own.
+
+        Raises:
+            SltError: hypothesis and reference stand beside glosses of the other side.
+        """
+        own = "glosses" if plain == "hypothesis" else "gloss_reference"
+        signed = [name for name in ("glosses", "gloss_reference") if any(row.get(name) for row in self.rows)]
+        if signed and all("hypothesis" in row and "reference" in row for row in self.rows):
+            raise SltError(
+                f"{self.path} has {signed[0]} and no {own}, and its {plain} is one of texts beside them; add {own}, or "
+                f"take {signed[0]} away where hypothesis and reference are glosses"
+            )
 
     def _as_sentence(self, glosses: Any) -> str:
         if isinstance(glosses, str):

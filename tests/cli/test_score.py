@@ -144,6 +144,17 @@ def test_a_clip_with_right_glosses_and_no_others_is_refused_and_named(slt, outpu
     assert scored(slt, lacking)["bleu4"] == pytest.approx(100)  # its texts are all there
 
 
+@pytest.mark.parametrize(("has", "lacks"), [("gloss_reference", "glosses"), ("glosses", "gloss_reference")])
+def test_texts_are_not_scored_beside_glosses(slt, outputs, texts, has, lacks):
+    """A copy of outputs under another name says no more what its columns are."""
+    copy = outputs("copy", **{has: GLOSSES})
+    (lines,) = texts([" ".join(glosses) for glosses in GLOSSES])
+    for given in ((copy,), (copy, lines) if lacks == "glosses" else (lines, copy)):
+        with pytest.raises(SltError, match=rf"copy\.jsonl has {has} and no {lacks}, and its .* texts .*; add {lacks}"):
+            slt("score", *given, "--gloss")
+    assert scored(slt, copy)["bleu4"] == pytest.approx(100)
+
+
 @pytest.mark.parametrize("name", ["b.JSONL", "b.ndjson", "b.Ndjson"])
 def test_outputs_are_known_under_every_ending_of_json_lines(slt, outputs, tmp_path, name):
     path = outputs("theirs", ["es regnet", "am tag"], LINES)
