@@ -77,7 +77,7 @@ class Translate:
         config = self.recipe.translate
         found = self.translator.translate(taps, config.generation, num_return=config.num_best, with_scores=True)
         (nbest,), (logits, classes) = found.nbest(config.num_best), self._recognised(taps, streams)
-        several = {"nbest": [scored._asdict() for scored in nbest]} if config.num_best > 1 else {}
+        several = {"nbest": [scored.told() for scored in nbest]} if config.num_best > 1 else {}
         return {
             "video": path,
             "text": nbest[0].text,

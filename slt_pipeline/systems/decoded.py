@@ -33,7 +33,7 @@ class Decoded:
         for number, (clip, reference) in enumerate(zip(self.clips, self.references, strict=True)):
             line: dict[str, Any] = {"id": clip.id, "reference": reference, "hypothesis": self.hypotheses[number]}
             if self.nbest:
-                line["nbest"] = [scored._asdict() for scored in self.nbest[number]]
+                line["nbest"] = [scored.told() for scored in self.nbest[number]]
             if self.glosses:
                 line["glosses"] = list(self.glosses[number])
             if self.task == "text2gloss":

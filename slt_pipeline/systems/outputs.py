@@ -1,6 +1,7 @@
 """What a translator makes of a source: texts, and the best few with their log-probabilities."""
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import torch
 
@@ -13,6 +14,10 @@ class Scored(NamedTuple):
 
     text: str
     score: float
+
+    def told(self) -> dict[str, Any]:
+        """Return it as files have it: JSON has no number for what some judge has no position for, null stands there."""
+        return {"text": self.text, "score": self.score if math.isfinite(self.score) else None}
 
 
 NBest = list[Scored]

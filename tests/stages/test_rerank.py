@@ -10,11 +10,14 @@ import pytest
 import torch
 from stage_tools import CPU, change_json, refusal
 
+from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.gloss_text import turned
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json, read_json_lines, write_json
 from slt_pipeline.stages.gloss2text_train import gloss2text_train
-from slt_pipeline.systems.rerank import Judged, Reranked, chosen_points
+from slt_pipeline.systems.decoded import Decoded
+from slt_pipeline.systems.predictions import read_predictions, write_predictions
+from slt_pipeline.systems.rerank import Judged, Points, Reranked, chosen_points, outputs_of
 from slt_pipeline.systems.translator import open_gloss2text
 
 GLOSSES = {"translator__direction": "text2gloss", "translator__gloss_input": "pieces"}
@@ -112,6 +115,15 @@ def test_what_has_no_position_has_no_probability(own, judges):
         system = open_gloss2text(recipe, CPU)
         found = system.log_probs([("REGEN",)] * 2, ["regen .", "regen " * 100], 4)
         assert math.isfinite(found[0]) and found[1] == -math.inf
+
+
+def test_outputs_with_a_text_that_a_judge_has_no_position_for_are_read_again(tmp_path):
+    beams = [Judged("regen .", (-1.0, -2.0), 2), Judged("regen regen .", (-1.0, -math.inf), 3)]
+    clip = Clip("a", "a.mp4", 8, 25.0, "s", ("REGEN",), "regen .", "dev")
+    found = outputs_of([beams], Points((0.5,), 0.0), num_best=2)
+    write_predictions(tmp_path, "gloss2text-dev", Decoded("gloss2text", [clip], found.texts, {}, found.nbest).lines())
+    (line,) = read_predictions(tmp_path / "gloss2text-dev.jsonl").rows
+    assert [each["score"] for each in line["nbest"]] == [-2.0, None]
 
 
 def test_several_write_and_several_judge_and_each_set_has_its_scores(own, folders, slt):
