@@ -1,6 +1,6 @@
 """`slt evaluate`: decode splits and score them the way the papers do."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from slt_pipeline.files import held, write_json
 from slt_pipeline.report.tables import text_table
 from slt_pipeline.systems.decoded import Decoded
 from slt_pipeline.systems.predictions import ORACLE, ORACLE_FILE, SCORES_FILE, read_rows, write_predictions
-from slt_pipeline.systems.scored_runs import folder_of, named_judges, write_members
+from slt_pipeline.systems.scored_runs import begin_folder, folder_of, named_judges
 from slt_pipeline.systems.tasks import Systems
 from slt_pipeline.systems.translator import require_reads_signs
 from slt_pipeline.training.devices import pick_device
@@ -77,9 +77,8 @@ def evaluate(
     systems = Systems(recipe, pick_device(device), run, others)
     systems.require(asked)  # what is refused is refused before anything is written
     known = {split: systems.oracle(split) for split in recipe.evaluate.splits} if oracle else {}
+    folder = _folder(recipe, run, others, begin_folder)
     save_recipe(recipe, folder)
-    if others or recipe.evaluate.rerank:
-        write_members(folder, *_runs(recipe, run, others))
     rows = [score(systems, task, split, folder) for task in asked for split in recipe.evaluate.splits]
     rows += [_oracle_row(systems, decoded, split, folder) for split, decoded in known.items()]
     scored = set(map(_of, rows))
@@ -131,11 +130,13 @@ def _of(row: Mapping[str, Any]) -> tuple[Any, Any]:
     return row.get("task"), row.get("split")
 
 
-def _folder(recipe: Recipe, run: Path | None, others: Sequence[Path] = ()) -> Path:
+def _folder(
+    recipe: Recipe, run: Path | None, others: Sequence[Path] = (), of_several: Callable[..., Path] = folder_of
+) -> Path:
     folder = run / STAGE if run else recipe.run_folder(STAGE)
     if not others and not recipe.evaluate.rerank:
         return folder
-    return folder_of(folder / ("reranked" if recipe.evaluate.rerank else "ensemble"), *_runs(recipe, run, others))
+    return of_several(folder / ("reranked" if recipe.evaluate.rerank else "ensemble"), *_runs(recipe, run, others))
 
 
 def _runs(recipe: Recipe, run: Path | None, others: Sequence[Path]) -> tuple[list[Path], list[str]]:

@@ -11,7 +11,7 @@ from slt_pipeline.corpora.features import FeatureDataset
 from slt_pipeline.corpora.load import load_clips
 from slt_pipeline.errors import SltError
 from slt_pipeline.metrics.protocols import get_protocol
-from slt_pipeline.systems.scored_runs import folder_of, write_members
+from slt_pipeline.systems.scored_runs import begin_folder, folder_of
 from slt_pipeline.systems.tasks import Systems
 from slt_pipeline.systems.translator import trained_translator
 from slt_pipeline.training.devices import pick_device
@@ -105,15 +105,18 @@ def report_folder(runs: Sequence[Run], analysis: str, out: Path | None) -> Path:
     """Return where an analysis is written: into its run; beside all runs, a folder for each set of them; or `out`."""
     if out or len(runs) == 1:
         return out or runs[0].folder / "report" / analysis
-    return folder_of(Path(runs[0].recipe.runs_dir) / "report" / analysis, [run.folder for run in runs])
+    return folder_of(_of_several(runs, analysis), [run.folder for run in runs])
 
 
 def begin_report(runs: Sequence[Run], analysis: str, out: Path | None) -> Path:
     """Return the same folder, which says of several runs which they are."""
-    folder = report_folder(runs, analysis, out)
-    if not out and len(runs) > 1:
-        write_members(folder, [run.folder for run in runs])
-    return folder
+    if out or len(runs) == 1:
+        return report_folder(runs, analysis, out)
+    return begin_folder(_of_several(runs, analysis), [run.folder for run in runs])
+
+
+def _of_several(runs: Sequence[Run], analysis: str) -> Path:
+    return Path(runs[0].recipe.runs_dir) / "report" / analysis
 
 
 def reads(run: Run) -> dict[str, Path | str | None]:

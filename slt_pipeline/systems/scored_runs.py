@@ -9,7 +9,7 @@ from slt_pipeline.config.recipe import recipe_of_run
 from slt_pipeline.config.rerank import RerankConfig
 from slt_pipeline.config.runs import holds_language_model
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import read_json, write_json
+from slt_pipeline.files import held, read_json, write_json
 from slt_pipeline.systems.predictions import scored_as
 from slt_pipeline.training.checkpoint import BEST, best_checkpoint
 
@@ -36,11 +36,17 @@ def folder_of(first: Path, members: Sequence[Path], judges: Sequence[str] = ()) 
     return next(folder for folder in folders if not folder.exists() or _same(members, judges, folder))
 
 
-def write_members(folder: Path, members: Sequence[Path], judges: Sequence[str] = ()) -> None:
-    """Write down which runs a folder is of, and what judged (`named_judges`)."""
-    write_json(folder / MEMBERS_FILE, [str(run.resolve()) for run in members])
-    if judges:
-        write_json(folder / JUDGES_FILE, list(judges))
+def begin_folder(first: Path, members: Sequence[Path], judges: Sequence[str] = ()) -> Path:
+    """Return the same folder, which says from now on which runs it is of, and what judges (`named_judges`).
+
+    What begins at the same time with others gets another one.
+    """
+    with held(first.with_name(f".{first.name}.lock"), str(first), wait=True):
+        folder = folder_of(first, members, judges)
+        write_json(folder / MEMBERS_FILE, [str(run.resolve()) for run in members])
+        if judges:
+            write_json(folder / JUDGES_FILE, list(judges))
+    return folder
 
 
 def warn_if_old(outputs: Path) -> None:

@@ -1,11 +1,15 @@
 """Several trained runs that write every text together: `slt evaluate --ensemble`."""
 
 import shutil
+import threading
+import time
 
 import pytest
 from stage_tools import rows
 
 from slt_pipeline.files import read_json, write_json
+from slt_pipeline.systems import scored_runs
+from slt_pipeline.systems.scored_runs import begin_folder
 
 
 @pytest.fixture
@@ -94,6 +98,28 @@ def test_every_set_of_members_has_scores_of_its_own(own, slt):
         assert [row["split"] for row in scores] == ["dev", "test"]
         assert all(len(row["checkpoints"]) == size for row in scores)
         assert len(read_json(first / "evaluate" / folder / "members.json")) == size
+
+
+def test_sets_of_members_that_begin_at_the_same_time_have_folders_of_their_own(tmp_path, monkeypatch):
+    runs, begun = [tmp_path / name for name in ("a", "b", "c")], []
+    look = scored_runs.folder_of
+
+    def look_long(*given):
+        found = look(*given)
+        time.sleep(0.2)
+        return found
+
+    monkeypatch.setattr(scored_runs, "folder_of", look_long)
+    each = [
+        threading.Thread(target=lambda other=other: begun.append(begin_folder(tmp_path / "ensemble", [runs[0], other])))
+        for other in runs[1:]
+    ]
+    for thread in each:
+        thread.start()
+    for thread in each:
+        thread.join()
+    assert sorted(folder.name for folder in begun) == ["ensemble", "ensemble-2"]
+    assert {read_json(folder / "members.json")[1] for folder in begun} == {str(run) for run in runs[1:]}
 
 
 @pytest.mark.parametrize("of", ["recipe", "ensemble"])
