@@ -140,7 +140,7 @@ def require_new_file(
         raise SltError(f"{path} is there; name another file, or add --overwrite")
     try:
         own = path.stat().st_size == 0 or is_own(path)
-    except (OSError, ValueError, SltError):
+    except (OSError, ValueError, RecursionError, SltError):
         own = False
     if not own:
         raise SltError(f"{path} is there and is not {what}, which alone may be replaced; name another file")
@@ -276,7 +276,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SltError(f"{path} cannot be read: {error}; delete it and run its command again") from error
 
 
@@ -295,10 +295,10 @@ def read_json_lines(path: Path) -> list[Any]:
     if not path.is_file():
         return []
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], 1):
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], 1):  # it may be torn within a character
         try:
-            rows += [json.loads(line)] if line else []
-        except ValueError as error:
+            rows += [json.loads(line.decode("utf-8"))] if line else []
+        except (ValueError, RecursionError) as error:
             raise SltError(f"{path}:{number}: not JSON: {error}; delete the file and run its command again") from error
     return rows
 

@@ -116,7 +116,7 @@ def _refuse_other(out: Path, settings: dict) -> None:
         return
     try:
         found = json.loads(mark.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise SltError(f"{mark}: not JSON; remove {out} and synthesise again") from None
     for key, here, there in _differences(settings, found):
         raise SltError(f"{out} was made with {key} {there!r}, not {here!r}; choose another folder or remove it")

@@ -48,7 +48,7 @@ def import_wlasl(
     try:
         entries = json.loads("\n".join(read_lines(annotations)))
         instances = [(str(e["gloss"]), _plain(i)) for e in entries[:num_glosses] for i in e["instances"]]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SltError(f"{annotations}: not a WLASL list (gloss, instances, video_id, split): {error!r}") from None
     present = videos_by_name(videos)
     found = []

@@ -33,7 +33,7 @@ def read_config(folder: Path, kind: LanguageModelName = "mbart") -> dict[str, An
     of = f"{LANGUAGE_MODELS[kind]} folder {folder}"
     try:
         raw = json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SltError(f"{of}: config.json cannot be read ({error}); name a Hugging Face folder of one") from error
     said = raw.get("model_type") if isinstance(raw, dict) else None
     if said != kind:

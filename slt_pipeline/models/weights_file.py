@@ -87,7 +87,7 @@ def read_account(path: Path) -> dict[str, Any] | None:
         try:
             with safe_open(path, framework="pt") as file:
                 told = json.loads((file.metadata() or {}).get(_KEY, "null"))
-        except (OSError, ValueError, SafetensorError) as error:
+        except (OSError, ValueError, RecursionError, SafetensorError) as error:
             raise SltError(f"{path} is no safetensors file that can be read: {error}") from error
     return told if isinstance(told, dict) and isinstance(told.get("frames"), dict) else None
 

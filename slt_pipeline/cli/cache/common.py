@@ -83,7 +83,7 @@ def read_ids(path: Path, *, ends_with_null: bool = False) -> list[str]:
 def _unquoted(line: str) -> str:
     """The clip id that a line names."""
     if len(line) > 1 and line[0] == line[-1] == '"':
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             return json.loads(line)
     return line
 
@@ -135,7 +135,7 @@ def plain(value: Any) -> str:
         return quoted
     try:
         json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return shown(value)
     return quoted
 

@@ -1,0 +1,37 @@
+"""JSON that is damaged, torn, or nested without end: named in one line, whoever wrote it."""
+
+import pytest
+from click.testing import CliRunner
+
+from slt_pipeline.cli.main import cli
+from slt_pipeline.corpora.wlasl import import_wlasl
+from slt_pipeline.errors import SltError
+from slt_pipeline.files import json_line, read_json_lines
+
+NESTED = "[" * 100_000 + "]" * 100_000
+
+
+def test_json_that_is_nested_too_deeply_is_named_like_any_other_damage(tmp_path):
+    (tmp_path / "deep.json").write_text(NESTED)
+    (tmp_path / "deep.jsonl").write_text(f"{NESTED}\n")
+    with pytest.raises(SltError, match=r"deep\.json cannot be read: "):
+        _slt("score", tmp_path / "deep.json")
+    with pytest.raises(SltError, match=r"deep\.json: not a WLASL list"):
+        import_wlasl(tmp_path / "deep.json", tmp_path, tmp_path / "m.jsonl")
+    with pytest.raises(SltError, match=r"deep\.jsonl:1: not JSON: "):
+        read_json_lines(tmp_path / "deep.jsonl")
+    with pytest.raises(SltError, match=r"deep\.jsonl is there and is not a file of translations"):
+        _slt("translate", "a.mp4", "--out", tmp_path / "deep.jsonl")
+
+
+def test_a_line_that_a_kill_has_torn_within_a_character_is_left_out_and_bytes_of_no_text_are_named(tmp_path):
+    path, whole = tmp_path / "rows.jsonl", json_line({"text": "süd"}).encode()
+    path.write_bytes(whole + whole[: whole.index(b"\xc3") + 1])
+    assert read_json_lines(path) == [{"text": "süd"}]
+    path.write_bytes(whole + "süd\n".encode("latin-1"))
+    with pytest.raises(SltError, match=r"rows\.jsonl:2: not JSON: "):
+        read_json_lines(path)
+
+
+def _slt(*arguments):
+    return CliRunner().invoke(cli, [str(a) for a in arguments], prog_name="slt", catch_exceptions=False)
