@@ -7,7 +7,7 @@ from pathlib import Path
 
 from slt_pipeline.config.recipe import recipe_of_run
 from slt_pipeline.config.rerank import RerankConfig
-from slt_pipeline.config.runs import holds_language_model
+from slt_pipeline.config.runs import holds_encoder, holds_language_model
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import held, read_json, write_json
 from slt_pipeline.systems.predictions import scored_as
@@ -85,10 +85,13 @@ def _runs(folder: Path) -> dict[str, Path]:
         return writers | {f"judge {number}": Path(run) for number, run in judges}
     above = folder.parent
     if (above / BEST).is_file():
-        return {"language" if holds_language_model(above) else "translator": above}
+        found = {"language" if holds_language_model(above) else "translator": above}
+        return found | ({"encoder": above} if holds_encoder(above) else {})
     found = {"translator": above / "translate_train"}
-    if (folder / "recipe.yaml").is_file() and recipe_of_run(folder).uses.language is None:
-        found["language"] = above / "gloss2text_train"
+    if (folder / "recipe.yaml").is_file():
+        uses = recipe_of_run(folder).uses
+        found |= {"language": above / "gloss2text_train"} if uses.language is None else {}
+        found |= {"encoder": above / "visual_train"} if uses.encoder is None else {}
     return found
 
 

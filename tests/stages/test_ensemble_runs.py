@@ -5,11 +5,12 @@ import threading
 import time
 
 import pytest
-from stage_tools import rows
+from stage_tools import change_json, rows
 
 from slt_pipeline.files import read_json, write_json
 from slt_pipeline.systems import scored_runs
 from slt_pipeline.systems.scored_runs import begin_folder
+from slt_pipeline.training.checkpoint import best_checkpoint
 
 
 @pytest.fixture
@@ -120,6 +121,20 @@ def test_sets_of_members_that_begin_at_the_same_time_have_folders_of_their_own(t
         thread.join()
     assert sorted(folder.name for folder in begun) == ["ensemble", "ensemble-2"]
     assert {read_json(folder / "members.json")[1] for folder in begun} == {str(run) for run in runs[1:]}
+
+
+@pytest.mark.parametrize("of", ["recipe", "run"])
+def test_outputs_of_an_encoder_that_was_trained_anew_since_are_told(own, joint, slt, tmp_path, of):
+    if of == "recipe":
+        folder = own.recipe().run_folder("visual_train")
+        evaluated = folder.parent / "evaluate"
+    else:
+        folder = shutil.copytree(joint.folder, tmp_path / "joint_train")
+        evaluated = folder / "evaluate"
+    outputs = next(evaluated.glob("sign2gloss-*.jsonl"))
+    assert "has been trained to" not in slt("score", outputs).err
+    change_json(best_checkpoint(folder, "slt").folder / "meta.json", lambda meta: meta.update(weights="0" * 64))
+    assert f"{folder} has been trained to 000000000000 since" in slt("score", outputs).err
 
 
 @pytest.mark.parametrize("of", ["recipe", "ensemble"])
