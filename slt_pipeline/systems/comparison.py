@@ -16,6 +16,7 @@ from slt_pipeline.systems.predictions import (
     columns,
     predictions_file,
     read_predictions,
+    require_same_clips,
     scored_as,
 )
 from slt_pipeline.systems.scored_runs import warn_if_old
@@ -160,13 +161,8 @@ def _in_order_of(mine: Predictions, theirs: Predictions) -> Predictions:
     """
     if mine.ids == theirs.ids:
         return theirs
+    require_same_clips(mine, theirs)
     rows = dict(zip(theirs.ids, theirs.rows, strict=True))
-    for one, other in ((mine, theirs), (theirs, mine)):
-        if alone := [name for name in one.ids if name not in set(other.ids)]:
-            raise SltError(
-                f"{mine.path} and {theirs.path} are of other clips: {len(alone)} of {one.path} are not in the other, "
-                f"such as {alone[0]}; compare outputs of one split of one corpus"
-            )
     return Predictions(theirs.path, mine.ids, [rows[name] for name in mine.ids])
 
 

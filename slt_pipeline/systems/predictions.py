@@ -155,16 +155,48 @@ def read_predictions(path: Path) -> Predictions:
     """Read a file of outputs: one JSON object a line, or what an earlier version wrote.
 
     Raises:
-        SltError: it is neither, holds no clip, or one twice.
+        SltError: it is neither, holds no clip, or one twice, or an id is none.
     """
     rows = _objects(_read_before(path).get("clips", []), path) if path.suffix.lower() == BEFORE else _read_lines(path)
-    ids = tuple(str(row.get("id", number)) for number, row in enumerate(rows, 1))
+    ids = _ids_of(rows, path)
     if not rows:
         raise SltError(f"{path} holds no clip; name a file that `slt evaluate` writes, or one JSON object a line")
     if len(set(ids)) < len(ids):
         twice = next(name for number, name in enumerate(ids) if name in ids[:number])
         raise SltError(f"{path} holds clip {twice} twice; keep one of them")
     return Predictions(path, ids, rows)
+
+
+def _ids_of(rows: Sequence[Mapping[str, Any]], path: Path) -> tuple[str, ...]:
+    """Return the ids of clips; where no line has one, numbers: a line without one among others could be any clip.
+
+    Raises:
+        SltError: one is no name and no number.
+    """
+    named = any("id" in row for row in rows)
+    ids = [row.get("id") if named else number for number, row in enumerate(rows, 1)]
+    for number, found in enumerate(ids, 1):
+        if not isinstance(found, str | int) or isinstance(found, bool):
+            raise SltError(
+                f"{path}: the id of clip {number} is {found!r}; write a name or a whole number, or leave id out of "
+                "every line"
+            )
+    return tuple(map(str, ids))
+
+
+def require_same_clips(one: Predictions, other: Predictions) -> None:
+    """Require outputs of the same clips, in whatever order.
+
+    Raises:
+        SltError: one has clips that the other has not; an example is named.
+    """
+    for mine, theirs in ((one, other), (other, one)):
+        known = set(theirs.ids)
+        if alone := [name for name in mine.ids if name not in known]:
+            raise SltError(
+                f"{one.path} and {other.path} are of other clips: {len(alone)} of {mine.path} are not in the other, "
+                f"such as {alone[0]}, which has {theirs.ids[0]}; take outputs of one split of one corpus"
+            )
 
 
 def scored_as(path: Path) -> Mapping[str, Any]:

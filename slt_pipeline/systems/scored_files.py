@@ -6,7 +6,14 @@ from typing import NamedTuple
 
 from slt_pipeline.errors import SltError
 from slt_pipeline.metrics.pairs import check_pairs
-from slt_pipeline.systems.predictions import columns, is_predictions, paired, read_predictions, read_running_text
+from slt_pipeline.systems.predictions import (
+    columns,
+    is_predictions,
+    paired,
+    read_predictions,
+    read_running_text,
+    require_same_clips,
+)
 
 
 class Pairs(NamedTuple):
@@ -41,11 +48,10 @@ def read_pairs(hypotheses: Path, references: Path | None, glosses: bool) -> Pair
         return Pairs(*columns(found.pairs(glosses=glosses)), glosses)
     made, names = _column(hypotheses, found and found.made(glosses=glosses)), found and found.ids
     known, of = _column(references, right and right.right(glosses=glosses)), right and right.ids
-    if names and of:
-        if alone := sorted({*names} ^ {*of}):
-            raise SltError(f"{hypotheses} and {references} are of other clips: {alone[0]} is in one of them alone")
-        by_clip = dict(zip(of, known, strict=True))
-        known = [by_clip[name] for name in names]
+    if found and right:
+        require_same_clips(found, right)
+        by_clip = dict(zip(right.ids, known, strict=True))
+        known = [by_clip[name] for name in found.ids]
     check_pairs(made, known)
     clips = names or of or [str(number) for number in range(1, len(made) + 1)]
     return Pairs(*columns(paired(hypotheses, clips, made, known)), glosses)

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -153,6 +154,28 @@ def test_texts_are_not_scored_beside_glosses(slt, outputs, texts, has, lacks):
         with pytest.raises(SltError, match=rf"copy\.jsonl has {has} and no {lacks}, and its .* texts .*; add {lacks}"):
             slt("score", *given, "--gloss")
     assert scored(slt, copy)["bleu4"] == pytest.approx(100)
+
+
+@pytest.mark.parametrize("odd", [None, 1.5, ["a"], {"a": 1}, True])
+def test_an_id_that_is_none_is_refused(slt, outputs, odd):
+    path = outputs("theirs")
+    first, second = map(json.loads, path.read_text().splitlines())
+    path.write_text(f"{json.dumps(first)}\n{json.dumps({**second, 'id': odd})}\n")
+    with pytest.raises(SltError, match=rf"theirs\.jsonl: the id of clip 2 is {re.escape(repr(odd))}; write a name"):
+        slt("score", path)
+    del second["id"]
+    path.write_text(f"{json.dumps(first)}\n{json.dumps(second)}\n")
+    with pytest.raises(SltError, match=r"theirs\.jsonl: the id of clip 2 is None; write a name"):
+        slt("score", path)
+
+
+def test_references_of_other_clips_are_refused_with_clips_of_both(slt, outputs):
+    made, right = outputs("made"), outputs("right")
+    right.write_text("".join(json.dumps({"reference": line}) + "\n" for line in LINES))
+    with pytest.raises(
+        SltError, match=r"1 of .*made\.jsonl are not in the other, such as 0, which has 1; take outputs"
+    ):
+        slt("score", made, right)
 
 
 @pytest.mark.parametrize("name", ["b.JSONL", "b.ndjson", "b.Ndjson"])
