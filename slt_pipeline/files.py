@@ -268,14 +268,17 @@ def write_json(path: Path, data: Any) -> None:
     write_text(path, _json(data, indent=2) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON.
+def read_json(path: Path, of: type = object) -> Any:
+    """Read JSON, which is a `dict` or a `list` where `of` says so.
 
     Raises:
-        SltError: it cannot be read or is damaged; the file is named.
+        SltError: it cannot be read, is damaged or of another kind; the file is named.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(found, of):
+            raise ValueError(f"it holds a {type(found).__name__}, where a {of.__name__} is wanted")
+        return found
     except (OSError, ValueError, RecursionError) as error:
         raise SltError(f"{path} cannot be read: {error}; delete it and run its command again") from error
 

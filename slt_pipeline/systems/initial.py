@@ -128,7 +128,7 @@ def require_frames(transform: TransformConfig, frames: Frames, what: str, or_els
 def _of_run(recipe: Recipe, folder: Path) -> Initial:
     whole = holds_encoder(folder)
     found = best_of(folder, ENCODER, "slt visual-train") if whole else best_checkpoint(folder, "slt visual-pretrain")
-    before = flatten(read_json(folder / INPUTS))
+    before = flatten(read_json(folder / INPUTS, dict))
     frames = asdict(Frames.of(recipe.video.transform))
     now: dict[str, Any] = {"video": {"transform": frames}, **_network(recipe.encoder, before, whole)}
     cure = f"set it back, train anew with `slt {'visual-train' if whole else 'visual-pretrain'} --overwrite`, or name "

@@ -18,7 +18,7 @@ def tell_of_other_clips(first: Path, others: Sequence[Path], clips: str | None =
         others: folders of those that write with it, judge or teach it.
         clips: hash of the manifest of the first, if it is not trained yet.
     """
-    clips = clips or read_json(first / INPUTS).get("clips")
+    clips = clips or read_json(first / INPUTS, dict).get("clips")
     for run in others:
-        if read_json(run / INPUTS).get("clips") != clips:
+        if read_json(run / INPUTS, dict).get("clips") != clips:
             log.warning("%s was trained on another manifest than %s: it may know the clips of this one", run, first)

@@ -1,7 +1,7 @@
 """The recogniser: a trained visual encoder with its gloss classes, video to features and glosses."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -94,8 +94,17 @@ def open_recogniser(recipe: Recipe, device: torch.device) -> Recogniser:
 
 
 def shape_of(folder: Path) -> FrameShape:
-    """Return size and rate of the frames that the encoder of a run was trained on."""
-    return FrameShape(**read_json(folder / FRAMES_FILE))
+    """Return size and rate of the frames that the encoder of a run was trained on.
+
+    Raises:
+        SltError: its file says something else.
+    """
+    told = read_json(folder / FRAMES_FILE, dict)
+    try:
+        return FrameShape(**told)
+    except TypeError:
+        names = ", ".join(field.name for field in fields(FrameShape))
+        raise SltError(f"{folder / FRAMES_FILE} has {', '.join(told) or 'nothing'}, not {names}; put it back") from None
 
 
 def trained_encoder(recipe: Recipe) -> Checkpoint:
@@ -111,7 +120,7 @@ def trained_encoder(recipe: Recipe) -> Checkpoint:
     warn_if_unfinished(folder)
     classes = GlossVocabulary.load(folder / CLASSES_FILE)
     require_made_with(
-        read_json(folder / INPUTS),
+        read_json(folder / INPUTS, dict),
         {"encoder": recipe.encoder, "video": recipe.video, "classes": classes.digest()},
         f"the encoder in {folder}",
         "set it back, or train another encoder with `slt visual-train`",

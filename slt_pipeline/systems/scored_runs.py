@@ -1,7 +1,7 @@
 """Folders of what is made of several runs, one for each set of them; and outputs that are older than their run."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import count
 from pathlib import Path
 
@@ -52,8 +52,10 @@ def begin_folder(first: Path, members: Sequence[Path], judges: Sequence[str] = (
 def warn_if_old(outputs: Path) -> None:
     """Say of a file of outputs that its run has other weights by now than those that made it."""
     try:
-        made_by: Mapping[str, str] = scored_as(outputs).get("checkpoints") or {}
+        made_by = scored_as(outputs).get("checkpoints")
     except SltError:  # whoever needs the scores beside it is told
+        return
+    if not isinstance(made_by, dict):
         return
     for name, run in _runs(outputs.parent).items():
         now = _weights(run)
@@ -72,13 +74,15 @@ def _same(members: Sequence[Path], judges: Sequence[str], folder: Path) -> bool:
 
 
 def _listed(path: Path) -> list[str]:
-    return read_json(path) if path.is_file() else []
+    found = read_json(path, list) if path.is_file() else []
+    if not all(isinstance(name, str) for name in found):
+        raise SltError(f"{path} is no list of names; delete it, and `slt evaluate` begins another folder")
+    return found
 
 
 def _runs(folder: Path) -> dict[str, Path]:
     """Return the runs that a folder of scores is of, under the names that rows give their weights."""
-    if (folder / MEMBERS_FILE).is_file():
-        runs = [Path(run) for run in read_json(folder / MEMBERS_FILE)]
+    if runs := [Path(run) for run in _listed(folder / MEMBERS_FILE)]:
         kind = "language" if holds_language_model(runs[0]) else "translator"
         writers = {kind if number == 1 else f"{kind} {number}": run for number, run in enumerate(runs, start=1)}
         judges = enumerate(_listed(folder / JUDGES_FILE), start=1)

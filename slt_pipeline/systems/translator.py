@@ -109,7 +109,7 @@ def build_gloss2text(recipe: Recipe, vocabularies: Vocabularies, folder: Path | 
     """
     suffix = GLOSS_SUFFIX  # an earlier version let a run choose
     if folder:
-        suffix = flatten(read_json(folder / INPUTS)).get("language_model.suffix", suffix)
+        suffix = flatten(read_json(folder / INPUTS, dict)).get("language_model.suffix", suffix)
     config = recipe.translator.model_copy(update={"suffix": suffix})
     if recipe.gloss2text_train.freeze_embeddings:
         frozen = config.of_language_model.model_copy(update={"freeze_text_embedding": True})
@@ -240,7 +240,7 @@ def open_sign2text(
     folder = folder or recipe.run_folder("translate_train")
     checkpoint = translator_for(recipe, folder, reads)
     vocabularies = Vocabularies.load(folder)
-    model = build_sign2text(recipe, vocabularies, read_json(folder / STREAMS_FILE), folder)
+    model = build_sign2text(recipe, vocabularies, read_json(folder / STREAMS_FILE, dict), folder)
     checkpoint.load_model(model)
     return Sign2Text(model.to(device).eval(), vocabularies, checkpoint.weights_hash)
 
@@ -360,7 +360,7 @@ def _require_features(folder: Path, made_by: Mapping[str, Any]) -> None:
 
 def _features_of(folder: Path) -> dict[str, Any]:
     """Return the account of what a translator reads: of the store that it was trained on, or of its own encoder."""
-    inputs = read_json(folder / INPUTS)
+    inputs = read_json(folder / INPUTS, dict)
     if not holds_encoder(folder):
         return {key: value for key, value in inputs.items() if key == "store" or key.startswith("store.")}
     own = {"store.features": inputs["features"], "store.encoder_weights": trained_translator(folder).weights_hash}
@@ -377,7 +377,7 @@ def _features_of(folder: Path) -> dict[str, Any]:
 
 def _require(folder: Path, now: Mapping[str, Any], what: str, command: str) -> None:
     cure = f"set it back, or train anew with `{command} --overwrite`"
-    require_made_with(read_json(folder / INPUTS), now, what, cure, in_part=True)
+    require_made_with(read_json(folder / INPUTS, dict), now, what, cure, in_part=True)
 
 
 def _digest_of(sizes: Mapping[str, Any]) -> str:
@@ -392,7 +392,7 @@ def _architecture(config: TranslatorConfig, folder: Path | None, tokenizer: Toke
     """
     path = folder and folder / language_file(config)
     if path and path.is_file():
-        sizes = read_json(path)
+        sizes = read_json(path, dict)
         if sizes.pop(_DIGEST, own := _digest_of(sizes)) != own:
             raise SltError(f"{path} was changed since its run wrote it; put it back, or train anew with --overwrite")
         return sizes

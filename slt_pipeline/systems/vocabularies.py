@@ -106,7 +106,7 @@ class Vocabularies:
         )
         if (folder / DIGESTS_FILE).is_file():  # runs of the first edition have none
             cure = "put back the files that the run wrote, or train anew with --overwrite"
-            require_made_with(read_json(folder / DIGESTS_FILE), found.digests(), f"the model in {folder}", cure)
+            require_made_with(read_json(folder / DIGESTS_FILE, dict), found.digests(), f"the model in {folder}", cure)
         return found
 
     def digests(self) -> dict[str, str | None]:

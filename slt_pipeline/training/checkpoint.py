@@ -34,7 +34,7 @@ class Checkpoint:
     @property
     def weights_hash(self) -> str:
         """SHA-256 of the weights' file: what `meta.json` says, or of the file where an earlier version wrote it."""
-        return self.meta.get("weights") or file_hash(self.folder / WEIGHTS)
+        return str(self.meta.get("weights") or "") or file_hash(self.folder / WEIGHTS)
 
     @property
     def weights(self) -> dict[str, torch.Tensor]:
@@ -135,7 +135,7 @@ def list_checkpoints(root: Path) -> list[Checkpoint]:
     found = []
     for folder in root.glob("step-*"):
         if folder.name[5:].isdigit() and (folder / META).is_file():
-            found.append(Checkpoint(folder, read_json(folder / META)))
+            found.append(Checkpoint(folder, read_json(folder / META, dict)))
     return sorted(found, key=lambda c: c.meta["step"])
 
 
@@ -173,8 +173,11 @@ def _best(run_folder: Path) -> Checkpoint | None:
     pointer = run_folder / BEST
     if not pointer.is_file():
         return None
-    folder = run_folder / "checkpoints" / _name(read_json(pointer)["step"])
-    return Checkpoint(folder, read_json(folder / META)) if (folder / META).is_file() else None
+    step = read_json(pointer, dict).get("step")
+    if not isinstance(step, int):
+        raise SltError(f"{pointer} names the step {step!r}, which is no number; put back a whole copy of the run")
+    folder = run_folder / "checkpoints" / _name(step)
+    return Checkpoint(folder, read_json(folder / META, dict)) if (folder / META).is_file() else None
 
 
 def aside(run_folder: Path) -> Path:

@@ -166,7 +166,7 @@ class Run:
 def warn_if_unfinished(folder: Path) -> None:
     """Say that a run which is opened was stopped on the way: its best weights are those so far."""
     if not (folder / RESULT).is_file() and (folder / PRUNED).is_file():
-        at = read_json(folder / PRUNED)["pruned_at"]
+        at = read_json(folder / PRUNED, dict)["pruned_at"]
         log.warning("%s was pruned at epoch %d by its search: its weights are the best until then", folder, at)
     elif not (folder / RESULT).is_file():
         log.warning("%s is not finished: its weights are the best so far; run its command again to go on", folder)
@@ -213,7 +213,7 @@ def _found(
         more = "" if fewer is None else f"add --extend to go on from {fewer} to {flatten(inputs)[_EPOCHS]} epochs, "
         _require_made_of(folder, inputs, more + _CURE.format(to_keep_both=to_keep_both))
     done = folder / RESULT
-    result = read_json(done) if done.is_file() and not overwrite else None
+    result = read_json(done, dict) if done.is_file() and not overwrite else None
     if result is None:
         require_place(folder, folder=True)
     elif not has_best(folder):
@@ -245,7 +245,9 @@ def _tell_gate(stage: str, trainable: Trainable, gate: float | None, ended: Resu
 def _require_made_of(folder: Path, inputs: Mapping[str, Any], cure: str) -> None:
     unfinished = not (folder / RESULT).is_file()
     if (folder / INPUTS).is_file():
-        require_made_with(read_json(folder / INPUTS), inputs, f"{folder} holds a run that", cure, unfinished=unfinished)
+        require_made_with(
+            read_json(folder / INPUTS, dict), inputs, f"{folder} holds a run that", cure, unfinished=unfinished
+        )
     elif not unfinished or list_checkpoints(folder / "checkpoints"):
         raise SltError(f"{folder} holds a run without {INPUTS}, so that it may be made from anything; {cure}")
 
@@ -254,13 +256,13 @@ def _fewer_epochs(folder: Path, inputs: Mapping[str, Any]) -> int | None:
     """Return the epochs that a run was planned for, if they are fewer and nothing else differs."""
     if not (folder / INPUTS).is_file():
         return None
-    found = differences(read_json(folder / INPUTS), inputs, unfinished=True)
+    found = differences(read_json(folder / INPUTS, dict), inputs, unfinished=True)
     epochs = [was for key, was, now in found if key == _EPOCHS and isinstance(was, int) and was < now]
     return epochs[0] if epochs and len(found) == 1 else None
 
 
 def _begun_with(folder: Path, inputs: Mapping[str, Any]) -> bool:
-    return (folder / INPUTS).is_file() and read_json(folder / INPUTS) == flatten(inputs)
+    return (folder / INPUTS).is_file() and read_json(folder / INPUTS, dict) == flatten(inputs)
 
 
 def _put_back(folder: Path) -> None:
