@@ -279,6 +279,8 @@ def read_json(path: Path, of: type = object) -> Any:
         if not isinstance(found, of):
             raise ValueError(f"it holds a {type(found).__name__}, where a {of.__name__} is wanted")
         return found
+    except FileNotFoundError as error:
+        raise SltError(f"{path} is missing; put it back, or make its folder anew") from error
     except (OSError, ValueError, RecursionError) as error:
         raise SltError(f"{path} cannot be read: {error}; delete it and run its command again") from error
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.files import require_place
 from slt_pipeline.metrics.correlation import spearman
 from slt_pipeline.report.tables import text_table
 from slt_pipeline.systems.confidence import CONFIDENCE_FILE
@@ -42,6 +43,7 @@ def confidence(recipe: Recipe, *, device: str = "auto", run: Path | None = None)
     """
     require_reads_signs(recipe, run)
     systems = Systems(recipe, pick_device(device), run)
+    require_place(systems.run / CONFIDENCE_FILE)
     fitted = fit_run(systems)
     return Report(text_table(_rows(fitted), decimals=3), _notes(fitted), systems.run / CONFIDENCE_FILE)
 

@@ -7,10 +7,10 @@ from typing import Any
 from slt_pipeline.config.recipe import Recipe, save_recipe
 from slt_pipeline.config.runs import holds_encoder, holds_language_model
 from slt_pipeline.config.stages import Task
-from slt_pipeline.files import held, write_json
+from slt_pipeline.files import held, require_place, write_json
 from slt_pipeline.report.tables import text_table
 from slt_pipeline.systems.decoded import Decoded
-from slt_pipeline.systems.predictions import ORACLE, ORACLE_FILE, SCORES_FILE, read_rows, write_predictions
+from slt_pipeline.systems.predictions import LINES, ORACLE, ORACLE_FILE, SCORES_FILE, read_rows, write_predictions
 from slt_pipeline.systems.scored_runs import begin_folder, folder_of, named_judges
 from slt_pipeline.systems.tasks import Systems
 from slt_pipeline.systems.translator import require_reads_signs
@@ -72,8 +72,8 @@ def evaluate(
     if "sign2text" in asked or oracle:  # before the others decode
         require_reads_signs(recipe, run)
     folder = _folder(recipe, run, others)
-    for name in (SCORES_FILE, DETAILS_FILE):
-        read_rows(folder / name)  # what is kept beside the new rows, before anything is decoded
+    names = (*asked, "oracle") if oracle else asked
+    _require_places(folder, [f"{name}-{split}" for name in names for split in recipe.evaluate.splits])
     systems = Systems(recipe, pick_device(device), run, others)
     systems.require(asked)  # what is refused is refused before anything is written
     known = {split: systems.oracle(split) for split in recipe.evaluate.splits} if oracle else {}
@@ -112,6 +112,18 @@ def _written(systems: Systems, decoded: Decoded, of: tuple[str, str], name: str,
     _keep(scores.parent / DETAILS_FILE, {**which, **look.row(), "notes": look.notable(decoded.scores)})
     _keep(scores, row)
     return row
+
+
+def _require_places(folder: Path, outputs: Sequence[str]) -> None:
+    """Find what cannot be written, or kept beside the new rows, before anything is decoded.
+
+    Raises:
+        SltError: it is named.
+    """
+    for name in (SCORES_FILE, DETAILS_FILE, ORACLE_FILE, *(f"{output}{LINES}" for output in outputs)):
+        require_place(folder / name)
+    for name in (SCORES_FILE, DETAILS_FILE):
+        read_rows(folder / name)
 
 
 def _said_of_protocol(row: Mapping[str, Any]) -> str:

@@ -85,6 +85,8 @@ class Checkpoint:
         return changed
 
     def _require_own_weights(self) -> None:
+        if not (self.folder / WEIGHTS).is_file():
+            raise self._damaged(WEIGHTS, "it is missing")
         found = file_hash(self.folder / WEIGHTS)
         if found != self.weights_hash:
             raise self._damaged(WEIGHTS, ValueError(f"its SHA-256 is {found[:12]}, not {self.weights_hash[:12]}"))

@@ -150,6 +150,13 @@ def test_a_damaged_file_is_named_with_the_command_that_writes_it_anew(own):
     assert str(file_of(own)) in message
 
 
+def test_a_place_where_nothing_can_be_written_is_told_before_anything_is_decoded(own, monkeypatch):
+    monkeypatch.setattr("slt_pipeline.stages.confidence.fit_run", lambda *_: pytest.fail("decoded"))
+    file_of(own).unlink()
+    file_of(own).mkdir()
+    assert "confidence.json is a folder; name a file" in refusal(confidence, own.recipe())
+
+
 def test_a_fit_that_is_interrupted_leaves_the_earlier_one(own, monkeypatch):
     before = file_of(own).read_bytes()
 

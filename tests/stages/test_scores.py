@@ -132,6 +132,27 @@ def test_a_translator_that_is_missing_is_told_before_other_tasks_are_decoded(own
     assert not recipe.run_folder("evaluate").exists()
 
 
+@pytest.mark.parametrize(
+    ("in_the_way", "message"),
+    [
+        ("", "evaluate/scores.json: cannot be written: .*evaluate is no folder"),
+        ("scores.json", "evaluate/scores.json is a folder; name a file"),
+        ("gloss2text-dev.jsonl", "evaluate/gloss2text-dev.jsonl is a folder; name a file"),
+    ],
+)
+def test_what_cannot_be_written_is_told_before_anything_is_decoded(own, slt, monkeypatch, in_the_way, message):
+    folder = own.recipe().run_folder("evaluate")
+    shutil.rmtree(folder)
+    if in_the_way:
+        (folder / in_the_way).mkdir(parents=True)
+    else:
+        folder.write_text("somebody's")
+    monkeypatch.setattr(tasks.Systems, "decode", lambda *_: pytest.fail("decoded"))
+    ended = slt("evaluate", "-r", own.file, "--task", "gloss2text", "--split", "dev")
+    assert ended.status == 2
+    assert re.search(message, ended.err)
+
+
 def test_a_sweep_is_no_run_and_says_so(own, slt):
     folder = next(own.recipe().run_folder("sweep").iterdir())
     ended = slt("evaluate", "--run", folder)

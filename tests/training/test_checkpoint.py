@@ -190,11 +190,14 @@ def test_a_damaged_file_is_named(tmp_path, name, content):
     ],
 )
 @pytest.mark.parametrize("name", ["weights.safetensors", "state.pt"])
-def test_a_damaged_checkpoint_is_told_with_a_cure_that_is_there(tmp_path, name, steps, finished, cure):
+@pytest.mark.parametrize("gone", [False, True], ids=["cut", "gone"])
+def test_a_damaged_checkpoint_is_told_with_a_cure_that_is_there(tmp_path, name, gone, steps, finished, cure):
     first, *_ = [save(tmp_path / "checkpoints", step) for step in steps]
     if finished:
         write_json(tmp_path / "result.json", {})
     (first.folder / name).write_bytes(b"cut off")
+    if gone:
+        (first.folder / name).unlink()
     with pytest.raises(SltError, match=rf"step-00000001/{name} cannot be read") as refusal:
         first.load_model(Tied())
         first.load_state()

@@ -6,7 +6,7 @@ from click.testing import CliRunner
 from slt_pipeline.cli.main import cli
 from slt_pipeline.corpora.wlasl import import_wlasl
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import json_line, read_json_lines, write_json, write_json_lines
+from slt_pipeline.files import json_line, read_json, read_json_lines, write_json, write_json_lines
 from slt_pipeline.systems.recogniser import shape_of
 from slt_pipeline.training.checkpoint import best_checkpoint
 
@@ -33,6 +33,11 @@ def test_a_line_that_a_kill_has_torn_within_a_character_is_left_out_and_bytes_of
     path.write_bytes(whole + "süd\n".encode("latin-1"))
     with pytest.raises(SltError, match=r"rows\.jsonl:2: not JSON: "):
         read_json_lines(path)
+
+
+def test_a_file_that_is_missing_is_not_to_be_deleted(tmp_path):
+    with pytest.raises(SltError, match=r"inputs\.json is missing; put it back, or make its folder anew$"):
+        read_json(tmp_path / "inputs.json")
 
 
 @pytest.mark.parametrize("found", [[], {}, 3, None, "x", {"step": "x"}])
