@@ -194,8 +194,8 @@ def require_same_clips(one: Predictions, other: Predictions) -> None:
         known = set(theirs.ids)
         if alone := [name for name in mine.ids if name not in known]:
             raise SltError(
-                f"{one.path} and {other.path} are of other clips: {len(alone)} of {mine.path} are not in the other, "
-                f"such as {alone[0]}, which has {theirs.ids[0]}; take outputs of one split of one corpus"
+                f"{one.path} and {other.path} are of other clips: {len(alone)} of {mine.path}, such as {alone[0]}, are "
+                f"not in the other, which has {theirs.ids[0]}; take outputs of one split of one corpus"
             )
 
 

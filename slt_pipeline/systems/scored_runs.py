@@ -10,7 +10,7 @@ from slt_pipeline.config.rerank import RerankConfig
 from slt_pipeline.config.runs import holds_encoder, holds_language_model
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import held, read_json, write_json
-from slt_pipeline.systems.predictions import scored_as
+from slt_pipeline.systems.predictions import read_predictions, scored_as
 from slt_pipeline.training.checkpoint import BEST, best_checkpoint
 
 log = logging.getLogger(__name__)
@@ -50,11 +50,19 @@ def begin_folder(first: Path, members: Sequence[Path], judges: Sequence[str] = (
 
 
 def warn_if_old(outputs: Path) -> None:
-    """Say of a file of outputs that its run has other weights by now than those that made it."""
+    """Say of a file of outputs that it is not what was scored, or that its run has other weights than made it."""
     try:
-        made_by = scored_as(outputs).get("checkpoints")
+        row = scored_as(outputs)
     except SltError:  # whoever needs the scores beside it is told
         return
+    if "predictions" in row and (found := read_predictions(outputs).digest) != row["predictions"]:
+        log.warning(
+            "%s is not what was scored beside it: its lines have the hash %s, and those had %s; `slt evaluate` makes "
+            "both anew",
+            *(outputs, found, row["predictions"]),
+        )
+        return
+    made_by = row.get("checkpoints")
     if not isinstance(made_by, dict):
         return
     for name, run in _runs(outputs.parent).items():

@@ -173,7 +173,7 @@ def test_references_of_other_clips_are_refused_with_clips_of_both(slt, outputs):
     made, right = outputs("made"), outputs("right")
     right.write_text("".join(json.dumps({"reference": line}) + "\n" for line in LINES))
     with pytest.raises(
-        SltError, match=r"1 of .*made\.jsonl are not in the other, such as 0, which has 1; take outputs"
+        SltError, match=r"1 of .*made\.jsonl, such as 0, are not in the other, which has 1; take outputs"
     ):
         slt("score", made, right)
 

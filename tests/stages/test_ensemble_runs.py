@@ -123,6 +123,16 @@ def test_sets_of_members_that_begin_at_the_same_time_have_folders_of_their_own(t
     assert {read_json(folder / "members.json")[1] for folder in begun} == {str(run) for run in runs[1:]}
 
 
+def test_outputs_that_were_cut_since_they_were_scored_are_told(own, slt):
+    folder, said = own.recipe().run_folder("evaluate"), "is not what was scored beside it: its lines have the hash"
+    for outputs in sorted(folder.glob("*.jsonl")):
+        whole = outputs.read_text(encoding="utf-8")
+        assert said not in slt("score", outputs).err
+        outputs.write_text(whole.partition("\n")[0] + "\n", encoding="utf-8")
+        assert said in slt("score", outputs).err
+    assert said in slt("compare", folder, folder, "--split", "dev").err
+
+
 @pytest.mark.parametrize("of", ["recipe", "run"])
 def test_outputs_of_an_encoder_that_was_trained_anew_since_are_told(own, joint, slt, tmp_path, of):
     if of == "recipe":
