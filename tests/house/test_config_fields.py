@@ -26,7 +26,6 @@ READ_OTHERWISE = {
     "TransformConfig.saturation": "as brightness",
     "TransformConfig.hue": "as brightness",
     "TranslatorConfig.system": "as that of each system, which tells their classes apart",
-    "UsesConfig.encoder": "through Recipe.encoder_folder",
     "VisualPretrainConfig.use_blocks": "through VisualPretrainConfig.s3d",
 }
 
