@@ -15,7 +15,7 @@ from slt_pipeline.text.gloss_vocab import UNKNOWN, gloss_name
 from slt_pipeline.text.tokenizer import Tokenizer
 
 _MARKS: dict[Beside, tuple[str, ...]] = {"text2gloss": ("<s>",), "backward": ("<s>", "<s>")}
-"""What stands before a source, so that one model tells what it is asked for (Johnson et al. 2017); no source has it."""
+"""What stands before a source, so that one model tells what it is asked for (Johnson et al. 2017); no gloss is one."""
 
 
 def in_direction(clips: Iterable[Clip], direction: Direction) -> list[Clip]:
