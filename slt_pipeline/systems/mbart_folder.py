@@ -124,7 +124,7 @@ class MBartFolder:
         config = {_START: tokenizer.language_id, **self.config}
         files = {
             CONFIG_FILE: config,
-            META_FILE: {"language": tokenizer.language},
+            META_FILE: tokenizer.told,
             ID_MAP_FILE: tokenizer.id_map or {number: number for number in range(tokenizer.vocab_size)},
             **tokenizer_files(tokenizer, config.get("max_position_embeddings", 1024)),
             **({_GENERATION_FILE: self.generation} if self.generation else {}),

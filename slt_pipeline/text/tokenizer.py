@@ -337,11 +337,15 @@ class Tokenizer:
         same = [code for code in (self.language, *left) if code.partition("_")[0] == name.partition("_")[0]]
         return name if name in left else [*same, self.language][0]
 
+    @property
+    def told(self) -> dict[str, str]:
+        """What a folder says beside its pieces and ids: the language, and the order of writing that is not usual."""
+        return {"language": self.language, **({"order": self.order} if self._turned else {})}
+
     def _meta(self) -> dict[str, Any]:
         """Return all but the model: language, spelling, old ids in order of their new ids, the order of writing."""
         kept = None if self._old_ids is None else [self._old_ids[new] for new in range(self.vocab_size)]
-        order = {"order": self.order} if self._turned else {}
-        return {"language": self.language, "detokenise": self.detokenise, "kept": kept, **order}
+        return {**self.told, "detokenise": self.detokenise, "kept": kept}
 
     @cached_property
     def _merges(self) -> BPEDropout:

@@ -59,6 +59,16 @@ def test_a_language_of_a_folders_own_stays_where_its_pieces_write_another_one(co
         assert theirs(["im norden"])["input_ids"] == [[*before.encode("im norden"), own.eos_id, own.language_id]]
 
 
+def test_a_folder_says_that_its_model_writes_backward(corpus, tmp_path, slt):
+    recipe = corpus.recipe("mbart", runs_dir=tmp_path, text__order="backward")
+    gloss2text_train(recipe, device="cpu")
+    lm_export(recipe.run_folder(STAGE), tmp_path / "folder")
+    prune = ("--manifest", recipe.corpus.manifest, "--to", tmp_path / "pruned")
+    assert slt("lm", "prune", tmp_path / "folder", *prune).status == 0
+    for name in ("folder", "pruned"):
+        assert Tokenizer.load(tmp_path / name).order == "backward"
+
+
 def test_a_run_and_what_went_on_from_it_write_together_and_teach(corpus, tmp_path, slt):
     recipe, to = corpus.recipe("mbart"), tmp_path / "folder"
     lm_export(recipe.run_folder(STAGE), to)
