@@ -55,7 +55,11 @@ def scores(path: str) -> dict[tuple[str, str], dict[str, float]]:
 def test_its_recipe_is_evaluated_with_the_same_scores(old, slt):
     before, numbers = kept(old), scores("runs/toy/evaluate/scores.json")
     run = slt("evaluate", "-r", "toy.yaml", "--device", "cpu")
-    assert (run.status, run.err) == (0, "")
+    # of its few clips those of dev and test have glosses that training lacks, which is said today
+    assert (run.status, [line for line in run.err.splitlines() if "of what Gloss2Text reads is <unk>" not in line]) == (
+        0,
+        [],
+    )
     today = scores("runs/toy/evaluate/scores.json")
     times = {name: today["sign2gloss", "dev"].pop(name) for name in TIMES}  # by the spikes, nobody told before
     assert 0 < min(times.values()) < max(times.values()) < 1

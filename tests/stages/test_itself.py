@@ -143,7 +143,8 @@ def test_nothing_judges_by_what_it_has_not_learned(own, learned, slt):
 def test_weights_are_chosen_on_a_dev_split_or_nothing_is_decoded(own, learned, slt):
     clips = [clip for clip in own.of("test") if clip.gloss]
     write_manifest(own.root / "test.jsonl", clips)
-    folder = shutil.copytree(learned.run_folder("gloss2text_train"), own.root / "learned")
+    clean = shutil.ignore_patterns("evaluate")
+    folder = shutil.copytree(learned.run_folder("gloss2text_train"), own.root / "learned", ignore=clean)
     on_test = ["evaluate", "--run", folder, "--split", "test", "-o", f"corpus.manifest={own.root}/test.jsonl"]
     ended = slt(*on_test, *overrides(evaluate__rerank="{itself: [backward]}"))
     assert ended.status == 2 and "has no clips of split dev" in ended.err
