@@ -1,11 +1,12 @@
 """Ratios of phase two to the plain loop (`translate_plain.py`), each measured in one run, in turns.
 
     make demo
-    python tests/benchmarks/translate.py epoch wide decoding sweep ablation published memory
+    python tests/benchmarks/translate.py epoch passes wide decoding sweep ablation published memory
 
-Parts: `epoch`, training and validation at the demo's size; `wide`, the same at width 512; `decoding`, of a split, in
-file order at the size of training batches, and as `slt evaluate` does; `sweep`, eight runs, one process after the
-other, and `slt sweep --jobs 2`; `ablation`, an epoch on the store, and on clips that are encoded anew; `published`,
+Parts: `epoch`, training and validation at the demo's size; `passes`, the plain loop beside an epoch's forward and
+backward passes alone, which is what any loop could gain at most; `wide`, as `epoch` at width 512; `decoding`, of a
+split, in file order at the size of training batches, and as `slt evaluate` does; `sweep`, eight runs, one process after
+the other, and `slt sweep --jobs 2`; `ablation`, an epoch on the store, and on clips that are encoded anew; `published`,
 the same with S3D of the published width; `memory`, of validation with the whole vocabulary of mBART.
 They read the demo's store and models, which stay as they are.
 
@@ -22,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import MappingProxyType
@@ -87,6 +88,20 @@ class Ours:
             features, self.recipe.translate_train.generation, self.recipe.evaluate.batch_size
         )
         return found[0]
+
+    def passes(self) -> None:
+        """Forward and backward of an epoch's batches, of clips of like lengths, and nothing else: no loop has less."""
+        self.model.train()
+        for batch in self._batches:
+            self.model(batch, ("translation",))["translation"].backward()
+        self.model.zero_grad()
+
+    @cached_property
+    def _batches(self) -> list[dict[str, torch.Tensor]]:
+        labels, size = TextLabels(self.start.vocabularies.text), self.recipe.translate_train.training.batch_size
+        dataset = FeatureDataset(self.store, self.recipe.translator.stream, self.train_clips, labels)
+        clips = sorted(self.train_clips, key=lambda clip: (dataset.length(clip), len(clip.text or "")))
+        return [dataset.batch(clips[start : start + size]) for start in range(0, len(clips), size)]
 
     def epoch_and_validation(self) -> None:
         """One epoch of `slt translate-train`, its checkpoint and its validation."""
@@ -158,7 +173,7 @@ def _serve(pipe: Connection, kind: str, recipe_name: str, changes: Sequence[str]
 
     def epoch_and_validation() -> None:
         if ours is not None:
-            return ours.epoch_and_validation()
+            return ours.passes() if kind == "passes" else ours.epoch_and_validation()
         assert plain is not None
         plain.epoch(), plain.validate()
         return torch.save(plain.model.state_dict(), folder / "plain.pt")
@@ -175,6 +190,15 @@ def _serve(pipe: Connection, kind: str, recipe_name: str, changes: Sequence[str]
 def epoch(recipe_name: str, rounds: int, folder: Path) -> None:
     """Training epoch and validation at the demo's size."""
     _in_turns("epoch", "epoch and validation, demo size", recipe_name, rounds, folder)
+
+
+def passes(recipe_name: str, rounds: int, folder: Path) -> None:
+    """What a loop could gain at most, at the demo's size and at width 512."""
+    for size, changes, turns in (("demo size", (), rounds), ("width 512", WIDE, 1)):
+        with tempfile.TemporaryDirectory(dir=folder) as own:
+            _in_turns(
+                "epoch", f"no less than its passes, {size}", recipe_name, turns, Path(own), changes, {"passes": ()}
+            )
 
 
 def wide(recipe_name: str, _: int, folder: Path) -> None:
@@ -198,7 +222,7 @@ def _in_turns(
 ) -> None:
     write_features(load(recipe_name, ()), folder / "features.pkl.gz")
     kinds = {"plain": (), "ours": (), **options}
-    loops = {name: Loop(name[:5], recipe_name, (*changes, *more), folder) for name, more in kinds.items()}
+    loops = {name: Loop(name.partition(",")[0], recipe_name, (*changes, *more), folder) for name, more in kinds.items()}
     _told(title, _turns({name: partial(loop, what) for name, loop in loops.items()}, rounds))
     for loop in loops.values():
         loop.end()
@@ -340,7 +364,7 @@ def _told(what: str, seconds: dict[str, list[Seconds]]) -> None:
         print(f"{what}: {told[0]}; of the processor {told[1]}", flush=True)
 
 
-PARTS = {part.__name__: part for part in (epoch, wide, decoding, sweep, ablation, published, memory)}
+PARTS = {part.__name__: part for part in (epoch, passes, wide, decoding, sweep, ablation, published, memory)}
 
 
 def main() -> None:
