@@ -15,6 +15,8 @@ from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json
 
 FindKey = Callable[[str], Sequence[str]]
+_BESIDE = {"translator.gloss_input": "pieces", "translator.direction": "gloss2text", "text.order": "forward"}
+"""What a recipe has to say where Gloss2Text learns more beside its texts."""
 
 
 def check_recipe(recipe: Sections, find_key: FindKey) -> None:
@@ -157,11 +159,8 @@ def _check_beside(recipe: Sections) -> None:
 
     It judges itself by nothing else; that of another recipe is asked when it is opened.
     """
-    also, usual = (
-        recipe.gloss2text_train.also,
-        (("translator.gloss_input", "pieces"), ("translator.direction", "gloss2text")),
-    )
-    for key, needed in (*usual, ("text.order", "forward")) if also else ():
+    also = recipe.gloss2text_train.also
+    for key, needed in _BESIDE.items() if also else ():
         section, name = key.split(".")
         if (value := getattr(getattr(recipe, section), name)) != needed:
             raise ValueError(

@@ -170,8 +170,9 @@ class Systems:
 
     def _signed(self, task: Task, clips: Sequence[Clip]) -> Sequence[Sequence[str]]:
         signed = self._recognised(clips) if task == "sign2gloss2text" else [clip.gloss or () for clip in clips]
+        splits = "/".join(dict.fromkeys(clip.split for clip in clips))
         for system in (self.gloss2text, *self.gloss2text.others):
-            warn_of_unknown_glosses(system.reader, signed, f"{task} {'/'.join({clip.split: 0 for clip in clips})}")
+            warn_of_unknown_glosses(system.reader, signed, f"{task} {splits}")
         return signed
 
     def _judged(self, task: Task, clips: Sequence[Clip]) -> list[list[Judged]]:

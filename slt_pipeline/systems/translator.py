@@ -381,7 +381,7 @@ def _require(folder: Path, now: Mapping[str, Any], what: str, command: str) -> N
 
 
 def _digest_of(sizes: Mapping[str, Any]) -> str:
-    return text_hash(json.dumps({name: value for name, value in sizes.items() if name != _DIGEST}, sort_keys=True))
+    return text_hash(json.dumps(sizes, sort_keys=True))
 
 
 def _architecture(config: TranslatorConfig, folder: Path | None, tokenizer: Tokenizer) -> dict[str, Any] | None:
@@ -393,7 +393,7 @@ def _architecture(config: TranslatorConfig, folder: Path | None, tokenizer: Toke
     path = folder and folder / language_file(config)
     if path and path.is_file():
         sizes = read_json(path, dict)
-        if sizes.pop(_DIGEST, own := _digest_of(sizes)) != own:
+        if _DIGEST in sizes and sizes.pop(_DIGEST) != _digest_of(sizes):
             raise SltError(f"{path} was changed since its run wrote it; put it back, or train anew with --overwrite")
         return sizes
     require_own_pieces(config, tokenizer)
