@@ -3,6 +3,8 @@
 import click
 
 from slt_pipeline.cli.options import Command, encoder_option, load_encoder, overwrite_option, run_options, show_plan
+from slt_pipeline.training.ahead import import_ahead
+from slt_pipeline.training.threads import threads_each
 
 
 @click.command(cls=Command)
@@ -41,6 +43,8 @@ def sweep(name, recipe_name, overrides, device, dry_run, run, overwrite, search,
       $ slt sweep --search -o 'sweep.search={keys: {translator.mbart.dropout: {low: 0, high: .5}}, runs: 4, startup: 2}'
       $ slt sweep --jobs 2 -o 'sweep.seeds=[1, 2]'
     """
+    if jobs > 1 and not dry_run:
+        import_ahead("slt_pipeline.stages.sweep", threads_each(jobs))
     from slt_pipeline.stages import sweep as stage
 
     recipe = load_encoder(recipe_name, overrides, run)

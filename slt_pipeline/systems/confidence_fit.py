@@ -9,8 +9,6 @@ from statistics import NormalDist
 
 import numpy as np
 import torch
-from sklearn.linear_model import Ridge
-from sklearn.model_selection import KFold, cross_val_predict
 
 from slt_pipeline.config.recipe import Recipe
 from slt_pipeline.config.taps import Stream
@@ -178,6 +176,9 @@ def fit_terms(measures: Sequence[Measures], quality: Sequence[float]) -> tuple[f
     Returns:
         the mean quality; the terms; the quality of every clip as predicted without it.
     """
+    from sklearn.linear_model import Ridge  # half a second, which commands that fit nothing need not wait for
+    from sklearn.model_selection import KFold, cross_val_predict
+
     names = [name for name in _SIGNS if name in measures[0]]
     x = np.array([[_SIGNS[name] * clip[name] for name in names] for clip in measures])
     centre, scale = x.mean(axis=0), x.std(axis=0)

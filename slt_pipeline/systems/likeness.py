@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from sklearn.decomposition import PCA
 from torch import Tensor
 
 from slt_pipeline.config.taps import Stream
@@ -76,6 +75,8 @@ def fit_likeness(known: Sequence[Known]) -> Likeness:
 
 def _density(vectors: Tensor) -> Density:
     """Fit a density to vectors (N, D)."""
+    from sklearn.decomposition import PCA  # late, as in confidence_fit
+
     rows = vectors.double().numpy()
     number, width = rows.shape
     with np.errstate(invalid="ignore"):  # where nothing varies it divides nothing by nothing, for what is not read here

@@ -11,11 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from io import TextIOWrapper
 from logging.handlers import QueueHandler
-from multiprocessing import get_context, parent_process
+from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from slt_pipeline.errors import SltError
+from slt_pipeline.training.ahead import context_of_workers
 from slt_pipeline.training.distributed import started
 from slt_pipeline.training.stop import stop_after_step
 
@@ -156,11 +157,11 @@ class _Worker:
 
     def __init__(self, threads: int):
         """Start it."""
-        spawn = get_context("spawn")  # a fork of a process that has used CUDA or threads is not sound
+        context = context_of_workers()  # a fork of this process, which has used CUDA or threads, is not sound
         self.job: Job | None = None
         self.since, self.asked, self.gone = 0.0, False, False
-        self.pipe, theirs = spawn.Pipe()
-        self.process = spawn.Process(target=_work, args=(theirs, threads, package.getEffectiveLevel()))
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(theirs, threads, package.getEffectiveLevel()))
         self.process.start()
         theirs.close()
 
@@ -209,6 +210,7 @@ def _how(code: int) -> str:
 def _work(pipe: Connection, threads: int, level: int) -> None:
     """What a worker does: a call comes through the pipe, and the answer goes."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # where no run is to be saved, stop at once
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # blocked in what a fork comes from
     threading.Thread(target=_stop_with_parent, daemon=True).start()
     os.environ["OMP_NUM_THREADS"] = str(threads)
     if "torch" in sys.modules:  # or it finds the variable
@@ -219,6 +221,8 @@ def _work(pipe: Connection, threads: int, level: int) -> None:
     with suppress(KeyboardInterrupt, OSError):  # asked to stop with nothing to do, or the parent is gone
         while True:
             pipe.send(_answer(pipe))
+    for asked in (signal.SIGINT, signal.SIGTERM):  # terminal and parent both ask, and it is on its way out
+        signal.signal(asked, signal.SIG_IGN)
 
 
 def _answer(pipe: Connection) -> tuple[Any, str | None]:

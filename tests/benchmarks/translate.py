@@ -250,7 +250,8 @@ def sweep(recipe_name: str, _: int, folder: Path) -> None:
         given = [part for each in (*SHORT, *grid, *own) for part in ("-o", each)]
         _call("-m", "slt_pipeline.cli.main", "sweep", "--jobs", 2, "-r", recipe_name, *given)
 
-    _told("a sweep of 8 runs", {name: [_timed(call)] for name, call in (("plain", plain), ("ours", ours))})
+    seconds = {name: [_timed(call)] for name, call in (("plain", plain), ("ours", ours))}
+    _told("a sweep of 8 runs", seconds, processor=False)  # nobody here waits for its workers, and is told theirs
 
 
 def ablation(recipe_name: str, _: int, folder: Path) -> None:
@@ -351,17 +352,17 @@ def _turns(calls: dict[str, Callable[[], Seconds]], rounds: int) -> dict[str, li
     return found
 
 
-def _told(what: str, seconds: dict[str, list[Seconds]]) -> None:
+def _told(what: str, seconds: dict[str, list[Seconds]], *, processor: bool = True) -> None:
     (plain, before), *others = seconds.items()
     for ours, now in others:
         told = []
-        for place in (0, 1):
+        for place in (0, 1)[: 1 + processor]:
             pairs = [(a[place], b[place]) for a, b in zip(before, now, strict=True)]
             ratios = sorted(a / b for a, b in pairs)
             spread = f" ({ratios[0]:.2f} to {ratios[-1]:.2f})" if len(ratios) > 1 else ""
             was, is_now = (statistics.median(each) for each in zip(*pairs, strict=True))
             told.append(f"{plain} {was:.2f} s, {ours} {is_now:.2f} s: {statistics.median(ratios):.2f}x{spread}")
-        print(f"{what}: {told[0]}; of the processor {told[1]}", flush=True)
+        print(f"{what}: {'; of the processor '.join(told)}", flush=True)
 
 
 PARTS = {part.__name__: part for part in (epoch, passes, wide, decoding, sweep, ablation, published, memory)}

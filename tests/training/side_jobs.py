@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
@@ -47,3 +48,7 @@ def note_id(folder: Path, seconds: float) -> None:
     (folder / "writing").write_text(str(os.getpid()), encoding="utf-8")
     (folder / "writing").rename(folder / "id")
     time.sleep(seconds)
+
+
+def has_module(name: str) -> bool:
+    return name in sys.modules

@@ -13,10 +13,21 @@ import pytest
 import side_jobs
 
 from slt_pipeline.errors import SltError
+from slt_pipeline.training import ahead
 from slt_pipeline.training.side_by_side import Ended, Job, side_by_side
 from slt_pipeline.training.threads import num_cores, threads_each
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(params=["from nothing", "imported ahead"])
+def workers(request, monkeypatch, tmp_path):
+    """How processes of jobs start."""
+    monkeypatch.setattr(ahead, "_begun", [])
+    monkeypatch.setattr(ahead, "_GPU", tmp_path / "no-gpu")
+    if request.param == "imported ahead":
+        ahead.import_ahead("slt_pipeline.training.trainable", 1)
+    return request.param
 
 
 def all_ended(*jobs: Job, at_once: int = 2, threads: int = 1) -> dict[str, Ended]:
@@ -25,7 +36,7 @@ def all_ended(*jobs: Job, at_once: int = 2, threads: int = 1) -> dict[str, Ended
     return found
 
 
-def test_a_job_that_fails_or_dies_takes_no_other_with_it(tmp_path, caplog):
+def test_a_job_that_fails_or_dies_takes_no_other_with_it(workers, tmp_path, caplog):
     with caplog.at_level(logging.INFO, "slt_pipeline"):
         found = all_ended(
             Job("killed", side_jobs.die, (signal.SIGKILL,)),
@@ -79,7 +90,7 @@ def test_what_the_caller_raises_stops_the_others(tmp_path):
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_to_the_parent_stops_every_job_and_starts_no_other(tmp_path, signum):
+def test_a_signal_to_the_parent_stops_every_job_and_starts_no_other(workers, tmp_path, signum):
     def when_started() -> None:
         while not (tmp_path / "slow.started").exists():
             time.sleep(0.05)
@@ -94,11 +105,14 @@ def test_a_signal_to_the_parent_stops_every_job_and_starts_no_other(tmp_path, si
     assert sorted(path.name for path in tmp_path.iterdir()) == ["slow.started"]
 
 
-def test_jobs_stop_when_their_parent_is_killed(tmp_path):
+@pytest.mark.parametrize("first", ["pass", "import_ahead('slt_pipeline.training.trainable', 1)"])
+def test_jobs_stop_when_their_parent_is_killed(tmp_path, first):
     program = (
         "if __name__ == '__main__':\n"
         " import side_jobs, sys, pathlib\n"
+        " from slt_pipeline.training.ahead import import_ahead\n"
         " from slt_pipeline.training.side_by_side import Job, side_by_side\n"
+        f" {first}\n"
         " side_by_side([Job('slow', side_jobs.note_id, (pathlib.Path(sys.argv[1]), 60))], 1, 1, print)\n"
     )
     (tmp_path / "program.py").write_text(program)
@@ -111,6 +125,18 @@ def test_jobs_stop_when_their_parent_is_killed(tmp_path):
     parent.kill()
     parent.wait()
     wait_for(lambda: not Path(f"/proc/{noted.read_text()}").exists())
+
+
+def test_what_was_imported_ahead_is_there_when_a_worker_starts(workers):
+    found = all_ended(Job("modules", side_jobs.has_module, ("slt_pipeline.training.trainable",)))
+    assert found["modules"].value is (workers == "imported ahead")
+
+
+def test_beside_a_gpu_nothing_is_imported_ahead(monkeypatch, tmp_path):
+    monkeypatch.setattr(ahead, "_begun", [])
+    monkeypatch.setattr(ahead, "_GPU", tmp_path)
+    ahead.import_ahead("slt_pipeline.training.trainable", 1)
+    assert ahead.context_of_workers().get_start_method() == "spawn"
 
 
 def wait_for(true, seconds: float = 30.0) -> None:
