@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from slt_pipeline.cli import import_sentences
-from slt_pipeline.cli.options import OUT_FOLDER, OUT_MANIFEST, Group, load, progress_bar, recipe_options
+from slt_pipeline.cli.options import OUT_FOLDER, OUT_MANIFEST, Group, Resuming, load, progress_bar, recipe_options
 from slt_pipeline.files import json_line
 
 
@@ -197,7 +197,7 @@ for _command in (import_sentences.table, import_sentences.how2sign, import_sente
     import_.add_command(_command)
 
 
-@data.command()
+@data.command(cls=Resuming)
 @recipe_options
 @click.option(
     "--out",

@@ -2,10 +2,10 @@
 
 import click
 
-from slt_pipeline.cli.options import Command, load, run_options, show_plan
+from slt_pipeline.cli.options import Resuming, load, run_options, show_plan
 
 
-@click.command(cls=Command)
+@click.command(cls=Resuming)
 @run_options
 def demo(recipe_name, overrides, device, dry_run) -> None:
     """Run everything once on the synthetic signer.

@@ -3,7 +3,7 @@
 import click
 
 from slt_pipeline.cli.options import (
-    Command,
+    Resuming,
     encoder_option,
     load_encoder,
     processes_option,
@@ -13,7 +13,7 @@ from slt_pipeline.cli.options import (
 )
 
 
-@click.command(cls=Command)
+@click.command(cls=Resuming)
 @run_options
 @encoder_option
 @click.option("--split", type=click.Choice(["train", "dev", "test", "all"]), default="all", show_default=True)

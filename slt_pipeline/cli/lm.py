@@ -8,6 +8,7 @@ from slt_pipeline.cli.options import (
     OUT_FILE,
     OUT_FOLDER,
     Group,
+    Resuming,
     extend_option,
     overwrite_option,
     run_options,
@@ -150,7 +151,7 @@ def gloss_embed(folder, vocabulary, to, language, overwrite) -> None:
         )
 
 
-@lm.command()
+@lm.command(cls=Resuming)
 @run_options
 @overwrite_option
 @extend_option

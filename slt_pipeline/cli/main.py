@@ -147,7 +147,8 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.exceptions.Abort) as error:
         if distributed.speaks(error):
-            click.echo("slt: interrupted; the same command goes on from here", err=True)
+            notes = getattr(error.__cause__ or error, "__notes__", ())  # click has made an Abort of Ctrl-C
+            click.echo("; ".join(["slt: interrupted", *notes]), err=True)
         sys.exit(130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -38,6 +38,22 @@ class Command(click.Command):
                 ctx.fail(f"{option.opts[-1]} is given {times} times, and takes one value.")
 
 
+class Resuming(Command):
+    """A command that keeps what it has done when it is stopped, and goes on from there when it is run again."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run it.
+
+        Raises:
+            KeyboardInterrupt: it was stopped; a note says how to go on.
+        """
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stopped:
+            stopped.add_note("the same command goes on from here")
+            raise
+
+
 class Group(click.Group):
     """A group of such commands."""
 

@@ -2,12 +2,12 @@
 
 import click
 
-from slt_pipeline.cli.options import Command, encoder_option, load_encoder, overwrite_option, run_options, show_plan
+from slt_pipeline.cli.options import Resuming, encoder_option, load_encoder, overwrite_option, run_options, show_plan
 from slt_pipeline.training.ahead import import_ahead
 from slt_pipeline.training.threads import threads_each
 
 
-@click.command(cls=Command)
+@click.command(cls=Resuming)
 @click.argument("name", required=False)
 @run_options
 @encoder_option

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from slt_pipeline.cli.options import (
-    Command,
+    Resuming,
     extend_option,
     load,
     overwrite_option,
@@ -53,7 +53,7 @@ def _require_kept(reads: Mapping[str, Path | str | None], writes: Mapping[str, P
                 )
 
 
-@click.command("visual-pretrain", cls=Command)
+@click.command("visual-pretrain", cls=Resuming)
 @run_options
 @overwrite_option
 @extend_option
@@ -71,7 +71,7 @@ def visual_pretrain(**options) -> None:
     train_stage("visual_pretrain", **options)
 
 
-@click.command("visual-train", cls=Command)
+@click.command("visual-train", cls=Resuming)
 @run_options
 @overwrite_option
 @extend_option
@@ -89,7 +89,7 @@ def visual_train(**options) -> None:
     train_stage("visual_train", **options)
 
 
-@click.command("gloss2text-train", cls=Command)
+@click.command("gloss2text-train", cls=Resuming)
 @run_options
 @overwrite_option
 @extend_option
@@ -105,7 +105,7 @@ def gloss2text_train(**options) -> None:
     train_stage("gloss2text_train", **options)
 
 
-@click.command("translate-train", cls=Command)
+@click.command("translate-train", cls=Resuming)
 @run_options
 @overwrite_option
 @extend_option
@@ -122,7 +122,7 @@ def translate_train(**options) -> None:
     train_stage("translate_train", **options)
 
 
-@click.command("joint-train", cls=Command)
+@click.command("joint-train", cls=Resuming)
 @run_options
 @overwrite_option
 @extend_option

@@ -8,7 +8,8 @@ from click.testing import CliRunner
 
 import slt_pipeline
 from slt_pipeline.cli import main as entry
-from slt_pipeline.cli.main import COMMANDS, cli
+from slt_pipeline.cli.main import COMMANDS, SHARED, cli
+from slt_pipeline.cli.options import Command, Resuming
 from slt_pipeline.errors import SltError
 
 
@@ -24,8 +25,8 @@ def ends(monkeypatch, capsys, *arguments: str) -> tuple[int, str]:
 def failing(monkeypatch):
     """Let `slt score` raise what the test says."""
 
-    def fail(error: BaseException):
-        @click.command()
+    def fail(error: BaseException, cls: type[click.Command] = Command):
+        @click.command(cls=cls)
         def command():
             raise error
 
@@ -123,10 +124,19 @@ def test_a_mistake_of_ours_keeps_its_traceback(monkeypatch, failing, error):
         entry.main()
 
 
-def test_ctrl_c_says_that_one_can_go_on(monkeypatch, capsys, failing):
-    status, stderr = ends(monkeypatch, capsys, *failing(KeyboardInterrupt()))
+@pytest.mark.parametrize(
+    ("kind", "says"), [(Resuming, "interrupted; the same command goes on from here"), (Command, "interrupted")]
+)
+def test_ctrl_c_says_whether_one_can_go_on(monkeypatch, capsys, failing, kind, says):
+    status, stderr = ends(monkeypatch, capsys, *failing(KeyboardInterrupt(), kind))
     assert status == 130
-    assert stderr.strip() == "slt: interrupted; the same command goes on from here"
+    assert stderr.strip() == f"slt: {says}"
+
+
+def test_commands_that_keep_their_work_say_so():
+    asked = {name: entry.cli.get_command(click.Context(entry.cli), name) for name in COMMANDS}
+    resuming = {name for name, command in asked.items() if isinstance(command, Resuming)}
+    assert resuming == {*SHARED, "demo", "sweep"}
 
 
 def test_a_process_ends_with_one_line_and_status_2(slt_process, tmp_path):

@@ -15,7 +15,7 @@ from slt_pipeline.cli.cache.common import (
     null_option,
     read_ids,
 )
-from slt_pipeline.cli.options import Command, load, recipe_options
+from slt_pipeline.cli.options import Resuming, load, recipe_options
 
 if TYPE_CHECKING:
     from cache import Compression, FeatureStore
@@ -50,7 +50,7 @@ def _form_options(command):
     return command
 
 
-@click.command(cls=Command)
+@click.command(cls=Resuming)
 @click.argument("source", type=STORE)
 @click.argument("target", type=STORE)
 @_form_options
@@ -73,7 +73,7 @@ def convert(source, target, **form) -> None:
     click.echo(f"convert: {describe(copy)}")
 
 
-@click.command(cls=Command)
+@click.command(cls=Resuming)
 @click.argument("source", type=STORE)
 @click.argument("target", type=STORE)
 @click.option("--clips", type=ID_FILE, help="File of clip ids, one a line; - is standard input.")
@@ -111,7 +111,7 @@ def subset(source, target, clips, ends_with_null, split, streams, recipe_name, o
     click.echo(f"subset: {describe(made)}")
 
 
-@click.command(cls=Command)
+@click.command(cls=Resuming)
 @click.argument("sources", type=STORE, nargs=-1, required=True)
 @click.argument("target", type=STORE)
 @_form_options

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from slt_pipeline.cli.options import OUT_FILE, Command, load, recipe_options
+from slt_pipeline.cli.options import OUT_FILE, Command, Resuming, load, recipe_options
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -20,7 +20,7 @@ def _facts(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -
     return facts
 
 
-@click.command("import-pickle", cls=Command)
+@click.command("import-pickle", cls=Resuming)
 @click.argument("pickles", type=_FILE, nargs=-1, required=True)
 @click.argument("store", type=click.Path(path_type=Path))
 @click.option("--stream", default="s3d", show_default=True, help="What the store calls the features.")
