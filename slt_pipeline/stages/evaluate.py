@@ -1,5 +1,6 @@
 """`slt evaluate`: decode splits and score them the way the papers do."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from slt_pipeline.config.recipe import Recipe, save_recipe
 from slt_pipeline.config.runs import holds_encoder, holds_language_model
 from slt_pipeline.config.stages import Task
-from slt_pipeline.files import held, require_place, write_json
+from slt_pipeline.files import file_hash, held, require_place, write_json
 from slt_pipeline.report.tables import text_table
 from slt_pipeline.systems.decoded import Decoded
 from slt_pipeline.systems.predictions import LINES, ORACLE, ORACLE_FILE, SCORES_FILE, read_rows, write_predictions
@@ -17,6 +18,7 @@ from slt_pipeline.systems.translator import require_reads_signs
 from slt_pipeline.training.devices import pick_device
 from slt_pipeline.training.run import Plan
 
+log = logging.getLogger(__name__)
 STAGE = "evaluate"
 DETAILS_FILE = "details.json"
 COLUMNS = ("task", "split", "wer", "bleu1", "bleu2", "bleu3", "bleu4", "rouge", "chrf", "start_error", "end_error")
@@ -79,6 +81,7 @@ def evaluate(
     known = {split: systems.oracle(split) for split in recipe.evaluate.splits} if oracle else {}
     folder = _folder(recipe, run, others, begin_folder)
     save_recipe(recipe, folder)
+    _tell_of_other_clips(folder / SCORES_FILE, recipe)
     rows = [score(systems, task, split, folder) for task in asked for split in recipe.evaluate.splits]
     rows += [_oracle_row(systems, decoded, split, folder) for split, decoded in known.items()]
     scored = set(map(_of, rows))
@@ -112,6 +115,19 @@ def _written(systems: Systems, decoded: Decoded, of: tuple[str, str], name: str,
     _keep(scores.parent / DETAILS_FILE, {**which, **look.row(), "notes": look.notable(decoded.scores)})
     _keep(scores, row)
     return row
+
+
+def _tell_of_other_clips(path: Path, recipe: Recipe) -> None:
+    """Say which rows are of another manifest than those that come beside them, or in their place."""
+    manifest = Path(recipe.corpus.manifest)
+    now = file_hash(manifest)[:12]
+    others = {" ".join(map(str, _of(row))): row["clips"] for row in read_rows(path) if row.get("clips", now) != now}
+    if others:
+        log.warning(
+            "%s has scores on another manifest (%s; its hash was %s), and %s has the hash %s: what is scored now takes "
+            "the place of those of the same task and split; to keep both, stop, and move %s away first",
+            *(path, ", ".join(others), " or ".join(sorted(set(map(str, others.values())))), manifest, now, path.parent),
+        )
 
 
 def _require_places(folder: Path, outputs: Sequence[str]) -> None:

@@ -21,7 +21,7 @@ from slt_pipeline.corpora.load import load_clips
 from slt_pipeline.corpora.manifest import read_manifest
 from slt_pipeline.corpora.times import reference_times
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import text_hash
+from slt_pipeline.files import file_hash, text_hash
 from slt_pipeline.metrics.protocols import get_protocol
 from slt_pipeline.systems.decoded import Decoded, references_of
 from slt_pipeline.systems.decoding import Gloss2Text, Sign2Text
@@ -214,7 +214,7 @@ class Systems:
         )
 
     def made_by(self, task: Task) -> dict[str, Any]:
-        """Return what a number of this task is a number of: protocol, recipe and weights."""
+        """Return what a number of this task is a number of: protocol, recipe, manifest and weights."""
         weights = {}
         if task in ("sign2gloss", "sign2gloss2text") and not self._own_glosses:
             weights["encoder"] = self.store.fingerprint.get("encoder_weights", "unknown")
@@ -228,6 +228,7 @@ class Systems:
         return {
             **get_protocol(self.recipe.corpus.protocol).described,
             "recipe": text_hash(self.recipe.model_dump_json(exclude=_NO_PART))[:12],
+            "clips": file_hash(Path(self.recipe.corpus.manifest))[:12],
             "checkpoints": {name: value[:12] for name, value in weights.items()},
             **(self.points(task).described() if self.reranked and task in _WRITTEN else {}),
         }

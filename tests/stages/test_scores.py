@@ -3,10 +3,12 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 from stage_tools import rows
 
+from slt_pipeline.files import file_hash
 from slt_pipeline.models import language
 from slt_pipeline.models.taps import HeadFront
 from slt_pipeline.models.translator import Translator
@@ -76,6 +78,7 @@ def test_every_row_says_what_it_is_a_number_of(toy):
         assert row["protocol"] == "plain-word"
         assert re.fullmatch("[0-9a-f]{12}", row["recipe"])
         assert row["checkpoints"] == {name: best[name] for name in used[task]}
+        assert row["clips"] == file_hash(Path(toy.recipe().corpus.manifest))[:12]
         assert row["protocol_version"] == 2
         assert row["signature"]["wer"] == "case:upper|cleanup:none|costs:1/1/1|by:jiwer|version:4.0.0"
         written = toy.recipe().run_folder("evaluate") / f"{task}-{split}.jsonl"
@@ -105,6 +108,20 @@ def test_scoring_one_task_on_one_split_keeps_the_other_rows(own, slt):
     assert (row["protocol"], old["protocol"]) == ("plain-char", "plain-word")
     assert row["recipe"] != old["recipe"]
     assert row["checkpoints"] == old["checkpoints"]
+
+
+def test_scores_on_another_manifest_are_told_from_those_beside_them(own, slt, tmp_path):
+    path = own.recipe().run_folder("evaluate") / "scores.json"
+    lines = Path(own.recipe().corpus.manifest).read_text().splitlines(keepends=True)
+    other = Path(own.recipe().corpus.manifest).with_name("other.jsonl")
+    other.write_text("".join(line for line in lines if '"test"' not in line or line is lines[-1]))
+    chosen = ("--task", "sign2text", "--split", "test", "-o", f"corpus.manifest={other}")
+    run = slt("evaluate", "-r", own.file, "--device", "cpu", *chosen)
+    assert run.status == 0
+    assert f"{path} has scores on another manifest (" in run.err
+    assert "sign2text test" in run.err
+    row = rows({"rows": json.loads(path.read_text())})["sign2text", "test"]
+    assert row["clips"] == file_hash(other)[:12]
 
 
 def test_what_is_refused_leaves_the_recipe_beside_earlier_scores_as_it_is(own, slt):
