@@ -1,5 +1,7 @@
 """Runs of a sweep side by side come to the same rows as one after the other, whatever becomes of one of them."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -79,3 +81,12 @@ def test_after_ctrl_c_the_runs_are_saved_and_the_sweep_goes_on_to_the_same_row(s
     assert not list(sweeping.folder.rglob("results.jsonl"))
     monkeypatch.undo()
     assert sweeping(1, grid)["results"] == one_by_one["results"][:1]
+
+
+def test_what_runs_are_forked_from_has_opened_nothing_that_a_fork_spoils():
+    look = (
+        "import slt_pipeline.stages.sweep, sys, torch;"
+        "print('obstore' in sys.modules, 'cache.places.objects' in sys.modules, torch.cuda.is_initialized())"
+    )
+    said = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True)
+    assert said.stdout.split() == ["False", "False", "False"]
