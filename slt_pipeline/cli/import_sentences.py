@@ -43,7 +43,10 @@ def _show(report) -> None:
 @click.option("--fps", metavar="COLUMN", help="Frames per second of pictures; or a number, for all.  [default: 25]")
 @click.option("--videos", type=_FOLDER, help="Folder from which the paths of videos go.  [default: that of FILE]")
 @click.option("--delimiter", help="Between cells: comma, tab, semicolon, pipe, or any character.  [default: found out]")
-@click.option("--gloss-separator", help="Between glosses, such as , or |.  [default: white space]")
+@click.option(
+    "--gloss-separator",
+    help="Between glosses: , or | or any text, or a name as of --delimiter.  [default: white space]",
+)
 @click.option(
     "--times-in", type=click.Choice(["seconds", "milliseconds"]), default="seconds", show_default=True, help="Unit."
 )
@@ -60,7 +63,7 @@ def table(
     Example:
       $ slt data import table mine.csv --id name --video path --text sentence --out mine/manifest.jsonl
     """
-    from slt_pipeline.corpora.spreadsheet import delimiter_named
+    from slt_pipeline.corpora.spreadsheet import delimiter_named, separator_named
     from slt_pipeline.corpora.table import Columns, import_table
 
     report = import_table(
@@ -69,9 +72,9 @@ def table(
         Columns(id=id_, **columns),
         videos=videos,
         media_root=media_root,
-        delimiter=delimiter and delimiter_named(delimiter),
+        delimiter=None if delimiter is None else delimiter_named(delimiter),
         encoding=encoding,
-        gloss_separator=gloss_separator,
+        gloss_separator=None if gloss_separator is None else separator_named(gloss_separator),
         times_in=times_in,
         strict=strict,
         progress=progress_bar(),

@@ -43,8 +43,9 @@ class Spreadsheet:
         Raises:
             SltError: there is none of this name, or more than one; those that there are are named.
         """
-        found = [place for place, known in enumerate(self.columns) if known == nfc(name).strip()]
-        found = found or [place for place, known in enumerate(self.columns) if known.casefold() == name.casefold()]
+        wanted = nfc(name).strip()
+        found = [place for place, known in enumerate(self.columns) if known == wanted]
+        found = found or [place for place, known in enumerate(self.columns) if known.casefold() == wanted.casefold()]
         if len(found) > 1:
             places = " and ".join(str(place + 1) for place in found)
             raise SltError(f"{self.path}: column {name!r} is there {len(found)} times, as {places}; rename one")
@@ -54,8 +55,8 @@ class Spreadsheet:
         return found[0]
 
     def holds(self, name: str) -> bool:
-        """Say whether there is a column of this very name."""
-        return name in self.columns
+        """Say whether there is a column of this name, in whatever capitals."""
+        return nfc(name).strip().casefold() in map(str.casefold, self.columns)
 
 
 def read_spreadsheet(
@@ -65,6 +66,7 @@ def read_spreadsheet(
     quoted: bool = True,
     encoding: str | None = None,
     wanted: Sequence[str] = (),
+    or_else: str = "",
 ) -> Spreadsheet:
     """Read a table. A row that is none says so, and ends nothing.
 
@@ -74,11 +76,12 @@ def read_spreadsheet(
         quoted: whether `"` around a cell hides delimiters and line ends in it.
         encoding: another one, by its Python name.
         wanted: columns that should be there, by which a delimiter is found.
+        or_else: what else than saving it anew helps where it is no UTF-8: an option of the command.
 
     Raises:
         SltError: the file cannot be read as text, is a workbook, or is empty.
     """
-    lines = StringIO(_decoded(path, encoding), newline="").readlines()
+    lines = StringIO(_decoded(path, encoding, or_else), newline="").readlines()
     told, skipped = None, 0
     while skipped < len(lines) and not lines[skipped].strip():
         skipped += 1
@@ -92,7 +95,9 @@ def read_spreadsheet(
     columns = tuple(nfc(" ".join(cell.split())) for cell in header.cells)
     while columns and not columns[-1]:
         columns = columns[:-1]
-    return Spreadsheet(path, columns, tuple(row for row in _fitted(rows, len(columns), delimiter) if row is not None))
+    return Spreadsheet(
+        path, columns, tuple(row for row in _fitted(rows, len(columns), delimiter, quoted) if row is not None)
+    )
 
 
 def delimiter_named(text: str) -> str:
@@ -107,7 +112,18 @@ def delimiter_named(text: str) -> str:
     return delimiter
 
 
-def _decoded(path: Path, encoding: str | None) -> str:
+def separator_named(text: str) -> str:
+    r"""Return what stands between the glosses of a cell, from its name or itself; `\t` is a tab.
+
+    Raises:
+        SltError: it is nothing.
+    """
+    if not text:
+        raise SltError(f"'' separates nothing; name what does, or one of {', '.join(_DELIMITERS)}")
+    return _DELIMITERS.get(text.lower(), text.replace("\\t", "\t"))
+
+
+def _decoded(path: Path, encoding: str | None, or_else: str) -> str:
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -128,9 +144,10 @@ def _decoded(path: Path, encoding: str | None) -> str:
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise SltError(
-            f"{path}:{line}: not {error.encoding}: byte {error.object[error.start]:#04x}; save it as CSV UTF-8, "
-            "or say by --encoding what it is, such as cp1252 or gb18030"
+            f"{path}:{line}: not {error.encoding}: byte {error.object[error.start]:#04x}; save it as UTF-8{or_else}"
         ) from None
+    except UnicodeError as error:  # of codecs that Python has for other ends than files
+        raise SltError(f"{path}: not {encoding}: {error}; save it as UTF-8{or_else}") from None
 
 
 def _sniffed(header: str, wanted: Sequence[str]) -> str:
@@ -157,14 +174,14 @@ def _rows(lines: list[str], at: int, delimiter: str, quoted: bool) -> Iterator[R
         at += used
 
 
-def _fitted(rows: Iterator[Row], count: int, delimiter: str) -> Iterator[Row | None]:
+def _fitted(rows: Iterator[Row], count: int, delimiter: str, quoted: bool) -> Iterator[Row | None]:
     for row in rows:
         cells = row.cells
         if not any(cells):
             yield None
         elif any(cells[count:]):
             said = {text: name for name, text in _DELIMITERS.items()}.get(delimiter, delimiter)
-            wrong = f"{len(cells)} cells for {count} columns; put quotes around a cell that holds a {said}"
-            yield Row(row.line, cells[:count], wrong)
+            cure = f"put quotes around a cell that holds a {said}" if quoted else f"no cell may hold a {said}"
+            yield Row(row.line, cells[:count], f"{len(cells)} cells for {count} columns; {cure}")
         else:
             yield Row(row.line, (*cells[:count], *[""] * (count - len(cells))))

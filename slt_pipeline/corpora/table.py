@@ -72,7 +72,13 @@ def import_table(
         SltError: the table cannot be read, or lacks a column.
     """
     wanted = [name for name in vars(columns).values() if name is not None]
-    sheet = read_spreadsheet(table, delimiter=delimiter, encoding=encoding, wanted=wanted or ["id", "video", "text"])
+    sheet = read_spreadsheet(
+        table,
+        delimiter=delimiter,
+        encoding=encoding,
+        wanted=wanted or ["id", "video", "text"],
+        or_else=", or say by --encoding what it is, such as cp1252 or gb18030",
+    )
     places, told = _places(sheet, columns)
     root, folder = media_root or out.parent, videos or table.parent
     scale = 1000 if times_in == "milliseconds" else 1
@@ -98,7 +104,11 @@ def import_table(
         Listed(f"{table.name}:{row.line}", row.cells[places["id"]] if "id" in places else "", partial(sentence, row))
         for row in sheet.rows
     ]
-    return import_sentences(listed, out, media_root, strict=strict, progress=progress)
+    report = import_sentences(listed, out, media_root, strict=strict, progress=progress)
+    unread = [name for place, name in enumerate(sheet.columns) if name and place not in places.values()]
+    if unread:
+        report.notes.append(f"columns that are not read: {', '.join(unread)}")
+    return report
 
 
 def _places(sheet: Spreadsheet, columns: Columns) -> tuple[dict[str, int], dict[str, str]]:
@@ -108,7 +118,7 @@ def _places(sheet: Spreadsheet, columns: Columns) -> tuple[dict[str, int], dict[
         if name is None:
             if sheet.holds(field) or field == "video":
                 places[field] = sheet.column(field)
-        elif field in ("split", "fps") and not sheet.holds(name) and _tells(field, name):
+        elif field in ("split", "fps") and name not in sheet.columns and _tells(field, name):
             told[field] = name
         else:
             places[field] = sheet.column(name)

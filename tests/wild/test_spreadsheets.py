@@ -177,6 +177,22 @@ def test_columns_that_are_missing_or_there_twice_are_named_with_those_that_there
     assert status == 2 and "column 'sentence' is there 2 times, as 3 and 4" in output
 
 
+def test_columns_of_the_fields_own_names_are_read_in_whatever_capitals_and_others_are_named(folder):
+    (folder / "mine.csv").write_text("ID,Video,TEXT,Gloss,Split,Notes\na,videos/a.mp4,Gut.,GUT,dev,x\n")
+    _, output, (clip,), _ = imported(folder)
+    assert (clip.id, clip.text, clip.gloss, clip.split) == ("a", "Gut.", ("GUT",), "dev")
+    assert "columns that are not read: Notes" in output
+
+
+@pytest.mark.parametrize("separator", ["comma", ","])
+def test_a_separator_of_glosses_may_be_named_and_is_something(folder, separator):
+    (folder / "mine.csv").write_text('video,gloss\nvideos/a.mp4,"A,B"\n')
+    assert imported(folder, "--gloss-separator", separator)[2][0].gloss == ("A", "B")
+    status, output, *_ = imported(folder, "--gloss-separator", "")
+    assert status == 2 and "separates nothing" in output
+    assert imported(folder, "--delimiter", "")[0] == 2
+
+
 @pytest.mark.parametrize("name", ["mine.xlsx", "mine.ods", "mine.xls", "renamed.csv"])
 def test_a_workbook_is_refused_with_the_cure(folder, name):
     (folder / name).write_bytes(b"PK\x03\x04" if name != "mine.xls" else b"\xd0\xcf\x11\xe0")
@@ -191,6 +207,9 @@ def test_a_table_in_another_encoding_is_refused_until_it_is_named(folder):
     assert imported(folder, *NAMES, "--encoding", "cp1252")[2][0].text == "Im Süden regnet es."
     status, output, *_ = imported(folder, *NAMES, "--encoding", "windoof")
     assert status == 2 and "no encoding is called 'windoof'" in output
+    (folder / "mine.csv").write_text(LINES)
+    status, output, *_ = imported(folder, *NAMES, "--encoding", "punycode")
+    assert status == 2 and "not punycode" in output
 
 
 def test_split_signer_rate_and_glosses_between_commas(folder):
