@@ -63,7 +63,9 @@ def import_csl_daily_text(
     entries = _of_map(labels / _MAP) if (labels / _MAP).is_file() else _of_pickle(labels / _PICKLE)
     sheet = read_spreadsheet(labels / _SPLITS, delimiter="|", quoted=False)
     name, split = sheet.column("name"), sheet.column("split")
-    splits = {row.cells[name]: row.cells[split] for row in sheet.rows}
+    splits: dict[str, dict[str, None]] = {}
+    for row in sheet.rows:
+        splits.setdefault(row.cells[name], {})[row.cells[split]] = None
     frames = frames or labels.resolve().parent
     names = [entry.name for entry in entries]
     if not names:
@@ -113,13 +115,17 @@ def _of_record(where: str, record: Any) -> _Entry:
     return _Entry(where, record["name"], tuple(words["label_gloss"] or ()), "".join(words["label_char"] or ()))
 
 
-def _sentence(entry: _Entry, splits: Mapping[str, str], folder: str, half_width: bool, fps: float) -> Sentence:
+def _sentence(
+    entry: _Entry, splits: Mapping[str, Mapping[str, None]], folder: str, half_width: bool, fps: float
+) -> Sentence:
     if entry.wrong:
         raise SltError(entry.wrong)
     if entry.name not in splits:
         raise SltError(f"the clip has no split in {_SPLITS}")
+    if len(splits[entry.name]) > 1:
+        raise SltError(f"the clip is of {' and '.join(splits[entry.name])} in {_SPLITS}; leave one of them")
     text = plain_text(to_half_width(entry.text) if half_width else entry.text)
-    video, split = folder.replace("<name>", entry.name), split_named(splits[entry.name])
+    video, split = folder.replace("<name>", entry.name), split_named(next(iter(splits[entry.name])))
     return Sentence(entry.name, video, text, entry.gloss or None, split, _signer(entry.name), fps)
 
 

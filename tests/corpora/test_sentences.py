@@ -66,6 +66,17 @@ def test_phoenix_lists_with_cleaned_glosses(release, tmp_path):
     assert glosses["test/a"] == ("WIE-AUSSEHEN",)
 
 
+def test_what_a_list_of_a_release_can_be_cured_by_is_what_its_command_can_do(release, tmp_path):
+    lists = release / "annotations" / "manual"
+    with (lists / "PHOENIX-2014-T.dev.corpus.csv").open("a") as file:
+        file.write("d|d|-1|-1|Signer01|A|eins | zwei\n")
+    report = import_phoenix14t_csv(lists, tmp_path / "m.jsonl")
+    assert any(row["reason"].endswith("8 cells for 7 columns; no cell may hold a pipe") for row in report.rejected)
+    (lists / "PHOENIX-2014-T.dev.corpus.csv").write_bytes(HEADER.encode() + "a|a|-1|-1|S|A|grün\n".encode("latin1"))
+    with pytest.raises(SltError, match=r"corpus.csv:2: not utf-8: byte 0xfc; save it as UTF-8$"):
+        import_phoenix14t_csv(lists, tmp_path / "m.jsonl")
+
+
 @pytest.mark.parametrize("zipped", [False, True])
 def test_phoenix_frames_one_folder_deeper_as_the_lists_have_it(release, tmp_path, zipped):
     features = release / "features"
@@ -151,6 +162,16 @@ def test_csl_daily_of_ustc(ustc, tmp_path, pickled):
     assert "S000011_P0001_T00" in reasons
     assert "has a split, but no labels" in reasons["S009999_P0001_T00"]
     assert validate(tmp_path / "m.jsonl").ok
+
+
+def test_a_clip_of_two_splits_of_csl_daily_is_left_out(ustc, tmp_path):
+    labels, _ = ustc
+    with (labels / "split_1.txt").open("a") as file:
+        file.write("S000007_P0003_T00|test\nS000008_P0000_T00|dev\n")
+    report = import_csl_daily_text(labels, tmp_path / "m.jsonl")
+    assert report.num_clips == {"dev": 1, "test": 1}
+    reasons = {row["id"]: row["reason"] for row in report.rejected}
+    assert "the clip is of train and test in split_1.txt" in reasons["S000007_P0003_T00"]
 
 
 def test_csl_daily_of_ustc_in_half_width(ustc, tmp_path):
