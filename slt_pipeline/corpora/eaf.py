@@ -23,7 +23,7 @@ class Annotation:
     """Its id in the file."""
     value: str
     start: float | None
-    """Seconds of the video; None, as is `end`: the file does not tell, and no neighbours do."""
+    """Seconds on the file's own clock; None, as is `end`: the file does not tell, and no neighbours do."""
     end: float | None
 
 
@@ -37,13 +37,23 @@ class Tier:
 
 
 @dataclass(frozen=True, slots=True)
+class Media:
+    """A video of a file, under one of its names."""
+
+    name: str
+    """As it was written."""
+    origin: float
+    """Seconds of the video where the file's clock starts: each video has its own."""
+
+
+@dataclass(frozen=True, slots=True)
 class Eaf:
     """What is read of a file."""
 
     path: Path
     tiers: dict[str, Tier]
-    media: tuple[str, ...]
-    """Names of its videos, as they were written: the relative ones first."""
+    media: tuple[Media, ...]
+    """Its videos by all of their names: the relative ones first."""
 
     def tier(self, name: str) -> Tier:
         """Return a tier.
@@ -69,7 +79,6 @@ def read_eaf(path: Path) -> Eaf:
     header = root.find("HEADER")
     media = [] if header is None else header.findall("MEDIA_DESCRIPTOR")
     media = [one for one in media if not one.get("MIME_TYPE", "").startswith("audio")]
-    offset = next((_milliseconds(one.get("TIME_ORIGIN"), path) or 0.0 for one in media), 0.0)
     slots = {slot.get("TIME_SLOT_ID", ""): slot.get("TIME_VALUE") for slot in root.iterfind("TIME_ORDER/TIME_SLOT")}
     times = {slot: _milliseconds(value, path) for slot, value in slots.items()}
     spans: dict[str, Span] = {}
@@ -81,9 +90,15 @@ def read_eaf(path: Path) -> Eaf:
         before = dict(spans)
         for tier in tiers:
             spans |= _referring(tier, spans)
-    named = {tier.get("TIER_ID", ""): _tier(tier, spans, offset) for tier in tiers}
-    names = [one.get(key, "") for key in ("RELATIVE_MEDIA_URL", "MEDIA_URL") for one in media]
-    return Eaf(path, {nfc(name): tier for name, tier in named.items()}, tuple(name for name in names if name))
+    named = {tier.get("TIER_ID", ""): _tier(tier, spans) for tier in tiers}
+    origins = [(_milliseconds(one.get("TIME_ORIGIN"), path) or 0.0) / 1000 for one in media]
+    names = [
+        Media(name, origin)
+        for key in ("RELATIVE_MEDIA_URL", "MEDIA_URL")
+        for one, origin in zip(media, origins, strict=True)
+        if (name := one.get(key, ""))
+    ]
+    return Eaf(path, {nfc(name): tier for name, tier in named.items()}, tuple(names))
 
 
 def media_names(name: str) -> Iterator[str]:
@@ -175,12 +190,12 @@ def _in_order(children: Sequence[Element]) -> list[Element]:
     return ordered + [child for child in children if child not in ordered]
 
 
-def _tier(tier: Element, spans: dict[str, Span], offset: float) -> Tier:
+def _tier(tier: Element, spans: dict[str, Span]) -> Tier:
     found = []
     for one in tier.iterfind("ANNOTATION/*"):
         start, end = spans.get(one.get("ANNOTATION_ID", ""), (None, None))
         value = " ".join((one.findtext("ANNOTATION_VALUE") or "").split())
-        edges = [None if edge is None else (edge + offset) / 1000 for edge in (start, end)]
+        edges = [None if edge is None else edge / 1000 for edge in (start, end)]
         found.append(Annotation(one.get("ANNOTATION_ID", ""), value, edges[0], edges[1]))
     found.sort(key=lambda one: np.inf if one.start is None else one.start)
     return Tier(tier.get("TIER_ID", ""), tier.get("PARTICIPANT", ""), tuple(found))

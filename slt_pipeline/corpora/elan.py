@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from slt_pipeline.corpora.eaf import Annotation, Eaf, Tier, media_names, read_eaf
-from slt_pipeline.corpora.importing import ImportReport
+from slt_pipeline.corpora.importing import ImportReport, OutsideRoot
 from slt_pipeline.corpora.isolated import SPLITS
 from slt_pipeline.corpora.sentences import (
     Listed,
@@ -111,14 +111,18 @@ def _sentence(
         raise SltError("the annotation has no time")
     if not one.value and not glosses:
         raise SltError("the annotation is empty")
+    video, origin = _video(eaf, videos, root)
     gloss, times = None, None
     if glosses:
         gloss = tuple(gloss_form(found.value) for found in glosses)
-        times = [(found.start or 0.0, found.end or 0.0) for found in glosses]
-    video = _video(eaf, videos, root)
-    return Sentence(
-        name, video, plain_text(one.value), gloss, split, signer, start=one.start, end=one.end, gloss_times=times
-    )
+        times = [(_on_video(found.start or 0.0, origin), _on_video(found.end or 0.0, origin)) for found in glosses]
+    start, end = _on_video(one.start, origin), _on_video(one.end, origin)
+    return Sentence(name, video, plain_text(one.value), gloss, split, signer, start=start, end=end, gloss_times=times)
+
+
+def _on_video(seconds: float, origin: float) -> float:
+    """Return a time of the file in its video, where 0.1 and 0.2 are 0.3."""
+    return round(seconds + origin, 9) if origin else seconds
 
 
 def _shared_out(glosses: Iterable[Annotation], sentences: Sequence[Annotation]) -> dict[str, list[Annotation]]:
@@ -142,17 +146,18 @@ def _signer(tier: Tier) -> str:
     return tier.participant or "unknown"
 
 
-def _video(eaf: Eaf, videos: Path | None, root: Path) -> str:
-    """Return the reference of the first of a file's videos that is there."""
-    for name in eaf.media:
-        for path in media_names(name):
+def _video(eaf: Eaf, videos: Path | None, root: Path) -> tuple[str, float]:
+    """Return the reference of the first of a file's videos that is there, and where the file's clock starts in it."""
+    outside = None
+    for media in eaf.media:
+        for path in media_names(media.name):
             for folder in (eaf.path.parent, videos):
                 if folder is not None and path:
                     try:
-                        return media_reference(path, folder, root)
-                    except SltError as error:
-                        if "outside" in str(error):
-                            raise
-    raise SltError(
-        f"none of its videos is there: {', '.join(eaf.media) or 'it names none'}; name their folder --videos"
-    )
+                        return media_reference(path, folder, root), media.origin
+                    except OutsideRoot as error:
+                        outside = outside or error
+                    except SltError:
+                        continue
+    named = ", ".join(media.name for media in eaf.media) or "it names none"
+    raise outside or SltError(f"none of its videos is there: {named}; name their folder with --videos")

@@ -163,16 +163,20 @@ _LOOKED_FOR = 50
 """Clips: where so many are missing, it is not the clips."""
 
 
+class OutsideRoot(SltError):
+    """Media that are there, and lie outside of the media root."""
+
+
 def relative_to_root(path: Path, media_root: Path) -> str:
     """Path relative to the media root, with slashes.
 
     Raises:
-        SltError: it lies outside.
+        OutsideRoot: it lies outside.
     """
     try:
         return real_path(path).relative_to(real_path(media_root)).as_posix()
     except ValueError:
-        raise SltError(
+        raise OutsideRoot(
             f"{path} is outside of the media root {media_root}; name a folder that holds it as --media-root, and as "
             "corpus.media_root in the recipe"
         ) from None

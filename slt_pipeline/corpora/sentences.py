@@ -149,7 +149,8 @@ def media_reference(text: str, folder: Path, root: Path) -> str:
         root: media root.
 
     Raises:
-        SltError: there is no such file, or it lies outside of the media root.
+        OutsideRoot: it lies outside of the media root.
+        SltError: there is no such file.
     """
     if not text:
         raise SltError("no video is named")

@@ -134,6 +134,25 @@ def test_a_video_that_starts_before_its_annotations(folder):
     assert (clip.start, clip.end) == (0.2, 1.2)
 
 
+@pytest.mark.parametrize(("gone", "there", "start"), [("400", "200", 0.2), ("200", None, 0.0), (None, "200", 0.2)])
+def test_of_several_videos_the_one_that_is_there_has_its_own_start(folder, gone, there, start):
+    def media(name, origin):
+        said = "" if origin is None else f'TIME_ORIGIN="{origin}" '
+        return MEDIA.format("", name).replace("MIME_TYPE", f"{said}MIME_TYPE")
+
+    path = write(folder / "a.eaf", SLOTS, SENTENCES, media=media("./side.mp4", gone) + media("./a.mp4", there))
+    _, clips = imported(folder, path)
+    assert [(clip.video, clip.start) for clip in clips[:1]] == [("a.mp4", start)]
+
+
+def test_a_video_is_found_in_a_folder_of_whatever_name(folder):
+    place = folder / "outside"
+    place.mkdir()
+    (folder / "a.mp4").rename(place / "a.mp4")
+    _, clips = imported(folder, write(place / "a.eaf", SLOTS, SENTENCES, media=MEDIA.format("", "./gone/a.mp4")))
+    assert [clip.video for clip in clips] == ["outside/a.mp4"] * 2
+
+
 def test_one_bad_file_of_a_folder_is_left_out_by_name(folder):
     for split in ("train", "dev"):
         (folder / split).mkdir()
