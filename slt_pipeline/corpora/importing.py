@@ -43,9 +43,11 @@ def finish_import(report: ImportReport, clips: Sequence[Clip]) -> ImportReport:
     """Write the manifest and `rejected.jsonl`, and count.
 
     Raises:
-        SltError: all clips are left out; the manifest that was there before stays.
+        SltError: there are no clips, or all are left out; the manifest that was there before stays.
     """
     path = rejected_path(report.manifest)
+    if not clips and not report.rejected:
+        raise SltError(f"no clips are listed, and {report.manifest} is not written; name the lists of a whole corpus")
     if report.rejected:
         write_json_lines(path, report.rejected)
     else:

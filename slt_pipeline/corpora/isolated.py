@@ -9,7 +9,7 @@ from typing import Any
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.importing import ImportReport, finish_import, relative_to_root
 from slt_pipeline.corpora.manifest import as_read
-from slt_pipeline.corpora.media_files import contents, why_no_clip
+from slt_pipeline.corpora.media_files import contents, is_video, why_no_clip
 from slt_pipeline.corpora.unreadable import UNREADABLE, reason_of
 from slt_pipeline.errors import SltError
 from slt_pipeline.video.base import decoded_length
@@ -21,6 +21,7 @@ SPLITS = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 """What a split is called elsewhere."""
+_LOOSE = "lies in no folder of a class; move it into that of its sign"
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ def import_class_folders(
     """
     if not videos.is_dir():
         raise SltError(f"{videos}: no such folder")
-    top, no_clips = _folders(contents(videos)), {}
+    inside_videos = contents(videos)
+    top, no_clips = _folders(inside_videos), {_id(path, videos): _LOOSE for path in inside_videos if is_video(path)}
     other = [folder.name for folder in top if folder.name.lower() not in SPLITS]
     by_split = bool(top) and not other
 
@@ -82,7 +84,9 @@ def import_class_folders(
 
     found = []
     for split_folder in top if by_split else [videos]:
-        for class_folder in _folders(inside(split_folder)):
+        within = inside(split_folder)
+        no_clips |= {_id(path, videos): _LOOSE for path in within if is_video(path)}
+        for class_folder in _folders(within):
             no_clip = {path: why_no_clip(path) for path in inside(class_folder)}
             no_clips |= {_id(path, videos): reason for path, reason in no_clip.items() if reason}
             for position, path in enumerate(path for path, reason in no_clip.items() if not reason):

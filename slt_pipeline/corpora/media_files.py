@@ -33,6 +33,11 @@ def contents(folder: Path) -> list[Path]:
     return sorted((path for path in folder.iterdir() if not is_stray(path)), key=lambda path: natural_key(path.name))
 
 
+def is_video(path: Path) -> bool:
+    """Whether something is a file that by its name is a video."""
+    return path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+
+
 def why_no_clip(path: Path) -> str | None:
     """Return why a file or folder is no clip; None: it is one, as far as its name or a look into it tells."""
     try:

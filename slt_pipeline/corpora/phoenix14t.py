@@ -1,6 +1,6 @@
 """RWTH-PHOENIX-Weather 2014T from its annotation files as distributed with public code (FACTS 1.1, 1.4, 1.6)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -63,7 +63,11 @@ def import_phoenix14t(
 
 def _clip(split: str, record: dict, pattern: str, report: ImportReport) -> Clip:
     alignments = {}
-    for name, text in (record.get("alignments") or {}).items():
+    told = record.get("alignments") or {}
+    if not isinstance(told, Mapping):
+        report.notes.append(f"{record['name']}: alignments left out: a {type(told).__name__}, not labels by name")
+        told = {}
+    for name, text in told.items():
         labels = _labels(text)
         if labels is not None and len(labels) == record["num_frames"]:
             alignments[name] = labels

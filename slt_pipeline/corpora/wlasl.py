@@ -31,7 +31,7 @@ def import_wlasl(
 
     `frame_start` (from 1) to `frame_end` (-1: to the end) are the clip, counted at the list's `fps`, 25. A video that
     is no longer than the part that should be cut from it was cut by the data set's own scripts, and is taken whole.
-    Videos that are missing, as many are, or cannot be read are rejected and listed.
+    Videos that are missing, as many are, or cannot be read are rejected and listed, as are instances that are no clip.
 
     Args:
         annotations: the list.
@@ -39,7 +39,7 @@ def import_wlasl(
         out: the manifest to write.
         media_root: what the references are relative to; the manifest's folder if None.
         num_glosses: take that many of the list only, the first: WLASL100, 300, 1000; None: all.
-        strict: stop at the first video that cannot be read, instead of listing it as rejected.
+        strict: stop at the first video that cannot be read, or instance that is none, instead of listing it.
         progress: wraps the clips, such as `tqdm`.
 
     Raises:
@@ -47,22 +47,32 @@ def import_wlasl(
     """
     try:
         entries = json.loads("\n".join(read_lines(annotations)))
-        instances = [(str(e["gloss"]), _plain(i)) for e in entries[:num_glosses] for i in e["instances"]]
+        instances = [(str(e["gloss"]), i) for e in entries[:num_glosses] for i in list(e["instances"])]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SltError(f"{annotations}: not a WLASL list (gloss, instances, video_id, split): {error!r}") from None
     present = videos_by_name(videos)
-    found = []
-    for gloss, instance in instances:
+    found, wrong = [], {}
+    for number, (gloss, listed) in enumerate(instances, 1):
+        try:
+            instance = _plain(listed)
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
+            wrong[f"instance {number}"] = f"{annotations}: {listed!s:.60} of {gloss}: {error!r}"
+            if strict:
+                raise SltError(wrong[f"instance {number}"]) from None
+            continue
         name, uncut = instance["video_id"], instance["url"][-_YOUTUBE_ID:]
         path = present.get(name) or present.get(uncut) or videos / f"{name}.mp4"
         extra = {"bbox": instance["bbox"]} if instance["bbox"] else None
         part = partial(_part, *(instance[key] for key in ("frame_start", "frame_end", "fps")))
         found.append(Listed(name, path, gloss, instance["split"], instance["signer_id"], part, extra))
-    return import_listed(found, out, media_root, strict=strict, progress=progress)
+    return import_listed(found, out, media_root, strict=strict, progress=progress, left_out=wrong)
 
 
 def _plain(instance: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is read of an instance, in the right types."""
+    """Return what is read of an instance, in the right types; raises what Python does where it is none."""
+    rate = float(instance.get("fps", 25))
+    if not 0 < rate < float("inf"):
+        raise ValueError(f"fps is {rate:g}")
     return {
         "video_id": str(instance["video_id"]),
         "split": SPLITS[str(instance["split"])],
@@ -71,7 +81,7 @@ def _plain(instance: Mapping[str, Any]) -> dict[str, Any]:
         "bbox": [int(edge) for edge in instance.get("bbox", ())],
         "frame_start": int(instance.get("frame_start", 1)),
         "frame_end": int(instance.get("frame_end", -1)),
-        "fps": float(instance.get("fps", 25)),
+        "fps": rate,
     }
 
 

@@ -41,6 +41,12 @@ def test_phoenix_clip(write_annotations, tmp_path):
     assert clip.alignments == {"pami0": (0, 1, 2, 2, 3, 3, 0, 0), "pami1": (5,) * 8}
 
 
+def test_alignments_that_are_none_are_left_out_and_told(write_annotations, tmp_path):
+    folder = write_annotations("phoenix-2014t", {**SPLITS, "dev": [phoenix("dev/c", alignments=["0 1"])]})
+    report = import_phoenix14t(folder, tmp_path / "m.jsonl", variant="plain")
+    assert "dev/c: alignments left out: a list, not labels by name" in report.lines()
+
+
 def test_phoenix_variant_chooses_the_files(write_annotations, tmp_path):
     folder = write_annotations("phoenix-2014t_cleaned", SPLITS)
     assert import_phoenix14t(folder, tmp_path / "m.jsonl").num_clips["train"] == 2

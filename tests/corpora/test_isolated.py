@@ -84,9 +84,7 @@ def test_wlasl_list(tmp_path, real_data):
     assert [row["id"] for row in report.rejected] == ["00336"]
 
 
-@pytest.mark.parametrize(
-    "content", ["{", "{}x", '[{"gloss": "a"}]', '[{"gloss": "a", "instances": [{"video_id": 1}]}]']
-)
+@pytest.mark.parametrize("content", ["{", "{}x", '[{"gloss": "a"}]', '[{"gloss": "a", "instances": 1}]'])
 def test_wrong_wlasl_list(tmp_path, content):
     (tmp_path / "wlasl.json").write_text(content)
     with pytest.raises(SltError, match="not a WLASL list"):
@@ -150,7 +148,7 @@ def test_kinetics_by_its_lists(tmp_path, film):
     ("content", "words"),
     [
         (f"{KINETICS}\n", "lists no clip"),
-        ("youtube_id,time_start,time_end,split\nabc,1,2,test\n", "list.csv:2: expected label, youtube_id"),
+        ("youtube_id,time_start,time_end,split\nabc,1,2,test\n", "no column label; its first line must be label,"),
         (f"{KINETICS}\na,b,one,2,train\n", "list.csv:2: expected"),
         (f"{KINETICS}\na,b,1,2,holdout\n", "list.csv:2: expected .*holdout"),
     ],
@@ -159,6 +157,17 @@ def test_wrong_kinetics_list(tmp_path, content, words):
     (tmp_path / "list.csv").write_text(content)
     with pytest.raises(SltError, match=words):
         import_kinetics([tmp_path / "list.csv"], tmp_path, tmp_path / "m.jsonl")
+
+
+def test_one_bad_row_of_kinetics_is_listed_by_its_line_and_the_others_are_imported(tmp_path, film):
+    film("k400/aaaaaaaaaa1_000007_000017.mp4", 8)
+    rows = ["", "run,aaaaaaaaaa1,7,17,train", "run,b,one,2,train", "run,c,1,inf,train", ",d,1,2,train", "run,e,1,2,all"]
+    (tmp_path / "list.csv").write_text("\n".join([KINETICS, *rows]))
+    report = import_kinetics([tmp_path / "list.csv"], tmp_path / "k400", tmp_path / "m.jsonl")
+    assert report.num_clips == {"train": 1}
+    assert [row["id"].rpartition(":")[2] for row in report.rejected] == ["4", "5", "6", "7"]
+    with pytest.raises(SltError, match=r"list\.csv:4: expected"):
+        import_kinetics([tmp_path / "list.csv"], tmp_path / "k400", tmp_path / "m.jsonl", strict=True)
 
 
 def _wlasl(folder, **instances):
@@ -228,3 +237,31 @@ def test_wlasl_takes_the_first_glosses_of_the_list(tmp_path, film):
     (tmp_path / "wlasl.json").write_text(json.dumps(rows))
     report = import_wlasl(tmp_path / "wlasl.json", tmp_path / "videos", tmp_path / "m.jsonl", num_glosses=1)
     assert [clip.gloss for clip in read_manifest(tmp_path / "m.jsonl")] == [("book",)] and not report.rejected
+
+
+@pytest.mark.parametrize("wrong", [{"split": "all"}, {"fps": 0}, {"frame_end": float("inf")}, {"bbox": None}])
+def test_one_bad_instance_of_wlasl_is_listed_and_the_others_are_imported(tmp_path, film, wrong):
+    film("videos/001.mp4", 8)
+    listed = _wlasl(tmp_path, v001={}, v002=wrong)
+    report = import_wlasl(listed, tmp_path / "videos", tmp_path / "m.jsonl")
+    assert report.num_clips == {"train": 1} and "002" in report.rejected[0]["reason"]
+    with pytest.raises(SltError, match="002"):
+        import_wlasl(listed, tmp_path / "videos", tmp_path / "m.jsonl", strict=True)
+
+
+def test_a_list_without_clips_leaves_the_manifest_that_was_there(tmp_path):
+    (tmp_path / "m.jsonl").write_text("before")
+    (tmp_path / "wlasl.json").write_text("[]")
+    with pytest.raises(SltError, match="no clips are listed"):
+        import_wlasl(tmp_path / "wlasl.json", tmp_path, tmp_path / "m.jsonl")
+    assert (tmp_path / "m.jsonl").read_text() == "before"
+
+
+def test_videos_beside_the_folders_of_classes_are_listed(tmp_path, write_frames, film):
+    write_frames(tmp_path / "signs/train/RAIN/1", 4)
+    film("signs/loose.mp4", 4)
+    film("signs/train/loose.mp4", 4)
+    report = import_class_folders(tmp_path / "signs", tmp_path / "m.jsonl")
+    assert report.num_clips == {"train": 1}
+    assert {row["id"] for row in report.rejected} == {"loose.mp4", "train/loose.mp4"}
+    assert {row["reason"] for row in report.rejected} == {"lies in no folder of a class; move it into that of its sign"}
