@@ -20,7 +20,9 @@ def create(root: Path, files: dict[str, bytes], folders: Collection[str], *, dur
 
     Raises:
         FileExistsError: there is something at `root` that is not an empty folder.
+        PermissionError: `root` lies in another such folder, which could then not be deleted.
     """
+    _require_outside(root.resolve(), next(iter(files)), folders)
     made = [parent for parent in root.parents if not parent.exists()]
     try:
         root.parent.mkdir(parents=True, exist_ok=True)
@@ -112,6 +114,12 @@ def _require_free(target: Path, files: Collection[str], folders: Collection[str]
         is_folder = path.is_dir() and not path.is_symlink()
         if not (name in inner if is_folder else name in others or _LEFT.fullmatch(name)):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target)
+
+
+def _require_outside(target: Path, header: str, folders: Collection[str]) -> None:
+    for above in target.parents:
+        if (above / header).is_file() and all((above / name).is_dir() for name in folders):
+            raise PermissionError(errno.EPERM, f"it lies in the store {above}, where nothing else may be", target)
 
 
 @contextlib.contextmanager

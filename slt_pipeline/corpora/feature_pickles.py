@@ -79,7 +79,6 @@ def import_features(
         counts["num_repeated"] += num_repeated
         streams = {stream: StreamSpec(next(iter(clips.values())).shape[1], dtype)}
         if store is None:
-            target.parent.mkdir(parents=True, exist_ok=True)
             store = FeatureStore.create(target, backend=backend, streams=streams, fingerprint=made_from)
         _require_kind(store, backend, streams, path)
         with store.writer() as writer:
@@ -98,7 +97,7 @@ def import_features(
 
 
 def export_features(
-    source: Path,
+    source: str | Path,
     path: Path,
     clips: Sequence[Clip],
     *,
@@ -116,7 +115,7 @@ def export_features(
     """
     from slt_pipeline.corpora.features import require_stream, require_unchanged
 
-    if path.resolve().is_relative_to(source.resolve()):
+    if "://" not in str(source) and path.resolve().is_relative_to(Path(source).resolve()):
         raise SltError(f"{path} lies in {source}, which is read; name a file elsewhere")
     require_new_file(path, "a gzip pickle", _is_gzip, overwrite=overwrite)
     store = FeatureStore.open(source)

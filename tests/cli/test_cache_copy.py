@@ -180,6 +180,16 @@ def test_a_store_is_not_copied_to_itself_by_whatever_name(slt, make_store, here,
     assert tree(here) == before
 
 
+@pytest.mark.parametrize("name", ["features/inner", "features/data/inner", "link/inner"])
+def test_a_store_is_not_made_in_a_store_which_could_then_not_be_removed(slt, make_store, here, name):
+    make_store()
+    (here / "link").symlink_to("features")
+    before = tree(here)
+    with pytest.raises(StoreError, match=r"it lies in the store .*features, where nothing else may be"):
+        slt("cache", "convert", "features", name)
+    assert tree(here) == before
+
+
 @pytest.mark.parametrize("command", ["convert features {}", "subset features {} --streams s3d", "merge features {}"])
 def test_a_copy_is_not_made_at_a_url(slt, make_store, command):
     make_store()

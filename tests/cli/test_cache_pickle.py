@@ -68,6 +68,26 @@ def test_a_fact_that_cannot_be_one_exits_with_status_2(slt, dump, fact):
     assert "--fingerprint" in run.output
 
 
+def test_a_fact_is_said_once(slt, dump):
+    run = slt("cache", "import-pickle", dump(), "features", "--fingerprint", "a=1", "--fingerprint", "a=2")
+    assert run.exit_code == 2 and "a is '1' and '2'; give it once" in run.output
+
+
+def test_an_object_store_is_read_and_not_written(slt, dump, manifest, here):
+    with pytest.raises(SltError, match="s3://bucket/features is an object store, which is read only"):
+        slt("cache", "import-pickle", dump(), "s3://bucket/features")
+    slt("cache", "import-pickle", dump(), "features")
+    url = f"file://{here}/features"
+    assert slt("cache", "export-pickle", url, "all.pkl", "--manifest", manifest).exit_code == 0
+    assert len(_records("all.pkl")) == 3
+
+
+def test_clips_are_said_by_a_manifest_or_by_a_recipe(slt, dump, manifest):
+    slt("cache", "import-pickle", dump(), "features")
+    run = slt("cache", "export-pickle", "features", "all.pkl", "--manifest", manifest, "-r", "demo/mmtlb")
+    assert run.exit_code == 2 and "--manifest and a recipe both say which clips" in run.output
+
+
 def test_what_is_no_dump_is_one_line_and_status_2(slt_process, dump, here):
     run = slt_process("cache", "import-pickle", dump("empty.pkl", content=[]), here / "features")
     assert run.returncode == 2

@@ -4,17 +4,20 @@ from pathlib import Path
 
 import click
 
+from slt_pipeline.cli.cache.common import STORE, local
 from slt_pipeline.cli.options import OUT_FILE, Command, Resuming, load, recipe_options
 
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 def _facts(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -> dict[str, str]:
-    facts = {}
+    facts: dict[str, str] = {}
     for pair in pairs:
-        key, equals, facts[key] = pair.partition("=")
+        key, equals, value = pair.partition("=")
         if not key or not equals:
             raise click.BadParameter(f"{pair!r} is not KEY=VALUE")
+        if facts.setdefault(key, value) != value:
+            raise click.BadParameter(f"{key} is {facts[key]!r} and {value!r}; give it once")
         if key == "imported_from":
             raise click.BadParameter("imported_from is written by the import itself; choose another key")
     return facts
@@ -22,7 +25,7 @@ def _facts(ctx: click.Context, param: click.Parameter, pairs: tuple[str, ...]) -
 
 @click.command("import-pickle", cls=Resuming)
 @click.argument("pickles", type=_FILE, nargs=-1, required=True)
-@click.argument("store", type=click.Path(path_type=Path))
+@click.argument("store", type=STORE)
 @click.option("--stream", default="s3d", show_default=True, help="What the store calls the features.")
 @click.option(
     "--dtype",
@@ -66,7 +69,7 @@ def import_pickle(pickles, store, stream, dtype, backend, facts, max_gib) -> Non
 
     report = import_features(
         pickles,
-        store,
+        local(store),
         stream=stream,
         dtype=dtype,
         backend=backend,
@@ -79,7 +82,7 @@ def import_pickle(pickles, store, stream, dtype, backend, facts, max_gib) -> Non
 
 
 @click.command("export-pickle", cls=Command)
-@click.argument("store", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("store", type=STORE)
 @click.argument("pickle", type=OUT_FILE)
 @recipe_options
 @click.option("--manifest", type=_FILE, help="Which clips, their glosses and texts.  [default: the recipe's]")
@@ -99,6 +102,8 @@ def export_pickle(store, pickle, recipe_name, overrides, manifest, split, stream
     from slt_pipeline.corpora.manifest import read_manifest
     from slt_pipeline.errors import SltError
 
+    if manifest and (recipe_name or overrides):
+        raise click.UsageError("--manifest and a recipe both say which clips: give one of them")
     manifest = manifest or Path(load(recipe_name, overrides).corpus.manifest)
     clips = read_manifest(manifest, None if split == "all" else split)
     if not clips:
