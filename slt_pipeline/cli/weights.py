@@ -13,8 +13,8 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 class _Numbers(click.ParamType):
     """Numbers with something between them, such as `0.5,0.5,0.5` or `210x260`."""
 
-    def __init__(self, form: str, between: str, kind: type):
-        self.name, self.between, self.kind = form, between, kind
+    def __init__(self, form: str, between: str, kind: type, *, zero: bool = False):
+        self.name, self.between, self.kind, self.zero = form, between, kind, zero
         self.count = form.count(between) + 1
 
     def convert(self, value, param, ctx):
@@ -22,8 +22,10 @@ class _Numbers(click.ParamType):
             found = tuple(self.kind(part) for part in value.split(self.between))
         except ValueError:
             found = ()
-        if len(found) != self.count or not all(0 <= number < 1e6 for number in found):
+        if len(found) != self.count:
             self.fail(f"{value!r} is not of the form {self.name}", param, ctx)
+        if not all(0 <= number < 1e6 and (number or self.zero) for number in found):
+            self.fail(f"{value!r} is out of range; each is {'0 or more' if self.zero else 'more than 0'}", param, ctx)
         return found
 
 
@@ -56,7 +58,9 @@ def weights() -> None:
     "--color-order", type=click.Choice(["bgr", "rgb"]), help="Channel order of its frames.  [default: its kind's]"
 )
 @click.option(
-    "--mean", type=_Numbers("A,B,C", ",", float), help="Mean of its frames, by channel.  [default: its kind's]"
+    "--mean",
+    type=_Numbers("A,B,C", ",", float, zero=True),
+    help="Mean of its frames, by channel.  [default: its kind's]",
 )
 @click.option(
     "--std", type=_Numbers("A,B,C", ",", float), help="Standard deviation of its frames.  [default: its kind's]"

@@ -3,6 +3,7 @@
 import gzip
 import math
 import re
+import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from io import BytesIO
@@ -183,5 +184,6 @@ def _load(path: Path) -> Any:
 
 
 def _unpickled(file: Path | BytesIO) -> Any:
-    with torch.serialization.safe_globals(_STAND_INS):
+    with torch.serialization.safe_globals(_STAND_INS), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # whether it can be read shows without torch's doubts
         return torch.load(file, map_location="cpu", weights_only=True)

@@ -81,15 +81,19 @@ def read_account(path: Path) -> dict[str, Any] | None:
         SltError: it is damaged.
     """
     told = None
-    if _beside(path).is_file():
-        told = read_json(_beside(path))
-    elif path.suffix == SUFFIXES[0]:
+    if path.suffix != SUFFIXES[0]:
+        told = read_json(_beside(path)) if _beside(path).is_file() else None
+    else:
         try:
             with safe_open(path, framework="pt") as file:
                 told = json.loads((file.metadata() or {}).get(_KEY, "null"))
         except (OSError, ValueError, RecursionError, SafetensorError) as error:
             raise SltError(f"{path} is no safetensors file that can be read: {error}") from error
-    return told if isinstance(told, dict) and isinstance(told.get("frames"), dict) else None
+    return told if _is_account(told) else None
+
+
+def _is_account(told: Any) -> bool:
+    return isinstance(told, dict) and isinstance(told.get("frames"), dict)
 
 
 def require_new_weights(path: Path, reads: Iterable[Path], overwrite: bool) -> None:
@@ -102,6 +106,10 @@ def require_new_weights(path: Path, reads: Iterable[Path], overwrite: bool) -> N
     """
     what = "weights that `slt weights` has written"
     require_new_file(path, what, lambda path: read_account(path) is not None, reads=reads, overwrite=overwrite)
+    if path.suffix != SUFFIXES[0]:
+        require_new_file(
+            _beside(path), "an account of weights", lambda told: _is_account(read_json(told)), overwrite=overwrite
+        )
 
 
 def frames_said(path: Path) -> Frames | None:

@@ -36,6 +36,17 @@ class Said:
     shape: Mapping[str, float] = field(default_factory=dict)
     """Of Sign2Gloss `width`, `height` and `fps` of the videos that it was trained on."""
 
+    def require_of_use(self, kind: Kind, path: Path) -> None:
+        """Refuse what is said of other weights than these.
+
+        Raises:
+            SltError: the options that have nothing to say of them.
+        """
+        if self.classes and kind in (*S3D_KINDS, "gloss2text"):
+            raise SltError(f"{path} is {kind}, which has no gloss classes; leave out --gloss-classes")
+        if self.shape and kind != "sign2gloss":
+            raise SltError(f"{path} is {kind}, whose videos are of any size and rate; leave out --frame-size and --fps")
+
     def frames_of(self, kind: Kind, path: Path) -> Frames | None:
         """Return the frames that weights of this kind are for; None: it reads no frames.
 
@@ -51,6 +62,7 @@ class Said:
 def plan(recipe: Recipe, checkpoint: Path, said: Said, to: Path | None = None) -> Plan:
     """What the stage would read and write."""
     kind = read_foreign(checkpoint).kind(said.kind)
+    said.require_of_use(kind, checkpoint)
     if kind in S3D_KINDS:
         return {"weights": checkpoint}, {"weights": _target(checkpoint, kind, to)}
     reads: dict[str, Path | str | None] = {"weights": checkpoint}
@@ -97,6 +109,7 @@ def weights_import(
             raise SltError(f"--report and --to are both {to}; name another file for one of them")
     foreign = read_foreign(checkpoint)
     kind = foreign.kind(said.kind)
+    said.require_of_use(kind, checkpoint)
     origin = {"imported": file_hash(checkpoint), "imported_from": checkpoint.name, "kind": kind}
     if kind in S3D_KINDS:
         return _as_file(foreign, kind, said, _target(checkpoint, kind, to), origin, report, overwrite)

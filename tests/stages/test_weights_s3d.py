@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 from stage_tools import refusal, weights
 
 from slt_pipeline.config.encoder import S3DConfig
+from slt_pipeline.errors import SltError
 from slt_pipeline.models.s3d import S3D
-from slt_pipeline.models.weights_file import read_account
+from slt_pipeline.models.weights_file import FRAMES, frames_said, read_account, require_new_weights, write_weights
 from slt_pipeline.stages.visual_pretrain import visual_pretrain
 from slt_pipeline.stages.visual_train import visual_train
 
@@ -200,3 +201,27 @@ def test_a_foreign_file_is_imported_first(toy, trunk, tmp_path):
     file = save(tmp_path / "a.pt", kylemins(trunk))
     told = refusal(visual_train, toy.recipe(visual_train__init=file, runs_dir=tmp_path / "runs"))
     assert f"`slt weights import {file} --to s3d.safetensors`" in told
+
+
+def test_what_is_said_of_other_weights_than_these_is_refused(tmp_path, slt):
+    file = tmp_path / "a.pt"
+    torch.save({"features.0.0.0.weight": torch.ones(1)}, file)
+    for option, value in (("--frame-size", "210x260"), ("--fps", "25"), ("--gloss-classes", file)):
+        run = slt("weights", "import", file, "--to", tmp_path / "s3d.safetensors", option, value)
+        assert run.status == 2 and "a.pt is torchvision, wh" in run.err and option in run.err
+    for option, value in (("--std", "0,1,1"), ("--frame-size", "0x260")):
+        run = slt("weights", "import", file, "--to", tmp_path / "s3d.safetensors", option, value)
+        assert run.status == 2 and "is out of range; each is more than 0" in run.err
+
+
+def test_the_account_beside_weights_takes_the_place_of_no_other_file(tmp_path):
+    (tmp_path / "a.pt.json").write_text('{"mine": 1}')
+    for overwrite in (False, True):
+        with pytest.raises(SltError, match=r"a\.pt\.json is there"):
+            require_new_weights(tmp_path / "a.pt", [], overwrite)
+
+
+def test_weights_that_hold_their_account_are_believed_whatever_lies_beside_them(tmp_path):
+    write_weights(tmp_path / "a.safetensors", {"a": torch.ones(1)}, {}, FRAMES["torchvision"])
+    (tmp_path / "a.safetensors.json").write_text("[")
+    assert frames_said(tmp_path / "a.safetensors") == FRAMES["torchvision"]
