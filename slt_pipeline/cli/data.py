@@ -277,6 +277,8 @@ def validate(manifest, recipe_name, overrides, media_root, vocabulary, no_video,
     recipe = load(recipe_name, overrides) if recipe_name or overrides else None
     if recipe is None and manifest is None:
         raise click.UsageError("name a manifest, or a recipe with -r")
+    if no_video and (decode or strict):
+        raise click.UsageError(f"{'--decode' if decode else '--strict'} is of videos, which --no-video does not open")
     if recipe is not None and manifest is None:
         manifest, media_root = Path(recipe.corpus.manifest), media_root or root_of(recipe.corpus)
     report = check(

@@ -13,6 +13,7 @@ from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.feasible import ctc_feasible, half_speed, min_ctc_steps
 from slt_pipeline.corpora.footage import open_clip
 from slt_pipeline.corpora.gloss_checks import GlossChecks
+from slt_pipeline.corpora.importing import SPLITS
 from slt_pipeline.corpora.manifest import parse_line, typed_glosses
 from slt_pipeline.corpora.unreadable import UNREADABLE, reason_of
 from slt_pipeline.errors import SltError
@@ -144,6 +145,8 @@ def validate(
             _check_video(clip, number, root, decode, strict, report)
     report.problems += [Problem(*found) for found in glosses.look_alikes()]
     report.remarks += glosses.notes()
+    if others := [name for name in report.num_clips if name not in SPLITS]:
+        report.remarks.append(f"split {', '.join(others)}: training and evaluation read {', '.join(SPLITS)}")
     if not report.num_lines:
         report.problems.append(Problem(1, "no-clips", "the manifest is empty"))
     return report

@@ -61,6 +61,8 @@ def extract(recipe: Recipe, *, split: str = "all", device: str = "auto", strict:
     recogniser = open_recogniser(recipe, pick_device(device))
     manifest = recipe.corpus.manifest
     clips = read_manifest(manifest) if split == "all" else load_clips(manifest, split)
+    if not clips:
+        raise SltError(f"{manifest} has no clips")
     with ExitStack() as held_splits:
         distributed.first(lambda: _hold(recipe, {clip.split for clip in clips}, held_splits))
         todo = distributed.first(lambda: _todo(recipe, recogniser, clips))

@@ -64,6 +64,19 @@ def test_without_the_videos_only_the_lines_are_checked(slt, corpus):
     assert slt("data", "validate", corpus, "--no-video").exit_code == 0
 
 
+@pytest.mark.parametrize("option", ["--decode", "--strict"])
+def test_what_is_asked_of_videos_that_are_not_opened_is_refused(slt, corpus, option):
+    run = slt("data", "validate", corpus, "--no-video", option)
+    assert run.exit_code == 2 and f"{option} is of videos" in run.output
+
+
+def test_a_split_that_nothing_reads_is_told_and_is_no_problem(slt, corpus):
+    corpus.write_text(corpus.read_text().replace('"dev"', '"val"'))
+    run = slt("data", "validate", corpus)
+    assert run.exit_code == 0
+    assert "split val: training and evaluation read train, dev, test" in run.output
+
+
 def test_glosses_that_an_encoder_does_not_know_are_problems(slt, corpus, tmp_path):
     vocabulary = tmp_path / "glosses.json"
     vocabulary.write_text(json.dumps(["<si>", "<unk>", "<pad>", "</s>", "tag"]))

@@ -147,6 +147,14 @@ def test_an_empty_split_is_refused(own, stages):
         stages["extract"](own.recipe(extract__store=own.root / "new"), split="dev", device="cpu")
 
 
+def test_a_manifest_without_clips_is_refused(toy, stages, tmp_path):
+    (tmp_path / "m.jsonl").write_text("")
+    recipe = toy.recipe(corpus__manifest=tmp_path / "m.jsonl", extract__store=tmp_path / "store")
+    with pytest.raises(SltError, match=r"m\.jsonl has no clips"):
+        stages["extract"](recipe, device="cpu")
+    assert not (tmp_path / "store").exists()
+
+
 def test_bad_clips_of_one_split_stay_listed_when_another_is_extracted(own, stages, damaged):
     recipe = own.recipe(extract__store=damaged)
     rejected = stages["extract"](recipe, split="train", device="cpu").rejected_file
