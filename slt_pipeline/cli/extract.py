@@ -36,7 +36,7 @@ def extract(recipe_name, overrides, device, dry_run, run, split, streams, backen
     """
     from slt_pipeline.stages import extract as stage
 
-    chosen = [f"extract.streams=[{streams}]"] if streams else []
+    chosen = [f"extract.streams=[{streams}]"] if streams is not None else []
     chosen += [f"extract.backend={backend}"] if backend else []
     chosen += [f"extract.dtype={dtype}"] if dtype else []
     recipe = load_encoder(recipe_name, (*overrides, *chosen), run)

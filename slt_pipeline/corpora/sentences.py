@@ -15,7 +15,7 @@ from slt_pipeline.corpora.media_files import VIDEO_SUFFIXES
 from slt_pipeline.corpora.times import SPANS
 from slt_pipeline.corpora.unreadable import UNREADABLE, reason_of
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import json_line, write_json_lines
+from slt_pipeline.files import json_line, kept, write_json_lines
 from slt_pipeline.text.gloss_form import gloss_form
 from slt_pipeline.text.normalise import nfc, single_spaced
 from slt_pipeline.video.paths import is_numbered
@@ -169,10 +169,16 @@ def _found(path: Path) -> Path | None:
         return path
     if not path.parent.is_dir():
         return None
-    same = {nfc(other.name): other for other in sorted(path.parent.iterdir())}
+    same = _by_name(path.parent)
     names = (path.name, *(path.name + suffix for suffix in VIDEO_SUFFIXES))
     names += tuple(path.name + suffix.upper() for suffix in VIDEO_SUFFIXES)
     return next((same[nfc(name)] for name in names if nfc(name) in same), None)
+
+
+@kept(lambda folder: [folder], most=16)
+def _by_name(folder: Path) -> dict[str, Path]:
+    """What is in a folder, which is listed once for all the clips that are named without their suffix."""
+    return {nfc(other.name): other for other in sorted(folder.iterdir())}
 
 
 def _clip(sentence: Sentence, root: Path) -> Clip:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -255,6 +256,16 @@ def test_nothing_that_can_be_used_leaves_the_old_manifest(folder):
     status, output, clips, left_out = imported(folder, *NAMES)
     assert status == 2 and "none of 3 clips can be used: mine.csv:2: " in output
     assert said(clips) == SAID and len(left_out) == 3
+
+
+def test_a_folder_is_listed_once_for_all_clips_that_are_named_without_their_suffix(folder, monkeypatch):
+    listed = []
+    iterdir = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: listed.append(path) or iterdir(path))
+    (folder / "mine.csv").write_text("video\n" + "".join(f"videos/{name}\n" for name in "abcd"))
+    _, _, clips, left_out = imported(folder)
+    assert [clip.video for clip in clips] == [f"videos/{name}.mp4" for name in "abc"] and len(left_out) == 1
+    assert listed.count(folder / "videos") == 1
 
 
 def test_videos_elsewhere_need_a_media_root(folder):
