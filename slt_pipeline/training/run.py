@@ -257,7 +257,8 @@ def _fewer_epochs(folder: Path, inputs: Mapping[str, Any]) -> int | None:
     if not (folder / INPUTS).is_file():
         return None
     found = differences(read_json(folder / INPUTS, dict), inputs, unfinished=True)
-    epochs = [was for key, was, now in found if key == _EPOCHS and isinstance(was, int) and was < now]
+    planned = [(was, now) for key, was, now in found if key == _EPOCHS]  # an imported run has none
+    epochs = [was for was, now in planned if isinstance(was, int) and isinstance(now, int) and was < now]
     return epochs[0] if epochs and len(found) == 1 else None
 
 

@@ -8,7 +8,7 @@ from cache_tools import files
 from stage_tools import KilledError, change_clips, refusal, weights
 
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import read_json
+from slt_pipeline.files import read_json, write_json
 from slt_pipeline.training import run as run_folders
 from slt_pipeline.training.checkpoint import list_checkpoints, save_checkpoint
 from slt_pipeline.training.loop import train
@@ -187,6 +187,15 @@ def test_what_another_command_has_begun_since_a_run_was_looked_at_is_not_mixed_w
     anew.begin(recipe)
     with pytest.raises(SltError, match=r"was begun anew by another process"):
         theirs.train(None, None, 2, torch.device("cpu"))
+
+
+def test_an_imported_run_which_has_no_epochs_is_told_from_a_trained_one(tmp_path):
+    write_json(tmp_path / "inputs.json", {"seed": 1, "training.epochs": 3})
+    write_json(tmp_path / "result.json", {})
+    imported = {"seed": 1, "imported": "a hash"}
+    with pytest.raises(SltError, match="add --overwrite to start anew"):
+        run_folders.find_run(tmp_path, "visual_train", imported)
+    assert run_folders.find_run(tmp_path, "visual_train", imported, overwrite=True).anew
 
 
 @pytest.mark.parametrize("error", [RuntimeError("out of memory"), KilledError()], ids=["crash", "kill"])
