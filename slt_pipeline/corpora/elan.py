@@ -55,7 +55,9 @@ def import_elan(
         raise SltError("no tier of sentences is named; name one with --text-tier")
     if len(text_tiers) > 1 and len(gloss_tiers) not in (0, len(text_tiers)):
         raise SltError(f"{len(text_tiers)} text tiers have {len(gloss_tiers)} gloss tiers; name one for each, or none")
-    files = sorted(annotations.rglob("*.eaf")) if annotations.is_dir() else [annotations]
+    files = [annotations]
+    if annotations.is_dir():
+        files = sorted(path for path in annotations.rglob("*") if path.suffix.lower() == ".eaf")
     files = [path for path in files if not path.name.startswith(".")]
     if not files:
         raise SltError(f"{annotations}: no .eaf files")

@@ -48,6 +48,8 @@ def finish_import(report: ImportReport, clips: Sequence[Clip]) -> ImportReport:
     path = rejected_path(report.manifest)
     if not clips and not report.rejected:
         raise SltError(f"no clips are listed, and {report.manifest} is not written; name the lists of a whole corpus")
+    if twice := next((name for name, count in Counter(clip.id for clip in clips).items() if count > 1), None):
+        raise SltError(f"the clip {twice!r} is listed twice; leave one of the two out of the lists")
     if report.rejected:
         write_json_lines(path, report.rejected)
     else:
@@ -179,8 +181,8 @@ def relative_to_root(path: Path, media_root: Path) -> str:
         return real_path(path).relative_to(real_path(media_root)).as_posix()
     except ValueError:
         raise OutsideRoot(
-            f"{path} is outside of the media root {media_root}; name a folder that holds it as --media-root, and as "
-            "corpus.media_root in the recipe"
+            f"{path} is outside of the media root {media_root}; name a folder that holds it as --media-root, and in "
+            "the recipe as corpus.media_root, of isolated signs as corpus.isolated_media_root"
         ) from None
 
 

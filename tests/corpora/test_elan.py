@@ -153,6 +153,11 @@ def test_a_video_is_found_in_a_folder_of_whatever_name(folder):
     assert [clip.video for clip in clips] == ["outside/a.mp4"] * 2
 
 
+def test_files_of_a_folder_are_known_by_their_suffix_in_whatever_capitals(folder):
+    write(folder / "A.EAF", SLOTS, SENTENCES)
+    assert len(imported(folder, folder)[1]) == 2
+
+
 def test_one_bad_file_of_a_folder_is_left_out_by_name(folder):
     for split in ("train", "dev"):
         (folder / split).mkdir()

@@ -47,6 +47,13 @@ def test_alignments_that_are_none_are_left_out_and_told(write_annotations, tmp_p
     assert "dev/c: alignments left out: a list, not labels by name" in report.lines()
 
 
+def test_a_clip_that_is_listed_twice_is_named_and_nothing_is_written(write_annotations, tmp_path):
+    folder = write_annotations("phoenix-2014t", {**SPLITS, "dev": [phoenix("dev/c"), phoenix("dev/c")]})
+    with pytest.raises(SltError, match="the clip 'dev/c' is listed twice"):
+        import_phoenix14t(folder, tmp_path / "m.jsonl", variant="plain")
+    assert not (tmp_path / "m.jsonl").exists()
+
+
 def test_phoenix_variant_chooses_the_files(write_annotations, tmp_path):
     folder = write_annotations("phoenix-2014t_cleaned", SPLITS)
     assert import_phoenix14t(folder, tmp_path / "m.jsonl").num_clips["train"] == 2

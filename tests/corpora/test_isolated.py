@@ -58,6 +58,7 @@ def test_a_clip_that_links_out_of_the_media_root_is_listed_with_the_cure_and_the
     (row,) = report.rejected
     assert row["id"] == "HAUS/b"
     assert "is outside of the media root" in row["reason"] and "--media-root" in row["reason"]
+    assert "corpus.isolated_media_root" in row["reason"]
 
 
 def test_folder_without_clips(tmp_path):
