@@ -15,6 +15,7 @@ from slt_pipeline.video.archive import open_archive
 from slt_pipeline.video.paths import real_path
 
 SPLITS = ("train", "dev", "test")
+_MEDIA_ROOT_KEYS = "corpus.media_root, of isolated signs as corpus.isolated_media_root"
 
 
 @dataclass(slots=True)
@@ -34,6 +35,11 @@ class ImportReport:
         """For the terminal."""
         counts = ", ".join(f"{number} {split}" for split, number in self.num_clips.items())
         lines = [f"{self.manifest}: {counts or 'no clips'}", *self.notes]
+        if real_path(self.media_root) != real_path(self.manifest.parent):
+            lines.append(
+                f"videos are relative to {self.media_root}: name it as --media-root to slt data validate, and in the "
+                f"recipe as {_MEDIA_ROOT_KEYS}"
+            )
         if self.rejected:
             lines.append(f"{len(self.rejected)} clips left out, see {rejected_path(self.manifest)}")
         return lines
@@ -182,7 +188,7 @@ def relative_to_root(path: Path, media_root: Path) -> str:
     except ValueError:
         raise OutsideRoot(
             f"{path} is outside of the media root {media_root}; name a folder that holds it as --media-root, and in "
-            "the recipe as corpus.media_root, of isolated signs as corpus.isolated_media_root"
+            f"the recipe as {_MEDIA_ROOT_KEYS}"
         ) from None
 
 

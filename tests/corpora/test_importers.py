@@ -88,7 +88,8 @@ def test_frames_elsewhere_need_a_media_root_that_holds_them(write_annotations, w
     settings = {"variant": "plain", "frames": frames, "splits": ["train"]}
     with pytest.raises(SltError, match=r"disk is outside of the media root .*project; .*--media-root"):
         import_phoenix14t(folder, out, **settings)
-    import_phoenix14t(folder, out, **settings, media_root=tmp_path / "big")
+    report = import_phoenix14t(folder, out, **settings, media_root=tmp_path / "big")
+    assert any("name it as --media-root to slt data validate" in line for line in report.lines())
     (clip,) = read_manifest(out)
     assert clip.video == "disk/fullFrame-210x260px/train/a/images%04d.png"
     assert open_video(clip.video, tmp_path / "big").num_frames == 8
