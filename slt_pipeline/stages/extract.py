@@ -14,10 +14,11 @@ from slt_pipeline.config.recipe import Recipe, save_recipe
 from slt_pipeline.config.stages import ExtractConfig
 from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.features import require_unchanged
+from slt_pipeline.corpora.importing import SPLITS
 from slt_pipeline.corpora.load import load_clips, media_root
 from slt_pipeline.corpora.manifest import read_manifest
 from slt_pipeline.errors import SltError
-from slt_pipeline.files import change_json_lines, held, require_place
+from slt_pipeline.files import change_json_lines, held, require_place, text_hash
 from slt_pipeline.models.taps import stream_widths
 from slt_pipeline.systems.features import fingerprint, rejected_path, require_features_of
 from slt_pipeline.systems.left_out import Unreadable
@@ -76,7 +77,8 @@ def _hold(recipe: Recipe, splits: set[str], until: ExitStack) -> None:
     """Keep other extractions of these splits out of the store: they would encode the same clips."""
     path = _local_store(recipe)
     for split in sorted(splits):
-        until.enter_context(held(path.with_name(f".{path.name}.{split}.lock"), f"split {split} of the store {path}"))
+        name = split if split in SPLITS else text_hash(split)[:16]  # a manifest may call one what no file can be called
+        until.enter_context(held(path.with_name(f".{path.name}.{name}.lock"), f"split {split} of the store {path}"))
 
 
 def _todo(recipe: Recipe, recogniser: Recogniser, clips: list[Clip]) -> list[Clip]:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import toy_system
 
 from cache import Compression, FeatureStore
 from slt_pipeline.corpora.clip import Clip
-from slt_pipeline.corpora.manifest import write_manifest
+from slt_pipeline.corpora.manifest import read_manifest, write_manifest
 from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json_lines
 from slt_pipeline.stages.extract import _list_rejected
@@ -153,6 +154,13 @@ def test_a_manifest_without_clips_is_refused(toy, stages, tmp_path):
     with pytest.raises(SltError, match=r"m\.jsonl has no clips"):
         stages["extract"](recipe, device="cpu")
     assert not (tmp_path / "store").exists()
+
+
+def test_a_split_may_have_a_name_that_no_file_can_have(own, stages):
+    clip = read_manifest(own.root / "corpus" / "manifest.jsonl")[0]
+    clips = [replace(clip, id=name, split=name) for name in ("a/b", "x" * 300)]
+    write_manifest(own.root / "corpus" / "manifest.jsonl", clips)
+    assert stages["extract"](own.recipe(extract__store=own.root / "new"), device="cpu").written == 2
 
 
 def test_bad_clips_of_one_split_stay_listed_when_another_is_extracted(own, stages, damaged):
