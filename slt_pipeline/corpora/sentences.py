@@ -120,8 +120,12 @@ def plain_glosses(text: str, separator: str | None = None) -> tuple[str, ...] | 
     return tuple(gloss for each in text.split(separator) if (gloss := gloss_form(each))) or None
 
 
-def seconds_of(text: str) -> float | None:
+def seconds_of(text: str, unit: float = 1) -> float | None:
     """Return the seconds that a cell tells: `12.5`, `12,5`, `01:02.5` or `00:01:02,500`; None where it is empty.
+
+    Args:
+        text: the cell.
+        unit: how many of what a plain number counts are a second; with colons it is a time of a clock.
 
     Raises:
         SltError: it tells none.
@@ -133,7 +137,7 @@ def seconds_of(text: str) -> float | None:
     seconds = 0.0
     for part in text.replace(",", ".").split(":"):
         seconds = 60 * seconds + float(part)
-    return seconds
+    return seconds if ":" in text else seconds / unit
 
 
 _TIME = re.compile(r"(\d+:){0,2}\d+([.,]\d+)?")

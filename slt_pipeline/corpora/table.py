@@ -81,13 +81,13 @@ def import_table(
     )
     places, told = _places(sheet, columns)
     root, folder = media_root or out.parent, videos or table.parent
-    scale = 1000 if times_in == "milliseconds" else 1
+    unit = 1000 if times_in == "milliseconds" else 1
 
     def sentence(row: Row) -> Sentence:
         if row.wrong:
             raise SltError(row.wrong)
         cells = {field: row.cells[place] for field, place in places.items()} | told
-        start, end = (seconds_of(cells.get(field, "")) for field in ("start", "end"))
+        start, end = (seconds_of(cells.get(field, ""), unit) for field in ("start", "end"))
         return Sentence(
             _name(cells, row),
             media_reference(cells["video"], folder, root),
@@ -96,8 +96,8 @@ def import_table(
             split_named(cells.get("split") or "train"),
             cells.get("signer") or "unknown",
             _rate(cells.get("fps") or "25"),
-            None if start is None else start / scale,
-            None if end is None else end / scale,
+            start,
+            end,
         )
 
     listed = [

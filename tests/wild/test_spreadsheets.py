@@ -232,7 +232,12 @@ def test_split_signer_rate_and_glosses_between_commas(folder):
 
 @pytest.mark.parametrize(
     ("start", "end", "unit"),
-    [("0.08", "0.2", "seconds"), ("0,08", "0:00,2", "seconds"), ("80", "200", "milliseconds")],
+    [
+        ("0.08", "0.2", "seconds"),
+        ("0,08", "0:00,2", "seconds"),
+        ("80", "200", "milliseconds"),
+        ("80", "0:00,2", "milliseconds"),
+    ],
 )
 def test_sentences_inside_a_longer_video(folder, start, end, unit):
     rows = f"videos/a.mp4;{start};{end};eins\nvideos/a.mp4;{end};;zwei\nvideos/a.mp4;{end};{start};drei\n"
