@@ -125,7 +125,6 @@ def import_listed(
         SltError: no clip can be read; `strict`: one cannot.
     """
     report = ImportReport(out, media_root or out.parent)
-    report.rejected += [{"id": name, "reason": reason} for name, reason in (left_out or {}).items()]
     clips: dict[str, Clip] = {}
     for listed in progress(found):
         try:
@@ -136,6 +135,8 @@ def import_listed(
             if strict:
                 raise
             report.rejected.append({"id": listed.id, "reason": reason_of(error)})
+    # Behind the others, of which the first is told where none can be read.
+    report.rejected += [{"id": name, "reason": reason} for name, reason in (left_out or {}).items()]
     report.notes.append(f"{len({clip.gloss for clip in clips.values()})} classes")
     return finish_import(report, list(clips.values()))
 

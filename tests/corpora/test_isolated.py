@@ -266,3 +266,10 @@ def test_videos_beside_the_folders_of_classes_are_listed(tmp_path, write_frames,
     assert report.num_clips == {"train": 1}
     assert {row["id"] for row in report.rejected} == {"loose.mp4", "train/loose.mp4"}
     assert {row["reason"] for row in report.rejected} == {"lies in no folder of a class; move it into that of its sign"}
+
+
+def test_where_no_clip_can_be_read_the_reason_of_a_clip_is_told_first(tmp_path, write_frames, film):
+    write_frames(tmp_path / "signs/RAIN/1", 4)
+    film("signs/loose.mp4", 4)
+    with pytest.raises(SltError, match=r"none of 2 clips can be read, such as RAIN/1: .*outside of the media root"):
+        import_class_folders(tmp_path / "signs", tmp_path / "elsewhere" / "m.jsonl")
