@@ -1,5 +1,6 @@
 """Trained translators side by side: the runs that an analysis looks at, and the clips that it asks them about."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.corpora.clip import Clip
 from slt_pipeline.corpora.features import FeatureDataset
 from slt_pipeline.corpora.load import load_clips
 from slt_pipeline.errors import SltError
@@ -15,6 +17,8 @@ from slt_pipeline.systems.scored_runs import begin_folder, folder_of
 from slt_pipeline.systems.tasks import Systems
 from slt_pipeline.systems.translator import trained_translator
 from slt_pipeline.training.devices import pick_device
+
+log = logging.getLogger(__name__)
 
 FEWEST = 2
 """Clips without which there is nothing to compare."""
@@ -69,9 +73,12 @@ def opened(runs: Sequence[Run], split: str, device: str, clips: int | None = Non
         SltError: a run is no translator or is named twice; the split is unknown, or has too few clips.
     """
     names = names_of(runs)
+    asked = []
     for run in runs:
         trained_translator(run.folder)
-        _require_enough(len(load_clips(run.recipe.corpus.manifest, split, needs=["text"])), split)
+        asked.append(load_clips(run.recipe.corpus.manifest, split, needs=["text"]))
+        _require_enough(len(asked[-1]), split)
+    _tell_of_other_clips(runs, asked, split)
     for name, run in zip(names, runs, strict=True):
         systems = Systems(run.recipe, pick_device(device), run.folder)
         features = systems.with_texts(split)
@@ -80,6 +87,18 @@ def opened(runs: Sequence[Run], split: str, device: str, clips: int | None = Non
             features = FeatureDataset(features.store, features.stream, spread, features.labels)
         _require_enough(len(features), split)
         yield Opened(name, systems, features)
+
+
+def _tell_of_other_clips(runs: Sequence[Run], asked: Sequence[Sequence[Clip]], split: str) -> None:
+    """Say which runs have other clips than the first one: their rows are of other texts."""
+    first, *others = [{(clip.id, clip.text) for clip in clips} for clips in asked]
+    for run, own in zip(runs[1:], others, strict=True):
+        if own != first:
+            log.warning(
+                "%s is asked about %d clips of %s (%s), %s about %d (%s), not all the same: their rows do not compare",
+                *(run.folder, len(own), split, run.recipe.corpus.manifest),
+                *(runs[0].folder, len(first), runs[0].recipe.corpus.manifest),
+            )
 
 
 def names_of(runs: Sequence[Run]) -> list[str]:

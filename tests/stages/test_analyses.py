@@ -254,6 +254,18 @@ def test_what_cannot_be_compared_is_refused_and_nothing_written(own, analysis, t
     assert not out.exists()
 
 
+def test_runs_that_are_asked_about_other_clips_are_told(own, mmtlb, caplog):
+    recipe = own.recipe()
+    run, clip = Run(recipe, recipe.run_folder("translate_train")), own.of("dev")[0]
+    list(opened([mmtlb, run], "dev", "cpu"))
+    assert "not all the same" not in caplog.text
+    change_clips(own.root / "corpus" / "manifest.jsonl", {clip.id: {"split": "test"}})
+    list(opened([mmtlb, run], "dev", "cpu"))
+    few, many = len(own.of("dev")) - 1, len(own.of("dev"))
+    assert f"{run.folder} is asked about {few} clips of dev" in caplog.text
+    assert f"{mmtlb.folder} about {many} (" in caplog.text
+
+
 def test_a_run_brings_its_own_recipe(slt, toy, mmtlb):
     ended = slt("report", "grounding", mmtlb.folder, "-r", toy.file)
     assert (ended.status, "RUN brings its own recipe: leave out --recipe" in ended.err) == (2, True)
