@@ -27,6 +27,7 @@ from slt_pipeline.systems.joint import JointStart, encoder_of
 from slt_pipeline.systems.left_out import LeftOut, Unreadable
 from slt_pipeline.systems.recogniser import recognise
 from slt_pipeline.systems.scores import score_recognised, score_texts
+from slt_pipeline.systems.start import to_keep_both
 from slt_pipeline.systems.texts import check_texts
 from slt_pipeline.systems.times import TimesLearner
 from slt_pipeline.systems.translator import open_gloss2text
@@ -64,7 +65,8 @@ def joint_train(
     start = JointStart.of(recipe)
     clips, dev = (load_clips(recipe.corpus.manifest, split, needs=["text"]) for split in ("train", "dev"))
     folder = recipe.run_folder(STAGE)
-    run = find_run(folder, STAGE, start.inputs([*clips, *dev], folder), overwrite=overwrite, extend=extend)
+    inputs, own = start.inputs([*clips, *dev], folder), to_keep_both(recipe, "encoder", "language", "translator")
+    run = find_run(folder, STAGE, inputs, overwrite=overwrite, extend=extend, to_keep_both=own)
     if run.result is not None:
         return run.result
     where = pick_device(device)

@@ -23,7 +23,7 @@ from slt_pipeline.systems.decoding import Sign2Text
 from slt_pipeline.systems.features import FeatureStore, encodable, open_features, widths_of
 from slt_pipeline.systems.recogniser import recognise
 from slt_pipeline.systems.scores import score_recognised, score_texts
-from slt_pipeline.systems.start import Start
+from slt_pipeline.systems.start import Start, to_keep_both
 from slt_pipeline.systems.texts import check_texts
 from slt_pipeline.training import distributed
 from slt_pipeline.training.devices import pick_device, require_precision
@@ -71,7 +71,7 @@ def translate_train(
     start, held_on = Start.of(recipe), where if config.features_in == "device" else None
     store = open_features(recipe, features_in=config.features_in)
     clips, dev = (_clips(recipe, store, split) for split in ("train", "dev"))
-    home, given = folder or recipe.run_folder(STAGE), _given(recipe)
+    home, given = folder or recipe.run_folder(STAGE), to_keep_both(recipe, "encoder", "language")
     run = find_run(home, STAGE, start.inputs(store), overwrite=overwrite, extend=extend, to_keep_both=given)
     if run.result is not None:
         return run.result
@@ -105,11 +105,6 @@ def translate_train(
     )
     end = partial(fit_trained, recipe, home, model, vocabularies, store, clips, dev) if fit and learns_text else None
     return run.train(trainable, config.training, recipe.seed, where, at_end=end)
-
-
-def _given(recipe: Recipe) -> str:
-    """Return what names the encoder and the language model of this recipe to another one."""
-    return f" -o uses.encoder={recipe.encoder_folder} -o uses.language={recipe.language_folder}"
 
 
 def _look_at_labels(

@@ -63,7 +63,8 @@ def visual_train(
     clips, dev = (with_glosses(load_clips(manifest, split), split, "visual-train") for split in ("train", "dev"))
     classes = corpus_classes(recipe)
     inputs = _inputs(recipe, start, classes, [*clips, *dev])
-    run = find_run(recipe.run_folder(STAGE), STAGE, inputs, overwrite=overwrite, extend=extend)
+    trunk = f" -o visual_train.init={recipe.run_folder(config.init)}" if config.init == "visual_pretrain" else ""
+    run = find_run(recipe.run_folder(STAGE), STAGE, inputs, overwrite=overwrite, extend=extend, to_keep_both=trunk)
     if run.result is not None:
         return run.result
     where = pick_device(device)

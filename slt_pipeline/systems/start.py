@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.config.recipe import Lent, Recipe
 from slt_pipeline.config.runs import STREAMS_FILE
 from slt_pipeline.config.taps import Stream
 from slt_pipeline.corpora.gloss_tables import read_gloss_table
@@ -180,3 +180,9 @@ def _classes(recipe: Recipe) -> GlossVocabulary:
             f"`slt visual-train` and the same recipe{OR_USE_ENCODER}"
         )
     return corpus_classes(recipe)
+
+
+def to_keep_both(recipe: Recipe, *what: Lent) -> str:
+    """Return the options by which a recipe under another name, with runs of its own, still takes what is here now."""
+    own = {name: getattr(recipe, f"{name}_folder") for name in what if getattr(recipe.uses, name) is None}
+    return "".join(f" -o uses.{name}={folder}" for name, folder in own.items() if folder.is_dir())

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 INPUTS, EXTENDED, PRUNED = "inputs.json", "extended.json", "pruned.json"
 _EPOCHS = "training.epochs"
-_CURE = "add --overwrite to start anew, or -o runs_dir=...{to_keep_both} to keep both"
+_CURE = "add --overwrite to start anew, or -o name=...{to_keep_both} to keep both"
 
 Plan = tuple[Mapping[str, Path | str | None], Mapping[str, Path | str]]
 """What a command would read and write, by name: what `--dry-run` prints."""
@@ -190,7 +190,7 @@ def find_run(
         overwrite: start anew, whatever is there.
         extend: go on for more epochs than what is there was planned for, if nothing else differs. The learning rate
             goes on as if all of them had been planned.
-        to_keep_both: further options that a run in another `runs_dir` needs.
+        to_keep_both: further options that the same recipe under another name needs.
 
     Raises:
         SltError: the folder holds work made from other inputs; the first difference is named.

@@ -15,6 +15,7 @@ from slt_pipeline.errors import SltError
 from slt_pipeline.files import read_json_lines
 from slt_pipeline.models.sign_to_text import SignToText
 from slt_pipeline.stages.joint_train import joint_train
+from slt_pipeline.stages.joint_train import plan as joint_plan
 from slt_pipeline.systems.encoding import FrameReader
 from slt_pipeline.systems.joint import JointStart
 from slt_pipeline.systems.recogniser import open_recogniser, shape_of
@@ -281,3 +282,14 @@ def test_another_setting_on_a_finished_run_is_refused(joint):
     for override, key in overrides.items():
         recipe = load_recipe(str(joint.folder / "recipe.yaml"), [override])
         assert f"was made with {key} = " in refusal(joint_train, recipe)
+
+
+def test_a_run_is_kept_beside_another_one_by_the_options_that_the_refusal_names(joint, tmp_path):
+    recipe = str(joint.folder / "recipe.yaml")
+    message = refusal(joint_train, load_recipe(recipe, ["seed=9"]))
+    options = message.partition(", or ")[2].removesuffix(" to keep both")
+    named = [each.replace("...", "beside") for each in options.split(" -o ")]
+    named[0] = named[0].removeprefix("-o ")
+    beside = load_recipe(recipe, ["seed=9", *named])
+    assert beside.run_folder("joint_train") != joint.folder
+    assert joint_plan(beside)[0] == joint_plan(load_recipe(recipe))[0]
