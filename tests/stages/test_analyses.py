@@ -256,14 +256,14 @@ def test_what_cannot_be_compared_is_refused_and_nothing_written(own, analysis, t
 
 def test_runs_that_are_asked_about_other_clips_are_told(own, mmtlb, caplog):
     recipe = own.recipe()
-    run, clip = Run(recipe, recipe.run_folder("translate_train")), own.of("dev")[0]
+    run, clip = Run(recipe, recipe.run_folder("translate_train")), own.of("test")[0]
     list(opened([mmtlb, run], "dev", "cpu"))
     assert "not all the same" not in caplog.text
-    change_clips(own.root / "corpus" / "manifest.jsonl", {clip.id: {"split": "test"}})
+    change_clips(own.root / "corpus" / "manifest.jsonl", {clip.id: {"split": "dev"}})
     list(opened([mmtlb, run], "dev", "cpu"))
-    few, many = len(own.of("dev")) - 1, len(own.of("dev"))
-    assert f"{run.folder} is asked about {few} clips of dev" in caplog.text
-    assert f"{mmtlb.folder} about {many} (" in caplog.text
+    few, many = len(own.of("dev")), len(own.of("dev")) + 1
+    assert f"{run.folder} is asked about {many} clips of dev" in caplog.text
+    assert f"{mmtlb.folder} about {few} (" in caplog.text
 
 
 def test_a_run_brings_its_own_recipe(slt, toy, mmtlb):
