@@ -12,6 +12,7 @@ from cache.header import HEADER_PATH
 from cache.index import FOLDER
 from slt_pipeline.config.provenance import ABSENT, require_made_with
 from slt_pipeline.config.recipe import Recipe
+from slt_pipeline.config.runs import holds_encoder
 from slt_pipeline.config.stages import FeaturesIn
 from slt_pipeline.config.taps import STREAMS, Stream
 from slt_pipeline.corpora.clip import Clip
@@ -43,9 +44,7 @@ def open_features(recipe: Recipe, *, features_in: FeaturesIn = "files") -> Featu
     """
     path = recipe.store
     if isinstance(path, Path) and not path.exists():
-        raise SltError(
-            f"no feature store at {path}; make it with `slt extract --split all` and the same recipe{OR_USE_ENCODER}"
-        )
+        raise SltError(f"no feature store at {path}; make it with {_extraction(recipe)}{OR_USE_ENCODER}")
     resident = _RESIDENT[features_in]
     # elsewhere nobody sees at once whether it has changed
     store = _opened(path, resident) if isinstance(path, Path) else _open(path, resident)
@@ -54,6 +53,14 @@ def open_features(recipe: Recipe, *, features_in: FeaturesIn = "files") -> Featu
     else:
         log.warning("%s is used as it is: there is no %s to compare it with", path, recipe.encoder_folder)
     return store
+
+
+def _extraction(recipe: Recipe) -> str:
+    """Return what makes the store of a recipe: where it names the run of an encoder, a command that names it, too."""
+    encoder = recipe.uses.encoder
+    if encoder is not None and recipe.extract.store is None and holds_encoder(Path(encoder)):
+        return f"`slt extract --run {encoder}`"
+    return "`slt extract --split all` and the same recipe"
 
 
 def _open(path: str | Path, resident: Literal["no", "auto", "yes"]) -> FeatureStore:

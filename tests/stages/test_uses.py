@@ -35,6 +35,16 @@ def sibling(toy, tmp_path, monkeypatch):
     shutil.rmtree(toy.root / "runs" / "sibling", ignore_errors=True)
 
 
+def test_a_missing_store_of_a_run_that_is_named_is_made_by_the_command_that_is_told(own, stages, slt):
+    encoder = own.recipe().encoder_folder
+    recipe = own.recipe(uses__encoder=encoder)
+    shutil.rmtree(recipe.store)
+    said = refusal(stages["evaluate"], recipe)
+    assert said.startswith(f"no feature store at {recipe.store}; make it with `slt extract --run {encoder}`")
+    assert slt("extract", "--run", encoder, "--device", "cpu").status == 0
+    assert rows(stages["evaluate"](recipe, device="cpu")).keys() == rows(own.results["evaluate"]).keys()
+
+
 @pytest.mark.parametrize("where", ["name", "file", "folder"])
 def test_a_sibling_trains_and_is_evaluated_on_the_store_of_another_recipe(toy, stages, sibling, tmp_path, where):
     recipe = load_recipe(str(sibling(where)), ["translator.mapper.input=s3d", *QUICK])
