@@ -184,13 +184,14 @@ def _locked(path: Path, what: str, wait: bool) -> int:
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            if path.exists() and path.stat().st_ino == os.fstat(file).st_ino:
-                return file
         except BlockingIOError as error:
             os.close(file)
             raise SltError(f"{what} is being written by another process; wait for its end, or stop it") from error
         except OSError:  # no locks here
             return file
+        with suppress(FileNotFoundError):
+            if path.stat().st_ino == os.fstat(file).st_ino:
+                return file
         os.close(file)
 
 

@@ -14,7 +14,6 @@ ROOT = Path(__file__).resolve().parents[2] / "slt_pipeline"
 
 # Fields that nothing outside config/ reads of their section by name, and how they are read all the same.
 READ_OTHERWISE = {
-    "ExtractConfig.store": "through Recipe.store",
     "GenerationConfig.length_penalty": "the section is handed to `generate` whole",
     "GenerationConfig.no_repeat_ngram_size": "the section is handed to `generate` whole",
     "JointTrainConfig.generation": "through Sections.joint_generation",

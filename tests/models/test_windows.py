@@ -20,23 +20,28 @@ def s3d():
     return lambda frames: trunk(frames, torch.full((len(frames),), frames.shape[2]))[0]
 
 
+def alike(found: torch.Tensor, whole: torch.Tensor) -> bool:
+    """But for the last digits: on some processors a convolution adds up in an order that depends on the length."""
+    return torch.allclose(found, whole, rtol=1e-5, atol=1e-6 * float(whole.max()))
+
+
 @pytest.mark.parametrize(
     ("num_frames", "size"), [(64, 64), (128, 64), (200, 64), (132, 64), (68, 64), (140, 32), (36, 32), (400, 96)]
 )
-def test_windows_are_bit_equal_to_the_whole(s3d, num_frames, size):
+def test_windows_are_the_whole(s3d, num_frames, size):
     frames = torch.rand(1, 3, num_frames, 32, 32) * 2 - 1
     with torch.inference_mode():
         whole = s3d(frames)
         found = features_of(s3d, frames.split(size, dim=2))
     assert whole.shape == (1, num_frames // 4, 104)
-    assert torch.equal(found, whole) and whole.std() > 1e-3
+    assert alike(found, whole) and whole.std() > 1e-3
 
 
 def test_a_margin_that_is_too_narrow_shows(s3d, monkeypatch):
     monkeypatch.setattr(windows, "MARGIN", 4)
     frames = torch.rand(1, 3, 128, 32, 32) * 2 - 1
     with torch.inference_mode():
-        assert not torch.equal(features_of(s3d, frames.split(32, dim=2)), s3d(frames))
+        assert not alike(features_of(s3d, frames.split(32, dim=2)), s3d(frames))
 
 
 def test_pieces_are_asked_for_one_at_a_time(s3d):

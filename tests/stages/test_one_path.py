@@ -124,7 +124,8 @@ def test_a_clip_in_windows_is_the_clip(own, clip, stored):
     recogniser.model.s3d.config = own.recipe().encoder.s3d
     ((_, whole),) = whole_encoder.clips([three], own.root / "corpus")
     assert isinstance(parts, Encoded) and isinstance(whole, Encoded)
-    assert all(torch.equal(parts.streams[name], whole.streams[name]) for name in stored)
+    for name in stored:  # but for the last digits, as in tests/models/test_windows.py
+        torch.testing.assert_close(parts.streams[name], whole.streams[name], rtol=1e-4, atol=1e-5)
 
 
 def test_clips_of_equal_length_are_encoded_together_and_come_out_as_alone(own, monkeypatch):
