@@ -26,8 +26,8 @@ def import_kinetics(
     """Write a manifest of the CSV lists of the official release, or of the CVDF mirror, which has the same columns.
 
     Videos that are missing, as many are by now, or cannot be read are rejected and listed, as are rows that are no
-    clip. Their class is what the list
-    says, whichever folder they lie in; where the folders alone are at hand, `isolated` imports them.
+    clip. The class is what the list says, whichever folder a video lies in; where the folders alone are at hand,
+    `isolated` imports them.
 
     Args:
         annotations: lists of one or several splits; further columns (`is_cc`) are ignored.
